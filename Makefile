@@ -1,0 +1,63 @@
+# Two commands do everything: `make repro` and `make test`. `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+
+# What the tools would write into the home directory goes into the clone, and none of them phones home.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export XDG_CACHE_HOME := $(CURDIR)/.cache
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+export WANDB_CACHE_DIR := $(CURDIR)/.cache/wandb
+export WANDB_DATA_DIR := $(CURDIR)/.cache/wandb
+export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
+export DVC_NO_ANALYTICS := 1
+
+INSTALL = UV_CACHE_DIR=.venv/cache $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -c constraints.txt -r pyproject.toml
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/uv.txt: constraints.txt
+	@echo "Setting up .venv: about 6.5 GB on disk, a few minutes, once."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed, got " + sys.version.split()[0] + "; give one with make PYTHON=…")'
+	@$(PYTHON) -m venv .venv
+	@awk '/^uv==/ {on = 1} on {print} on && !/\\$$/ {exit}' constraints.txt > $@.new
+	@$(BIN)/pip install --quiet --no-cache-dir --disable-pip-version-check --require-hashes -r $@.new
+	@mv $@.new $@
+
+.venv/ready: .venv/uv.txt pyproject.toml
+	@$(INSTALL) && rm -rf .venv/cache && touch $@
+
+.venv/ready-test: .venv/ready
+	@$(INSTALL) --extra test && rm -rf .venv/cache && touch $@
+
+.PHONY: setup
+setup: .venv/ready ## make the environment, nothing else
+
+.PHONY: repro
+repro: .venv/ready ## run the whole pipeline on the cohort of params.yaml
+	@dvc repro
+	@python -m pipeline.results
+
+.PHONY: test
+test: .venv/ready-test ## run the tests
+	@python -m pytest
+
+.PHONY: lint
+lint: .venv/ready-test ## check the style
+	@ruff check pipeline tests benchmarks
+
+.PHONY: bench
+bench: .venv/ready-test ## run all benchmarks; each prints a table and a line of JSON
+	@set -e; for script in benchmarks/[a-z]*.py; do echo "== $$script"; python $$script; done
+
+.PHONY: sync
+sync: .venv/ready ## upload offline W&B runs, once a key is configured
+	@wandb sync --include-offline wandb/offline-run-*
+
+.PHONY: lock
+lock: .venv/ready ## renew constraints.txt from pyproject.toml
+	@UV_CACHE_DIR=.venv/cache uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --all-extras pyproject.toml -o constraints.txt
+	@rm -rf .venv/cache

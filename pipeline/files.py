@@ -1,0 +1,75 @@
+"""Files written whole or not at all, and YAML read strictly."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary sibling to write to; it takes the name `path` only when the block ends well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        # mkstemp makes files private; these are ordinary outputs.
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Strict JSON: NaN and infinity are errors, not words that other readers refuse."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def write_yaml(path: Path, content: Any) -> None:
+    text = StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = None
+    writer.width = 120
+    writer.sort_base_mapping_type_on_output = False
+    writer.dump(content, text)
+    write_text(path, text.getvalue())
+
+
+def read_yaml(path: Path) -> Any:
+    """YAML 1.2 (`1e-3` is a number, `no` is a word); a key given twice is an error."""
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1
+        raise ValueError(f"{path}: line {line}: a key stands twice; keep one of them.") from None
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise ValueError(f"{path}: line {mark.line + 1}: not valid YAML, {error.problem}.") from None
+
+
+def parse_value(text: str) -> Any:
+    """The value of one `key=value` word, read as YAML would."""
+    return YAML(typ="safe", pure=True).load(text) if text else ""
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
