@@ -85,6 +85,20 @@ class RunPaths:
         return self.folder / "plots"
 
     @property
+    def operating_point(self) -> Path:
+        """Threshold frozen on validation, by level."""
+        return self.folder / "operating_point.json"
+
+    @property
+    def calibration(self) -> Path:
+        """Correction of the probabilities fitted on validation, by level."""
+        return self.folder / "calibration.json"
+
+    @property
+    def subgroups(self) -> Path:
+        return self.folder / "subgroups.csv"
+
+    @property
     def explanations(self) -> Path:
         return self.folder / "explanations"
 

@@ -7,13 +7,24 @@ scans are and how they are prepared; `Config` is the two together, which is what
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Millimetres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Voxels = tuple[PositiveInt, PositiveInt, PositiveInt]
+TAGS = ("kind", "scheme")
+"""Keys whose value chooses one of several sections."""
 
 
 class Section(BaseModel):
@@ -33,16 +44,18 @@ class PhantomSource(Section):
     """Patients to generate; each has one to three scans."""
     seed: NonNegativeInt = 0
     """The same seed gives the same bytes."""
-    prevalence: Fraction = 0.35
-    """Share of patients with the positive label."""
+    coarsen: PositiveFloat = 1.0
+    """Factor on the voxel size of every scanner; 2 makes a cohort an eighth of the size, to try things out."""
+    prevalence: Annotated[float, Field(gt=0, lt=1)] = 0.35
+    """Expected share of patients with the positive label."""
     best_auroc: Annotated[float, Field(gt=0.5, lt=1)] = 0.92
     """AUROC of the true probability, which no classifier can beat in expectation."""
     site_shortcut: Fraction = 0.0
-    """Correlation planted between label and site: 0 none, 1 the site gives the label away."""
+    """Share of patients whose site is chosen by their label: 0 none, 1 the site gives the label away."""
     leaked_patients: NonNegativeInt = 0
-    """Patients whose scans appear again under another patient's id."""
+    """Patients whose scans appear again, byte for byte, under a new patient's id."""
     duplicated_scans: NonNegativeInt = 0
-    """Scans that appear again, re-saved, under another scan id of another patient."""
+    """Scans that appear again, re-saved, under the id of another patient."""
     mislabelled: Fraction = 0.0
     """Share of patients whose label is flipped."""
 
@@ -64,7 +77,9 @@ class FolderSource(Section):
     scans: str
     """Folder that paths in the table start from; `${NAME}` is read from the environment."""
     table: str
-    """CSV or TSV with a row a scan; `${NAME}` is read from the environment."""
+    """CSV, TSV or Parquet with a row a scan; `${NAME}` is read from the environment."""
+    bids_suffix: str | None = None
+    """BIDS: which scans to take, such as T1w; the table is then participants.tsv, with a row a patient."""
 
 
 class Columns(Section):
@@ -93,12 +108,19 @@ class Columns(Section):
     date: str | None = None
     """When the scan was made, as YYYY-MM-DD; for a split by date."""
 
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns that figures may be broken down by."""
+        return (*self.clinical, *self.acquisition, *([self.site] if self.site else []))
+
 
 class Ingest(Section):
     """Checking scans and table."""
 
     on_bad_scan: Literal["stop", "exclude"] = "stop"
     """Stop with all of them listed, or go on without them and say so in the report."""
+    fill_nonfinite: float | None = None
+    """Value for NaN and infinite voxels; without one, a scan that has any is bad."""
 
 
 class Split(Section):
@@ -178,6 +200,8 @@ class Preprocess(Section):
     """Input size along (D, H, W); the scan is cropped or padded to it, never stretched."""
     crop: Auto | Literal["foreground", "center"] = "auto"
     """What the input is centred on: the body's box, or the middle of the scan."""
+    tilt: Literal["keep", "straighten"] = "keep"
+    """A scan acquired at an angle keeps its own axes, or is interpolated along the scanner's."""
     intensity: Auto | Intensity = "auto"
     """How voxel values are scaled."""
     max_voxels: Auto | PositiveInt = "auto"
@@ -207,6 +231,14 @@ class Cohort(Section):
     split: Split = Split()
     preprocess: Preprocess = Preprocess()
 
+    @model_validator(mode="after")
+    def _possible_pairs(self) -> "Cohort":
+        if isinstance(self.preprocess.intensity, Window) and self.modality != "CT":
+            raise ValueError(f"preprocess.intensity: a window in HU needs modality CT, got {self.modality}")
+        if self.classes and self.positive_class and self.positive_class not in self.classes:
+            raise ValueError(f"positive_class '{self.positive_class}' is none of classes: {', '.join(self.classes)}")
+        return self
+
 
 class Forecast(Section):
     """What the plan will cost on this machine; rough, from a short probe."""
@@ -228,7 +260,10 @@ class Plan(Section):
     spacing_mm: Millimetres
     size_voxels: Voxels
     crop: Literal["foreground", "center"]
+    tilt: Literal["keep", "straighten"] = "keep"
     intensity: Intensity
+    fill_nonfinite: float | None = None
+    """Value for NaN and infinite voxels, from the cohort's ingest section."""
     batch_size: PositiveInt
     accumulate: PositiveInt
     max_epochs: PositiveInt
@@ -317,12 +352,20 @@ class Evaluation(Section):
     """Level of every interval."""
     num_bootstrap: Annotated[int, Field(ge=100)] = 2000
     """Resamples of patients."""
-    operating_point: Literal["youden", "sensitivity", "specificity"] = "youden"
+    operating_point: Literal["youden", "sensitivity", "specificity", "cost"] = "youden"
     """How the threshold is chosen on validation; test never sees the choice."""
     operating_target: Annotated[float, Field(gt=0, lt=1)] = 0.9
     """The sensitivity or specificity to keep, where that is what is asked for."""
+    miss_cost: PositiveFloat = 1.0
+    """How many false alarms a missed positive is worth, for the operating point `cost`."""
     patient_rule: Literal["mean", "max"] = "mean"
     """How the probabilities of a patient's scans become one."""
+    prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of the positive class where the model would be used; adds predictive values at that share."""
+    ordered_classes: bool = False
+    """Are more than two classes grades of one thing? Adds the quadratic kappa."""
+    seed: NonNegativeInt = 0
+    """Fixes the resamples."""
 
 
 class Explanation(Section):
@@ -368,3 +411,11 @@ class Config(Section):
     tracking: Tracking = Tracking()
     root: Path = Path(".")
     """Folder that holds data/, runs/ and reports/."""
+
+    @model_validator(mode="after")
+    def _possible_pairs(self) -> "Config":
+        if self.augmentation.flip_left_right is True and self.cohort.laterality == "relevant":
+            raise ValueError("augmentation.flip_left_right=true contradicts the cohort's laterality: relevant")
+        if self.augmentation.zoom is True and self.cohort.size_is_diagnostic:
+            raise ValueError("augmentation.zoom=true contradicts the cohort's size_is_diagnostic: true")
+        return self

@@ -43,6 +43,10 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def write_yaml(path: Path, content: Any) -> None:
     text = StringIO()
     writer = YAML(typ="safe", pure=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import Config
+from pipeline.config import TAGS, Config
 
 
 def config_reference() -> str:
@@ -20,11 +20,19 @@ def lines(section: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in section.model_fields.items():
         key = prefix + name
         sections = [option for option in alternatives(field.annotation) if is_section(option)]
-        meaning = field.description or (sections[0].__doc__ if len(sections) == 1 else "") or ""
         yield f"  {key}: {spell(field.annotation)}{default_of(field)}"
-        yield f"      {' '.join(meaning.split())}"
+        if field.description:
+            yield f"      {' '.join(field.description.split())}"
         for option in sections:
-            yield from lines(option, f"{key}." if len(sections) == 1 else f"{key}[{option.__name__}].")
+            inner = key if len(sections) == 1 else f"{key}({tag(option)})"
+            yield f"  {inner}: {' '.join((option.__doc__ or '').split())}"
+            yield from lines(option, f"{inner}.")
+
+
+def tag(section: type[BaseModel]) -> str:
+    """The word that chooses this section among its siblings."""
+    key = next(name for name in TAGS if name in section.model_fields)
+    return str(typing.get_args(section.model_fields[key].annotation)[0])
 
 
 def default_of(field: FieldInfo) -> str:
@@ -60,4 +68,6 @@ def word(option: Any) -> str:
         return f"({', '.join(spell(part) if part is not ... else '…' for part in typing.get_args(option))})"
     if origin is dict:
         return "mapping"
-    return "section" if is_section(option) else getattr(option, "__name__", str(option))
+    if is_section(option):
+        return tag(option) if any(name in option.model_fields for name in TAGS) else "section"
+    return getattr(option, "__name__", str(option))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import Cohort, Config, Section
+from pipeline.config import TAGS, Config, Section
 from pipeline.errors import did_you_mean
 from pipeline.files import parse_value, read_yaml
 
@@ -50,7 +50,9 @@ def first_experiment(params: dict[str, Any]) -> str:
 def read_cohort(name: Any) -> dict[str, Any]:
     """The content of a cohort's file, named after it."""
     if not isinstance(name, str):
-        raise ValueError(f"cohort must be a name from {COHORTS}/, got {name!r}; set it in {PARAMS} or give cohort=NAME.")
+        raise ValueError(
+            f"cohort must be a name from {COHORTS}/, got {name!r}; set it in {PARAMS} or give cohort=NAME."
+        )
     path = find(name, COHORTS)
     return {"name": path.stem, **mapping(path)}
 
@@ -97,8 +99,25 @@ def check(schema: type[Section], content: dict[str, Any], where: str) -> Any:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        lines = [f"{where}: {explain(schema, problem)}" for problem in error.errors()]
+        problems = without_auto(error.errors())
+        lines = [f"{origin(problem, content, where)}: {explain(schema, problem)}" for problem in problems]
         raise ValueError("\n".join(lines)) from None
+
+
+def without_auto(problems: list[Any]) -> list[Any]:
+    """A key that may be `auto` or something else fails twice; the complaint that it is not `auto` helps nobody."""
+
+    def is_auto(problem: Any) -> bool:
+        return problem["type"] == "literal_error" and problem["ctx"]["expected"] == "'auto'"
+
+    return [problem for problem in problems if not is_auto(problem)] or problems
+
+
+def origin(problem: Any, content: dict[str, Any], where: str) -> str:
+    """The file that a key comes from."""
+    if problem["loc"][:1] == ("cohort",) and isinstance(content.get("cohort"), dict):
+        return str(COHORTS / f"{content['cohort']['name']}.yaml")
+    return where
 
 
 def check_file(schema: type[Section], path: Path) -> Any:
@@ -107,19 +126,18 @@ def check_file(schema: type[Section], path: Path) -> Any:
 
 
 def explain(schema: type[Section], problem: Any) -> str:
+    what = problem["msg"].removeprefix("Value error, ")
+    if not problem["loc"]:
+        return f"{what}; change one of the two."
     keys, owner = walk(schema, problem["loc"])
     name = ".".join(keys)
     if problem["type"] == "extra_forbidden":
         known = [field for field in owner.model_fields if field != "root"]
         return f"unknown key '{name}'.{did_you_mean(keys[-1], known)} Known here: {', '.join(known)}."
-    if problem["type"] == "missing":
-        return f"'{name}' is missing: {describe(owner, keys[-1])}"
-    return f"{name}: {problem['msg']}, got {problem['input']!r}."
-
-
-def describe(owner: type[BaseModel], key: str) -> str:
-    field = owner.model_fields.get(key)
-    return (field.description if field else None) or "it has no default."
+    if problem["type"] == "missing" and keys[-1] in owner.model_fields:
+        return f"'{name}' is missing: {owner.model_fields[keys[-1]].description}"
+    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    return f"{name}: {what}{got}."
 
 
 def walk(schema: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:
@@ -138,13 +156,16 @@ def walk(schema: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list
         elif len(sections) == 1 and isinstance(step, str):
             owner = sections[0]
             keys.append(step)
+        elif isinstance(step, int):
+            keys.append(str(step))
     return keys or [str(step) for step in location], owner
 
 
 def tags(section: type[BaseModel]) -> set[str]:
     """Values of `kind` or `scheme` that choose this section among its siblings."""
-    return {tag for key in ("kind", "scheme") if key in section.model_fields
-            for tag in get_args(section.model_fields[key].annotation)}
+    return {
+        tag for key in TAGS if key in section.model_fields for tag in get_args(section.model_fields[key].annotation)
+    }
 
 
 def members(annotation: Any) -> list[Any]:
@@ -154,6 +175,3 @@ def members(annotation: Any) -> list[Any]:
     if get_origin(annotation) in (Union, UnionType):
         return [member for option in get_args(annotation) for member in members(option)]
     return [annotation]
-
-
-__all__ = ["Cohort", "check", "check_file", "resolve"]

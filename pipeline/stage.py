@@ -17,10 +17,9 @@ import sys
 import types
 import typing
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
-from pipeline.config import Config
+from pipeline.errors import did_you_mean
 from pipeline.reference import config_reference
 from pipeline.resolve import resolve
 
@@ -49,6 +48,8 @@ def call(verb: Verb, forms: dict[str, Verb], arguments: argparse.Namespace) -> i
 
 def describe(error: Exception) -> str:
     """The message; for the system's own errors, with the file they are about."""
+    if isinstance(error, FileNotFoundError) and error.filename:
+        return f"{error.filename} is missing; if an earlier stage writes it, 'dvc repro' does that first."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)
@@ -63,15 +64,20 @@ def parse(verb: Verb, forms: dict[str, Verb]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", metavar="FILE", help="experiment, a path or a name in configs/ (default: first of params.yaml)")
+    parser.add_argument(
+        "--config", metavar="FILE", help="experiment, a path or a name in configs/ (default: first of params.yaml)"
+    )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change a key of the config")
-    declared: set[str] = set()
+    declared: list[str] = []
     for function in (verb, *forms.values()):
         for option in options(function):
             if option.name not in declared:
-                add(parser, option, required=False)
-                declared.add(option.name)
-    arguments = parser.parse_intermixed_args()
+                add(parser, option)
+                declared.append(option.name)
+    arguments, strangers = parser.parse_known_intermixed_args()
+    for stranger in strangers:
+        known = ["--help", "--config", *("--" + option.replace("_", "-") for option in declared)]
+        parser.error(f"unknown option '{stranger}'.{did_you_mean(stranger, known)} Known: {', '.join(known)}")
     refuse_strangers(parser, verb, forms, arguments)
     return arguments
 
@@ -82,7 +88,7 @@ def options(function: Verb) -> list[inspect.Parameter]:
     return [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
-def add(parser: argparse.ArgumentParser, option: inspect.Parameter, required: bool) -> None:
+def add(parser: argparse.ArgumentParser, option: inspect.Parameter) -> None:
     kind, text = option.annotation, None
     if typing.get_origin(kind) is Annotated:
         kind, text = typing.get_args(kind)[:2]
@@ -117,6 +123,3 @@ def chosen(function: Verb, arguments: argparse.Namespace) -> dict[str, Any]:
     """The given options of a function; the others keep its defaults."""
     names = [option.name for option in options(function)]
     return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
-
-
-__all__ = ["Annotated", "Config", "Path", "run"]

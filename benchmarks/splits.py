@@ -1,0 +1,89 @@
+"""Time the leak gate's search for near-duplicates among 1,000 scans, and the split of 100,000 rows.
+
+    python benchmarks/splits.py
+
+Prints a table and, as its last line, one JSON object. Scans are made in memory, 128 x 128 x 96 voxels of int16, so the
+time is what the audit takes beyond reading; making them, which is not counted, takes about two minutes.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from sys import path
+
+import numpy as np
+import pandas as pd
+from scipy import ndimage
+
+path.insert(0, str(Path(__file__).parents[1]))
+
+from pipeline.config import Columns, Split  # noqa: E402
+from pipeline.splits.duplicates import near_duplicates  # noqa: E402
+from pipeline.splits.signatures import Signatures, signature  # noqa: E402
+from pipeline.splits.splitting import split_patients  # noqa: E402
+
+SCANS, SHAPE, BATCH = 1000, (128, 128, 96), 50
+ROWS = 100_000
+AUDIT_SECONDS, SPLIT_SECONDS = 60, 10
+
+
+def volumes() -> Iterator[list[np.ndarray]]:
+    """Heads of one shape and of textures of their own, a batch at a time."""
+    radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*(np.linspace(-1.2, 1.2, size) for size in SHAPE), indexing="ij")))
+    for first in range(0, SCANS, BATCH):
+        batch = []
+        for number in range(first, first + BATCH):
+            coarse = np.random.default_rng(number).normal(size=[size // 8 for size in SHAPE])
+            texture = ndimage.zoom(coarse, 8, order=1)
+            batch.append(np.where(radius < 1, 600 + 150 * texture, 0).astype(np.int16))
+        yield batch
+
+
+def time_audit() -> tuple[float, float, int]:
+    """Seconds for signatures and for all pairs, and the number of pairs found, which should be none."""
+    taken, seconds = [], 0.0
+    for batch in volumes():
+        start = time.perf_counter()
+        with ThreadPoolExecutor(2) as pool:
+            taken += pool.map(lambda volume: signature(volume, np.eye(4)), batch)
+        seconds += time.perf_counter() - start
+    signatures = Signatures(*(np.stack(part) for part in zip(*taken, strict=True)))
+    start = time.perf_counter()
+    found = near_duplicates(signatures, np.arange(SCANS))
+    return seconds, time.perf_counter() - start, len(found)
+
+
+def time_split() -> float:
+    """Seconds to divide many patients of one to three scans, in families, by label and site."""
+    rng = np.random.default_rng(0)
+    patients = np.repeat(np.arange(ROWS), rng.integers(1, 4, ROWS))[:ROWS]
+    names = pd.Series(patients).map("P{:06d}".format)
+    table = pd.DataFrame({"scan_id": [f"S{row:06d}" for row in range(ROWS)], "patient_id": names})
+    table["label"] = rng.choice(["healthy", "lesion"], patients.max() + 1, p=[0.7, 0.3])[patients]
+    table["site"] = rng.choice(["north", "south", "east"], patients.max() + 1)[patients]
+    table["family"] = pd.Series(patients // 2).map("F{:06d}".format)
+    start = time.perf_counter()
+    split_patients(table, Split(stratify=("site",)), Columns(group=("family",)))
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    taking, comparing, found = time_audit()
+    splitting = time_split()
+    ratios = {
+        "audit_1000_seconds": {"value": round(taking + comparing, 1), "bar": AUDIT_SECONDS},
+        "split_100000_seconds": {"value": round(splitting, 1), "bar": SPLIT_SECONDS},
+    }
+    for figure in ratios.values():
+        figure["holds"] = figure["value"] <= figure["bar"]
+    print(f"{'signatures of 1,000 scans':34} {taking:8.1f} s")
+    print(f"{f'all pairs ({found} near-duplicates)':34} {comparing:8.1f} s")
+    print(f"{'split of 100,000 rows':34} {splitting:8.1f} s")
+    print(json.dumps({"benchmark": "splits", "ratios": ratios, "machine": platform.processor() or platform.machine()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,56 @@
+"""Class names in order: the order of logits, probability columns and confusion matrices."""
+
+import pandas as pd
+
+from pipeline.artifacts import LABEL, PATIENT_ID
+from pipeline.cohorts.table import is_missing, listing, with_hint
+from pipeline.config import Cohort
+from pipeline.scans.checking_codes import Problem
+
+
+def order_classes(labels: pd.Series, cohort: Cohort) -> tuple[str, ...]:
+    """The declared classes, or those found in sorted order; of two, the positive class last."""
+    classes = cohort.classes or tuple(sorted(set(labels[~is_missing(labels)])))
+    if len(classes) == 2 and cohort.positive_class in classes:
+        return (*(name for name in classes if name != cohort.positive_class), cohort.positive_class)
+    return classes
+
+
+def check_classes(table: pd.DataFrame, cohort: Cohort) -> list[Problem]:
+    """Labels outside the classes, a single class, a class in one patient, a positive class that is none of them."""
+    if table.empty:
+        return [Problem("TAB-EMPTY", "no row with a usable scan")]
+    classes = order_classes(table[LABEL], cohort)
+    problems = unknown_labels(table[LABEL], classes)
+    if len(classes) == 1:
+        problems.append(Problem("TAB-LABEL-SINGLE", f"'{classes[0]}' alone"))
+    elif classes:
+        problems += positive_problems(classes, cohort.positive_class)
+        problems += small_classes(table, classes)
+    return problems
+
+
+def unknown_labels(labels: pd.Series, classes: tuple[str, ...]) -> list[Problem]:
+    unknown = sorted(set(labels[~is_missing(labels)]) - set(classes))
+    named = [with_hint(label, classes) for label in unknown]
+    return [Problem("TAB-LABEL-UNKNOWN", f"{listing(named)}, expected {', '.join(classes)}")] if unknown else []
+
+
+def positive_problems(classes: tuple[str, ...], positive_class: str | None) -> list[Problem]:
+    """Two classes need a positive one, which is never guessed; more have none."""
+    if len(classes) > 2:
+        return [Problem("TAB-POSITIVE", f"'{positive_class}' for {len(classes)} classes")] if positive_class else []
+    if positive_class in classes:
+        return []
+    found = with_hint(positive_class, classes) if positive_class else "none"
+    return [Problem("TAB-POSITIVE", f"{found}, expected '{classes[0]}' or '{classes[1]}'")]
+
+
+def small_classes(table: pd.DataFrame, classes: tuple[str, ...]) -> list[Problem]:
+    patients = table.groupby(LABEL)[PATIENT_ID].nunique()
+    counts = {name: int(patients.get(name, 0)) for name in classes}
+    return [
+        Problem("TAB-CLASS-SMALL", f"{count} patient{'' if count == 1 else 's'} with '{name}'")
+        for name, count in counts.items()
+        if count < 2
+    ]

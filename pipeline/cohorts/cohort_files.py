@@ -1,0 +1,69 @@
+"""`cohort.csv` and `ingest.json`: one verified row a scan, and how the table came to it."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID, CohortPaths
+from pipeline.cohorts.row_scans import CheckedRows, inside
+from pipeline.files import whole_file, write_json
+from pipeline.scans.checking import ScanFacts
+from pipeline.scans.checking_codes import Problem
+
+Entry = dict[str, str | None]
+"""A problem as ingest.json lists it: scan_id (null for the table's own), code, verdict, message."""
+
+
+def read_cohort(path: Path) -> pd.DataFrame:
+    """`cohort.csv` as text: a label 'NA' or an id '007' is read as it was written."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def write_cohort(paths: CohortPaths, rows: CheckedRows) -> None:
+    """The rows of usable scans, with what was measured of each."""
+    table = rows.usable.reset_index(drop=True)
+    table[PATH] = [inside(path, paths.raw) for path in table[PATH]]
+    measured = pd.DataFrame([measure(check.facts, check.problems) for check in rows.checks if check.facts])
+    with whole_file(paths.cohort) as temporary:
+        pd.concat([table, measured], axis=1).to_csv(temporary, index=False)
+
+
+def measure(facts: ScanFacts, warnings: tuple[Problem, ...]) -> dict[str, str]:
+    """The measured columns of a row: sizes as `256x256x180`, warnings as codes between spaces."""
+    return {
+        "shape": "x".join(str(size) for size in facts.shape),
+        "spacing_mm": "x".join(f"{size:.6g}" for size in facts.spacing_mm),
+        "orientation": facts.orientation,
+        "dtype": facts.dtype,
+        "file_sha256": facts.file_sha256,
+        "voxel_sha256": facts.voxel_sha256,
+        "warnings": " ".join(problem.code for problem in warnings),
+    }
+
+
+def write_summary(paths: CohortPaths, rows: CheckedRows, classes: tuple[str, ...], problems: list[Entry]) -> None:
+    """Classes in order, counts, every problem, what was left out, and the steps of the report's flow diagram."""
+    counts = {"num_scans": len(rows.usable), "num_patients": int(rows.usable[PATIENT_ID].nunique())}
+    lists = {"problems": problems, "excluded": excluded(rows), "flow": flow(rows)}
+    write_json(paths.ingest, {"classes": list(classes), **counts, **lists})
+
+
+def excluded(rows: CheckedRows) -> list[Entry]:
+    """Rows that were left out, with the reason."""
+    return [
+        {**{name: row[name] for name in (SCAN_ID, PATIENT_ID, PATH)}, "code": reason.code, "message": reason.message}
+        for row, check in rows.items()
+        if (reason := check.rejection)
+    ]
+
+
+def flow(rows: CheckedRows) -> list[dict[str, Any]]:
+    """Steps from the table to the cohort, each with its counts of scans and patients."""
+    codes = [check.rejection.code if check.rejection else None for check in rows.checks]
+    steps = [("rows in the label table", rows.table)]
+    for code in Counter(code for code in codes if code):
+        steps.append((f"excluded: {code}", rows.table[[other == code for other in codes]]))
+    steps.append(("scans in the cohort", rows.usable))
+    return [{"step": step, "scans": len(part), "patients": int(part[PATIENT_ID].nunique())} for step, part in steps]

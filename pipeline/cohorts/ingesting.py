@@ -1,0 +1,96 @@
+"""From a label table and a folder of scans to one verified row a scan, with every problem reported at once."""
+
+import logging
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.artifacts import LABEL, PATH, SCAN_ID, CohortPaths
+from pipeline.cohorts.bids import scan_rows
+from pipeline.cohorts.classes import check_classes, order_classes
+from pipeline.cohorts.cohort_files import Entry, write_cohort, write_summary
+from pipeline.cohorts.row_scans import CheckedRows, check_row_scans, inside, list_scans
+from pipeline.cohorts.table import check_columns, check_rows, listing, read_table, select_columns
+from pipeline.config import Cohort, FolderSource
+from pipeline.scans.checking_codes import Problem
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A problem and where it is: the table, or the scan of a row."""
+
+    where: str
+    problem: Problem
+    scan_id: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.problem.message} [{self.problem.code}]"
+
+    def entry(self) -> Entry:
+        """Its form in ingest.json."""
+        problem = self.problem
+        return {"scan_id": self.scan_id, "code": problem.code, "verdict": problem.verdict, "message": str(self)}
+
+
+def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
+    """Write `cohort.csv` and `ingest.json`, or raise one `ValueError` that lists every problem and write neither.
+
+    Scans that cannot be used are among those problems, unless `ingest.on_bad_scan` says to go on without them.
+    """
+    known = list_scans(paths.raw)
+    table = load_rows(cohort, paths, known)
+    rows = check_row_scans(table, paths.raw, known, cohort.ingest.fill_nonfinite, workers)
+    excluding = cohort.ingest.on_bad_scan == "exclude"
+    kept = rows.usable if excluding else table
+    of_table = [
+        Finding(str(paths.labels), problem)
+        for problem in (*check_rows(table), *check_classes(kept, cohort), *orphans(table, known, paths), *twins(rows))
+    ]
+    of_scans = scan_findings(rows)
+    refuse(of_table if excluding else of_table + of_scans, paths)
+    for finding in of_table + of_scans:
+        log.warning("%s", finding)
+    write_cohort(paths, rows)
+    write_summary(paths, rows, order_classes(kept[LABEL], cohort), [finding.entry() for finding in of_table + of_scans])
+
+
+def load_rows(cohort: Cohort, paths: CohortPaths, known: list[str]) -> pd.DataFrame:
+    """The label table, a row a scan, under standard names; without its columns nothing else can be checked."""
+    table = read_table(paths.labels)
+    if isinstance(cohort.source, FolderSource) and cohort.source.bids_suffix:
+        table = scan_rows(table, known, cohort.source.bids_suffix, cohort.columns)
+    refuse([Finding(str(paths.labels), problem) for problem in check_columns(table, cohort.columns)], paths)
+    return select_columns(table, cohort.columns)
+
+
+def refuse(findings: list[Finding], paths: CohortPaths) -> None:
+    """Raise if there is anything that cannot be gone on with."""
+    blocking = [str(finding) for finding in findings if finding.problem.verdict == "reject"]
+    if len(blocking) == 1:
+        raise ValueError(blocking[0])
+    if blocking:
+        raise ValueError("\n  ".join([f"{paths.folder}: {len(blocking)} problems, nothing was written:", *blocking]))
+
+
+def orphans(table: pd.DataFrame, known: list[str], paths: CohortPaths) -> list[Problem]:
+    """Scans that no row names."""
+    named = {inside(path, paths.raw) for path in table[PATH]}
+    rest = [scan for scan in known if scan not in named]
+    return [Problem("TAB-NO-ROW", f"{len(rest)}: {listing(rest)}")] if rest else []
+
+
+def twins(rows: CheckedRows) -> list[Problem]:
+    """The same voxels under several ids: a warning here, for the leak gate stops those that cross a split."""
+    hashes = pd.Series([check.facts.voxel_sha256 if check.facts else None for check in rows.checks], rows.table.index)
+    groups = rows.table[SCAN_ID].groupby(hashes).agg(list)
+    return [Problem("TAB-SAME-VOXELS", ", ".join(scan_ids)) for scan_ids in groups if len(scan_ids) > 1]
+
+
+def scan_findings(rows: CheckedRows) -> list[Finding]:
+    return [
+        Finding(f"{row[SCAN_ID]}: {check.path}", problem, row[SCAN_ID])
+        for row, check in rows.items()
+        for problem in check.problems
+    ]

@@ -1,0 +1,90 @@
+"""The scan of each row: where it lies, whether it can be used, and which scans have no row."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+from pipeline.artifacts import PATH
+from pipeline.cohorts.table import with_hint
+from pipeline.scans.checking import ScanCheck, check_scan
+from pipeline.scans.checking_codes import Problem
+from pipeline.scans.finding import find_scans
+from pipeline.scans.scheduling import run_jobs
+
+MOST_HINTS = 500
+"""Scans beyond which looking for the nearest name would take longer than reading them."""
+
+
+@dataclass(frozen=True)
+class CheckedRows:
+    """The label table, and the outcome for the scan of each row."""
+
+    table: pd.DataFrame
+    checks: list[ScanCheck]
+
+    @property
+    def usable(self) -> pd.DataFrame:
+        """The rows whose scan can be used."""
+        return self.table[[check.facts is not None for check in self.checks]]
+
+    def items(self) -> Iterator[tuple[dict[str, str], ScanCheck]]:
+        """Each row by column, with its check."""
+        yield from zip(self.table.to_dict("records"), self.checks, strict=True)
+
+
+def list_scans(raw: Path) -> list[str]:
+    """Every scan below the raw folder, relative to it.
+
+    Raises `FileNotFoundError` where there is no folder, `ValueError` where it holds no scan.
+    """
+    if not raw.is_dir():
+        raise FileNotFoundError(f"{raw}: no folder of scans here; 'python -m pipeline.fetch' puts it there.")
+    scans = [path.relative_to(raw).as_posix() for path in find_scans(raw)]
+    if not scans:
+        raise ValueError(f"{raw}: no scans in this folder, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
+    return scans
+
+
+def inside(path: str, raw: Path) -> str | None:
+    """A table's path as one relative to the raw folder; None if it is empty or leaves the folder."""
+    # By name only: a link below the folder may lead anywhere, as data managers make them.
+    for folder in (raw.absolute(), raw.resolve()):
+        relative = os.path.relpath(folder / path, folder)
+        if relative.split(os.sep)[0] not in (".", ".."):
+            return Path(relative).as_posix()
+    return None
+
+
+def check_row_scans(table: pd.DataFrame, raw: Path, known: list[str], fill: float | None, workers: int) -> CheckedRows:
+    """Check the scan of every row; a row without a usable path is a rejected scan. `known` are the scans there are."""
+    checks: dict[int, ScanCheck] = {}
+    jobs: list[tuple[int, Path, float | None]] = []
+    for row, path in enumerate(table[PATH]):
+        if problem := path_problem(path, raw, known):
+            checks[row] = ScanCheck(Path(path), (problem,), None)
+        else:
+            jobs.append((row, raw / inside(path, raw), fill))
+    outcomes = run_jobs(check_job, jobs, workers=workers)
+    checks |= track(outcomes, "Checking scans", len(jobs), console=Console(stderr=True), transient=True)
+    return CheckedRows(table, [checks[row] for row in range(len(table))])
+
+
+def check_job(job: tuple[int, Path, float | None]) -> tuple[int, ScanCheck]:
+    """One row's check, with the row, for outcomes come in any order."""
+    row, path, fill = job
+    return row, check_scan(path, fill)
+
+
+def path_problem(path: str, raw: Path, known: list[str]) -> Problem | None:
+    """Why a row's path leads to no scan, if it does not."""
+    relative = inside(path, raw)
+    if relative is None:
+        return Problem("TAB-PATH", repr(path))
+    if not os.path.lexists(raw / relative):
+        return Problem("TAB-NO-SCAN", with_hint(path, known if len(known) <= MOST_HINTS else ()))
+    return None

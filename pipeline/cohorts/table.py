@@ -1,0 +1,128 @@
+"""Label tables: read as text, so that 007 stays 007, and every problem in them found at once."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.artifacts import LABEL, PATH, PATIENT_ID, SCAN_ID
+from pipeline.config import Columns
+from pipeline.errors import did_you_mean
+from pipeline.scans.checking_codes import Problem
+
+PARQUET_MAGIC = b"PAR1"
+SEPARATORS = "\t,;"
+MISSING = {"", "na", "n/a", "nan", "null"}
+"""Words for a missing value, in any case; 'none' may be a class."""
+SHOWN = 5
+RESERVED = (
+    *(SCAN_ID, PATIENT_ID, PATH, LABEL),
+    *("shape", "spacing_mm", "orientation", "dtype", "file_sha256", "voxel_sha256", "warnings"),
+)
+"""Columns that cohort.csv has of its own."""
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV, TSV or Parquet table with every cell as text, empty where missing; the format is told by content.
+
+    Raises `FileNotFoundError`, or `ValueError` for a file that is no table.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no label table here; 'python -m pipeline.fetch' puts it there.")
+    content = path.read_bytes()
+    if content.startswith(PARQUET_MAGIC):
+        return parquet_as_text(path)
+    try:
+        return parse_text(content.decode("utf-8-sig"))
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"{path}: not a table in UTF-8 text, {error}; save it as CSV with UTF-8.") from None
+
+
+def parse_text(text: str) -> pd.DataFrame:
+    """Rows of one length, separated as the header is."""
+    header = text.partition("\n")[0]
+    separator = max(SEPARATORS, key=header.count)
+    rows = [row for row in csv.reader(io.StringIO(text), delimiter=separator, strict=True) if row]
+    if not rows:
+        raise ValueError("it is empty")
+    columns = rows[0]
+    twice = [name for name, count in Counter(columns).items() if count > 1]
+    if twice:
+        raise ValueError(f"column '{twice[0]}' stands twice")
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(columns):
+            raise ValueError(f"row {number} has {len(row)} cells, its header {len(columns)}")
+    return pd.DataFrame(rows[1:], columns=columns, dtype=str)
+
+
+def parquet_as_text(path: Path) -> pd.DataFrame:
+    """Cells as text; columns of numbers keep their type in `attrs['numbers']`, for ids must not be numbers."""
+    table = pd.read_parquet(path)
+    text = table.astype(object).where(table.notna(), "").astype(str)
+    text.attrs["numbers"] = [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name])]
+    return text
+
+
+def check_columns(table: pd.DataFrame, columns: Columns) -> list[Problem]:
+    """Columns that the config names and the table lacks, names that clash, and ids that are numbers."""
+    wanted = [columns.scan_id, columns.patient_id, columns.path, columns.label, *covariates(columns)]
+    problems = [
+        Problem("TAB-COLUMN", f"no {with_hint(name, table.columns)} among {', '.join(table.columns)}")
+        for name in wanted
+        if name not in table.columns
+    ]
+    taken = [name for name in covariates(columns) if name in RESERVED and name not in wanted[:4]]
+    problems += [Problem("TAB-NAME", f"'{name}'") for name in taken]
+    numbers = set(table.attrs.get("numbers", ())) & {columns.scan_id, columns.patient_id}
+    return problems + [Problem("TAB-ID-NUMBER", f"column '{name}'") for name in sorted(numbers)]
+
+
+def covariates(columns: Columns) -> list[str]:
+    """Every further column that goes into the cohort, in the table's words; what the label was made from does not."""
+    single = [name for name in (columns.split, columns.site, columns.date) if name]
+    return list(dict.fromkeys([*single, *columns.group, *columns.clinical, *columns.acquisition]))
+
+
+def select_columns(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """The cohort's columns under their standard names."""
+    names = {SCAN_ID: columns.scan_id, PATIENT_ID: columns.patient_id, PATH: columns.path, LABEL: columns.label}
+    names |= {name: name for name in covariates(columns)}
+    return pd.DataFrame({new: table[old] for new, old in names.items()})
+
+
+def check_rows(table: pd.DataFrame) -> list[Problem]:
+    """Everything wrong with ids and with missing labels, one problem a kind with the rows it is in."""
+    ids = table[[SCAN_ID, PATIENT_ID]]
+    padded = table[[SCAN_ID, PATIENT_ID, LABEL]].apply(lambda column: column != column.str.strip()).any(axis=1)
+    rows = {
+        "TAB-ID-EMPTY": ids.apply(is_missing).any(axis=1),
+        "TAB-ID-TWICE": table[SCAN_ID].duplicated(keep=False) & ~is_missing(table[SCAN_ID]),
+        "TAB-PADDED": padded,
+        "TAB-LABEL-MISSING": is_missing(table[LABEL]),
+    }
+    return [Problem(code, name_rows(table[bad])) for code, bad in rows.items() if bad.any()]
+
+
+def is_missing(column: pd.Series) -> pd.Series:
+    return column.str.strip().str.lower().isin(MISSING)
+
+
+def name_rows(table: pd.DataFrame) -> str:
+    """Rows as a spreadsheet counts them, its header being row 1, each with its scan_id."""
+    return listing(f"row {index + 2} ({scan_id!r})" for index, scan_id in table[SCAN_ID].items())
+
+
+def with_hint(word: str, known: Iterable[str]) -> str:
+    """The word in quotes, with the nearest known one."""
+    hint = did_you_mean(word, known).strip()
+    return f"'{word}' ({hint})" if hint else f"'{word}'"
+
+
+def listing(names: Iterable[str]) -> str:
+    """The first few, and how many more."""
+    names = list(names)
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,52 @@
+"""Evaluate: figures with intervals from the predictions of all folds.
+
+Reads   runs/<cohort>/<experiment>/predictions/fold-<k>.csv, cohort.csv
+Writes  runs/<cohort>/<experiment>/{metrics.json, summary.json, operating_point.json, calibration.json, subgroups.csv,
+        plots/*.csv}
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts, RunPaths
+from pipeline.config import Config
+
+
+def evaluate(config: Config) -> None:
+    """Judge one experiment by its predictions."""
+    from pipeline.evaluation.evaluating import evaluate_table
+    from pipeline.evaluation.predictions import read_cohort, read_folds
+    from pipeline.evaluation.settings import Settings
+    from pipeline.evaluation.writing import write_evaluation
+
+    paths = Artifacts(config.root)
+    run = paths.run(config.cohort.name, config.name)
+    predictions = read_folds([run.predictions(fold) for fold in config.folds])
+    cohort = read_cohort(paths.cohort(config.cohort.name).cohort)
+    settings = Settings(**config.evaluation.model_dump())
+    write_evaluation(evaluate_table(predictions, settings, cohort, config.cohort.columns.covariates), run)
+
+
+def evaluate_file(
+    *,
+    predictions: Annotated[Path, "table of predictions, from this pipeline or any other; needs no config"],
+    out: Annotated[Path, "folder for the figures"],
+    cohort: Annotated[Path | None, "table with patient_id and covariates, for subgroups"] = None,
+    covariates: Annotated[list[str] | None, "its columns to judge by group"] = None,
+    confidence: Annotated[float, "level of every interval"] = 0.95,
+    num_bootstrap: Annotated[int, "resamples of patients"] = 2000,
+) -> None:
+    """Judge a bare table."""
+    from pipeline.evaluation.evaluating import evaluate_table
+    from pipeline.evaluation.predictions import read_cohort, read_predictions
+    from pipeline.evaluation.settings import Settings
+    from pipeline.evaluation.writing import write_evaluation
+
+    settings = Settings(confidence=confidence, num_bootstrap=num_bootstrap)
+    table = read_cohort(cohort) if cohort else None
+    write_evaluation(evaluate_table(read_predictions(predictions), settings, table, covariates or ()), RunPaths(out))
+
+
+if __name__ == "__main__":
+    stage.run(evaluate, predictions=evaluate_file)

@@ -1,0 +1,52 @@
+"""An evaluation on disk."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.artifacts import RunPaths
+from pipeline.evaluation.evaluating import PATIENT, SCAN, Evaluation, Metrics
+from pipeline.files import whole_file, write_json
+
+SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")
+
+
+def write_evaluation(evaluation: Evaluation, paths: RunPaths) -> None:
+    """The files of an evaluation, each whole or not at all."""
+    write_json(paths.metrics, evaluation.metrics)
+    write_json(paths.summary, summarise(evaluation.metrics))
+    write_json(paths.operating_point, {level: asdict(point) for level, point in evaluation.operating_points.items()})
+    write_json(paths.calibration, {level: asdict(fitted) for level, fitted in evaluation.calibrations.items()})
+    if evaluation.subgroups is not None:
+        write_table(evaluation.subgroups, paths.subgroups)
+    split, level = evaluation.headline
+    for name, table in evaluation.plots.items():
+        write_table(table.assign(split=split, level=level), paths.plots / f"{name}.csv")
+
+
+def summarise(metrics: Metrics) -> dict[str, dict[str, float | None]]:
+    """The headline figures of each split, per patient where there is that level."""
+    return {split: summarise_split(levels[PATIENT] if has_values(levels[PATIENT]) else levels[SCAN])
+            for split, levels in metrics.items()}
+
+
+def summarise_split(entries: dict) -> dict[str, float | None]:
+    bounds = {"auroc_low": entries["auroc"]["low"], "auroc_high": entries["auroc"]["high"]}
+    return {name: entries[name]["value"] for name in SUMMARY} | bounds
+
+
+def has_values(entries: dict) -> bool:
+    return any(entry["value"] is not None for entry in entries.values())
+
+
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False)
+
+
+def read_metrics(path: Path) -> Metrics:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' writes it.")
+    return json.loads(path.read_text(encoding="utf-8"))

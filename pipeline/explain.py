@@ -1,0 +1,31 @@
+"""Explain: where in the scan the evidence lies, for chosen scans of one fold.
+
+Reads   runs/<cohort>/<experiment>/{fold-<k>/best.ckpt, predictions/fold-<k>.csv}, raw scans
+Writes  runs/<cohort>/<experiment>/explanations/ maps as NIfTI on each scan's own grid, pictures, captions.json
+"""
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def explain(config: Config) -> None:
+    """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
+    from pipeline.inference.trained import TrainedRun
+    from pipeline.reporting.explaining import explain_scans
+
+    paths = Artifacts(config.root)
+    run = paths.run(config.cohort.name, config.name)
+    trained = TrainedRun.load(run.fold(config.fold).best)
+    explain_scans(
+        trained,
+        predictions=run.predictions(config.fold),
+        cohort=paths.cohort(config.cohort.name),
+        out=run.explanations,
+        method=config.explanation.method,
+        num_scans=config.explanation.num_scans,
+    )
+
+
+if __name__ == "__main__":
+    stage.run(explain)

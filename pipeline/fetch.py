@@ -1,0 +1,20 @@
+"""Fetch: put scans and label table where the other stages look for them.
+
+Reads   the cohort's source: a phantom's recipe, a MedMNIST3D archive, or a folder and a table of one's own
+Writes  data/<cohort>/raw/, data/<cohort>/labels.csv, and data/<cohort>/truth/ for a phantom
+"""
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def fetch(config: Config) -> None:
+    """Generate, download or link the cohort's scans and labels."""
+    from pipeline.cohorts.fetching import fetch_cohort
+
+    fetch_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name))
+
+
+if __name__ == "__main__":
+    stage.run(fetch)

@@ -1,0 +1,47 @@
+"""Forecast: what a plan will cost on this machine, from a few training steps of the very network."""
+
+import resource
+import time
+from statistics import median
+
+import torch
+from torch import nn
+
+from pipeline.config import Forecast, Model, Plan
+from pipeline.training.build import build_network
+
+NUM_STEPS = 3
+"""After one that is not counted, which sets up memory and kernels."""
+
+
+def probe(model: Model, plan: Plan, num_scans: int) -> Forecast:
+    """Time and memory of training `model` as planned on `num_scans` scans; disk is the plan's own figure."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    network = build_network(model, num_classes=2, pretrained=False).to(device).train()
+    volumes = torch.randn(plan.batch_size, 1, *plan.size_voxels, device=device)
+    before = peak_bytes(device)
+    seconds = median([train_step(network, volumes) for _ in range(1 + NUM_STEPS)][1:])
+    per_epoch = seconds * num_scans / plan.batch_size
+    return Forecast(
+        disk_mb=plan.forecast.disk_mb,
+        memory_mb=round((peak_bytes(device) - before) / 1e6, 1),
+        seconds_per_epoch=round(per_epoch, 1),
+        hours_per_fold=round(per_epoch * plan.max_epochs / 3600, 2),
+    )
+
+
+def train_step(network: nn.Module, volumes: torch.Tensor) -> float:
+    """Seconds of one forward and backward pass."""
+    start = time.perf_counter()
+    labels = torch.zeros(len(volumes), dtype=torch.long, device=volumes.device)
+    nn.functional.cross_entropy(network(volumes), labels).backward()
+    if volumes.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def peak_bytes(device: str) -> int:
+    """Most memory in use so far."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -1,0 +1,34 @@
+"""Ingest: check every scan and label, and write one verified row a scan.
+
+Reads   data/<cohort>/raw/, data/<cohort>/labels.csv
+Writes  data/<cohort>/cohort.csv, data/<cohort>/ingest.json
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def ingest(config: Config, *, workers: Annotated[int, "processes"] = 2) -> None:
+    """Check every scan and label of the cohort; stop with all problems listed, or write the cohort's table."""
+    from pipeline.cohorts.ingesting import ingest_cohort
+
+    ingest_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name), workers)
+
+
+def check(
+    *,
+    check: Annotated[list[Path], "check these files and folders instead, without any config"],
+    json: Annotated[bool, "print the outcome as JSON"] = False,
+) -> int:
+    """Check scans one by one; exit code 1 if any is rejected."""
+    from pipeline.scans.checking_report import report_scans
+
+    return report_scans(check, as_json=json)
+
+
+if __name__ == "__main__":
+    stage.run(ingest, check=check)

@@ -1,0 +1,1 @@
+"""From the store to batches: order, augmentation, dataset and datamodule."""

@@ -1,0 +1,1 @@
+"""Random changes to training volumes, by noun: spatial, tones, degradations, MR artifacts."""

@@ -1,0 +1,93 @@
+"""Scans of the store as batches of tensors. Axes: B batch, D H W depth height width."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from pipeline.artifacts import LABEL, SCAN_ID
+from pipeline.loading.sampler import Key
+from pipeline.scans.store import Store
+
+Augment = Callable[[Tensor, np.random.Generator], Tensor]
+"""A random change of one volume (D, H, W)."""
+
+
+class Batch(TypedDict):
+    """What a network is fed."""
+
+    volume: Tensor
+    """(B, 1, D, H, W) float32."""
+    label: Tensor
+    """(B,) int64, index of the class."""
+    scan_id: list[str]
+    index: Tensor
+    """(B,) int64, row in the table."""
+
+
+class ScanDataset(Dataset[Batch]):
+    """Volumes of `scans` (columns scan_id, label as class index), a batch at a time.
+
+    Voxels are decoded from the mapped file straight into the batch; there is no copy before augmentation, whose random
+    choices depend on seed, epoch and scan alone.
+    """
+
+    def __init__(self, store: Store, scans: pd.DataFrame, *, augment: Augment | None = None, seed: int = 0) -> None:
+        self.store = store
+        self.scan_ids = scans[SCAN_ID].tolist()
+        self.labels = torch.tensor(scans[LABEL].to_numpy(np.int64))
+        self.augment = augment
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.scan_ids)
+
+    def __getitems__(self, keys: list[Key]) -> Batch:
+        """The batch of these (epoch, index) keys; torch's DataLoader asks for whole batches by this name."""
+        rows = torch.tensor([index for _, index in keys])
+        first = self.store.entry(self.scan_ids[keys[0][1]])
+        volume = torch.empty((len(keys), 1, *first.codes.shape))
+        with one_thread():
+            for target, (epoch, index) in zip(volume, keys, strict=True):
+                self.load(self.scan_ids[index], epoch, target[0])
+        return Batch(
+            volume=volume, label=self.labels[rows], scan_id=[self.scan_ids[index] for index in rows], index=rows
+        )
+
+    def load(self, scan_id: str, epoch: int, target: Tensor) -> None:
+        """Write one scan, augmented, into `target` (D, H, W)."""
+        try:
+            self.store.entry(scan_id).decode(out=target.numpy())
+            if self.augment is not None:
+                target.copy_(self.augment(target, scan_rng(self.seed, epoch, scan_id)))
+        except (ValueError, RuntimeError, OSError) as error:
+            raise ValueError(f"scan '{scan_id}', epoch {epoch}: it could not be loaded: {error}") from error
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums and Fourier transforms round differently on more threads: everyone works as a loading process does, on one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def scan_rng(seed: int, epoch: int, scan_id: str) -> np.random.Generator:
+    """Random numbers of one scan in one epoch, whoever loads it and whatever else is in the table."""
+    digest = hashlib.sha256(scan_id.encode()).digest()
+    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "little")])
+
+
+def as_is(batch: Batch) -> Batch:
+    """Collation of what is a batch already."""
+    return batch

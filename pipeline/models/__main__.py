@@ -1,0 +1,68 @@
+"""List the networks, and what each costs on a volume of a given size: `python -m pipeline.models --size 96 96 96`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from pipeline.models.build import build_model  # noqa: F401  (registers every name)
+from pipeline.models.cost import measure
+from pipeline.models.registry import builder_of, model_names
+from pipeline.models.volume import MODES, has_3d_twin, modes_of
+
+COLUMNS = ("model", "on volumes", "parameters", "GMACs", "memory (MiB)", "volume modes")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print one row for each model."""
+    options = parse(arguments)
+    try:
+        rows = [row_of(name, options) for name in options.names or model_names()]
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    sys.stdout.write(as_table([COLUMNS, *rows]))
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline.models",
+        description="Every model with its parameters, the multiply-accumulates of one forward pass, and the memory that "
+        "its weights and one training step take (one volume, float32).",
+    )
+    parser.add_argument("names", nargs="*", metavar="MODEL", help="models to list (default: all)")
+    parser.add_argument("--size", nargs=3, type=int, default=(96, 96, 96), metavar=("D", "H", "W"), help="voxels")
+    parser.add_argument("--in-channels", type=int, default=1, metavar="C")
+    parser.add_argument("--num-classes", type=int, default=2, metavar="K")
+    parser.add_argument(
+        "--volume", choices=tuple(MODES), help="volume mode (default: the network's 3D twin, or slicewise if it has none)"
+    )
+    return parser.parse_args(arguments)
+
+
+def row_of(name: str, options: argparse.Namespace) -> tuple[str, ...]:
+    builder_of(name)  # an unknown name is an error before anything else
+    volume = options.volume or (None if has_3d_twin(name) else "slicewise")
+    cost = measure(
+        name, options.size, in_channels=options.in_channels, num_classes=options.num_classes, volume=volume
+    )
+    return (
+        name,
+        volume or "3D",
+        f"{cost.parameters:,}",
+        f"{cost.macs / 1e9:.1f}",
+        f"{cost.memory_bytes / 2**20:,.0f}",
+        " ".join(modes_of(name)),
+    )
+
+
+def as_table(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows under each other, numbers to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [cell.rjust(width) if 2 <= index <= 4 else cell.ljust(width) for index, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

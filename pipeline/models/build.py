@@ -1,0 +1,62 @@
+"""One way to build every network: by name, with its options, weights, volume mode and what stays frozen."""
+
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from pathlib import Path
+
+# Each of these registers its names.
+from pipeline.models import modified_resnet, poolformer, resnet, timm_adapter, vit  # noqa: F401
+from pipeline.models.lora import add_lora
+from pipeline.models.network import Network
+from pipeline.models.pretrained import load_pretrained
+from pipeline.models.registry import builder_of, check_keywords, check_options
+from pipeline.models.volume import wrap
+
+
+def build_model(
+    name: str,
+    *,
+    in_channels: int = 1,
+    num_classes: int = 2,
+    volume: str | Mapping[str, object] | None = None,
+    pretrained: str | Path | None = None,
+    allow_missing: Sequence[str] = (),
+    inflation: str = "centre",
+    freeze: bool = False,
+    lora: Mapping[str, object] | None = None,
+    **options: object,
+) -> Network:
+    """The network registered as `name`: (B, C, D, H, W) -> logits (B, K); `num_classes=0` gives embeddings (B, F).
+
+    `options` are the network's own, checked by name; `spatial_dims=2` among them gives the bare network of images
+    (B, C, H, W). `volume` puts the 2D network to use on volumes: a mode, or a mapping of `mode` and its options.
+    `pretrained` is a path, a URL with `#sha256=` or `timm:NAME`; `allow_missing` names what may differ, and
+    `inflation` (`centre`, `mean`) says how 2D kernels become 3D. `freeze` leaves only the head to train; `lora`,
+    a mapping of `add_lora`'s options, also low-rank updates.
+    """
+    check_options(name, options)
+
+    def build(**shape: int) -> Network:
+        network = builder_of(name)(**without_2d_only(name, shape), **options)
+        if pretrained is not None:
+            load_pretrained(network, pretrained, allow_missing=allow_missing, inflation=inflation)
+        return network
+
+    if volume is None:
+        network = build(in_channels=in_channels, num_classes=num_classes)
+    elif "spatial_dims" in options:
+        raise ValueError(f"model '{name}': the volume mode sets spatial_dims itself; leave one of the two out")
+    else:
+        network = wrap(name, build, volume, in_channels=in_channels, num_classes=num_classes)
+    if lora is not None:
+        check_keywords("lora", add_lora, lora)
+        add_lora(network, **lora)
+    elif freeze:
+        network.freeze()
+    return network
+
+
+def without_2d_only(name: str, shape: Mapping[str, int]) -> dict[str, int]:
+    """`shape` without `spatial_dims` where the network knows images only."""
+    known = signature(builder_of(name)).parameters
+    return {option: value for option, value in shape.items() if option in known}

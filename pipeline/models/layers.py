@@ -1,0 +1,106 @@
+"""Layers that are written once for 2D and 3D.
+
+Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.ops import StochasticDepth
+
+from pipeline.errors import did_you_mean
+
+CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+NORMS = ("batch", "instance", "group", "layer")
+
+Size = int | Sequence[int]
+"""One number for all spatial axes, or one for each, (H, W) or (D, H, W)."""
+
+
+def per_axis(size: Size, spatial_dims: int, name: str) -> tuple[int, ...]:
+    """`size` as one positive number for each spatial axis; `name` is the option that an error shows."""
+    sizes = (size,) * spatial_dims if isinstance(size, int) else tuple(size)
+    if len(sizes) != spatial_dims or any(n < 1 for n in sizes):
+        raise ValueError(f"{name} must be one number from 1 up, or {spatial_dims} of them, one an axis; got {size}")
+    return sizes
+
+
+def check_spatial_dims(spatial_dims: int) -> None:
+    """Only images and volumes are known."""
+    if spatial_dims not in CONV:
+        raise ValueError(f"spatial_dims must be 2 for images or 3 for volumes, got {spatial_dims!r}")
+
+
+def check_input(x: Tensor, spatial_dims: int, in_channels: int) -> None:
+    """Refuse what a convolution would misread: one volume without its batch axis, or other channels."""
+    if x.dim() != spatial_dims + 2 or x.shape[1] != in_channels:
+        axes = "(B, C, H, W)" if spatial_dims == 2 else "(B, C, D, H, W)"
+        raise ValueError(f"expected an input {axes} with C = {in_channels}, got shape {tuple(x.shape)}")
+
+
+def strided_conv(
+    spatial_dims: int, in_channels: int, out_channels: int, size: Size, stride: Size, bias: bool = True
+) -> nn.Module:
+    """A convolution whose padding lets an axis of n voxels become n / stride, rounded up where it can.
+
+    Kernel 7 with stride 4 pads 2, 7 with 2 pads 3, 3 with 2 or 1 pads 1: the published networks' own numbers.
+    """
+    sizes, strides = per_axis(size, spatial_dims, "kernel size"), per_axis(stride, spatial_dims, "stride")
+    padding = tuple(max(0, (kernel - step + 1) // 2) for kernel, step in zip(sizes, strides, strict=True))
+    return CONV[spatial_dims](in_channels, out_channels, sizes, strides, padding, bias=bias)
+
+
+class ChannelLayerNorm(nn.LayerNorm):
+    """Normalise over the channels of each token. Shape: (B, C, *S) -> same."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = functional.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps)
+        return tokens.movedim(-1, 1)
+
+
+def norm_layer(kind: str, spatial_dims: int, channels: int) -> nn.Module:
+    """A normalisation of (B, C, *S) by name: `batch`, `instance`, `group` (one group) or `layer` (over channels)."""
+    if kind == "batch":
+        return BATCH_NORM[spatial_dims](channels)
+    if kind == "instance":
+        # A group for each channel is instance normalisation that also takes a map of one voxel.
+        return nn.GroupNorm(channels, channels)
+    if kind == "group":
+        return nn.GroupNorm(1, channels)
+    if kind == "layer":
+        return ChannelLayerNorm(channels, eps=1e-5)
+    raise ValueError(f"unknown norm '{kind}'.{did_you_mean(kind, NORMS)} Known: {', '.join(NORMS)}.")
+
+
+class DropPath(StochasticDepth):
+    """Skip a residual branch for whole samples at this rate while training (arXiv:1603.09382)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__(rate, mode="row")
+
+
+def spread_over_depth(rate: float, depths: Sequence[int]) -> list[list[float]]:
+    """A drop-path rate for each block of each stage, linear from 0 at the first to `rate` at the last."""
+    last = max(1, sum(depths) - 1)
+    indices = iter(range(sum(depths)))
+    return [[rate * next(indices) / last for _ in range(depth)] for depth in depths]
+
+
+def global_mean(x: Tensor) -> Tensor:
+    """(B, C, *S) -> (B, C)"""
+    return x.flatten(2).mean(2)
+
+
+def classifier_layer(num_features: int, num_classes: int) -> nn.Module:
+    """The last linear layer (truncated normal 0.02, zero bias); none for 0 classes."""
+    if num_classes < 0:
+        raise ValueError(f"num_classes must be 0 (no head) or more, got {num_classes}")
+    if num_classes == 0:
+        return nn.Identity()
+    head = nn.Linear(num_features, num_classes)
+    nn.init.trunc_normal_(head.weight, std=0.02)
+    nn.init.zeros_(head.bias)
+    return head

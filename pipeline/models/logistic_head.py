@@ -1,0 +1,97 @@
+"""A logistic regression on embeddings, written into a network's last layer.
+
+Axes: N patients' scans, F features, K classes.
+"""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from torch import nn
+
+from pipeline.models.network import Network
+
+INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
+"""The strengths that are tried, in scikit-learn's `C`, strongest penalty first."""
+MAX_FOLDS = 5
+
+
+def fit_logistic_head(
+    network: Network,
+    embeddings: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    *,
+    groups: NDArray | None = None,
+    inverse_penalty: float | None = None,
+    seed: int = 0,
+) -> float:
+    """Set the last layer of `network` to the logistic regression of `labels` (N,) on `embeddings` (N, F).
+
+    Features are standardised, which the layer's weights absorb: softmax of the logits is the fitted probability.
+    Without `inverse_penalty` the one with the smallest log loss out of fold is taken, over folds that keep each
+    of `groups` (N,), the patients, whole. Returns the inverse penalty.
+    """
+    layer = classifier_of(network)
+    check_labels(labels, layer.out_features)
+    mean, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)  # a constant feature says nothing, and stays at zero
+    standardised = (embeddings - mean) / scale
+    if inverse_penalty is None:
+        folds = patient_folds(labels, np.arange(len(labels)) if groups is None else groups, seed)
+        losses = [_out_of_fold_loss(standardised, labels, folds, penalty) for penalty in INVERSE_PENALTIES]
+        inverse_penalty = INVERSE_PENALTIES[int(np.argmin(losses))]
+    regression = _regression(inverse_penalty).fit(standardised, labels)
+    _write(layer, _class_rows(regression.coef_) / scale, _class_rows(regression.intercept_[:, None])[:, 0], mean)
+    return inverse_penalty
+
+
+def classifier_of(network: Network) -> nn.Linear:
+    """The layer that turns embeddings into logits."""
+    layer = network.get_submodule(network.classifier)
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(
+            f"a logistic head needs a linear last layer, got {layer} as '{network.classifier}'; "
+            f"build the network with num_classes and without a head of its own kind"
+        )
+    return layer
+
+
+def check_labels(labels: NDArray[np.integer], num_classes: int) -> None:
+    """Every class from 0 to K - 1 must occur: a class never seen has no probability."""
+    found = sorted(set(labels.tolist()))
+    if found != list(range(num_classes)):
+        raise ValueError(f"logistic head: labels must hold every class from 0 to {num_classes - 1}, got {found}")
+
+
+def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> list[tuple[NDArray, NDArray]]:
+    """Up to five (training, held-out) index pairs, stratified by label, no patient on both sides."""
+    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if smallest < 2:
+        raise ValueError(
+            f"logistic head: choosing the penalty needs 2 patients or more of each class, got {smallest}; "
+            f"set inverse_penalty"
+        )
+    splitter = StratifiedGroupKFold(min(MAX_FOLDS, smallest), shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, groups))
+
+
+def _regression(inverse_penalty: float) -> LogisticRegression:
+    return LogisticRegression(C=inverse_penalty, max_iter=10_000)
+
+
+def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: list[tuple[NDArray, NDArray]], penalty: float) -> float:
+    probs = cross_val_predict(_regression(penalty), features, labels, cv=folds, method="predict_proba")
+    return log_loss(labels, probs, labels=np.unique(labels))
+
+
+def _class_rows(coefficients: NDArray) -> NDArray:
+    """One row a class; two classes share one row w of scikit-learn, and -w/2, w/2 have the same softmax."""
+    return coefficients if len(coefficients) > 1 else np.concatenate([-coefficients, coefficients]) / 2
+
+
+@torch.no_grad()
+def _write(layer: nn.Linear, weight: NDArray, bias: NDArray, mean: NDArray) -> None:
+    layer.weight.copy_(torch.from_numpy(weight))
+    layer.bias.copy_(torch.from_numpy(bias - weight @ mean))

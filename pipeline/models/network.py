@@ -1,0 +1,145 @@
+"""What every network here answers to, in 2D and 3D.
+
+Axes: B batch, C channels, S spatial (H, W) or (D, H, W), K classes, F features.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from pipeline.models.checkpointing import BATCH_NORMS, recompute
+
+
+class StageOutputs(NamedTuple):
+    """The multi-stage view of one forward pass."""
+
+    stages: tuple[Tensor, ...]
+    """Four maps (B, C_i, *S_i), finest first; the stem is left out."""
+    logits: Tensor
+    """(B, K)"""
+
+
+class Network(nn.Module):
+    """A stem, four stages and a head, in timm's words.
+
+    A subclass sets `num_features`, `num_classes` and fills `forward_stem`, `stage_blocks`,
+    `forward_head`, `reset_classifier` and `layer_groups`; the rest follows.
+    """
+
+    num_features: int
+    num_classes: int
+    first_conv: str = "stem"
+    """Name of the convolution that reads the input; pretrained weights adapt it to `in_channels`."""
+    classifier: str = "head"
+    """Name of the last linear layer; pretrained weights keep it only for the same number of classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.grad_checkpointing = False
+        self._kept_in_eval: list[nn.Module] = []
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        """(B, C, *S) -> the input of the first stage."""
+        raise NotImplementedError
+
+    def stage_blocks(self) -> tuple[Iterable[nn.Module], ...]:
+        """The blocks of each of the four stages, in the order in which they run."""
+        raise NotImplementedError
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Last feature map -> logits (B, K), or the pooled embedding (B, F) with `pre_logits`."""
+        raise NotImplementedError
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Replace the last layer by a fresh one; 0 leaves the embedding (B, F)."""
+        raise NotImplementedError
+
+    def layer_groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        """Parts by depth from the input on, `stem` first and `head` last; each parameter in exactly one."""
+        raise NotImplementedError
+
+    def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Published names and shapes -> this network's own; here they are the same.
+
+        Differences of `first_conv`, `classifier` and kernels of 2D weights in 3D are not dealt with here.
+        """
+        return dict(weights)
+
+    def stage_output(self, index: int, x: Tensor) -> Tensor:
+        """What `forward_stages` shows of stage `index`: its output as a map (B, C, *S)."""
+        return x
+
+    def run_stem(self, x: Tensor) -> Tensor:
+        """`forward_stem`, keeping only its input when checkpointing: its maps are the largest of all."""
+        if self.grad_checkpointing and self.training:
+            return recompute(self, self.forward_stem, x)
+        return self.forward_stem(x)
+
+    def run_stage(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
+        """Run the blocks one by one, keeping only their inputs when checkpointing."""
+        for block in blocks:
+            if self.grad_checkpointing and self.training:
+                x = recompute(block, block, x)
+            else:
+                x = block(x)
+        return x
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(B, C, *S) -> what the head takes."""
+        x = self.run_stem(x)
+        for blocks in self.stage_blocks():
+            x = self.run_stage(blocks, x)
+        return x
+
+    def forward_stages(self, x: Tensor) -> StageOutputs:
+        """The four stage maps and the logits of one pass."""
+        x = self.run_stem(x)
+        maps = []
+        for index, blocks in enumerate(self.stage_blocks()):
+            x = self.run_stage(blocks, x)
+            maps.append(self.stage_output(index, x))
+        return StageOutputs(tuple(maps), self.forward_head(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Trade time for memory: recompute the stem and each block in the backward pass."""
+        self.grad_checkpointing = enable
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters by depth, `stem` first and `head` last, for layer-wise learning rates and locking."""
+        groups = {}
+        for name, parts in self.layer_groups().items():
+            groups[name] = [p for part in parts for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())]
+        return groups
+
+    def lock(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
+        """Freeze all but the last `unlocked_groups` groups; optionally their batch-norm statistics too."""
+        groups, self._kept_in_eval = self.layer_groups(), []
+        if not 0 <= unlocked_groups <= len(groups):
+            raise ValueError(f"unlocked_groups must be 0 to {len(groups)} ({', '.join(groups)}), got {unlocked_groups}")
+        names = list(groups)
+        for index, name in enumerate(names):
+            trainable = index >= len(names) - unlocked_groups
+            for parameter in self.parameter_groups()[name]:
+                parameter.requires_grad_(trainable)
+            if freeze_bn_stats and not trainable:
+                modules = [part for part in groups[name] if isinstance(part, nn.Module)]
+                self._kept_in_eval += [m for part in modules for m in part.modules() if isinstance(m, BATCH_NORMS)]
+        self.train(self.training)
+
+    def freeze(self) -> None:
+        """Lock all but the head, and keep it in eval mode, dropout included: the head's input is then a constant."""
+        self.lock(unlocked_groups=1)
+        head = {m for part in self.layer_groups()["head"] if isinstance(part, nn.Module) for m in part.modules()}
+        self._kept_in_eval = [module for module in self.modules() if module is not self and module not in head]
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Network":
+        """As usual, but locked batch norms, and all that is frozen, stay in eval mode."""
+        super().train(mode)
+        for module in self._kept_in_eval:
+            module.training = False
+        return self

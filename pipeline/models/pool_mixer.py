@@ -1,0 +1,73 @@
+"""The mixer of PoolFormer: a local mean minus the input, exact at the border and fast on CPU.
+
+The window sum is taken axis by axis by shifting and adding, which stock average pooling does not do; it also
+works in half precision and on axes shorter than the window. The window sum is its own adjoint, so the backward
+pass is the same sum. Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.layers import Size, per_axis
+
+
+def sum_over_window(x: Tensor, radii: tuple[int, ...]) -> Tensor:
+    """Sum of the window of 2 radius + 1 voxels about each voxel, along each spatial axis; outside counts as 0."""
+    for axis, radius in enumerate(radii, start=2):
+        length = x.shape[axis]
+        total = x.clone()
+        for shift in range(1, min(radius, length - 1) + 1):
+            rest = length - shift
+            total.narrow(axis, shift, rest).add_(x.narrow(axis, 0, rest))
+            total.narrow(axis, 0, rest).add_(x.narrow(axis, shift, rest))
+        x = total
+    return x
+
+
+def inverse_window_count(x: Tensor, radii: tuple[int, ...]) -> Tensor:
+    """1 / the number of voxels of the window that lie inside the map, for each voxel: shape (*S,)."""
+    inverse = torch.ones((), dtype=x.dtype, device=x.device)
+    for length, radius in zip(x.shape[2:], radii, strict=True):
+        before = torch.arange(length, device=x.device)
+        count = before.clamp(max=radius) + before.flip(0).clamp(max=radius) + 1
+        inverse = inverse.unsqueeze(-1) / count.to(x.dtype)
+    return inverse
+
+
+class _LocalMeanMinusInput(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, radii: tuple[int, ...]) -> Tensor:
+        # Half precision would round at every addition: sum in float32, round once.
+        wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        inverse = inverse_window_count(wide, radii)
+        ctx.save_for_backward(inverse)
+        ctx.radii = radii
+        return sum_over_window(wide, radii).mul_(inverse).sub_(wide).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (inverse,) = ctx.saved_tensors
+        return sum_over_window(grad * inverse, ctx.radii).sub_(grad).to(grad.dtype), None
+
+
+class PoolMixer(nn.Module):
+    """Mix neighbouring tokens without parameters: local mean minus the input.
+
+    The block adds the input back, hence the subtraction (arXiv:2111.11418). At the border only real voxels are
+    averaged, so a constant map gives zero. Shape: (B, C, *S) -> same.
+    """
+
+    def __init__(self, spatial_dims: int, pool_size: Size = 3) -> None:
+        super().__init__()
+        sizes = per_axis(pool_size, spatial_dims, "pool_size")
+        if any(size % 2 == 0 for size in sizes):
+            raise ValueError(f"pool_size must be odd, so that a window has a centre; got {pool_size}")
+        self.radii = tuple(size // 2 for size in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _LocalMeanMinusInput.apply(x, self.radii)
+
+    def extra_repr(self) -> str:
+        return f"pool_size={tuple(2 * radius + 1 for radius in self.radii)}"

@@ -1,0 +1,220 @@
+"""PoolFormer in 2D and 3D: a MetaFormer whose token mixer is average pooling (arXiv:2111.11418).
+
+Axes: B batch, C channels, S spatial (H, W) or (D, H, W), K classes, F features.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pipeline.models.layers import (
+    DropPath,
+    Size,
+    check_input,
+    check_spatial_dims,
+    classifier_layer,
+    global_mean,
+    norm_layer,
+    spread_over_depth,
+    strided_conv,
+)
+from pipeline.models.network import Network
+from pipeline.models.pool_mixer import PoolMixer
+from pipeline.models.poolformer_weights import translate
+from pipeline.models.registry import register
+
+SMALL, MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)
+# arXiv:2111.11418: widths and depths, and the layer scale and drop path with which the authors trained each.
+SIZES = {
+    "s12": dict(depths=(2, 2, 6, 2), dims=SMALL, layer_scale_init_value=1e-5, drop_path_rate=0.1),
+    "s24": dict(depths=(4, 4, 12, 4), dims=SMALL, layer_scale_init_value=1e-5, drop_path_rate=0.1),
+    "s36": dict(depths=(6, 6, 18, 6), dims=SMALL, layer_scale_init_value=1e-6, drop_path_rate=0.2),
+    "m36": dict(depths=(6, 6, 18, 6), dims=MEDIUM, layer_scale_init_value=1e-6, drop_path_rate=0.3),
+    "m48": dict(depths=(8, 8, 24, 8), dims=MEDIUM, layer_scale_init_value=1e-6, drop_path_rate=0.4),
+}
+
+
+class TokenMlp(nn.Module):
+    """Two linear layers over the channels of each token. Shape: (B, C, *S) -> same.
+
+    Written as matrix products over tokens, because a 1x1x1 convolution is several times slower on CPU.
+    """
+
+    def __init__(self, channels: int, hidden_channels: int, drop_rate: float) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(channels, hidden_channels)
+        self.fc2 = nn.Linear(hidden_channels, channels)
+        self.drop = nn.Dropout(drop_rate)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).mT.contiguous()
+        tokens = self.drop(self.fc2(self.drop(functional.gelu(self.fc1(tokens)))))
+        return tokens.mT.view(x.shape)
+
+
+class ResidualSum(nn.Module):
+    """Add a branch to its input, scaled for each channel (arXiv:2103.17239) unless `layer_scale_init_value` is 0.
+
+    Shape: (B, C, *S), (B, C, *S) -> same.
+    """
+
+    def __init__(self, channels: int, *, layer_scale_init_value: float, drop_path_rate: float) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), float(layer_scale_init_value))) if layer_scale_init_value else None
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        branch = self.drop_path(branch)
+        if self.scale is None:
+            return x + branch
+        # Scaling and adding in one pass over memory.
+        return torch.addcmul(x, branch, self.scale.view(-1, *[1] * (x.dim() - 2)))
+
+
+class PoolFormerBlock(nn.Module):
+    """Mix neighbours, then channels, each on the normalised input and added to it. Shape: (B, C, *S) -> same."""
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        channels: int,
+        *,
+        pool_size: Size,
+        mlp_ratio: float,
+        norm: str,
+        layer_scale_init_value: float,
+        drop_rate: float,
+        drop_path_rate: float,
+    ) -> None:
+        super().__init__()
+        residual = partial(
+            ResidualSum, channels, layer_scale_init_value=layer_scale_init_value, drop_path_rate=drop_path_rate
+        )
+        self.norm1 = norm_layer(norm, spatial_dims, channels)
+        self.mixer = PoolMixer(spatial_dims, pool_size)
+        self.residual1 = residual()
+        self.norm2 = norm_layer(norm, spatial_dims, channels)
+        self.mlp = TokenMlp(channels, int(channels * mlp_ratio), drop_rate)
+        self.residual2 = residual()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.residual1(x, self.mixer(self.norm1(x)))
+        return self.residual2(x, self.mlp(self.norm2(x)))
+
+
+class Stage(nn.Module):
+    """A downsampling convolution (none in the first stage) and the blocks at that resolution."""
+
+    def __init__(self, downsample: nn.Module, blocks: Sequence[PoolFormerBlock]) -> None:
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.Sequential(*blocks)
+
+
+class PoolFormer(Network):
+    """Stem, four stages of blocks, and norm, global mean, linear as the head.
+
+    Sizes are one number or one an axis. `down_strides` are those of the three downsamplings; for volumes under
+    48 voxels `stem_stride=2` keeps two tokens an axis at the end. `norm` is `group` (one group), `layer` (over
+    channels), `batch` or `instance`. `layer_scale_init_value=0` leaves layer scale out. `drop_rate` is that of the
+    blocks' linear layers; the drop path grows from 0 to `drop_path_rate` over depth. With `fork_feat` the stage
+    maps of `forward_stages` go through a norm each.
+    """
+
+    def __init__(
+        self,
+        *,
+        depths: Sequence[int],
+        dims: Sequence[int],
+        spatial_dims: int = 3,
+        in_channels: int = 1,
+        num_classes: int = 2,
+        pool_size: Size = 3,
+        mlp_ratio: float = 4.0,
+        norm: str = "group",
+        layer_scale_init_value: float = 1e-5,
+        drop_rate: float = 0.0,
+        drop_path_rate: float = 0.0,
+        fork_feat: bool = False,
+        stem_size: Size = 7,
+        stem_stride: Size = 4,
+        down_size: Size = 3,
+        down_strides: Sequence[Size] = (2, 2, 2),
+    ) -> None:
+        super().__init__()
+        check_spatial_dims(spatial_dims)
+        check_four_stages(depths, dims, down_strides)
+        self.spatial_dims, self.in_channels, self.num_features = spatial_dims, in_channels, dims[-1]
+        self.stem = strided_conv(spatial_dims, in_channels, dims[0], stem_size, stem_stride)
+        downsamples = [nn.Identity()]
+        for before, after, stride in zip(dims[:-1], dims[1:], down_strides, strict=True):
+            downsamples.append(strided_conv(spatial_dims, before, after, down_size, stride))
+        block = partial(
+            PoolFormerBlock,
+            spatial_dims,
+            pool_size=pool_size,
+            mlp_ratio=mlp_ratio,
+            norm=norm,
+            layer_scale_init_value=layer_scale_init_value,
+            drop_rate=drop_rate,
+        )
+        rates = spread_over_depth(drop_path_rate, depths)
+        self.stages = nn.ModuleList(
+            Stage(downsample, [block(channels, drop_path_rate=rate) for rate in stage_rates])
+            for downsample, channels, stage_rates in zip(downsamples, dims, rates, strict=True)
+        )
+        self.stage_norms = nn.ModuleList(
+            norm_layer(norm, spatial_dims, channels) if fork_feat else nn.Identity() for channels in dims
+        )
+        self.norm = norm_layer(norm, spatial_dims, dims[-1])
+        self.reset_classifier(num_classes)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """Truncated normal 0.02 and zero bias for every linear layer, as the authors; convolutions as torch."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.zeros_(module.bias)
+
+    def forward_stem(self, x: Tensor) -> Tensor:
+        check_input(x, self.spatial_dims, self.in_channels)
+        return self.stem(x)
+
+    def stage_blocks(self) -> tuple[tuple[nn.Module, ...], ...]:
+        return tuple((stage.downsample, *stage.blocks) for stage in self.stages)
+
+    def stage_output(self, index: int, x: Tensor) -> Tensor:
+        return self.stage_norms[index](x)
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        embedding = global_mean(self.norm(features))
+        return embedding if pre_logits else self.head(embedding)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head = classifier_layer(self.num_features, num_classes)
+
+    def layer_groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        stages = zip(self.stages, self.stage_norms, strict=True)
+        groups = {f"stages.{index}": [stage, norm] for index, (stage, norm) in enumerate(stages)}
+        return {"stem": [self.stem], **groups, "head": [self.norm, self.head]}
+
+    def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return translate(weights)
+
+
+def check_four_stages(depths: Sequence[int], dims: Sequence[int], down_strides: Sequence[Size]) -> None:
+    """Four stages, three downsamplings between them."""
+    if (len(depths), len(dims), len(down_strides)) != (4, 4, 3):
+        raise ValueError(
+            "poolformer: expected four depths, four dims and three down_strides, "
+            f"got depths {tuple(depths)}, dims {tuple(dims)}, down_strides {tuple(down_strides)}"
+        )
+
+
+for _name, _size in SIZES.items():
+    register(f"poolformer_{_name}")(partial(PoolFormer, **_size))

@@ -1,0 +1,49 @@
+"""The registry: one name per network, one way to build it."""
+
+from collections.abc import Callable, Iterable
+from inspect import signature
+
+from pipeline.errors import did_you_mean
+from pipeline.models.network import Network
+
+Builder = Callable[..., Network]
+_BUILDERS: dict[str, Builder] = {}
+
+
+def register(name: str) -> Callable[[Builder], Builder]:
+    """Enter a builder under `name`; a name is taken once."""
+
+    def enter(builder: Builder) -> Builder:
+        if name in _BUILDERS:
+            raise ValueError(f"model name '{name}' is already registered")
+        _BUILDERS[name] = builder
+        return builder
+
+    return enter
+
+
+def model_names() -> list[str]:
+    """Every registered name, sorted."""
+    return sorted(_BUILDERS)
+
+
+def builder_of(name: str) -> Builder:
+    """The builder behind `name`; an unknown one is an error that names the nearest."""
+    if name not in _BUILDERS:
+        raise ValueError(f"unknown model '{name}'.{did_you_mean(name, _BUILDERS)} Known: {', '.join(model_names())}.")
+    return _BUILDERS[name]
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Refuse options that the builder of `name` does not take."""
+    check_keywords(f"model '{name}'", builder_of(name), options)
+
+
+def check_keywords(what: str, function: Callable[..., object], options: Iterable[str]) -> None:
+    """Refuse options that are no keywords of `function`, naming the nearest; `what` opens the message."""
+    parameters = signature(function).parameters.values()
+    known = [parameter.name for parameter in parameters if parameter.kind is not parameter.POSITIONAL_ONLY]
+    for option in options:
+        if option not in known:
+            listed = ", ".join(known) or "none"
+            raise ValueError(f"{what} has no option '{option}'.{did_you_mean(option, known)} Known: {listed}.")

@@ -1,0 +1,127 @@
+"""Slice-wise: one 2D network reads every image of a volume, a pooling makes one embedding of them.
+
+Axes: B batch, C channels, D H W depth height width, N images of one volume, F features, K classes.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.models.checkpointing import recompute
+from pipeline.models.layers import check_input, classifier_layer
+from pipeline.models.network import Network, StageOutputs
+from pipeline.models.volume.views import View
+
+
+class AttendedSlices(NamedTuple):
+    """Logits, and which images they came from."""
+
+    logits: Tensor
+    """(B, K)"""
+    weights: Tensor
+    """(B, N): the share of each image, in the order in which the view gives them; rows sum to one."""
+
+
+class Slicewise(Network):
+    """A 2D encoder under a view of the volume, a pooling over the images and a linear head.
+
+    `encoder` maps images (M, C', H', W') to embeddings (M, F), that is, it was built with `num_classes=0`.
+    `chunk_slices` bounds how many images are encoded at a time, and in training each chunk is computed again
+    in the backward pass: memory then follows the chunk, not the depth. The result is the same, except that
+    batch norms in training mode take their statistics over a chunk.
+    Shape: (B, C, D, H, W) -> (B, K).
+    """
+
+    def __init__(
+        self,
+        encoder: Network,
+        view: View,
+        pooling: nn.Module,
+        *,
+        in_channels: int,
+        num_classes: int,
+        chunk_slices: int | None = None,
+        drop_rate: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if chunk_slices is not None and chunk_slices < 1:
+            raise ValueError(f"volume option 'chunk_slices' must be 1 or more, or null for all, got {chunk_slices}")
+        self.encoder = encoder
+        self.view = view
+        self.pooling = pooling
+        self.in_channels = in_channels
+        self.num_features = encoder.num_features
+        self.chunk_slices = chunk_slices
+        self.drop = nn.Dropout(drop_rate)
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Volume (B, C, D, H, W) -> one embedding for each image, (B, N, F)."""
+        return torch.cat([self._encode(images) for images in self._sequences(x)], dim=1)
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Embeddings of the images (B, N, F) -> logits (B, K), or with `pre_logits` the volume's embedding (B, F)."""
+        embedding = self.pooling(features).embedding
+        return embedding if pre_logits else self.head(self.drop(embedding))
+
+    def forward_attention(self, x: Tensor) -> AttendedSlices:
+        """Logits together with the weight of each image."""
+        pooled = self.pooling(self.forward_features(x))
+        return AttendedSlices(self.head(self.drop(pooled.embedding)), pooled.weights)
+
+    def forward_stages(self, x: Tensor) -> StageOutputs:
+        """The encoder's stage maps, put together to maps of the volume (B, C_i, d, h, w), and the logits."""
+        passes = [self._encode_stages(images) for images in self._sequences(x)]
+        stages = zip(*[outputs.stages for outputs in passes], strict=True)
+        embeddings = torch.cat([outputs.logits for outputs in passes], dim=1)
+        return StageOutputs(tuple(self.view.volume_map(list(maps)) for maps in stages), self.forward_head(embeddings))
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.head = classifier_layer(self.num_features, num_classes)
+
+    def layer_groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
+        """The encoder's groups, its own head, if it has weights, as `embedding`; the pooling learns with the head."""
+        groups = self.encoder.layer_groups()
+        embedding = groups.pop("head")
+        has_weights = any(isinstance(part, nn.Parameter) or list(part.parameters()) for part in embedding)
+        return {**groups, **({"embedding": embedding} if has_weights else {}), "head": [self.pooling, self.drop, self.head]}
+
+    def extra_repr(self) -> str:
+        return f"view={self.view}"
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        self.encoder.set_grad_checkpointing(enable)
+
+    def _sequences(self, x: Tensor) -> list[Tensor]:
+        check_input(x, 3, self.in_channels)
+        return self.view.sequences(x)
+
+    def _encode(self, images: Tensor) -> Tensor:
+        """Images (B, N, C', H', W') -> embeddings (B, N, F), a chunk at a time."""
+        chunks = self._chunks(images)
+        embeddings = torch.cat([self._encode_chunk(chunk, alone=len(chunks) == 1) for chunk in chunks])
+        if embeddings.dim() != 2:
+            raise ValueError(
+                f"a slice-wise network needs one embedding (M, F) an image, got {tuple(embeddings.shape)} from its "
+                f"encoder; build the encoder with a pooling"
+            )
+        return embeddings.unflatten(0, images.shape[:2])
+
+    def _encode_chunk(self, images: Tensor, alone: bool) -> Tensor:
+        if alone or not torch.is_grad_enabled():
+            return self.encoder(images)
+        return recompute(self.encoder, self.encoder, images)
+
+    def _encode_stages(self, images: Tensor) -> StageOutputs:
+        """Images (B, N, C', H', W') -> maps (B, N, C_i, h, w) and embeddings (B, N, F)."""
+        passes = [self.encoder.forward_stages(chunk) for chunk in self._chunks(images)]
+        stages = zip(*[outputs.stages for outputs in passes], strict=True)
+        shape = images.shape[:2]
+        maps = tuple(torch.cat(chunks).unflatten(0, shape) for chunks in stages)
+        return StageOutputs(maps, torch.cat([outputs.logits for outputs in passes]).unflatten(0, shape))
+
+    def _chunks(self, images: Tensor) -> tuple[Tensor, ...]:
+        images = images.flatten(0, 1)
+        return (images,) if self.chunk_slices is None else images.split(self.chunk_slices)

@@ -1,0 +1,40 @@
+"""Predict: class probabilities and stage embeddings of one fold, or of any new scans.
+
+Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, splits.csv
+Writes  runs/<cohort>/<experiment>/{predictions/fold-<k>.csv, embeddings/fold-<k>.npz}
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def predict(config: Config) -> None:
+    """Predict validation and test scans of one fold, and prove that raw scans give the same."""
+    from pipeline.inference.folds import predict_fold
+    from pipeline.inference.trained import TrainedRun
+
+    paths = Artifacts(config.root)
+    run = paths.run(config.cohort.name, config.name)
+    predict_fold(TrainedRun.load(run.fold(config.fold).best), paths.cohort(config.cohort.name), run, config.fold)
+
+
+def predict_scans(
+    *,
+    run: Annotated[Path, "a trained fold, runs/<cohort>/<experiment>/fold-<k>, or its best.ckpt"],
+    scans: Annotated[list[Path], "NIfTI files or folders of them"],
+    out: Annotated[Path, "table to write"] = Path("predictions.csv"),
+) -> None:
+    """Predict new scans with a trained run, straight from their raw files."""
+    from pipeline.inference.new_scans import predict_files
+    from pipeline.inference.trained import TrainedRun
+
+    checkpoint = run / "best.ckpt" if run.is_dir() else run
+    predict_files(TrainedRun.load(checkpoint), scans, out)
+
+
+if __name__ == "__main__":
+    stage.run(predict, run=predict_scans)

@@ -1,0 +1,34 @@
+"""Preprocess: bring every scan of the cohort into the network's space.
+
+Reads   cohort.csv, plan.yaml, raw scans
+Writes  data/<cohort>/preprocessed/, one NIfTI a scan and manifest.json
+"""
+
+from typing import Annotated
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config, Plan
+
+
+def preprocess(
+    config: Config,
+    *,
+    workers: Annotated[int, "processes on this machine (default: 1)"] = 1,
+    scheduler: Annotated[str | None, "address of a Dask scheduler, such as tcp://host:8786, to work there instead"] = None,
+) -> None:
+    """Prepare the scans that are new or whose file, plan or code changed."""
+    from pipeline.cohorts.cohort_files import read_cohort
+    from pipeline.resolve import check_file
+    from pipeline.scans.cohort_preprocessing import preprocess_cohort
+    from pipeline.scans.store import Store
+
+    paths = Artifacts(config.root).cohort(config.cohort.name)
+    plan = check_file(Plan, paths.plan)
+    preprocess_cohort(
+        read_cohort(paths.cohort), paths.raw, plan, Store(paths.preprocessed), workers=workers, scheduler=scheduler
+    )
+
+
+if __name__ == "__main__":
+    stage.run(preprocess)

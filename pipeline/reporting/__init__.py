@@ -1,0 +1,1 @@
+"""What people look at: explanation maps, figures, pages, and the experiment tracker."""

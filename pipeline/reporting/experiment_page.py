@@ -1,0 +1,110 @@
+"""The page of one experiment."""
+
+import base64
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.reporting import cohort_part, record_part, result_part
+from pipeline.reporting.figures import history_figure
+from pipeline.reporting.gathering import CohortFacts, RunFacts
+from pipeline.reporting.page import Drawing, render
+from pipeline.reporting.subgroup_part import SubgroupPart, subgroup_part
+from pipeline.reporting.wording import SPLIT_NAMES, statements
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A picture as a data URI, None where its file is missing."""
+
+    image: str | None
+    caption: str
+
+
+@dataclass(frozen=True)
+class ExperimentPage:
+    """What report.html.j2 fills in."""
+
+    experiment: str
+    cohort: str
+    subtitle: str
+    summary: str
+    confidence: str
+    cards: list[result_part.Card]
+    statements: list[tuple[str, str]]
+    figures: list[Drawing]
+    decision: str
+    calibration: str
+    metric_tables: list[result_part.MetricTable]
+    subgroups: SubgroupPart | None
+    explanations: list[Explanation]
+    flow: list[cohort_part.Step]
+    cohort_notes: list[str]
+    cohort_tables: list[cohort_part.Table]
+    plan: list[record_part.PlanRow]
+    history: Drawing | None
+    provenance: list[tuple[str, str]]
+    config: str | None
+
+
+def experiment_html(run: RunFacts, cohort: CohortFacts, config: Config) -> str:
+    """The page as text."""
+    return render("report.html.j2", experiment_page(run, cohort, config))
+
+
+def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> ExperimentPage:
+    confidence = config.evaluation.confidence
+    return ExperimentPage(
+        experiment=run.name,
+        cohort=config.cohort.name,
+        subtitle=subtitle(run, config),
+        summary=summary(run),
+        confidence=f"{confidence:.0%}",
+        cards=result_part.cards(run.headline),
+        statements=statements(run.headline, run.headline_split, confidence),
+        figures=result_part.result_figures(run),
+        decision=result_part.decision_words(run),
+        calibration=result_part.calibration_words(run),
+        metric_tables=result_part.metric_tables(run),
+        subgroups=subgroup_part(run.subgroups),
+        explanations=[explanation(entry, run.explanations_folder) for entry in run.explanations or []],
+        flow=cohort_part.flow(cohort),
+        cohort_notes=cohort_part.notes(cohort),
+        cohort_tables=cohort_part.tables(cohort, config.cohort.columns),
+        plan=record_part.plan_rows(cohort.plan),
+        history=history(run),
+        provenance=record_part.provenance(run, config.root),
+        config=record_part.config_text(run.config),
+    )
+
+
+def subtitle(run: RunFacts, config: Config) -> str:
+    model = ((run.config or {}).get("model") or {}).get("name", config.model.name)
+    return f"{model}, {config.cohort.modality}; {len(config.folds)} of {config.cohort.split.num_folds} folds trained."
+
+
+def summary(run: RunFacts) -> str:
+    """Who the headline is about."""
+    words = f"Judged on the {SPLIT_NAMES[run.headline_split]}, one decision a {run.headline_level}"
+    if "scores" not in run.plots:
+        return f"{words}."
+    counts = run.plots["scores"]["label"].value_counts(sort=False)
+    units = result_part.UNITS[run.headline_level]
+    return f"{words}: {counts.sum()} {units}, " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "."
+
+
+def history(run: RunFacts) -> Drawing | None:
+    if not run.histories:
+        return None
+    caption = "Solid lines are validation, dashed ones training; the best epoch's weights are the ones judged."
+    return Drawing("Loss and validation AUROC", caption, history_figure(run.histories))
+
+
+def explanation(entry: dict[str, Any], folder: Path) -> Explanation:
+    picture = folder / Path(entry["picture"]).name
+    image = base64.b64encode(picture.read_bytes()).decode() if picture.is_file() else None
+    verdict = "right" if entry["label"] == entry["predicted"] else "wrong"
+    caption = (f"Scan {entry['scan_id']}: named {entry['predicted']} with a probability of {entry['probability']:.2f}, "
+               f"truly {entry['label']} ({verdict}); {entry['method']}.")
+    return Explanation(f"data:image/png;base64,{image}" if image else None, caption)

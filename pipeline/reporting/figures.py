@@ -1,0 +1,174 @@
+"""Figures of a report as SVG text, drawn from the plot tables; the same table gives the same text."""
+
+from collections.abc import Callable
+from io import StringIO
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, MUTED, GRID = "#1b2733", "#5d6b79", "#dfe5ea"
+COLOURS = ("#0b6e99", "#c4572b", "#4b7f52", "#7a5195", "#b8860b", "#444444")
+"""Told apart by people with red-green blindness, and in print by their lightness."""
+SQUARE = (4.2, 3.7)
+STYLE = {
+    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and resized
+    "svg.hashsalt": "report",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
+    "font.size": 10,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "legend.frameon": False,
+}
+
+
+def draw(paint: Callable[..., None], size: tuple[float, float] = SQUARE, panels: int = 1) -> str:
+    """An `<svg>` element from a function that paints on as many axes as there are panels."""
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        all_axes = figure.subplots(1, panels, squeeze=False)[0]
+        for axes in all_axes:
+            axes.grid(color=GRID, linewidth=0.8)
+            axes.set_axisbelow(True)
+        paint(*all_axes)
+        text = StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :]
+
+
+def roc_figure(roc: pd.DataFrame) -> str:
+    """Sensitivity over the share of false alarms; a line a class and fold."""
+
+    def paint(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+        axes.annotate("chance", (0.62, 0.58), color=MUTED, rotation=41, fontsize=9)
+        draw_curves(axes, roc, "false_positive_rate", "sensitivity")
+        axes.set(xlabel="1 − specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01))
+
+    return draw(paint)
+
+
+def precision_recall_figure(table: pd.DataFrame, prevalence: float | None) -> str:
+    """Precision over recall; the prevalence is what chance would give."""
+
+    def paint(axes: Axes) -> None:
+        if prevalence is not None:
+            axes.axhline(prevalence, color=MUTED, linestyle=":", linewidth=1)
+            axes.annotate("chance", (0.02, prevalence + 0.015), color=MUTED, fontsize=9)
+        draw_curves(axes, table, "recall", "precision", drawstyle="steps-pre")
+        axes.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(-0.01, 1.01), ylim=(0, 1.02))
+
+    return draw(paint)
+
+
+def draw_curves(axes: Axes, table: pd.DataFrame, x: str, y: str, drawstyle: str = "default") -> None:
+    classes = table["class"].unique()
+    for colour, name in zip(np.resize(COLOURS, len(classes)), classes, strict=True):
+        for number, (_, curve) in enumerate(table[table["class"] == name].groupby("fold")):
+            label = str(name) if number == 0 else None
+            axes.plot(curve[x], curve[y], color=colour, linewidth=1.8, drawstyle=drawstyle, label=label)
+    if len(classes) > 1:
+        axes.legend(loc="lower right", fontsize=8)
+
+
+def calibration_figure(table: pd.DataFrame) -> str:
+    """Observed share over stated probability with intervals; a dot's area grows with its number of rows."""
+
+    def paint(axes: Axes) -> None:
+        axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
+        axes.vlines(table["predicted"], table["low"], table["high"], color=COLOURS[0], linewidth=1, alpha=0.6)
+        area = 20 + 130 * table["num_rows"] / table["num_rows"].max()
+        axes.scatter(table["predicted"], table["observed"], s=area, color=COLOURS[0], zorder=3)
+        axes.set(xlabel="stated probability", ylabel="observed share", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+
+    return draw(paint)
+
+
+def confusion_figure(table: pd.DataFrame, classes: list[str]) -> str:
+    """Counts by true and called class; the shade is the share of the true class."""
+    counts = pd.crosstab(table["actual"], table["predicted"]).reindex(index=classes, columns=classes, fill_value=0)
+    shares = (counts.T / counts.sum(axis=1).replace(0, 1)).T.to_numpy()
+
+    def paint(axes: Axes) -> None:
+        axes.grid(False)
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
+        for (row, column), share in np.ndenumerate(shares):
+            colour = "white" if share > 0.6 else INK
+            text = f"{counts.iat[row, column]}\n{share:.0%}"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if len(classes) < 5 else 7)
+        axes.set_xticks(range(len(classes)), classes, rotation=0 if len(classes) < 5 else 60)
+        axes.set_yticks(range(len(classes)), classes, rotation=90 if len(classes) < 5 else 0, va="center")
+        axes.set(xlabel="called", ylabel="true")
+        axes.spines[:].set_visible(False)
+        axes.tick_params(length=0)
+
+    return draw(paint)
+
+
+def scores_figure(scores: pd.DataFrame, threshold: float | None) -> str:
+    """A dot a patient: the probability it was given, by its true class."""
+    classes = list(dict.fromkeys(scores["label"]))
+
+    def paint(axes: Axes) -> None:
+        # Dots beside each other by a fixed pattern: a random one would change the file each time.
+        for row, name in enumerate(classes):
+            probs = np.sort(scores.loc[scores["label"] == name, "probability"])
+            offsets = 0.32 * (2 * ((np.arange(len(probs)) * 0.618034) % 1) - 1)
+            axes.scatter(probs, row + offsets, s=16, alpha=0.65, linewidth=0, color=COLOURS[row % len(COLOURS)])
+        if threshold is not None:
+            axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
+            axes.annotate(f"threshold {threshold:.2f}", (threshold, len(classes) - 0.5), fontsize=9, ha="center",
+                          va="bottom", annotation_clip=False)
+        axes.set_yticks(range(len(classes)), classes, rotation=90 if len(classes) < 5 else 0, va="center")
+        axes.set(xlabel=scores_label(classes), xlim=(-0.02, 1.02), ylim=(-0.5, len(classes) - 0.5))
+        axes.grid(False, axis="y")
+
+    return draw(paint)
+
+
+def scores_label(classes: list[str]) -> str:
+    return "probability of the positive class" if len(classes) <= 2 else "probability of the true class"
+
+
+def history_figure(histories: dict[int, pd.DataFrame]) -> str:
+    """Losses and validation AUROC over epochs, in the same colour for the same fold."""
+
+    def paint(losses: Axes, aurocs: Axes) -> None:
+        for colour, (fold, history) in zip(np.resize(COLOURS, len(histories)), histories.items(), strict=True):
+            dashed = {"color": colour, "linestyle": "--"}
+            losses.plot(history["epoch"], history["train_loss"], label=f"fold {fold}, training", **dashed)
+            losses.plot(history["epoch"], history["val_loss"], label=f"fold {fold}, validation", color=colour)
+            aurocs.plot(history["epoch"], history["val_auroc"], label=f"fold {fold}", color=colour)
+        aurocs.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
+        losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
+        aurocs.set(xlabel="epoch", ylabel="validation AUROC", ylim=(min(0.4, aurocs.get_ylim()[0]), 1.01))
+        losses.legend(fontsize=8)
+        aurocs.legend(fontsize=8, loc="lower right")
+
+    return draw(paint, (8.8, 3.2), panels=2)
+
+
+def forest_figure(rows: list[tuple[str, float, float, float]]) -> str:
+    """(name, value, low, high) of AUROCs, one below the other, against the line of chance."""
+
+    def paint(axes: Axes) -> None:
+        for position, (_, value, low, high) in enumerate(reversed(rows)):
+            axes.hlines(position, low, high, color=COLOURS[0], linewidth=2)
+            axes.plot(value, position, "o", color=COLOURS[0], markersize=7)
+        axes.axvline(0.5, color=MUTED, linestyle=":", linewidth=1)
+        axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
+        left = min(0.45, *(low for *_, low, _ in rows)) - 0.02
+        axes.set(xlabel="AUROC", xlim=(left, 1.01), ylim=(-0.6, len(rows) - 0.4))
+        axes.grid(False, axis="y")
+
+    return draw(paint, (8.0, 0.9 + 0.42 * len(rows)))

@@ -1,0 +1,103 @@
+"""Everything a page shows, read from the files of a run; what is not there is None, and the page says so."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SPLIT, CohortPaths, RunPaths
+from pipeline.evaluation.evaluating import PATIENT, SCAN, Metrics
+from pipeline.evaluation.predictions import read_folds
+from pipeline.evaluation.writing import has_values, read_metrics
+from pipeline.files import read_json, read_yaml, sha256
+
+Json = dict[str, Any]
+PLOTS = ("roc", "precision_recall", "calibration", "confusion", "scores")
+
+
+@dataclass(frozen=True)
+class CohortFacts:
+    """What is known of the scans."""
+
+    table: pd.DataFrame | None
+    ingest: Json | None
+    splits: pd.DataFrame | None
+    leakage: Json | None
+    plan: Json | None
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known of one experiment."""
+
+    name: str
+    metrics: Metrics
+    plots: dict[str, pd.DataFrame]
+    operating_points: Json | None
+    calibrations: Json | None
+    subgroups: pd.DataFrame | None
+    predictions: pd.DataFrame | None
+    predictions_digest: str | None
+    """First letters of the SHA-256 of each fold's table."""
+    histories: dict[int, pd.DataFrame]
+    explanations: list[Json] | None
+    explanations_folder: Path
+    config: Json | None
+
+    @property
+    def headline_split(self) -> str:
+        """Test where there is one."""
+        return next(split for split in ("test", "val", "train") if split in self.metrics)
+
+    @property
+    def headline_level(self) -> str:
+        """Patients where each has one label."""
+        return PATIENT if has_values(self.metrics[self.headline_split][PATIENT]) else SCAN
+
+    @property
+    def headline(self) -> Json:
+        """Metrics by name."""
+        return self.metrics[self.headline_split][self.headline_level]
+
+
+def gather_cohort(paths: CohortPaths) -> CohortFacts:
+    return CohortFacts(
+        table=read_table(paths.cohort),
+        ingest=read_json(paths.ingest) if paths.ingest.is_file() else None,
+        splits=read_table(paths.splits),
+        leakage=read_json(paths.leakage) if paths.leakage.is_file() else None,
+        plan=read_yaml(paths.plan) if paths.plan.is_file() else None,
+    )
+
+
+def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
+    """Only metrics.json must be there."""
+    tables = [paths.predictions(fold) for fold in folds]
+    predicted = all(table.is_file() for table in tables)
+    captions = paths.explanations / "captions.json"
+    return RunFacts(
+        name=name,
+        metrics=read_metrics(paths.metrics),
+        plots={plot: pd.read_csv(path) for plot in PLOTS if (path := paths.plots / f"{plot}.csv").is_file()},
+        operating_points=read_json(paths.operating_point) if paths.operating_point.is_file() else None,
+        calibrations=read_json(paths.calibration) if paths.calibration.is_file() else None,
+        subgroups=pd.read_csv(paths.subgroups) if paths.subgroups.is_file() else None,
+        predictions=read_folds(tables) if predicted else None,
+        predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
+        histories={fold: pd.read_csv(path) for fold in folds if (path := paths.fold(fold).history).is_file()},
+        explanations=read_json(captions) if captions.is_file() else None,
+        explanations_folder=paths.explanations,
+        config=read_yaml(paths.fold(folds[0]).config) if paths.fold(folds[0]).config.is_file() else None,
+    )
+
+
+def read_table(path: Path) -> pd.DataFrame | None:
+    """All text, so that ids stay as they are."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
+
+
+def count_classes(table: pd.DataFrame, split: str = SPLIT) -> pd.DataFrame:
+    """Patients and scans by split and class."""
+    grouped = table.groupby([split, LABEL], sort=False)
+    return grouped.agg(patients=(PATIENT_ID, "nunique"), scans=(SCAN_ID, "nunique")).reset_index()

@@ -1,0 +1,26 @@
+"""Results: the table of a cohort's experiments, and where their report is.
+
+Reads   runs/<cohort>/<experiment>/metrics.json
+Writes  nothing; prints
+"""
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def results(config: Config) -> None:
+    """Print the headline figures of every experiment with their intervals, and where the report is."""
+    from rich.console import Console
+
+    from pipeline.reporting.results_table import results_table
+
+    paths, cohort = Artifacts(config.root), config.cohort.name
+    names = config.experiments or (config.name,)
+    console = Console()
+    console.print(results_table({name: paths.run(cohort, name).metrics for name in names}, cohort, config.evaluation))
+    console.print(f"Report: {paths.report(cohort)}", soft_wrap=True)
+
+
+if __name__ == "__main__":
+    stage.run(results)

@@ -1,0 +1,1 @@
+"""One scan: reading, checking, geometry, intensity, fingerprint, preprocessing."""

@@ -1,0 +1,102 @@
+"""Preparing a whole cohort: only what changed, in any number of processes, to the same bits."""
+
+import functools
+import hashlib
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from pipeline.artifacts import PATH, SCAN_ID
+from pipeline.config import Plan
+from pipeline.files import sha256
+from pipeline.scans.job import Job, Outcome, Versions, attempt
+from pipeline.scans.scheduling import run_jobs
+from pipeline.scans.store import Store
+
+log = logging.getLogger(__name__)
+SHAPES_VOXELS = {"orientation", "spacing_mm", "size_voxels", "crop", "tilt", "intensity", "fill_nonfinite"}
+"""Fields of the plan that the store depends on; another batch size prepares nothing again."""
+FILE_SHA256 = "file_sha256"
+"""Column of cohort.csv; without it each raw file is hashed."""
+SHOWN_SCANS = 3
+
+
+def preprocess_cohort(
+    cohort: pd.DataFrame, raw: Path, plan: Plan, store: Store, *, workers: int = 1, scheduler: str | None = None
+) -> None:
+    """Bring the store to exactly the scans of `cohort` (columns scan_id, path), prepared by `plan`.
+
+    A scan that cannot be prepared stops none of the others; all of them are named in the `ValueError` at the end.
+    """
+    jobs = [make_job(row, raw) for row in cohort.to_dict("records")]
+    versions = Versions(plan_hash(plan), code_hash())
+    store.prune(job.scan_id for job in jobs)
+    todo = [job for job in jobs if not is_current(store, job, versions)]
+    log.info("preprocess: %d of %d scans are up to date, %d to do", len(jobs) - len(todo), len(jobs), len(todo))
+    work = functools.partial(attempt, plan=plan, folder=store.folder.resolve(), versions=versions)
+    outcomes = list(watched(run_jobs(work, todo, workers=workers, scheduler=scheduler), len(todo)))
+    store.write_manifest()
+    log_warnings(store)
+    raise_failures(outcomes)
+
+
+def make_job(row: Mapping[str, str], raw: Path) -> Job:
+    path = (raw / row[PATH]).absolute()
+    return Job(row[SCAN_ID], path, row[FILE_SHA256] if FILE_SHA256 in row else sha256(path))
+
+
+def is_current(store: Store, job: Job, versions: Versions) -> bool:
+    """Is the scan in the store, from this file, by this plan and this code?"""
+    record = store.record(job.scan_id)
+    if record is None or record.source_sha256 != job.sha256:
+        return False
+    return Versions(record.plan_sha256, record.code_sha256) == versions
+
+
+def plan_hash(plan: Plan) -> str:
+    """SHA-256 of the fields that shape voxels."""
+    return hashlib.sha256(plan.model_dump_json(include=SHAPES_VOXELS).encode()).hexdigest()
+
+
+@functools.cache
+def code_hash() -> str:
+    """SHA-256 of this folder's modules: an edit may change voxels, and preparing again is cheaper than being wrong."""
+    digest = hashlib.sha256()
+    for module in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(module.read_bytes())
+    return digest.hexdigest()
+
+
+def watched(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """The same outcomes, under a progress line with rate and time left."""
+    columns = (TextColumn("preprocess"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+               TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not total) as progress:
+        task = progress.add_task("preprocess", total=total, rate="")
+        for outcome in outcomes:
+            yield outcome
+            speed = progress.tasks[task].speed
+            progress.update(task, advance=1, rate=f"{speed:.1f} scans/s" if speed else "")
+
+
+def log_warnings(store: Store) -> None:
+    """Each kind of warning once, with how many scans have it and the first of them."""
+    scans = defaultdict(list)
+    for scan_id in store.scan_ids():
+        for warning in store.entry(scan_id).record.warnings:
+            scans[warning].append(scan_id)
+    for warning, named in sorted(scans.items(), key=lambda item: -len(item[1])):
+        more = ", …" if len(named) > SHOWN_SCANS else ""
+        log.warning("warning: %d scans (%s%s): %s", len(named), ", ".join(named[:SHOWN_SCANS]), more, warning)
+
+
+def raise_failures(outcomes: list[Outcome]) -> None:
+    errors = sorted(outcome.error for outcome in outcomes if outcome.error)
+    if errors:
+        raise ValueError(f"preprocess: {len(errors)} of {len(outcomes)} scans failed, the others are stored:\n"
+                         + "\n".join(errors))

@@ -1,0 +1,119 @@
+"""One prepared scan as a file: uncompressed int16 NIfTI-1 that any viewer opens, with a record of how it was made.
+
+On disk the last axis of (D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D) and its affine's columns
+stand in that order. Values are codes times a power of two, so decoding is exact, encoding twice changes nothing, and
+masks and integers below 32,768 stay themselves; the step is below 1/16,000 of the largest value.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Extension, Nifti1Header
+from numpy.typing import NDArray
+
+from pipeline.files import whole_file
+from pipeline.scans.geometry import Affine
+
+Volume = NDArray[np.float32]
+Codes = NDArray[np.int16]
+LARGEST_CODE = 32767
+HEADER_BYTES = 348
+EXTENSION_START = 352
+COMMENT = 6
+"""NIfTI's extension code for plain text."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an entry was made from; hashes are SHA-256 in hexadecimal."""
+
+    scan_id: str
+    source_sha256: str
+    """The raw file."""
+    plan_sha256: str
+    """The part of the plan that shapes voxels."""
+    code_sha256: str
+    """The modules that shape voxels."""
+    voxels_sha256: str
+    """The codes as they lie on disk."""
+    warnings: tuple[str, ...] = ()
+    """What the scan's reader should know."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A stored scan: memory-mapped codes (D, H, W), their scale, the affine of that grid, and the record."""
+
+    codes: Codes
+    slope: float
+    affine: Affine
+    record: Record
+
+    def decode(self, out: Volume | None = None) -> Volume:
+        """The voxel values, in a new array or in `out`."""
+        return decode(self.codes, self.slope, out)
+
+
+def encode(array: Volume) -> tuple[Codes, float]:
+    """Codes and slope whose product is the array, to half a step."""
+    largest = float(np.abs(array).max(initial=0))
+    if not math.isfinite(largest):
+        raise ValueError(f"prepared voxels must be finite, got {largest}; check the scan and the plan's intensity.")
+    slope = 2.0 ** math.ceil(math.log2(largest / LARGEST_CODE)) if largest else 1.0
+    return np.rint(array / np.float32(slope)).astype("<i2"), slope
+
+
+def decode(codes: Codes, slope: float, out: Volume | None = None) -> Volume:
+    """Codes times slope, which is exact."""
+    return np.multiply(codes, np.float32(slope), out=out, dtype=np.float32)
+
+
+def sha256_of(codes: Codes) -> str:
+    return hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()
+
+
+def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: Record) -> None:
+    """Write the file, whole or not at all."""
+    header = Nifti1Header(endianness="<")
+    header.set_data_dtype(np.int16)
+    header.set_data_shape(codes.shape[::-1])
+    header.set_xyzt_units("mm")
+    header.set_sform(affine[:, [2, 1, 0, 3]], code="scanner")
+    header.set_qform(affine[:, [2, 1, 0, 3]], code="scanner")
+    header.set_slope_inter(slope, 0)
+    header.extensions.append(Nifti1Extension("comment", json.dumps(asdict(record)).encode()))
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        header.write_to(stream)
+        stream.write(np.ascontiguousarray(codes))
+
+
+def read_entry(path: Path) -> Entry:
+    """Map an entry; a file that is short, foreign or without a record is an error."""
+    with path.open("rb") as stream:
+        start = stream.read(HEADER_BYTES)
+        header = Nifti1Header(start.ljust(HEADER_BYTES, b"\0"), endianness="<", check=False)
+        offset = int(header["vox_offset"])
+        stream.seek(EXTENSION_START)
+        record = parse_record(stream.read(max(0, offset - EXTENSION_START)))
+    shape = header.get_data_shape()[::-1]
+    if record is None or path.stat().st_size != offset + 2 * math.prod(shape):
+        raise ValueError(f"{path}: not a whole entry of the store; 'dvc repro preprocess' writes it again.")
+    codes = np.memmap(path, "<i2", "r", offset, shape)
+    return Entry(codes, float(header["scl_slope"]), header.get_sform()[:, [2, 1, 0, 3]], record)
+
+
+def parse_record(extension: bytes) -> Record | None:
+    """The record in a NIfTI extension: its size and code as int32, then JSON, then padding."""
+    if int.from_bytes(extension[4:8], "little") != COMMENT:
+        return None
+    try:
+        content = json.loads(extension[8:].rstrip(b"\0"))
+        return Record(**{**content, "warnings": tuple(content["warnings"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+
+

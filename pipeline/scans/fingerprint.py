@@ -1,0 +1,100 @@
+"""The fingerprint of a cohort: geometry of all development scans from their headers, voxels of a few.
+
+Anatomical axes stand in the order R, A, S (left to right, back to front, foot to head) whatever the files' own order.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID
+from pipeline.config import Intensity
+from pipeline.scans.foreground import find_foreground
+from pipeline.scans.reading import Scan, read_scan
+
+MAX_MEASURED = 30
+"""Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""
+PAIRS = ("LR", "PA", "IS")
+"""Ends of the anatomical axes R, A, S."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Shape in voxels and spacing in mm of each scan along (R, A, S), both (num_scans, 3)."""
+
+    shape: np.ndarray
+    spacing: np.ndarray
+
+    @property
+    def extent_mm(self) -> np.ndarray:
+        return self.shape * self.spacing
+
+    def along(self, orientation: str) -> "Geometry":
+        """The same along the axes (D, H, W) of an orientation such as SPL."""
+        order = anatomical_axes(orientation)
+        return Geometry(self.shape[:, order], self.spacing[:, order])
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """What the voxels of one scan say."""
+
+    scan_id: str
+    body_mm: np.ndarray
+    """Extent of the body's box along (R, A, S)."""
+    low: float
+    """Smallest value."""
+    high: float
+    """Largest value."""
+    is_binary: bool
+    """Only two values, as in a mask."""
+
+
+def anatomical_axes(orientation: str) -> list[int]:
+    """For each letter the number of its axis among R, A, S."""
+    return [next(axis for axis, pair in enumerate(PAIRS) if letter in pair) for letter in orientation]
+
+
+def read_geometry(table: pd.DataFrame) -> Geometry:
+    """Geometry from the columns shape, spacing_mm and orientation of cohort.csv."""
+    shapes, spacings = [], []
+    for shape, spacing, orientation in zip(table["shape"], table["spacing_mm"], table["orientation"], strict=True):
+        order = np.argsort(anatomical_axes(orientation))
+        shapes.append(np.array(numbers(shape))[order])
+        spacings.append(np.array(numbers(spacing))[order])
+    return Geometry(np.array(shapes), np.array(spacings))
+
+
+def numbers(text: str) -> list[float]:
+    """The three numbers of `256x256x180`."""
+    return [float(number) for number in text.split("x")]
+
+
+def choose_scans(table: pd.DataFrame, most: int = MAX_MEASURED) -> pd.DataFrame:
+    """At most so many rows, of different patients first, in an order that does not depend on that of the table."""
+    drawn = table.assign(order=[hashlib.sha256(scan.encode()).hexdigest() for scan in table[SCAN_ID]]).sort_values("order")
+    repeat = drawn.groupby(PATIENT_ID).cumcount()
+    return drawn.assign(repeat=repeat).sort_values(["repeat", "order"])[:most].drop(columns=["order", "repeat"])
+
+
+def measure_voxels(table: pd.DataFrame, raw: Path, intensity: Intensity, fill: float | None) -> list[Voxels]:
+    """Read the chosen scans below `raw`, one at a time; `fill` replaces NaN voxels."""
+    return [
+        measure_scan(scan_id, read_scan(raw / path, fill), intensity)
+        for scan_id, path in zip(table[SCAN_ID], table[PATH], strict=True)
+    ]
+
+
+def measure_scan(scan_id: str, scan: Scan, intensity: Intensity) -> Voxels:
+    box = find_foreground(scan.array, intensity).size_voxels * scan.spacing_mm
+    low, high = float(scan.array.min()), float(scan.array.max())
+    return Voxels(
+        scan_id=scan_id,
+        body_mm=box[np.argsort(anatomical_axes(scan.orientation))],
+        low=low,
+        high=high,
+        is_binary=bool(np.isin(scan.array, (low, high)).all()),
+    )

@@ -1,0 +1,50 @@
+"""Voxel values to the network's range. Each scheme looks at one scan alone, so nothing is learned across scans."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.config import Intensity, Rescale, Window, ZScore
+
+Volume = NDArray[np.float32]
+
+
+def scale_intensity(array: Volume, intensity: Intensity, foreground: NDArray[np.bool_]) -> Volume:
+    """Apply a scheme; statistics come from the voxels of `foreground`, or from all where it is empty."""
+    match intensity:
+        case Window(window_hu=(low, high)):
+            return to_unit_range(array, low, high)
+        case Rescale(percentiles=percentiles):
+            return to_unit_range(array, *foreground_percentiles(array, foreground, percentiles))
+        case ZScore(percentiles=percentiles):
+            return standardise(array, foreground, percentiles)
+        case _:
+            return array
+
+
+def to_unit_range(array: Volume, low: float, high: float) -> Volume:
+    """Saturate outside low..high, then map that to 0..1; all 0 where the two are one."""
+    width = np.float32(high - low)
+    if not width > 0:
+        return np.zeros_like(array)
+    return (np.clip(array, np.float32(low), np.float32(high)) - np.float32(low)) / width
+
+
+def standardise(array: Volume, foreground: NDArray[np.bool_], percentiles: tuple[float, float]) -> Volume:
+    """Clip at percentiles, then give the foreground mean 0 and standard deviation 1; all 0 where it is constant."""
+    low, high = foreground_percentiles(array, foreground, percentiles)
+    clipped = np.clip(array, np.float32(low), np.float32(high))
+    values = clipped[foreground] if foreground.any() else clipped
+    # Sums in float64: float32 would lose the last digits of a million voxels.
+    mean, deviation = values.mean(dtype=np.float64), values.std(dtype=np.float64)
+    if not deviation > 0:
+        return np.zeros_like(array)
+    return (clipped - np.float32(mean)) / np.float32(deviation)
+
+
+def foreground_percentiles(
+    array: Volume, foreground: NDArray[np.bool_], percentiles: tuple[float, float]
+) -> tuple[float, float]:
+    """Values at two percentiles of the foreground."""
+    values = array[foreground] if foreground.any() else array
+    low, high = np.percentile(values, percentiles)
+    return float(low), float(high)

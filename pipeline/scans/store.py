@@ -1,0 +1,97 @@
+"""The store: a folder of prepared scans, one file each, and a manifest.
+
+Every entry carries its own record and appears by rename, so writers need no lock: two that prepare the same scan write
+the same bytes, and a kill at any moment leaves whole entries and at worst a hidden temporary file. The manifest is a
+summary of the records, written last.
+"""
+
+import hashlib
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import quote, unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.files import write_json
+from pipeline.scans.entry import Entry, Record, encode, read_entry, sha256_of, write_entry
+from pipeline.scans.geometry import Affine
+
+SUFFIX = ".nii"
+ABANDONED_AFTER_S = 3600
+"""No writer takes this long over one scan: an older temporary file was left by a kill."""
+
+
+class Store:
+    """Prepared scans of one cohort, by scan id."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, scan_id: str) -> Path:
+        """The scan's file; characters that file names cannot hold are written as %XX."""
+        name = quote(scan_id, safe=" ")
+        # A leading dot would make the file hidden, as temporary files are.
+        return self.folder / f"{'%2E' + name[1:] if name.startswith('.') else name}{SUFFIX}"
+
+    def write(self, scan_id: str, array: NDArray[np.float32], affine: Affine, *, source_sha256: str, plan_sha256: str,
+              code_sha256: str, warnings: tuple[str, ...] = ()) -> Record:
+        """Keep a prepared scan (D, H, W); OSError if the folder cannot be written or the disk is full."""
+        codes, slope = encode(array)
+        record = Record(scan_id, source_sha256, plan_sha256, code_sha256, sha256_of(codes), warnings)
+        write_entry(self.path(scan_id), codes, slope, affine, record)
+        return record
+
+    def entry(self, scan_id: str) -> Entry:
+        """The scan as it is stored, memory-mapped."""
+        path = self.path(scan_id)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: scan '{scan_id}' is not in the store; 'dvc repro preprocess' writes it.")
+        return read_entry(path)
+
+    def read(self, scan_id: str) -> tuple[NDArray[np.float32], Affine]:
+        """Voxels (D, H, W) and the affine from their index to RAS millimetres."""
+        entry = self.entry(scan_id)
+        return entry.decode(), entry.affine
+
+    def record(self, scan_id: str) -> Record | None:
+        """How the scan was made; None if it is missing, not whole or another scan's."""
+        try:
+            record = self.entry(scan_id).record
+        except (FileNotFoundError, ValueError):
+            return None
+        return record if record.scan_id == scan_id else None
+
+    def scan_ids(self) -> list[str]:
+        """All scans here, sorted."""
+        return sorted(unquote(path.name.removesuffix(SUFFIX)) for path in self.folder.glob(f"[!.]*{SUFFIX}"))
+
+    def prune(self, keep: Iterable[str]) -> None:
+        """Remove every other scan, and what killed writers left behind."""
+        kept = set(keep)
+        for scan_id in self.scan_ids():
+            if scan_id not in kept:
+                self.path(scan_id).unlink(missing_ok=True)
+        for temporary in self.folder.glob(f".*{SUFFIX}"):
+            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
+                temporary.unlink(missing_ok=True)
+
+    def write_manifest(self) -> None:
+        """Write manifest.json: the record of every scan."""
+        records = [self.entry(scan_id).record for scan_id in self.scan_ids()]
+        write_json(self.folder / "manifest.json", {"scans": [asdict(record) for record in records]})
+
+    def fingerprint(self, scan_ids: Iterable[str]) -> str:
+        """SHA-256 over the voxels of these scans, whatever their order."""
+        lines = sorted(f"{scan_id}\t{self.entry(scan_id).record.voxels_sha256}" for scan_id in scan_ids)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def verify(self, scan_ids: Iterable[str]) -> list[str]:
+        """The scans whose voxels are no longer those that were written."""
+        return [scan_id for scan_id in scan_ids if not self.is_intact(scan_id)]
+
+    def is_intact(self, scan_id: str) -> bool:
+        record = self.record(scan_id)
+        return record is not None and sha256_of(self.entry(scan_id).codes) == record.voxels_sha256

@@ -1,0 +1,30 @@
+"""Split: every patient to the locked test set or to folds, and a gate against leaks.
+
+Reads   cohort.csv, raw scans, an earlier splits.csv
+Writes  leakage.json; splits.csv only where no leak crosses it
+"""
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def split(config: Config) -> None:
+    """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
+    from pipeline.cohorts.cohort_files import read_cohort
+    from pipeline.splits.folds import write_splits
+    from pipeline.splits.leakage import find_leaks, stop_at_leaks, write_leakage
+    from pipeline.splits.splitting import split_patients
+
+    paths = Artifacts(config.root).cohort(config.cohort.name)
+    cohort, table = config.cohort, read_cohort(paths.cohort)
+    previous = read_splits(paths.splits) if paths.splits.exists() else None
+    splits = split_patients(table, cohort.split, cohort.columns, previous)
+    leakage = find_leaks(table, splits, cohort, paths.raw)
+    write_leakage(paths.leakage, leakage)
+    stop_at_leaks(leakage, paths.leakage)
+    write_splits(paths.splits, splits)
+
+
+if __name__ == "__main__":
+    stage.run(split)

@@ -1,0 +1,164 @@
+"""Optimal balance: groups of unequal make-up dealt into bins so that the worst bin is as good as it can be.
+
+Legend: G groups, B bins (test, fold 0, fold 1, ...), T types (groups of equal make-up), M measures: the scans of each
+class first, then whatever else should be even, such as patients.
+"""
+
+import itertools
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+ENUMERABLE = 200_000
+"""Assignments that are simply all tried."""
+SWAPS = 200
+"""Types up to which swaps are tried besides moves: swaps cost their square."""
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Deal:
+    """What is dealt: `makeup` (G, M) to bins that should get `shares` (B,) of the whole, which add up to one.
+
+    The first `num_classes` measures are classes; `weights` (M,) say how much each measure counts. `fixed` (G,) is the
+    bin of a group that has one already, else -1.
+    """
+
+    makeup: np.ndarray
+    shares: np.ndarray
+    weights: np.ndarray
+    num_classes: int
+    fixed: np.ndarray
+
+    @cached_property
+    def targets(self) -> np.ndarray:
+        """(B, M): what each bin should hold in the end."""
+        return np.outer(self.shares, self.makeup.sum(0))
+
+    @cached_property
+    def held(self) -> np.ndarray:
+        """(B, M): what bins hold before anything is dealt."""
+        return self.contents(self.fixed)
+
+    def contents(self, bins: np.ndarray) -> np.ndarray:
+        """(B, M): what each bin holds when group g is in bins[g]."""
+        return np.stack([self.makeup[bins == number].sum(0) for number in range(len(self.shares))])
+
+
+Badness = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def badness(deal: Deal, contents: np.ndarray) -> Badness:
+    """How bad bins of `contents` (..., B, M) are, in order of importance; lower is better.
+
+    Classes that a bin lacks; the largest distance of a class count from its target, in scans; the weighted sum of
+    squared distances of all measures.
+    """
+    distance = contents - deal.targets
+    classes = slice(0, deal.num_classes)
+    missing = (contents[..., classes] < 1).sum((-1, -2))
+    worst = np.abs(distance[..., classes]).max((-1, -2), initial=0)
+    return missing, np.round(worst, 6), np.round((distance**2 * deal.weights).sum((-1, -2)), 6)
+
+
+def best_of(candidates: Badness) -> int:
+    """Index of the least bad; the first of equals."""
+    missing, worst, squares = candidates
+    return int(np.lexsort((squares, worst, missing))[0])
+
+
+def balance(deal: Deal, rng: np.random.Generator) -> np.ndarray:
+    """Bin of each group, shape (G,): the best of all where all can be tried, else a search by moves and swaps.
+
+    `rng` breaks ties, so that another seed gives another division that is as balanced.
+    """
+    bins = deal.fixed.copy()
+    free = rng.permutation(np.flatnonzero(deal.fixed < 0))
+    if len(deal.shares) ** min(len(free), 64) <= ENUMERABLE:
+        bins[free] = try_all(deal, deal.makeup[free])
+    else:
+        bins[free] = search(deal, deal.makeup[free])
+    return bins
+
+
+def search(deal: Deal, makeup: np.ndarray) -> np.ndarray:
+    """Bin of each of many groups; groups of equal make-up take the bins of their type in their order."""
+    types, type_of_group, counts = np.unique(makeup, axis=0, return_inverse=True, return_counts=True)
+    dealt = improve(deal, types, deal_greedily(deal, types, counts))
+    bins = np.empty(len(makeup), int)
+    for kind, row in enumerate(dealt):
+        bins[type_of_group == kind] = np.repeat(np.arange(len(row)), row)
+    return bins
+
+
+def try_all(deal: Deal, makeup: np.ndarray) -> np.ndarray:
+    """The best of all assignments of few groups."""
+    bins = range(len(deal.shares))
+    assignments = np.array(list(itertools.product(bins, repeat=len(makeup))), int).reshape(-1, len(makeup))
+    contents = np.stack([(assignments == bin) @ makeup for bin in bins], axis=1) + deal.held
+    return assignments[best_of(badness(deal, contents))]
+
+
+def deal_greedily(deal: Deal, types: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Groups of each type in each bin, shape (T, B): whole rounds first, then the largest of the rest where they fit."""
+    dealt = np.floor(np.outer(counts, deal.shares) + TIE).astype(int)
+    if deal.held.any():
+        # What bins hold already is rarely in proportion: let every new group find its place.
+        dealt[:] = 0
+    contents = deal.held + dealt.T @ types
+    for kind in np.argsort(-types.sum(1), kind="stable"):
+        for _ in range(counts[kind] - dealt[kind].sum()):
+            bin = _best_bin(deal, contents, types[kind])
+            dealt[kind, bin] += 1
+            contents[bin] += types[kind]
+    return dealt
+
+
+def _best_bin(deal: Deal, contents: np.ndarray, group: np.ndarray) -> int:
+    """Where one more group leaves the smallest weighted squares."""
+    distance = contents - deal.targets
+    return int((((distance + group) ** 2 - distance**2) * deal.weights).sum(1).argmin())
+
+
+def improve(deal: Deal, types: np.ndarray, dealt: np.ndarray) -> np.ndarray:
+    """Move and swap groups between pairs of bins for as long as that makes the division better."""
+    contents = deal.held + dealt.T @ types
+    pairs = list(itertools.permutations(range(len(deal.shares)), 2))
+    improved = True
+    while improved:
+        improved = False
+        for source, target in pairs:
+            while _step(deal, types, dealt, contents, source, target):
+                improved = True
+    return dealt
+
+
+def _step(deal: Deal, types: np.ndarray, dealt: np.ndarray, contents: np.ndarray, source: int, target: int) -> bool:
+    """Make the best exchange from `source` to `target` if it is an improvement; `dealt` and `contents` change in place."""
+    given, taken = _exchanges(dealt, source, target)
+    if not len(given):
+        return False
+    change = types[given] - np.where(taken[:, None] < 0, 0, types[taken])
+    after = np.repeat(contents[None], len(change), axis=0)
+    after[:, source] -= change
+    after[:, target] += change
+    candidates = badness(deal, after)
+    best = best_of(candidates)
+    if tuple(part[best] for part in candidates) >= tuple(float(part) for part in badness(deal, contents)):
+        return False
+    for kind, sign in ((given[best], 1), (taken[best], -1)):
+        if kind >= 0:
+            dealt[kind, source] -= sign
+            dealt[kind, target] += sign
+    contents[:] = after[best]
+    return True
+
+
+def _exchanges(dealt: np.ndarray, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """(given, taken): types that may go from source to target, and what may come back; -1 is nothing."""
+    given = np.flatnonzero(dealt[:, source])
+    taken = np.flatnonzero(dealt[:, target]) if len(dealt) <= SWAPS else np.empty(0, int)
+    taken = np.concatenate([[-1], taken]).astype(int)
+    pairs = np.stack(np.meshgrid(given, taken, indexing="ij")).reshape(2, -1)
+    return pairs[0], pairs[1]

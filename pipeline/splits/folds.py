@@ -1,0 +1,79 @@
+"""Folds: what splits.csv says, and who trains, validates and tests in one of them.
+
+One row a scan. `split` is development, test, or nested (every scan is test in turn). `fold` is the fold in which the
+scan validates; empty where it never does. Repeated divisions have further columns `fold_1`, `fold_2`, … whose numbers
+go on where the one before ends.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.artifacts import DEVELOPMENT, FOLD, SPLIT, TEST, TRAIN, VAL
+from pipeline.files import whole_file
+
+NESTED = "nested"
+"""`split` of a nested division: its parts are numbered in `fold`, and fold `outer * (parts - 1) + inner` tests one."""
+
+
+def read_splits(path: Path) -> pd.DataFrame:
+    """splits.csv with ids as text and fold numbers as nullable integers."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; 'dvc repro split' writes it.")
+    splits = pd.read_csv(path, dtype=str, keep_default_na=False)
+    for column in fold_columns(splits):
+        splits[column] = pd.to_numeric(splits[column].replace("", None)).astype("Int64")
+    return splits
+
+
+def write_splits(path: Path, splits: pd.DataFrame) -> None:
+    """splits.csv, whole or not at all."""
+    with whole_file(path) as temporary:
+        splits.to_csv(temporary, index=False)
+
+
+def fold_columns(splits: pd.DataFrame) -> list[str]:
+    """`fold`, then those of the repeats in their order."""
+    repeats = [column for column in splits.columns if column.startswith(f"{FOLD}_")]
+    return [FOLD, *sorted(repeats, key=lambda column: int(column.removeprefix(f"{FOLD}_")))]
+
+
+def fold_numbers(splits: pd.DataFrame) -> list[int]:
+    """Every fold that can be trained, from 0."""
+    if is_nested(splits):
+        parts = int(splits[FOLD].max()) + 1
+        return list(range(parts * (parts - 1)))
+    return sorted(int(number) for column in fold_columns(splits) for number in splits[column].dropna().unique())
+
+
+def rows_of_fold(splits: pd.DataFrame, fold: int) -> dict[str, pd.DataFrame]:
+    """The rows of splits.csv that train, val and test use in one fold; a patient is in one of them alone."""
+    known = fold_numbers(splits)
+    if fold not in known:
+        raise ValueError(f"splits.csv: there is no fold {fold}, expected one of {known}; choose one with fold=….")
+    if is_nested(splits):
+        return _rows_of_nested_fold(splits, fold)
+    column = next(column for column in fold_columns(splits) if (splits[column] == fold).any())
+    validates = (splits[column] == fold).fillna(False).astype(bool)
+    develops = splits[SPLIT] == DEVELOPMENT
+    return {TRAIN: splits[develops & ~validates], VAL: splits[validates], TEST: splits[splits[SPLIT] == TEST]}
+
+
+def _rows_of_nested_fold(splits: pd.DataFrame, fold: int) -> dict[str, pd.DataFrame]:
+    parts = int(splits[FOLD].max()) + 1
+    outer, inner = divmod(fold, parts - 1)
+    val = [part for part in range(parts) if part != outer][inner]
+    return {
+        TRAIN: splits[~splits[FOLD].isin([outer, val])],
+        VAL: splits[splits[FOLD] == val],
+        TEST: splits[splits[FOLD] == outer],
+    }
+
+
+def is_nested(splits: pd.DataFrame) -> bool:
+    return bool((splits[SPLIT] == NESTED).any())
+
+
+def is_development(splits: pd.DataFrame) -> pd.Series:
+    """Rows that planning may look at: all but the locked test set."""
+    return splits[SPLIT] != TEST

@@ -1,0 +1,40 @@
+"""Who is who: one patient under two spellings of an id, and patients that a pretrained network has seen."""
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+PREFIX = re.compile(r"^(subject|subj|sub|patient|pat|pt)(?=\d)")
+ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+
+
+def plain_spelling(patient_id: str) -> str:
+    """An id without what people vary: case, accents of width, separators, leading zeros and the word for patient.
+
+    `sub-0012`, `SUB 12` and `12` are one; `A12` and `B12` are not.
+    """
+    letters = unicodedata.normalize("NFKC", patient_id).casefold()
+    return ZEROS.sub("", PREFIX.sub("", re.sub(r"[\W_]+", "", _keep_number_gaps(letters))))
+
+
+def _keep_number_gaps(text: str) -> str:
+    """`1-12` is not `112`: a separator between two digits stands for something."""
+    return re.sub(r"(?<=\d)[\W_]+(?=\d)", "x", text)
+
+
+def respelled(patient_ids: Iterable[str]) -> list[list[str]]:
+    """Ids that differ in spelling alone, together."""
+    by_spelling: dict[str, list[str]] = {}
+    for patient_id in sorted(set(patient_ids)):
+        by_spelling.setdefault(plain_spelling(patient_id), []).append(patient_id)
+    return [ids for ids in by_spelling.values() if len(ids) > 1]
+
+
+def read_patients(file: str) -> set[str]:
+    """Patients of a text file, one a line, in plain spelling; `${NAME}` is read from the environment."""
+    path = Path(os.path.expandvars(file))
+    if not path.exists():
+        raise FileNotFoundError(f"split.pretraining_patients: {path} does not exist; expected one patient id a line.")
+    return {plain_spelling(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()}

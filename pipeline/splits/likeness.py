@@ -1,0 +1,109 @@
+"""Likeness of two signatures: how much of what is peculiar to one scan the other shares, after the best fit.
+
+What all scans of the cohort have in common says nothing about a pair: their mean picture, and in larger cohorts the
+main ways in which they differ, are taken out first.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.splits.signatures import CELLS, Signatures, box, sample
+from pipeline.splits.turns import AS_IS, Turn
+
+INNER = slice(CELLS // 6, CELLS - CELLS // 6)
+"""The middle of the picture, two standard deviations each way, on which scans are compared."""
+SCANS_A_COMPONENT, MOST_COMPONENTS = 10, 8
+STEPS = 6
+STEP_LIMIT = 0.15
+"""Largest change of scale or place in one step, in half pictures."""
+SCALE_LIMITS = (0.7, 1.4)
+FEWEST_CELLS = 500
+"""Cells that both scans must have in common for a likeness to mean anything."""
+HOPELESS = 0.5
+"""A pair less alike than this after two steps is not fitted further."""
+
+
+@dataclass(frozen=True)
+class Common:
+    """What scans of a cohort share: the mean picture and main components as rows, (K, cells) in the inner picture."""
+
+    rows: np.ndarray
+
+    def remove(self, pictures: np.ndarray) -> np.ndarray:
+        """Pictures (N, cells) without it, as unit vectors."""
+        rest = pictures - (pictures @ self.rows.T) @ self.rows
+        return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
+
+
+def common_of(signatures: Signatures) -> Common:
+    """Mean and components of a cohort, orthonormal; one scan in ten may have a component of its own."""
+    pictures = inner_pictures(signatures)
+    mean = pictures.mean(0)
+    rest = pictures - mean
+    number = min(MOST_COMPONENTS, len(pictures) // SCANS_A_COMPONENT)
+    values, vectors = np.linalg.eigh(rest @ rest.T)
+    components = vectors[:, ::-1][:, :number].T @ rest
+    basis = np.concatenate([mean[None], components])
+    return Common(np.linalg.qr(basis.T)[0].T.astype(np.float32))
+
+
+def inner_pictures(signatures: Signatures, turn: Turn = AS_IS) -> np.ndarray:
+    """Inner pictures (N, cells), turned, each with mean 0 and standard deviation 1."""
+    cells = turn.volume(signatures.cells)[:, INNER, INNER, INNER]
+    pictures = cells.reshape(len(cells), -1)
+    rest = pictures - pictures.mean(1, keepdims=True)
+    return rest / np.maximum(rest.std(1, keepdims=True), 1e-6)
+
+
+def fitted_likeness(signatures: Signatures, common: Common, first: int, second: int, turn: Turn) -> float:
+    """Correlation, at most 1, of two scans after the second is turned, shifted and scaled to fit the first.
+
+    Only cells inside both scans count.
+    """
+    fixed, fixed_mask = signatures.cells[first][INNER, INNER, INNER], box(signatures.inside[first][:, INNER])
+    moving, inside = turn.volume(signatures.cells[second]), turn.lines(signatures.inside[second])
+    lattice = np.linspace(-1, 1, CELLS)[INNER]
+    scale, shift, best = np.ones(3), np.zeros(3), -1.0
+    for step in range(STEPS):
+        places = [(lattice * factor + offset + 1) * (CELLS - 1) / 2 for factor, offset in zip(scale, shift, strict=True)]
+        mask = fixed_mask & box([_inside_at(line, place) for line, place in zip(inside, places, strict=True)])
+        if mask.sum() < FEWEST_CELLS:
+            break
+        warped = sample(moving, places)
+        best = max(best, _correlation(fixed[mask], warped[mask], common.rows[:, mask.ravel()]))
+        if step == 1 and best < HOPELESS:
+            break
+        change = _gauss_newton(fixed, warped, mask, lattice)
+        scale = np.clip(scale + change[:3], *SCALE_LIMITS)
+        shift = shift + change[3:]
+    return best
+
+
+def _inside_at(inside: np.ndarray, places: np.ndarray) -> np.ndarray:
+    nearest = np.rint(places).astype(int)
+    within = (nearest >= 0) & (nearest < len(inside))
+    return within & inside[np.clip(nearest, 0, len(inside) - 1)]
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, common: np.ndarray) -> float:
+    """Correlation of what two pictures have beyond a constant and the common rows."""
+    basis = np.concatenate([np.ones((1, common.shape[1]), np.float32), common])
+    pictures = np.stack([first, second])
+    weights = np.linalg.solve(basis @ basis.T + 1e-6 * np.eye(len(basis)), basis @ pictures.T)
+    rest = pictures - weights.T @ basis
+    return float(rest[0] @ rest[1] / max(np.prod(np.linalg.norm(rest, axis=1)), 1e-9))
+
+
+def _gauss_newton(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, lattice: np.ndarray) -> np.ndarray:
+    """Change of scale (3) and shift (3), in half pictures, that brings `warped` nearer to gain * `fixed` + offset."""
+    slopes = [slope[mask] / (lattice[1] - lattice[0]) for slope in np.gradient(warped)]
+    where = [place[mask] for place in np.meshgrid(lattice, lattice, lattice, indexing="ij")]
+    ones = np.ones(mask.sum(), np.float32)
+    columns = [slope * place for slope, place in zip(slopes, where, strict=True)] + slopes + [fixed[mask], ones]
+    design = np.stack(columns, axis=1)
+    normal = design.T @ design
+    damping = 1e-2 * np.diag(np.diag(normal)) + 1e-9 * np.eye(len(normal))
+    # warped + slopes * change = gain * fixed + offset; the last two unknowns carry gain and offset with a minus sign.
+    solution = np.linalg.solve(normal + damping, design.T @ -warped[mask])
+    return np.clip(solution[:6], -STEP_LIMIT, STEP_LIMIT)

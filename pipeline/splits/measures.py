@@ -1,0 +1,50 @@
+"""What is kept even over the folds: each group's scans of each class, its patients, and chosen covariates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import LABEL, PATIENT_ID
+
+CLASS_WEIGHT, PATIENT_WEIGHT, COVARIATE_WEIGHT = 1.0, 0.5, 0.25
+"""Labels first; a covariate is balanced where that costs the labels nothing."""
+MANY_VALUES = 8
+"""A number with more values than this is balanced by its thirds."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """`makeup` (num_groups, num_measures): counts of each group, named by `groups`; the classes stand first."""
+
+    groups: pd.Index
+    classes: list[str]
+    makeup: np.ndarray
+    weights: np.ndarray
+
+
+def measure(table: pd.DataFrame, groups: pd.Series, covariates: Sequence[str] = ()) -> Measures:
+    """Counts a group over its scans; patients are counted once for each class they have."""
+    by_class = pd.crosstab(groups, table[LABEL])
+    patients = table.assign(group=groups).drop_duplicates([PATIENT_ID, LABEL])
+    patients_by_class = pd.crosstab(patients["group"], patients[LABEL])
+    others = [pd.crosstab(groups, in_levels(table[column])).reindex(by_class.index, fill_value=0) for column in covariates]
+    blocks = [by_class, patients_by_class, *others]
+    kinds = [CLASS_WEIGHT, PATIENT_WEIGHT, *[COVARIATE_WEIGHT] * len(others)]
+    return Measures(
+        groups=by_class.index,
+        classes=[str(name) for name in by_class.columns],
+        makeup=np.concatenate([block.to_numpy() for block in blocks], axis=1),
+        weights=np.repeat(kinds, [block.shape[1] for block in blocks]),
+    )
+
+
+def in_levels(values: pd.Series) -> pd.Series:
+    """A covariate as few levels: categories as they are, numbers of many values in thirds; a missing value is a level."""
+    numbers = pd.to_numeric(values, errors="coerce")
+    filled = values.notna() & (values.astype(str) != "")
+    if numbers[filled].isna().any() or numbers.nunique() <= MANY_VALUES:
+        return values.where(filled, "missing").astype(str)
+    thirds = pd.qcut(numbers, 3, labels=False, duplicates="drop")
+    return thirds.astype("Int64").astype(str).where(filled, "missing")

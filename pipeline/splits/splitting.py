@@ -1,0 +1,129 @@
+"""Splitting: every patient to the locked test set or to folds, balanced, and never moved once placed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
+from pipeline.config import Columns, Split
+from pipeline.errors import did_you_mean
+from pipeline.splits.bins import bins_of, deal_groups
+from pipeline.splits.continuing import SETTINGS, Place, earlier_places, is_continued, settings_digest
+from pipeline.splits.dates import latest_groups
+from pipeline.splits.given import given_values, places_of
+from pipeline.splits.grouping import group_of_scans
+from pipeline.splits.sites import groups_of_test_sites, places_of_sites, site_of_groups
+
+REPEATABLE = ("folds", "dates")
+
+
+def split_patients(
+    table: pd.DataFrame, settings: Split, columns: Columns = Columns(), previous: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """The rows of splits.csv for the rows of cohort.csv, in their order.
+
+    `previous` are earlier splits (`read_splits`): where they were made under the same settings, patients keep their
+    places. Raises ValueError where classes are too small for the folds, or a column that is needed is missing.
+    """
+    check_settings(table, settings, columns)
+    digest = settings_digest(columns, settings)
+    kept = previous if is_continued(previous, digest) else None
+    division = Division(table, group_of_scans(table, columns.group), settings, columns, kept)
+    given = given_values(table, columns, settings)
+    splits = division.as_given(given) if given is not None else division.dealt()
+    return splits.assign(**{SETTINGS: digest})
+
+
+def check_settings(table: pd.DataFrame, settings: Split, columns: Columns) -> None:
+    """Columns that splitting reads are there, and options that the scheme would ignore are not."""
+    wanted = {"columns.group": columns.group, "split.stratify": settings.stratify}
+    wanted["columns.split"] = (columns.split,) if columns.split else ()
+    for scheme, key, column in (("sites", "columns.site", columns.site), ("dates", "columns.date", columns.date)):
+        if settings.scheme == scheme:
+            if not column:
+                raise ValueError(f"split.scheme '{scheme}' needs {key}, got none; name the column.")
+            wanted[key] = (column,)
+    for key, names in wanted.items():
+        for name in names:
+            if name not in table:
+                raise ValueError(f"{key}: cohort.csv has no column '{name}'.{did_you_mean(name, table.columns)}")
+    if settings.num_repeats > 1 and settings.scheme not in REPEATABLE:
+        raise ValueError(f"split.num_repeats goes with schemes {' and '.join(REPEATABLE)}, got '{settings.scheme}'.")
+    if settings.test_sites and settings.scheme != "sites":
+        raise ValueError(f"split.test_sites goes with scheme sites, got '{settings.scheme}'.")
+
+
+@dataclass(frozen=True)
+class Division:
+    """One cohort being divided; `kept` are earlier splits to continue."""
+
+    table: pd.DataFrame
+    groups: pd.Series
+    settings: Split
+    columns: Columns
+    kept: pd.DataFrame | None
+
+    def dealt(self) -> pd.DataFrame:
+        """Places by the scheme, with a column of folds for each repeat."""
+        places = self.groups.map(self._places())
+        splits = self._identities()
+        splits[SPLIT] = places.str[0].astype(str)
+        splits[FOLD] = places.str[1].astype("Int64")
+        for repeat in range(1, self.settings.num_repeats):
+            column = f"{FOLD}_{repeat}"
+            splits[column] = self._folds_among(splits[SPLIT] == DEVELOPMENT, self._earlier(column), repeat)
+        return splits
+
+    def as_given(self, values: pd.Series) -> pd.DataFrame:
+        """Places as the user gave them; where nothing validates, the development scans are dealt into folds."""
+        where = f"column '{self.columns.split}'" if self.columns.split else str(self.settings.file)
+        splits = self._identities().join(places_of(values, where))
+        if splits[FOLD].isna().all():
+            splits[FOLD] = self._folds_among(splits[SPLIT] == DEVELOPMENT, self._earlier(FOLD))
+        return splits
+
+    def _places(self) -> dict[str, Place]:
+        """(split, fold) of each group."""
+        earlier = self._earlier(FOLD)
+        match self.settings.scheme:
+            case "sites":
+                return self._places_by_site(earlier)
+            case "dates":
+                return self._places_by_date(earlier)
+        return self._deal(earlier)
+
+    def _deal(self, earlier: Mapping[str, Place]) -> dict[str, Place]:
+        bins = bins_of(self.settings, self.settings.num_folds)
+        return {group: (bin.split, bin.fold)
+                for group, bin in deal_groups(self.table, self.groups, bins, self.settings, earlier).items()}
+
+    def _folds_among(self, rows: pd.Series, earlier: Mapping[str, Place], repeat: int = 0) -> pd.Series:
+        """The fold of each of the chosen development rows, dealt in balance; empty for other rows."""
+        num_folds = self.settings.num_folds
+        bins = [bin for bin in bins_of(self.settings, num_folds, repeat * num_folds) if bin.split == DEVELOPMENT]
+        bin_of = deal_groups(self.table[rows], self.groups[rows], bins, self.settings, earlier, repeat)
+        return self.groups[rows].map(lambda group: bin_of[group].fold).reindex(rows.index).astype("Int64")
+
+    def _places_by_date(self, earlier: Mapping[str, Place]) -> dict[str, Place]:
+        trained = [] if self.kept is None else self.kept[SCAN_ID][self.kept[SPLIT] == DEVELOPMENT]
+        late = latest_groups(self.table, self.groups, self.columns.date, self.settings.test_fraction, set(trained))
+        places = {group: earlier.get(group, (TEST, None)) for group in late}
+        develops = ~self.groups.isin({group for group, place in places.items() if place[0] == TEST})
+        folds = self._folds_among(develops, earlier)
+        return places | {group: (DEVELOPMENT, fold) for group, fold in zip(self.groups[develops], folds[develops])}
+
+    def _places_by_site(self, earlier: Mapping[str, Place]) -> dict[str, Place]:
+        site_of = site_of_groups(self.table, self.groups, self.columns.site)
+        if self.settings.test_sites:
+            in_test = groups_of_test_sites(site_of, self.settings.test_sites)
+        else:
+            sides = {group: (split, None) for group, (split, _) in earlier.items()}
+            in_test = {group for group, (split, _) in self._deal(sides).items() if split == TEST}
+        return places_of_sites(self.table, self.groups, site_of, in_test, earlier)
+
+    def _earlier(self, column: str) -> dict[str, Place]:
+        return {} if self.kept is None else earlier_places(self.kept, column, self.table, self.groups)
+
+    def _identities(self) -> pd.DataFrame:
+        return self.table[[SCAN_ID, PATIENT_ID, LABEL]].copy()

@@ -1,0 +1,35 @@
+"""Train: fit one model on one fold.
+
+Reads   preprocessed scans, splits.csv, plan.yaml, ingest.json
+Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv}
+"""
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def train(config: Config) -> None:
+    """Fit one model on one fold, keeping its best checkpoint; a killed training goes on where it stopped."""
+    from lightning import seed_everything
+
+    from pipeline.reporting.tracking import live_logger
+    from pipeline.training.build import build_classifier, build_network
+    from pipeline.training.fold import load_fold
+    from pipeline.training.keeping import Keeping
+    from pipeline.training.trainer import build_trainer, describe_run
+
+    paths = Artifacts(config.root)
+    seed_everything(config.seed, workers=True, verbose=False)
+    fold = load_fold(config, paths.cohort(config.cohort.name))
+    network = build_network(config.model, num_classes=len(fold.classes))
+    keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
+    describe_run(config, fold, network)
+    with live_logger(config, run_id=keeping.key) as logger:
+        trainer = build_trainer(fold.training, keeping.callbacks, logger)
+        classifier = build_classifier(network, fold.training, fold.label_counts)
+        trainer.fit(classifier, fold.scans, ckpt_path=keeping.resume_from, weights_only=True)
+
+
+if __name__ == "__main__":
+    stage.run(train)

@@ -1,0 +1,1 @@
+"""Fitting a network: the Lightning module, its optimiser, checkpoints and trainer."""

@@ -1,0 +1,99 @@
+"""A folder of one's own is linked, never touched, and whatever is fetched is fetched as a whole."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.artifacts import CohortPaths
+from pipeline.cohorts.fetching import fetch_cohort
+from pipeline.config import Cohort, FolderSource, PhantomSource
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    folder = tmp_path / "own"
+    (folder / "scans").mkdir(parents=True)
+    (folder / "scans" / "a.nii.gz").write_bytes(b"a scan")
+    (folder / "labels.csv").write_text("scan_id,patient_id,path,label\n007,p1,a.nii.gz,ill\n")
+    return folder
+
+
+def cohort(source: FolderSource | PhantomSource) -> Cohort:
+    return Cohort(name="mine", source=source, modality="MR", laterality="irrelevant")
+
+
+def folder_source(own: Path, table: str = "labels.csv") -> FolderSource:
+    return FolderSource(kind="folder", scans=str(own / "scans"), table=str(own / table))
+
+
+PHANTOM = cohort(PhantomSource(kind="phantom", num_patients=1, coarsen=4))
+
+
+def test_scans_and_table_are_links_and_stay_as_they_were(own: Path, tmp_path: Path) -> None:
+    paths = CohortPaths(tmp_path / "mine")
+    for _ in range(2):
+        fetch_cohort(cohort(folder_source(own)), paths)
+    assert paths.raw.readlink() == own / "scans" and paths.labels.readlink() == own / "labels.csv"
+    assert sorted(path.name for path in paths.folder.iterdir()) == ["labels.csv", "raw"]
+    assert (own / "scans" / "a.nii.gz").read_bytes() == b"a scan"
+
+
+def test_paths_come_from_the_environment(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN", str(own))
+    paths = CohortPaths(tmp_path / "mine")
+    fetch_cohort(cohort(FolderSource(kind="folder", scans="${OWN}/scans", table="${OWN}/labels.csv")), paths)
+    assert paths.raw.resolve() == own / "scans"
+
+
+def test_a_variable_that_is_not_set_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OWN", raising=False)
+    with pytest.raises(ValueError, match=r"source.scans: \$\{OWN\}/scans needs the environment variable OWN"):
+        fetch_cohort(cohort(FolderSource(kind="folder", scans="${OWN}/scans", table="x.csv")), CohortPaths(tmp_path))
+
+
+@pytest.mark.parametrize(("missing", "message"), [("scans", "is not a folder"), ("labels.csv", "is not a file")])
+def test_what_is_missing_is_named_and_earlier_files_stay(own: Path, tmp_path: Path, missing: str, message: str) -> None:
+    paths = CohortPaths(tmp_path / "mine")
+    fetch_cohort(cohort(folder_source(own)), paths)
+    (own / missing).rename(own / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=message):
+        fetch_cohort(cohort(folder_source(own)), paths)
+    assert paths.raw.is_symlink() and paths.labels.is_symlink()
+
+
+def test_a_phantom_gives_way_to_a_folder_and_back_without_touching_it(own: Path, tmp_path: Path) -> None:
+    paths = CohortPaths(tmp_path / "mine")
+    fetch_cohort(PHANTOM, paths)
+    assert (paths.truth / "true_probability.csv").exists()
+    fetch_cohort(cohort(folder_source(own)), paths)
+    assert paths.raw.is_symlink() and not paths.truth.exists()
+    fetch_cohort(PHANTOM, paths)
+    assert len(pd.read_csv(paths.labels)) == len(list(paths.raw.iterdir())) > 0
+    assert [path.name for path in (own / "scans").iterdir()] == ["a.nii.gz"]
+
+
+def test_leftovers_of_a_killed_fetch_are_not_taken_for_scans(tmp_path: Path) -> None:
+    paths = CohortPaths(tmp_path / "mine")
+    (paths.folder / ".fetching" / "raw").mkdir(parents=True)
+    (paths.folder / ".fetching" / "raw" / "half.nii.gz").write_bytes(b"half a scan")
+    fetch_cohort(PHANTOM, paths)
+    assert "half.nii.gz" not in {path.name for path in paths.raw.iterdir()}
+
+
+def test_decimal_commas_become_points_in_a_table_of_its_own(own: Path, tmp_path: Path) -> None:
+    (own / "labels.tsv").write_text("scan_id\tage\tlabel\n007\t61,5\till\n008\tn/a\twell\n", encoding="utf-8-sig")
+    paths = CohortPaths(tmp_path / "mine")
+    fetch_cohort(cohort(folder_source(own, "labels.tsv")), paths)
+    table = pd.read_csv(paths.labels, dtype=str, keep_default_na=False)
+    assert not paths.labels.is_symlink()
+    assert table.to_dict("list") == {"scan_id": ["007", "008"], "age": ["61.5", "n/a"], "label": ["ill", "well"]}
+
+
+def test_excel_is_read_with_ids_as_text(own: Path, tmp_path: Path) -> None:
+    rows = {"scan_id": ["007", "008"], "age": [61.5, None], "label": ["ill", "well"]}
+    pd.DataFrame(rows).to_excel(own / "labels.xlsx", index=False)
+    paths = CohortPaths(tmp_path / "mine")
+    fetch_cohort(cohort(folder_source(own, "labels.xlsx")), paths)
+    table = pd.read_csv(paths.labels, dtype=str, keep_default_na=False)
+    assert table.to_dict("list") == {"scan_id": ["007", "008"], "age": ["61.5", ""], "label": ["ill", "well"]}

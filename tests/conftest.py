@@ -1,0 +1,135 @@
+"""Fixtures that many tests share: a tiny cohort of real NIfTI files, and a folder to run commands in."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+Command = Callable[..., subprocess.CompletedProcess]
+
+COHORT = """
+source: {kind: folder, scans: "${CUBES}", table: "${CUBES}/labels.csv"}
+columns: {}
+positive_class: cube
+modality: MR
+laterality: irrelevant
+size_is_diagnostic: true
+ingest: {}
+split: {test_fraction: 0.34, num_folds: 2}
+preprocess: {spacing_mm: [2, 2, 2], size_voxels: [16, 16, 16], intensity: {scheme: zscore}}
+"""
+
+EXPERIMENT = """
+seed: 0
+model: {name: resnet18, options: {spatial_dims: 3}}
+augmentation: {strength: none}
+training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 1e-3}
+evaluation: {num_bootstrap: 200}
+explanation: {num_scans: 2}
+tracking: {}
+"""
+
+
+def write_cubes(folder: Path, num_patients: int = 24) -> None:
+    """A scan or two a patient on oblique, flipped and anisotropic grids; every second patient has a bright cube."""
+    generator = np.random.default_rng(0)
+    rows = ["scan_id,patient_id,path,label,age"]
+    (folder / "scans").mkdir(parents=True)
+    for patient in range(num_patients):
+        has_cube = patient % 2 == 1
+        for session in range(1 + patient % 2):
+            scan_id = f"p{patient:03d}_{session}"
+            path = f"scans/{scan_id}.nii.gz"
+            nibabel.save(cube_scan(generator, has_cube, variant=patient + session), folder / path)
+            rows.append(f"{scan_id},p{patient:03d},{path},{'cube' if has_cube else 'plain'},{40 + patient}")
+    (folder / "labels.csv").write_text("\n".join(rows) + "\n")
+
+
+def cube_scan(generator: np.random.Generator, has_cube: bool, variant: int) -> nibabel.Nifti1Image:
+    """A lumpy ball about 28 mm across in noise, no two alike; the cube measures 10 mm."""
+    spacing = np.array([(1.5, 1.5, 1.5), (1.2, 1.2, 3.0), (2.0, 1.0, 1.5)][variant % 3])
+    shape = np.round(36 / spacing).astype(int)
+    position = (np.indices(shape).reshape(3, -1).T - (shape - 1) / 2) * spacing
+    values = np.where(np.linalg.norm(position / generator.uniform(0.8, 1.1, 3), axis=1) < 14, 300.0, 0.0)
+    for center in generator.uniform(-14, 14, (40, 3)):
+        distance = np.linalg.norm(position - center, axis=1) / generator.uniform(2.5, 5)
+        values += generator.uniform(-200, 200) * np.exp(-(distance**2)) * (values > 0)
+    values += generator.normal(0, 20, len(position)).clip(-40)
+    if has_cube:
+        center = generator.uniform(-8, 8, 3)
+        values[(np.abs(position - center) < 5).all(1)] += 300
+    angle = 0.15 * (variant % 4)
+    rotation = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    flips = np.diag([(1, 1, 1), (-1, 1, 1), (-1, -1, 1), (1, 1, -1)][variant % 4])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation @ flips @ np.diag(spacing)
+    affine[:3, 3] = -affine[:3, :3] @ ((shape - 1) / 2)
+    return nibabel.Nifti1Image(values.reshape(shape).clip(0).astype(np.int16), affine)
+
+
+def write_project(folder: Path, num_patients: int = 24) -> None:
+    """Configs and params of a tiny experiment on the cubes, and the cubes themselves in folder/cubes."""
+    (folder / "configs" / "cohorts").mkdir(parents=True)
+    (folder / "configs" / "tiny.yaml").write_text(EXPERIMENT)
+    (folder / "configs" / "cohorts" / "cubes.yaml").write_text(COHORT)
+    (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny]\nfolds: [0]\n")
+    write_cubes(folder / "cubes", num_patients)
+
+
+def command_in(folder: Path) -> Command:
+    """`command("train", "training.max_epochs=1")` runs `python -m pipeline.train …` in `folder`, as a user would."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(REPOSITORY),
+        "CUBES": str(folder / "cubes"),
+        "WANDB_CACHE_DIR": str(folder / ".cache"),
+        "WANDB_DATA_DIR": str(folder / ".cache"),
+        "MPLCONFIGDIR": str(folder / ".cache"),
+    }
+    environment.pop("WANDB_API_KEY", None)
+
+    def run(verb: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-m", f"pipeline.{verb}", *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        if check and done.returncode:
+            raise AssertionError(f"pipeline.{verb} {' '.join(words)} failed:\n{done.stdout}\n{done.stderr}")
+        return done
+
+    return run
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with a tiny project on twenty-four patients."""
+    write_project(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(project: Path) -> Command:
+    """Run stages in the tiny project."""
+    return command_in(project)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny project on which every stage has run, from raw files to report; read it, do not change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_project(folder)
+    run = command_in(folder)
+    for verb in ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "evaluate", "explain", "report"):
+        run(verb)
+    run("track")
+    return folder

@@ -1,0 +1,70 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from pipeline.loading.augmentation.augmenter import Augmenter
+from pipeline.loading.augmentation.settings import AugmentationSettings
+
+VOLUME = torch.from_numpy(
+    ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(16, 18, 20)), 2).astype(np.float32)
+)
+FULL = AugmentationSettings(
+    strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_deformable=True, is_mr=True
+)
+
+
+def outcomes(settings: AugmentationSettings, volume: torch.Tensor = VOLUME, number: int = 40) -> list[torch.Tensor]:
+    augment = Augmenter(settings)
+    return [augment(volume, np.random.default_rng(seed)) for seed in range(number)]
+
+
+def share_changed(settings: AugmentationSettings) -> float:
+    return float(np.mean([not torch.equal(changed, VOLUME) for changed in outcomes(settings, number=200)]))
+
+
+def test_none_changes_nothing():
+    assert share_changed(replace(FULL, strength="none")) == 0
+
+
+def test_strength_says_how_often():
+    light, medium, strong = (
+        share_changed(replace(FULL, strength=strength, flip_axis=None)) for strength in ("light", "medium", "strong")
+    )
+    assert light < medium < strong
+
+
+def test_the_same_random_numbers_give_the_same_bits_and_the_input_stays():
+    before = VOLUME.clone()
+    first, second = outcomes(FULL), outcomes(FULL)
+    assert all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
+    assert torch.equal(VOLUME, before)
+
+
+def test_every_outcome_is_a_finite_float32_volume_of_the_same_shape():
+    for changed in outcomes(FULL, number=100):
+        assert changed.shape == VOLUME.shape and changed.dtype == torch.float32 and changed.isfinite().all()
+
+
+def test_masks_only_move():
+    mask = (VOLUME > 0.05).float()
+    settings = AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mask=True, is_mr=True)
+    for changed in outcomes(settings, mask, number=100):
+        assert changed.min() > -1e-5 and changed.max() < 1 + 1e-5
+        assert float(changed.sum()) == pytest.approx(float(mask.sum()), rel=0.35)
+
+
+@pytest.mark.parametrize("axis", [None, 2])
+def test_flips_happen_only_where_they_are_allowed_and_in_half_of_the_scans(axis):
+    settings = AugmentationSettings(strength="light", spacing_mm=(1.0, 1.0, 1.0), flip_axis=axis, is_mask=True)
+    mirrored = [torch.equal(changed, VOLUME.flip(2)) for changed in outcomes(settings, number=300)]
+    assert (sum(mirrored) > 60) == (axis is not None)
+
+
+def test_thick_slices_are_never_mixed():
+    slices = torch.arange(10.0).view(10, 1, 1).expand(10, 12, 12).contiguous()
+    settings = AugmentationSettings(strength="strong", spacing_mm=(5.0, 1.0, 1.0), rotation_axes=(0,), is_mask=True)
+    for changed in outcomes(settings, slices):
+        torch.testing.assert_close(changed, slices, atol=1e-4, rtol=0)

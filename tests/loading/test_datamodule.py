@@ -1,0 +1,91 @@
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback, LightningModule, Trainer, seed_everything
+from store_making import SHAPE, make_store
+from torch import nn
+
+from pipeline.loading.augmentation.augmenter import Augmenter
+from pipeline.loading.augmentation.settings import AugmentationSettings
+from pipeline.loading.datamodule import ScanDataModule
+from pipeline.scans.store import Store
+
+AUGMENT = Augmenter(AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True))
+
+
+class Linear(LightningModule):
+    """The least that trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = nn.Linear(SHAPE[0] * SHAPE[1] * SHAPE[2], 2)
+        self.losses = []
+
+    def training_step(self, batch, batch_index):
+        loss = nn.functional.cross_entropy(self.network(batch["volume"].flatten(1) / 100), batch["label"])
+        self.losses.append(loss.item())
+        return loss
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), 1e-3)
+
+
+class SaveAndStop(Callback):
+    """Save after a batch and stop there, as a kill would."""
+
+    def __init__(self, after: int, path: Path):
+        self.after, self.path, self.seen = after, path, 0
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen += 1
+        if self.seen == self.after:
+            trainer.save_checkpoint(self.path)
+            raise KeyboardInterrupt
+
+
+def fit(store: Store, table, num_workers: int = 0, callback: Callback | None = None, resume: Path | None = None) -> Linear:
+    seed_everything(0, verbose=False)
+    module = Linear()
+    data = ScanDataModule(store, train=table, val=table[:2], batch_size=4, num_workers=num_workers, seed=3, augment=AUGMENT)
+    trainer = Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=callback,
+                      enable_progress_bar=False, enable_model_summary=False)
+    trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+    return module
+
+
+@pytest.mark.parametrize(("stopped_after", "num_workers"), [(2, 0), (3, 0), (4, 2), (8, 0)])
+def test_a_resumed_fit_equals_the_whole_one_digit_for_digit(tmp_path, stopped_after, num_workers):
+    store, table = make_store(tmp_path / "store", 10)
+    whole = fit(store, table)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        fit(store, table, callback=SaveAndStop(stopped_after, tmp_path / "last.ckpt"))
+    resumed = fit(store, table, num_workers, resume=tmp_path / "last.ckpt")
+    assert resumed.losses == whole.losses[stopped_after:]
+    assert torch.equal(resumed.network.weight, whole.network.weight)
+
+
+def test_workers_do_not_change_the_batches(tmp_path):
+    store, table = make_store(tmp_path, 10)
+    batches = []
+    for num_workers in (0, 2):
+        data = ScanDataModule(store, train=table, val=table, batch_size=4, num_workers=num_workers, augment=AUGMENT)
+        batches.append([batch for _ in range(2) for batch in data.train_dataloader()])
+    for alone, helped in zip(*batches, strict=True):
+        assert alone["scan_id"] == helped["scan_id"]
+        assert torch.equal(alone["volume"], helped["volume"])
+
+
+def test_validation_and_test_come_in_order_and_unaugmented(tmp_path):
+    store, table = make_store(tmp_path, 6)
+    data = ScanDataModule(store, train=table[:2], val=table[2:5], test=table[5:], batch_size=2, augment=AUGMENT)
+    assert [name for batch in data.val_dataloader() for name in batch["scan_id"]] == ["s2", "s3", "s4"]
+    (batch,) = data.test_dataloader()
+    assert torch.equal(batch["volume"][0, 0], torch.from_numpy(store.read("s5")[0]))
+
+
+def test_scans_missing_from_the_store_are_said_before_training(tmp_path):
+    store, table = make_store(tmp_path, 3)
+    store.path("s1").unlink()
+    with pytest.raises(FileNotFoundError, match="1 scans are not in the store, such as 's1'"):
+        ScanDataModule(store, train=table, val=table, batch_size=2)

@@ -1,0 +1,38 @@
+"""The listing of `python -m pipeline.models`."""
+
+import pytest
+
+from pipeline.models import model_names
+from pipeline.models.__main__ import main
+
+
+def test_a_row_holds_parameters_and_modes(capsys):
+    main(["poolformer_s12", "--size", "32", "32", "32"])
+    header, row = capsys.readouterr().out.splitlines()
+    assert header.split("  ")[0] == "model"
+    assert row.split()[:3] == ["poolformer_s12", "3D", "15,249,602"]
+    assert row.endswith("slicewise slab triplanar acs inflate")
+
+
+def test_a_2d_network_is_listed_slice_wise(capsys):
+    main(["timm", "--size", "2", "32", "32"])
+    row = capsys.readouterr().out.splitlines()[1]
+    assert row.split()[:2] == ["timm", "slicewise"]
+    assert row.endswith("slicewise slab triplanar")
+
+
+def test_the_volume_mode_changes_the_network(capsys):
+    main(["resnet18", "--size", "8", "32", "32", "--volume", "acs", "--in-channels", "3", "--num-classes", "1000"])
+    assert capsys.readouterr().out.splitlines()[1].split()[1:3] == ["acs", "11,689,512"]
+
+
+@pytest.mark.slow
+def test_every_model_has_a_row(capsys):
+    main(["--size", "32", "32", "32"])
+    rows = capsys.readouterr().out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == model_names()
+
+
+def test_an_unknown_model_is_one_line(capsys):
+    with pytest.raises(SystemExit, match="unknown model 'resnet81'. Did you mean 'resnet18'"):
+        main(["resnet81"])

@@ -1,0 +1,241 @@
+"""The pages as a reader gets them, made from files through the public functions."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+from pipeline.evaluation.evaluating import evaluate_table
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.writing import write_evaluation
+from pipeline.files import write_text, write_yaml
+from pipeline.reporting.experiment_page import experiment_html
+from pipeline.reporting.gathering import gather_cohort, gather_run
+from pipeline.reporting.index_page import index_html
+
+VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "line", "circle"}
+NASTY = "<script>alert(1)</script>"
+
+
+class Balanced(HTMLParser):
+    """Collects text, and fails on tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("href", "src") and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(html: str) -> Balanced:
+    page = Balanced()
+    page.feed(html)
+    assert page.open == []
+    return page
+
+
+def words(html: str) -> str:
+    return " ".join(" ".join(read(html).text).split())
+
+
+def predictions(signal: float = 1.5, seed: int = 0, patients: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for split in ("val", "test"):
+        for number in range(patients):
+            truth = number % 3 == 0
+            prob = 1 / (1 + np.exp(-(signal * (truth - 0.5) + rng.normal())))
+            name = f"{split}{number}"
+            rows.append([f"s-{name}", f"p-{name}", 0, split, "disease" if truth else "healthy", 1 - prob, prob])
+    return pd.DataFrame(rows, columns="scan_id patient_id fold split label prob_healthy prob_disease".split())
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return Config.model_validate({
+        "name": "tiny",
+        "root": tmp_path,
+        "experiments": ["tiny", "other"],
+        "model": {"name": "poolformer_s12"},
+        "cohort": {
+            "name": "made",
+            "source": {"kind": "phantom"},
+            "columns": {"clinical": ["age"], "site": "site"},
+            "positive_class": "disease",
+            "modality": "MR",
+            "laterality": "relevant",
+        },
+    })
+
+
+def write_run(config: Config, name: str, table: pd.DataFrame) -> None:
+    paths = Artifacts(config.root).run("made", name)
+    write_text(paths.predictions(0), table.to_csv(index=False))
+    write_evaluation(evaluate_table(table, Settings(num_bootstrap=200)), paths)
+
+
+def experiment(config: Config, name: str = "tiny") -> str:
+    paths = Artifacts(config.root)
+    return experiment_html(gather_run(name, paths.run("made", name), (0,)), gather_cohort(paths.cohort("made")), config)
+
+
+def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> None:
+    paths = Artifacts(config.root).cohort("made")
+    scans = table[["scan_id", "patient_id", "label"]].assign(path="x.nii.gz", age=np.arange(len(table)) % 50, site=site)
+    write_text(paths.cohort, scans.to_csv(index=False))
+    splits = table[["scan_id", "patient_id", "label"]].assign(
+        split=np.where(table["split"] == "test", "test", "development"),
+        fold=np.where(table["split"] == "test", "", "0"))
+    write_text(paths.splits, splits.to_csv(index=False))
+    flow = [{"step": "rows in the label table", "scans": 121, "patients": 121},
+            {"step": "excluded: TRUNCATED", "scans": 1, "patients": 1}]
+    write_text(paths.ingest, json.dumps({"classes": ["healthy", "disease"], "problems": [], "flow": flow}))
+    write_text(paths.leakage, json.dumps({"verdict": "clean", "findings": []}))
+    write_yaml(paths.plan, {"orientation": "SPL", "reasons": {"orientation": "axial view"}})
+
+
+def test_a_page_of_metrics_alone_says_what_is_missing(config):
+    write_run(config, "tiny", predictions())
+    text = words(experiment(config))
+    for verb in ("explain", "ingest", "plan", "train"):
+        assert f"'python -m pipeline.{verb}'" in text
+
+
+def test_the_headline_is_per_patient_with_interval_and_number(config):
+    write_run(config, "tiny", predictions())
+    metrics = json.loads(Artifacts(config.root).run("made", "tiny").metrics.read_text())
+    auroc = metrics["test"]["patient"]["auroc"]
+    text = words(experiment(config))
+    assert f"AUROC {auroc['value']:.3f} {auroc['low']:.3f} to {auroc['high']:.3f} 60 patients" in text
+    assert "60 patients, 40 healthy, 20 disease" in text
+
+
+def test_everything_known_is_shown(config):
+    table = predictions()
+    write_run(config, "tiny", table)
+    write_cohort(config, table)
+    run = Artifacts(config.root).run("made", "tiny")
+    epochs = np.arange(5)
+    history = pd.DataFrame({"epoch": epochs, "train_loss": 1.0, "val_loss": 1.0, "val_auroc": 0.6})
+    write_text(run.fold(0).history, history.to_csv(index=False))
+    write_yaml(run.fold(0).config, {"name": "tiny", "model": {"name": "poolformer_s12"}, "root": "/home/somebody"})
+    html = experiment(config)
+    text = words(html)
+    for phrase in ("121 scans", "excluded: TRUNCATED", "axial view", "No leak between splits", "age", "site: north",
+                   "validation AUROC", "name: tiny"):
+        assert phrase in text
+    assert "/home/somebody" not in html
+    assert html.count("<svg") == 6
+    assert "Not available: explanation maps" in text
+
+
+def test_text_from_data_is_escaped(config):
+    table = predictions().replace({"label": {"disease": NASTY}}).rename(columns={"prob_disease": f"prob_{NASTY}"})
+    write_run(config, "tiny", table)
+    write_cohort(config, table, site=NASTY)
+    run = Artifacts(config.root).run("made", "tiny")
+    caption = {"picture": "../../x.png", "map": "x.nii.gz", "scan_id": NASTY, "label": NASTY, "predicted": NASTY,
+               "probability": 0.9, "method": "gradcam"}
+    write_text(run.explanations / "captions.json", json.dumps([caption]))
+    html = experiment(config)
+    assert "<script" not in html
+    assert words(html).count(NASTY) > 3
+
+
+def test_the_page_needs_nothing_else(config):
+    write_run(config, "tiny", predictions())
+    write_run(config, "other", predictions(seed=1))
+    for link in read(experiment(config)).links + read(index(config)).links:
+        assert link.startswith(("#", "data:")) or link in ("index.html", "tiny.html", "other.html")
+
+
+def test_a_picture_is_carried_in_the_page_and_a_lost_one_is_said(config):
+    write_run(config, "tiny", predictions())
+    folder = Artifacts(config.root).run("made", "tiny").explanations
+    entries = [{"picture": name, "map": "m.nii.gz", "scan_id": name, "label": "disease", "predicted": "healthy",
+                "probability": 0.9, "method": "gradcam"} for name in ("there.png", "lost.png")]
+    write_text(folder / "captions.json", json.dumps(entries))
+    (folder / "there.png").write_bytes(b"\x89PNG")
+    html = experiment(config)
+    assert "data:image/png;base64,iVBORw==" in html
+    assert "Not available: the picture of this scan" in words(html)
+    assert "truly disease (wrong)" in words(html)
+
+
+def test_a_model_that_guesses_is_told_so(config):
+    write_run(config, "tiny", predictions(signal=0.0, seed=2))
+    text = words(experiment(config))
+    assert "Not shown to beat chance" in text
+
+
+def test_accuracy_below_the_floor_is_said_aloud(config):
+    table = predictions(signal=0.2)
+    write_run(config, "tiny", table)
+    entries = json.loads(Artifacts(config.root).run("made", "tiny").metrics.read_text())["test"]["patient"]
+    assert entries["accuracy"]["value"] < entries["majority_floor"]["value"]
+    assert "Accuracy is below the floor" in words(experiment(config))
+
+
+def test_validation_alone_is_said_to_flatter(config):
+    table = predictions()
+    write_run(config, "tiny", table[table["split"] == "val"])
+    assert "No test set was predicted" in words(experiment(config))
+
+
+def test_several_classes_get_a_page(config):
+    rng = np.random.default_rng(0)
+    truth = np.arange(90) % 3
+    probs = rng.dirichlet(np.ones(3), size=90) / 2 + np.eye(3)[truth] / 2
+    table = pd.DataFrame({"scan_id": np.arange(90).astype(str), "patient_id": np.arange(90).astype(str),
+                          "label": np.array(["one", "two", "three"])[truth],
+                          **{f"prob_{name}": probs[:, k] for k, name in enumerate(["one", "two", "three"])}})
+    write_run(config, "tiny", table)
+    text = words(experiment(config))
+    assert "AUROC, three" in text
+    assert "with several classes the most probable one is called" in text
+
+
+def test_the_same_files_give_the_same_page(config):
+    write_run(config, "tiny", predictions())
+    assert experiment(config) == experiment(config)
+
+
+def test_missing_metrics_say_who_writes_them(config):
+    with pytest.raises(FileNotFoundError, match="pipeline.evaluate"):
+        experiment(config)
+
+
+def index(config: Config) -> str:
+    paths = Artifacts(config.root)
+    return index_html([gather_run(name, paths.run("made", name), (0,)) for name in config.experiments], config)
+
+
+def test_the_index_links_and_compares_experiments(config):
+    write_run(config, "tiny", predictions(signal=3.0))
+    write_run(config, "other", predictions(signal=0.0, seed=1))
+    page = read(index(config))
+    assert {"tiny.html", "other.html"} <= set(page.links)
+    assert "tiny ranks patients better than other" in " ".join(page.text)
+
+
+def test_an_index_of_other_patients_says_why_it_does_not_compare(config):
+    write_run(config, "tiny", predictions())
+    write_run(config, "other", predictions(patients=57))
+    assert "val patients differ from those of tiny" in words(index(config))

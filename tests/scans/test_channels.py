@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from pipeline.scans.channels import read_channels
+from pipeline.scans.reading import ScanProblem, read_scan
+from tests.scans.nifti_bytes import VOXELS, nifti
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_scan(name: str, *args, **fields):
+        path = tmp_path / f"{name}.nii"
+        path.write_bytes(nifti(*args, **fields))
+        return path
+
+    return write_scan
+
+
+def test_channels_keep_their_order_values_and_place(write):
+    paths = [write("t1"), write("flair", VOXELS * 0.5), write("t2", -VOXELS)]
+    channels = read_channels(paths)
+    np.testing.assert_array_equal(channels.array, np.stack([VOXELS, VOXELS * 0.5, -VOXELS]))
+    np.testing.assert_array_equal(channels.affine, read_scan(paths[0]).affine)
+
+
+@pytest.mark.parametrize(
+    ("voxels", "fields"),
+    [(VOXELS[:-1], {}), (VOXELS, {"srow_x": [2, 0, 0, -9]}), (VOXELS, {"srow_x": [-2, 0, 0, 2]})],
+    ids=["another shape", "moved by half a voxel", "flipped"],
+)
+def test_channels_on_another_grid_are_refused_by_name(write, voxels, fields):
+    with pytest.raises(ScanProblem, match=r"flair\.nii.*t1\.nii") as caught:
+        read_channels([write("t1"), write("flair", voxels, **fields)])
+    assert caught.value.code == "NII-CHANNEL-GRID"
+
+
+def test_rounding_of_the_affine_is_no_other_grid(write):
+    assert read_channels([write("t1"), write("flair", srow_x=[2.001, 0, 0, -10.001])]).array.shape[0] == 2
+
+
+def test_missing_channel_is_refused_or_zeros_with_its_presence(write):
+    path = write("t1")
+    with pytest.raises(ScanProblem, match="no file for channel 1 of 2"):
+        read_channels([path, None])
+    zeros, ones = np.zeros_like(VOXELS), np.ones_like(VOXELS)
+    np.testing.assert_array_equal(read_channels([None, path], missing="zero").array, [zeros, VOXELS, zeros, ones])
+
+
+def test_presence_channels_are_there_for_complete_scans_too(write):
+    ones = np.ones_like(VOXELS)
+    both = [write("t1"), write("flair")]
+    np.testing.assert_array_equal(read_channels(both, missing="zero").array, [VOXELS, VOXELS, ones, ones])

@@ -1,0 +1,145 @@
+import hashlib
+import json
+import logging
+import os
+import resource
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+import pytest
+from scan_making import centered_affine, make_plan, random_linear
+
+from pipeline.scans.cohort_preprocessing import preprocess_cohort
+from pipeline.scans.store import Store
+
+PLAN = make_plan(crop="foreground", intensity={"scheme": "zscore"}, size_voxels=(20, 20, 20))
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    """Six scans on grids of their own."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "raw"
+    folder.mkdir()
+    for number in range(6):
+        shape = (30, 28, 26)
+        array = (rng.gamma(2, 20, shape) + 300 * (np.indices(shape).min(0) > 6)).astype(np.int16)
+        affine = centered_affine(random_linear(rng), shape, rng.normal(0, 20, 3))
+        nib.save(nib.Nifti1Image(array, affine), folder / f"s{number}.nii.gz")
+    return folder
+
+
+def table(raw: Path) -> pd.DataFrame:
+    return pd.DataFrame({"scan_id": [path.name[:2] for path in sorted(raw.iterdir())],
+                         "path": [path.name for path in sorted(raw.iterdir())]})
+
+
+def contents(store: Store) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(store.folder.iterdir())}
+
+
+def written_at(store: Store) -> dict[str, int]:
+    return {scan_id: store.path(scan_id).stat().st_mtime_ns for scan_id in store.scan_ids()}
+
+
+@pytest.fixture
+def alone(raw: Path, tmp_path: Path) -> dict[str, str]:
+    """What one process writes."""
+    store = Store(tmp_path / "alone")
+    preprocess_cohort(table(raw), raw, PLAN, store)
+    return contents(store)
+
+
+def test_three_processes_write_the_same_bytes_as_one(raw, alone, tmp_path):
+    store = Store(tmp_path / "three")
+    preprocess_cohort(table(raw), raw, PLAN, store, workers=3)
+    assert contents(store) == alone
+
+
+def test_a_dask_cluster_writes_the_same_bytes_as_one_process(raw, alone, tmp_path):
+    from distributed import LocalCluster
+
+    store = Store(tmp_path / "dask")
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None) as cluster:
+        preprocess_cohort(table(raw), raw, PLAN, store, scheduler=cluster.scheduler_address)
+    assert contents(store) == alone
+
+
+def test_only_what_changed_is_done_again(raw, tmp_path):
+    store = Store(tmp_path / "store")
+    preprocess_cohort(table(raw), raw, PLAN, store)
+    before = written_at(store)
+    nib.save(nib.Nifti1Image(np.full((9, 9, 9), 5, np.int16), np.eye(4)), raw / "s2.nii.gz")
+    preprocess_cohort(table(raw), raw, PLAN, store)
+    assert [scan for scan, when in written_at(store).items() if when != before[scan]] == ["s2"]
+
+
+def test_another_batch_size_prepares_nothing_again_and_another_spacing_everything(raw, tmp_path):
+    store = Store(tmp_path / "store")
+    preprocess_cohort(table(raw), raw, PLAN, store)
+    before = written_at(store)
+    preprocess_cohort(table(raw), raw, PLAN.model_copy(update={"batch_size": 7, "reasons": {"a": "b"}}), store)
+    assert written_at(store) == before
+    preprocess_cohort(table(raw), raw, PLAN.model_copy(update={"spacing_mm": (2.5, 2.5, 2.5)}), store)
+    assert all(when != before[scan] for scan, when in written_at(store).items())
+
+
+def test_a_damaged_entry_is_written_again(raw, alone, tmp_path):
+    store = Store(tmp_path / "alone")
+    store.path("s1").write_bytes(store.path("s1").read_bytes()[:-10])
+    preprocess_cohort(table(raw), raw, PLAN, store)
+    assert contents(store) == alone
+
+
+def test_scans_that_left_the_cohort_leave_the_store(raw, alone, tmp_path):
+    store = Store(tmp_path / "alone")
+    preprocess_cohort(table(raw)[:4], raw, PLAN, store)
+    assert store.scan_ids() == ["s0", "s1", "s2", "s3"]
+    manifest = json.loads((store.folder / "manifest.json").read_text())
+    assert [scan["scan_id"] for scan in manifest["scans"]] == store.scan_ids()
+
+
+def test_bad_scans_are_all_named_and_the_good_ones_are_stored(raw, tmp_path):
+    (raw / "s1.nii.gz").write_bytes(b"")
+    (raw / "s3.nii.gz").write_text("<html>not found</html>")
+    store = Store(tmp_path / "store")
+    with pytest.raises(ValueError, match=r"(?s)2 of 6 scans failed, the others are stored:.*s1\.nii.*s3\.nii"):
+        preprocess_cohort(table(raw), raw, PLAN, store)
+    assert store.scan_ids() == ["s0", "s2", "s4", "s5"]
+
+
+def test_a_file_that_changed_after_it_was_checked_is_refused(raw, tmp_path):
+    checked = table(raw).assign(file_sha256="0" * 64)
+    with pytest.raises(ValueError, match="not the file that was checked, its hash differs; run 'dvc repro ingest'"):
+        preprocess_cohort(checked, raw, PLAN, Store(tmp_path / "store"))
+
+
+def test_a_full_disk_stops_at_once_and_says_where(raw, tmp_path):
+    folder = tmp_path / "store"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError, match="what is stored already is kept.*store"):
+            preprocess_cohort(table(raw), raw, PLAN, Store(folder))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
+def test_a_read_only_folder_is_said(raw, tmp_path):
+    folder = tmp_path / "store"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(OSError, match="Permission denied.*store"):
+        preprocess_cohort(table(raw), raw, PLAN, Store(folder))
+
+
+def test_warnings_are_summed_up_also_for_scans_prepared_earlier(raw, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    small = make_plan(crop="foreground", size_voxels=(4, 20, 20))
+    for _ in range(2):
+        caplog.clear()
+        preprocess_cohort(table(raw), raw, small, Store(tmp_path / "store"))
+        assert any("along D lies outside the input" in message for message in caplog.messages)

@@ -1,0 +1,117 @@
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK
+from nibabel.quaternions import quat2mat
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from pipeline.scans.checking import check_scan
+from pipeline.scans.finding import find_scans
+from pipeline.scans.reading import read_scan
+
+VOXELS = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
+"""(slices, rows, columns)."""
+SERIES, STUDY = generate_uid(), generate_uid()
+
+
+def write_series(folder: Path, *, rotation=(0.9, 0.1, -0.2, 0.3), step=(0, 0, 3), slope=1, inter=-1024, suffix=".dcm"):
+    """A slice a file, named in another order than they lie; pixels of 0.8 by 0.6 mm."""
+    folder.mkdir(exist_ok=True)
+    frame = quat2mat(rotation)
+    for index, pixels in enumerate(VOXELS):
+        slice_ = pydicom.Dataset()
+        slice_.file_meta = pydicom.dataset.FileMetaDataset()
+        slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        slice_.file_meta.MediaStorageSOPClassUID = slice_.SOPClassUID = CTImageStorage
+        slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID = generate_uid()
+        slice_.SeriesInstanceUID, slice_.StudyInstanceUID, slice_.Modality = SERIES, STUDY, "CT"
+        slice_.InstanceNumber = index + 1
+        slice_.ImageOrientationPatient = frame[:, :2].T.round(8).ravel().tolist()
+        slice_.ImagePositionPatient = (np.array([10, -20, 30]) + frame @ step * index).round(6).tolist()
+        slice_.PixelSpacing, slice_.SliceThickness = [0.8, 0.6], 3
+        slice_.Rows, slice_.Columns, slice_.SamplesPerPixel = *pixels.shape, 1
+        slice_.PhotometricInterpretation, slice_.PixelRepresentation = "MONOCHROME2", 1
+        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 16, 16, 15
+        slice_.RescaleSlope, slice_.RescaleIntercept = slope, inter
+        slice_.PixelData = pixels.tobytes()
+        slice_.save_as(folder / f"{(index * 5) % 6}{suffix}", enforce_file_format=True)
+    return folder
+
+
+def edit(path: Path, **tags) -> None:
+    slice_ = pydicom.dcmread(path)
+    for tag, value in tags.items():
+        setattr(slice_, tag, value)
+    slice_.save_as(path)
+
+
+def file_of(index: int) -> str:
+    return f"{(index * 5) % 6}.dcm"
+
+
+def test_values_and_geometry_equal_simpleitks(tmp_path):
+    folder = write_series(tmp_path / "series")
+    scan = read_scan(folder)
+    image = SimpleITK.ReadImage(SimpleITK.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    np.testing.assert_array_equal(scan.array, SimpleITK.GetArrayFromImage(image).T)
+    for index in ((0, 0, 0), (3, 0, 0), (0, 4, 0), (3, 4, 5)):
+        there = np.array(image.TransformIndexToPhysicalPoint(index)) * [-1, -1, 1]
+        np.testing.assert_allclose((scan.affine @ [*index, 1])[:3], there, atol=1e-4)
+    assert scan.array.flags.f_contiguous and check_scan(folder).verdict == "ok"
+
+
+def test_slices_without_a_suffix_are_found_by_their_content(tmp_path):
+    folder = write_series(tmp_path / "series", suffix="")
+    assert list(find_scans(tmp_path)) == [folder]
+    np.testing.assert_array_equal(read_scan(folder).array, VOXELS.T - 1024.0)
+
+
+def test_each_slices_own_scaling_is_used(tmp_path):
+    folder = write_series(tmp_path / "series", inter=0)
+    edit(folder / file_of(2), RescaleSlope=4)
+    expected = VOXELS.astype(np.float32)
+    expected[2] *= 4
+    np.testing.assert_array_equal(read_scan(folder).array, expected.T)
+
+
+def test_tilted_gantry_is_kept_with_a_warning(tmp_path):
+    scan = read_scan(write_series(tmp_path / "series", rotation=(1, 0, 0, 0), step=(0, 1, 3)))
+    assert [problem.code for problem in scan.warnings] == ["NII-SHEAR"]
+    np.testing.assert_allclose(scan.affine[:3, 2], [0, -1, 3])
+
+
+def move(folder: Path, index: int, distance: float) -> None:
+    frame = quat2mat((0.9, 0.1, -0.2, 0.3))
+    here = np.array(pydicom.dcmread(folder / file_of(index)).ImagePositionPatient, float)
+    edit(folder / file_of(index), ImagePositionPatient=(here + frame[:, 2] * distance).round(6).tolist())
+
+
+BROKEN = {
+    "DCM-GAP": lambda folder: (folder / file_of(3)).unlink(),
+    "DCM-UNEVEN": lambda folder: move(folder, 3, 1.0),
+    "DCM-TWICE": lambda folder: move(folder, 3, -3.0),
+    "DCM-MIXED series": lambda folder: edit(folder / file_of(3), SeriesInstanceUID=generate_uid()),
+    "DCM-MIXED spacing": lambda folder: edit(folder / file_of(3), PixelSpacing=[0.8, 0.7]),
+    "DCM-MIXED direction": lambda folder: edit(folder / file_of(3), ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+    "DCM-TAG": lambda folder: edit(folder / file_of(3), ImagePositionPatient=None),
+    "DCM-COLOUR": lambda folder: edit(folder / file_of(3), SamplesPerPixel=3),
+    "DCM-FRAMES": lambda folder: edit(folder / file_of(3), NumberOfFrames=6),
+    "DCM-READ text": lambda folder: (folder / file_of(3)).write_text("not DICOM"),
+    "DCM-READ cut": lambda folder: (folder / file_of(3)).write_bytes((folder / file_of(3)).read_bytes()[:-9]),
+    "NII-FLAT": lambda folder: [path.unlink() for path in folder.iterdir() if path.name != "0.dcm"],
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_even_stack_is_refused(tmp_path, name):
+    folder = write_series(tmp_path / "series")
+    BROKEN[name](folder)
+    check = check_scan(folder)
+    assert (check.verdict, check.problems[-1].code) == ("reject", name.split()[0])
+
+
+def test_single_slice_given_as_a_file_is_told_from_nifti(tmp_path):
+    folder = write_series(tmp_path / "series")
+    assert check_scan(folder / "0.dcm").problems[-1].code == "DCM-FILE"

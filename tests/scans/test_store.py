@@ -1,0 +1,127 @@
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.scans.store import Store
+
+HASHES = {"source_sha256": "a", "plan_sha256": "b", "code_sha256": "c"}
+ARRAY = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
+
+WRITER = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.scans.store import Store
+
+store = Store(Path(sys.argv[1]))
+print("ready", flush=True)
+for number in range(int(sys.argv[2])):
+    array = np.random.default_rng(number % 5).normal(size=(40, 40, 40)).astype(np.float32)
+    store.write(f"scan{number % 5}", array, np.eye(4), source_sha256="a", plan_sha256="b", code_sha256="c")
+"""
+
+
+def start_writer(folder: Path, num_scans: int) -> subprocess.Popen:
+    repository = str(Path(__file__).parents[2])
+    return subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder), str(num_scans)],
+        env={**os.environ, "PYTHONPATH": repository}, stdout=subprocess.PIPE, text=True,
+    )
+
+
+@pytest.mark.parametrize("scan_id", ["a", "007", "sub-01/ses-2", "..", ".hidden", "grün 7", "50%", "a%2Fb", "A.nii"])
+def test_any_scan_id_is_kept_apart_and_found_again(tmp_path, scan_id):
+    store = Store(tmp_path)
+    store.write(scan_id, ARRAY, np.eye(4), **HASHES)
+    store.write("other", ARRAY * 2, np.eye(4), **HASHES)
+    assert store.scan_ids() == sorted([scan_id, "other"])
+    assert store.record(scan_id).scan_id == scan_id
+    np.testing.assert_allclose(store.read(scan_id)[0], ARRAY, atol=1e-3)
+
+
+def test_a_missing_scan_says_how_to_get_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="scan 'x' is not in the store; 'dvc repro preprocess' writes it"):
+        Store(tmp_path).read("x")
+    assert Store(tmp_path).record("x") is None
+
+
+def test_an_entry_under_another_scans_name_does_not_count(tmp_path):
+    store = Store(tmp_path)
+    store.write("a", ARRAY, np.eye(4), **HASHES)
+    store.path("a").rename(store.path("b"))
+    assert store.record("b") is None
+
+
+def test_changed_voxels_are_found(tmp_path):
+    store = Store(tmp_path)
+    for scan_id in ("a", "b"):
+        store.write(scan_id, ARRAY, np.eye(4), **HASHES)
+    content = bytearray(store.path("b").read_bytes())
+    content[-1] ^= 1
+    store.path("b").write_bytes(content)
+    assert store.verify(["a", "b", "c"]) == ["b", "c"]
+
+
+def test_the_fingerprint_follows_voxels_and_ids_not_order_or_origin(tmp_path):
+    store = Store(tmp_path)
+    for scan_id, scale in (("a", 1), ("b", 2), ("c", 1)):
+        store.write(scan_id, ARRAY * scale, np.eye(4), **HASHES)
+    assert store.fingerprint(["a", "b"]) == store.fingerprint(["b", "a"])
+    assert len({store.fingerprint(ids) for ids in (["a", "b"], ["b", "c"], ["a"], ["c"])}) == 4
+    before = store.fingerprint(["a"])
+    store.write("a", ARRAY, np.eye(4), **{**HASHES, "plan_sha256": "other"})
+    assert store.fingerprint(["a"]) == before
+
+
+def test_pruning_removes_other_scans_and_abandoned_temporaries_only(tmp_path):
+    store = Store(tmp_path)
+    for scan_id in ("a", "b"):
+        store.write(scan_id, ARRAY, np.eye(4), **HASHES)
+    young, old = tmp_path / ".a.nii.x1.nii", tmp_path / ".a.nii.x2.nii"
+    young.touch()
+    old.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    store.prune(["a"])
+    assert store.scan_ids() == ["a"] and young.exists() and not old.exists()
+
+
+def test_two_writers_of_the_same_scans_leave_whole_ones(tmp_path):
+    writers = [start_writer(tmp_path, 60) for _ in range(2)]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    store = Store(tmp_path)
+    assert store.scan_ids() == [f"scan{number}" for number in range(5)]
+    assert store.verify(store.scan_ids()) == []
+
+
+def test_a_kill_at_any_moment_leaves_whole_scans(tmp_path):
+    rng = np.random.default_rng(0)
+    for _ in range(2):
+        writer = start_writer(tmp_path, 100_000)
+        writer.stdout.readline()
+        time.sleep(rng.uniform(0.01, 0.2))
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        store = Store(tmp_path)
+        assert store.verify(store.scan_ids()) == []
+
+
+def test_a_full_disk_is_an_error_and_keeps_what_was_there(tmp_path):
+    store = Store(tmp_path)
+    store.write("a", ARRAY, np.eye(4), **HASHES)
+    before = store.path("a").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limits[1]))
+    try:
+        with pytest.raises(OSError):
+            store.write("a", ARRAY * 3, np.eye(4), **HASHES)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert store.path("a").read_bytes() == before
+    assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]

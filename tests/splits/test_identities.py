@@ -1,0 +1,26 @@
+"""Spellings of patient ids."""
+
+import pytest
+
+from pipeline.splits.identities import read_patients, respelled
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [("P007", "p-7"), ("sub-0012", "12"), ("SUB 12", "Patient_012"), ("\uff21\uff11", "a1"), ("1-12", "01_12"), ("x-y", "XY")],
+)
+def test_spellings_of_one_id_are_brought_together(ids):
+    assert respelled(ids) == [sorted(ids)]
+
+
+@pytest.mark.parametrize("ids", [("P7", "P70"), ("A12", "B12"), ("1-12", "11-2"), ("100", "1"), ("sub-a", "a"), ("P10", "P100")])
+def test_different_ids_stay_apart(ids):
+    assert respelled(ids) == []
+
+
+def test_a_list_of_patients_is_read_by_line_and_a_missing_one_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "seen.txt").write_text("\ufeffP001\n\nsub-2\n", encoding="utf-8")
+    monkeypatch.setenv("LISTS", str(tmp_path))
+    assert read_patients("${LISTS}/seen.txt") == {"p1", "2"}
+    with pytest.raises(FileNotFoundError, match="pretraining_patients"):
+        read_patients("${LISTS}/unseen.txt")

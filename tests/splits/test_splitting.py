@@ -1,0 +1,217 @@
+"""Splits of random cohorts keep their promises."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config import Columns, Split
+from pipeline.splits.folds import fold_numbers, read_splits, rows_of_fold, write_splits
+from pipeline.splits.splitting import split_patients
+
+SCHEMES = {
+    "folds": (Split(num_folds=3), Columns()),
+    "repeated": (Split(num_folds=3, num_repeats=2), Columns()),
+    "holdout": (Split(scheme="holdout"), Columns()),
+    "nested": (Split(scheme="nested", num_folds=4), Columns()),
+    "sites": (Split(scheme="sites"), Columns(site="site")),
+    "test sites": (Split(scheme="sites", test_sites=("east",)), Columns(site="site")),
+    "dates": (Split(scheme="dates", num_folds=3), Columns(date="date")),
+    "stratified": (Split(num_folds=3, stratify=("site", "age")), Columns()),
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_in_every_fold_every_scan_is_on_one_side_and_every_side_has_every_class(patients, scheme):
+    table = patients(80)
+    splits = split_patients(table, *SCHEMES[scheme])
+    for fold in fold_numbers(splits):
+        sides = rows_of_fold(splits, fold)
+        assert sorted(scan for rows in sides.values() for scan in rows["scan_id"]) == sorted(table["scan_id"])
+        people = [set(rows["patient_id"]) for rows in sides.values()]
+        assert not people[0] & people[1] and not people[0] & people[2] and not people[1] & people[2]
+        assert all(set(rows["label"]) == {"healthy", "lesion"} for rows in sides.values())
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_patients_keep_their_place_when_others_join(patients, scheme):
+    before = split_patients(patients(60), *SCHEMES[scheme])
+    after = split_patients(patients(95), *SCHEMES[scheme], previous=before)
+    kept = after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before)
+    assert set(after["scan_id"]) == set(patients(95)["scan_id"])
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_split_is_fixed_by_its_seed_whatever_the_order_of_rows(patients, scheme):
+    table = patients(60)
+    first = split_patients(table, *SCHEMES[scheme])
+    shuffled = split_patients(table.sample(frac=1, random_state=1).reset_index(drop=True), *SCHEMES[scheme])
+    pd.testing.assert_frame_equal(
+        first.sort_values("scan_id", ignore_index=True), shuffled.sort_values("scan_id", ignore_index=True)
+    )
+
+
+def test_each_scan_validates_once_in_folds_and_once_in_each_repeat(patients):
+    splits = split_patients(patients(60), Split(num_folds=3, num_repeats=2))
+    assert fold_numbers(splits) == [0, 1, 2, 3, 4, 5]
+    for folds in ([0, 1, 2], [3, 4, 5]):
+        validated = [scan for fold in folds for scan in rows_of_fold(splits, fold)["val"]["scan_id"]]
+        assert sorted(validated) == sorted(splits.loc[splits["split"] == "development", "scan_id"])
+    assert set(rows_of_fold(splits, 0)["val"]["scan_id"]) != set(rows_of_fold(splits, 3)["val"]["scan_id"])
+
+
+def test_nested_folds_test_each_scan_and_validate_it_with_each_other_part(patients):
+    splits = split_patients(patients(60), Split(scheme="nested", num_folds=3))
+    assert fold_numbers(splits) == [0, 1, 2, 3, 4, 5]
+    tested = pd.concat([rows_of_fold(splits, fold)["test"] for fold in range(6)])["scan_id"].value_counts()
+    validated = pd.concat([rows_of_fold(splits, fold)["val"] for fold in range(6)])["scan_id"].value_counts()
+    assert (tested == 2).all() and (validated == 2).all() and len(tested) == len(splits)
+
+
+def test_sites_validate_one_at_a_time(patients):
+    table = patients(60)
+    splits = split_patients(table, Split(scheme="sites"), Columns(site="site"))
+    site_of = table.set_index("scan_id")["site"]
+    sites = [rows_of_fold(splits, fold)["val"]["scan_id"].map(site_of).unique().tolist() for fold in (0, 1, 2)]
+    assert sites == [["east"], ["north"], ["south"]]
+
+
+def test_a_split_by_date_trains_on_nothing_later_than_its_last_training_day(patients):
+    table = patients(60)
+    splits = split_patients(table, Split(scheme="dates", num_folds=3), Columns(date="date"))
+    last = table.assign(split=splits["split"]).groupby("patient_id").agg({"date": "max", "split": "first"})
+    develops = last["split"] == "development"
+    assert last.loc[develops, "date"].max() < last.loc[~develops, "date"].min()
+
+
+def test_scans_that_share_a_family_stay_together(patients):
+    table = patients(60)
+    table["family"] = ["F" + str(int(patient[1:]) // 3) if int(patient[1:]) < 30 else "" for patient in table["patient_id"]]
+    splits = split_patients(table, Split(num_folds=3), Columns(group=("family",)))
+    places = splits.assign(family=table["family"])[table["family"] != ""].groupby("family")[["split", "fold"]]
+    assert (places.nunique(dropna=False) == 1).all().all()
+
+
+def test_covariates_are_balanced_where_that_costs_the_labels_nothing():
+    rng = np.random.default_rng(0)
+    scans = [f"S{number:03d}" for number in range(120)]
+    table = pd.DataFrame({"scan_id": scans, "patient_id": scans, "label": rng.choice(["a", "b"], 120)})
+    table["sex"] = rng.choice(["f", "m"], 120)
+    splits = split_patients(table, Split(num_folds=4, test_fraction=0, stratify=("sex",)))
+    for column in ("label", "sex"):
+        counts = pd.crosstab(splits["fold"], table[column])
+        assert (counts.max() - counts.min() <= 1).all()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    scans=st.lists(st.tuples(st.integers(1, 4), st.sampled_from("abc")), min_size=30, max_size=60),
+    num_folds=st.integers(2, 4),
+    seed=st.integers(0, 5),
+)
+def test_random_cohorts_are_divided_cleanly_or_refused_with_a_number_of_folds_that_works(scans, num_folds, seed):
+    rows = [(f"P{patient}-{scan}", f"P{patient}", label) for patient, (count, label) in enumerate(scans) for scan in range(count)]
+    table = pd.DataFrame(rows, columns=["scan_id", "patient_id", "label"])
+    patients_of_class = table.drop_duplicates("patient_id")["label"].value_counts()
+    if patients_of_class.min() < num_folds + 1:
+        with pytest.raises(ValueError, match="too few separate groups"):
+            split_patients(table, Split(num_folds=num_folds, seed=seed))
+        return
+    splits = split_patients(table, Split(num_folds=num_folds, seed=seed))
+    assert (splits.groupby("patient_id")[["split", "fold"]].nunique(dropna=False) == 1).all().all()
+    assert (pd.crosstab([splits["split"], splits["fold"].fillna(-1)], splits["label"]) > 0).all().all()
+    # A patient has four scans at most, so no class count needs to be further off than that.
+    share = 0.75 / num_folds * table["label"].value_counts()
+    counts = pd.crosstab(splits["fold"], splits["label"])
+    assert ((counts - share).abs() < 4).all().all()
+
+
+def test_classes_too_small_are_refused_with_the_largest_number_of_folds_that_works(patients):
+    table = patients(40)
+    ill = table.loc[table["label"] == "lesion", "patient_id"].unique()[4:]
+    table.loc[table["patient_id"].isin(ill), "label"] = "healthy"
+    with pytest.raises(ValueError, match=r"'lesion' in 4, expected at least 6.*split\.num_folds=3"):
+        split_patients(table, Split(num_folds=5))
+    assert fold_numbers(split_patients(table, Split(num_folds=3))) == [0, 1, 2]
+
+
+def test_a_class_in_one_group_alone_is_refused_without_a_remedy_by_folds(patients):
+    table = patients(40)
+    table["label"] = ["rare" if patient == "P00000" else "common" for patient in table["patient_id"]]
+    with pytest.raises(ValueError, match="no number of folds works"):
+        split_patients(table, Split())
+
+
+def test_a_given_split_is_used_as_it_is(patients):
+    table = patients(40)
+    table["official"] = [("train", "val", "test")[int(patient[1:]) % 3] for patient in table["patient_id"]]
+    splits = split_patients(table, Split(), Columns(split="official"))
+    for side, rows in rows_of_fold(splits, 0).items():
+        assert set(rows["scan_id"]) == set(table.loc[table["official"] == side, "scan_id"])
+
+
+def test_a_given_train_and_test_without_val_has_its_train_dealt_into_folds(patients):
+    table = patients(60)
+    table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
+    splits = split_patients(table, Split(num_folds=4), Columns(split="official"))
+    assert set(splits.loc[splits["split"] == "test", "scan_id"]) == set(table.loc[table["official"] == "test", "scan_id"])
+    assert fold_numbers(splits) == [0, 1, 2, 3]
+
+
+def test_splits_of_one_cohort_can_be_given_to_another_as_a_file(patients, tmp_path):
+    table = patients(40)
+    splits = split_patients(table, Split(num_folds=3))
+    write_splits(tmp_path / "splits.csv", splits)
+    again = split_patients(table, Split(file=str(tmp_path / "splits.csv")))
+    pd.testing.assert_frame_equal(again.drop(columns="settings"), splits.drop(columns="settings"))
+
+
+def test_splits_survive_their_file(patients, tmp_path):
+    splits = split_patients(patients(40), Split(num_folds=3, num_repeats=2))
+    write_splits(tmp_path / "splits.csv", splits)
+    pd.testing.assert_frame_equal(read_splits(tmp_path / "splits.csv"), splits)
+
+
+def test_another_seed_is_another_split_even_beside_an_earlier_one(patients):
+    table = patients(60)
+    first = split_patients(table, Split(seed=0))
+    second = split_patients(table, Split(seed=1), previous=first)
+    assert (first["fold"].fillna(-1) != second["fold"].fillna(-1)).any()
+    pd.testing.assert_frame_equal(second, split_patients(table, Split(seed=1)))
+
+
+def test_patients_that_turn_out_to_be_one_family_on_two_sides_are_refused(patients):
+    table = patients(40)
+    table["family"] = ""
+    before = split_patients(table, Split(), Columns(group=("family",)))
+    test, train = (before.loc[before["split"] == side, "patient_id"].iloc[0] for side in ("test", "development"))
+    table.loc[table["patient_id"].isin([test, train]), "family"] = "F1"
+    with pytest.raises(ValueError, match="are one group now"):
+        split_patients(table, Split(), Columns(group=("family",)), previous=before)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "columns", "message"),
+    [
+        (Split(stratify=("agee",)), Columns(), "no column 'agee'. Did you mean 'age'"),
+        (Split(scheme="sites"), Columns(), "needs columns.site"),
+        (Split(scheme="dates"), Columns(date="age"), "expected a date"),
+        (Split(scheme="nested", num_repeats=2), Columns(), "num_repeats goes with"),
+        (Split(test_sites=("east",)), Columns(), "test_sites goes with"),
+        (Split(scheme="sites", test_sites=("eats",)), Columns(site="site"), "no site 'eats'. Did you mean 'east'"),
+        (Split(), Columns(split="site"), "unknown split 'east'"),
+        (Split(scheme="holdout"), Columns(split="site"), "cannot go with a given split"),
+        (Split(file="nowhere.csv"), Columns(split="site"), "keep one"),
+    ],
+)
+def test_settings_that_do_not_fit_the_table_are_refused(patients, settings_, columns, message):
+    with pytest.raises(ValueError, match=message):
+        split_patients(patients(40), settings_, columns)
+
+
+def test_a_fold_that_is_not_there_is_refused_with_those_that_are(patients):
+    splits = split_patients(patients(40), Split(num_folds=3))
+    with pytest.raises(ValueError, match=r"no fold 3, expected one of \[0, 1, 2\]"):
+        rows_of_fold(splits, 3)

@@ -1,0 +1,111 @@
+"""dvc.yaml: its deps cover the code a stage imports, its params the sections it reads, and every shipped config fits."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+REPOSITORY = Path(__file__).parents[1]
+GRAPH = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]
+VERBS = ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "evaluate", "explain", "report", "track")
+# How a command line is read and where files lie decides no result; a change there need not rerun anything.
+PLUMBING = {
+    f"pipeline/{name}.py" for name in ("__init__", "artifacts", "errors", "files", "reference", "resolve", "stage")
+}
+
+
+def imports_of(file: Path) -> set[Path]:
+    """Files of this package that a file imports, anywhere in it, with the `__init__` of each package on the way."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pipeline"):
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("pipeline")]
+        for name in names:
+            parts = name.split(".")
+            for depth in range(1, len(parts) + 1):
+                place = REPOSITORY.joinpath(*parts[:depth])
+                found |= {f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()}
+    return found
+
+
+def closure_of(file: Path) -> set[str]:
+    """All files that importing `file` and calling it may load."""
+    seen: set[Path] = set()
+    waiting = {file}
+    while waiting:
+        current = waiting.pop()
+        seen.add(current)
+        waiting |= imports_of(current) - seen
+    return {str(path.relative_to(REPOSITORY)) for path in seen}
+
+
+def keys_of(stage: dict, kind: str) -> list[str]:
+    """The paths in a list of paths, some with flags."""
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in stage.get(kind, [])]
+
+
+def test_every_verb_of_the_graph_is_a_stage_and_a_module() -> None:
+    assert tuple(GRAPH) == VERBS
+    for verb in VERBS:
+        assert GRAPH[verb]["cmd"].startswith(f"python -m pipeline.{verb} ")
+        assert (REPOSITORY / "pipeline" / f"{verb}.py").is_file()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_deps_cover_what_the_stage_imports(verb: str) -> None:
+    deps = [dep for dep in keys_of(GRAPH[verb], "deps") if dep.startswith("pipeline/")]
+    needed = closure_of(REPOSITORY / "pipeline" / f"{verb}.py") - PLUMBING
+    uncovered = {file for file in needed if not any(file == dep or file.startswith(f"{dep}/") for dep in deps)}
+    assert not uncovered
+    idle = {dep for dep in deps if not any(file == dep or file.startswith(f"{dep}/") for file in needed)}
+    assert not idle
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_a_stage_reads_some_stage_before_writes(verb: str) -> None:
+    before = [
+        out
+        for other in VERBS[: VERBS.index(verb)]
+        for kind in ("outs", "metrics", "plots")
+        for out in keys_of(GRAPH[other], kind)
+    ]
+    for dep in keys_of(GRAPH[verb], "deps"):
+        if not dep.startswith("pipeline/"):
+            dep = dep.replace("${folds[0]}", "${item.fold}")
+            assert any(out == dep or out.startswith(f"{dep}/") for out in before), dep
+
+
+@pytest.mark.parametrize("config", sorted((REPOSITORY / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_experiment_has_the_sections_that_dvc_follows(config: Path) -> None:
+    content = YAML(typ="safe", pure=True).load(config)
+    followed = {
+        section
+        for verb in VERBS
+        for entry in GRAPH[verb].get("params", [])
+        if isinstance(entry, dict)
+        for name, sections in entry.items()
+        if "experiment" in name
+        for section in sections
+    }
+    assert followed <= set(content)
+
+
+@pytest.mark.parametrize(
+    "config", sorted((REPOSITORY / "configs" / "cohorts").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_every_shipped_cohort_has_the_sections_that_dvc_follows(config: Path) -> None:
+    content = YAML(typ="safe", pure=True).load(config)
+    followed = {
+        section
+        for verb in VERBS
+        for entry in GRAPH[verb].get("params", [])
+        if isinstance(entry, dict)
+        for name, sections in entry.items()
+        if "cohort" in name
+        for section in sections
+    }
+    assert followed <= set(content)

@@ -1,0 +1,100 @@
+"""Configs: what is accepted, and how what is not is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.resolve import resolve
+
+
+@pytest.fixture(autouse=True)
+def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+
+
+def refused(*words: str, config: str | None = None) -> str:
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        resolve(config, list(words))
+    return str(caught.value)
+
+
+def test_params_choose_experiment_and_cohort() -> None:
+    config = resolve(None, [])
+    assert (config.name, config.cohort.name, config.folds) == ("tiny", "cubes", (0,))
+
+
+def test_overrides_reach_experiment_and_cohort() -> None:
+    config = resolve("tiny.yaml", ["training.learning_rate=1e-4", "cohort.split.num_folds=3", "fold=1", "folds=[0, 1]"])
+    assert config.training.learning_rate == 1e-4
+    assert (config.cohort.split.num_folds, config.fold) == (3, 1)
+
+
+def test_a_bare_name_and_a_path_give_the_same_config() -> None:
+    assert resolve("tiny", []) == resolve("configs/tiny.yaml", [])
+
+
+def test_a_cohort_is_picked_by_name(project: Path) -> None:
+    folder = project / "configs" / "cohorts"
+    (folder / "other.yaml").write_text((folder / "cubes.yaml").read_text())
+    assert resolve(None, ["cohort=other", "cohort.modality=CT"]).cohort.name == "other"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["training.lerning_rate=1"], ["configs/tiny.yaml", "training.lerning_rate", "learning_rate"]),
+        (["cohort.modalty=MR"], ["configs/cohorts/cubes.yaml", "cohort.modalty", "'modality'"]),
+        (["training.batch_size=many"], ["training.batch_size", "'many'", "integer"]),
+        (["training.learning_rate=-1"], ["training.learning_rate", "-1", "greater than 0"]),
+        (["cohort.preprocess.spacing_mm=[1, 2]"], ["cohort.preprocess.spacing_mm", "[1, 2]"]),
+        (["cohort.preprocess.intensity.scheme=zscor"], ["cohort.preprocess.intensity", "'zscor'", "'zscore'"]),
+        (["cohort.modality=X"], ["cohort.modality", "'MR'", "'X'"]),
+        (["cohort=cubs"], ["cubs", "cubes.yaml"]),
+        (["cohort.source.kind=folders"], ["cohort.source", "'folder'", "folders"]),
+        (["training"], ["'training'", "section.key=value"]),
+        (["fold.x=1"], ["fold"]),
+        (
+            ["cohort.preprocess.intensity={scheme: window, window_hu: [400, -160]}", "cohort.modality=CT"],
+            ["window_hu", "low < high", "(400.0, -160.0)"],
+        ),
+    ],
+)
+def test_a_wrong_word_is_refused_with_key_value_and_nearest(words: list[str], says: list[str]) -> None:
+    message = refused(*words)
+    for part in says:
+        assert part in message
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["augmentation.flip_left_right=true", "cohort.laterality=relevant"], ["flip_left_right", "laterality"]),
+        (["augmentation.zoom=true"], ["zoom", "size_is_diagnostic"]),
+        (["cohort.preprocess.intensity={scheme: window, window_hu: [0, 80]}"], ["window", "CT", "MR"]),
+        (["cohort.classes=[a, b]"], ["positive_class", "'cube'", "a, b"]),
+    ],
+)
+def test_an_impossible_pair_is_refused(words: list[str], says: list[str]) -> None:
+    message = refused(*words)
+    for part in says:
+        assert part in message
+
+
+def test_a_missing_config_names_the_nearest() -> None:
+    assert "tiny.yaml" in refused(config="tiney.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(project: Path) -> None:
+    (project / "configs" / "tiny.yaml").write_text("seed: 0\nseed: 1\nmodel: {name: resnet18}\n")
+    message = refused()
+    assert "configs/tiny.yaml" in message and "line 2" in message and "twice" in message
+
+
+def test_every_problem_is_told_at_once() -> None:
+    message = refused("training.clip_norm=0", "evaluation.confidnce=0.9")
+    assert "clip_norm" in message and "'confidence'" in message
+
+
+def test_params_refuse_unknown_keys(project: Path) -> None:
+    (project / "params.yaml").write_text("cohrt: cubes\n")
+    assert "'cohort'" in refused(config="tiny")
