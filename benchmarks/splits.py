@@ -32,7 +32,9 @@ AUDIT_SECONDS, SPLIT_SECONDS = 60, 10
 
 def volumes() -> Iterator[list[np.ndarray]]:
     """Heads of one shape and of textures of their own, a batch at a time."""
-    radius = np.sqrt(sum(axis**2 for axis in np.meshgrid(*(np.linspace(-1.2, 1.2, size) for size in SHAPE), indexing="ij")))
+    radius = np.sqrt(
+        sum(axis**2 for axis in np.meshgrid(*(np.linspace(-1.2, 1.2, size) for size in SHAPE), indexing="ij"))
+    )
     for first in range(0, SCANS, BATCH):
         batch = []
         for number in range(first, first + BATCH):

@@ -54,6 +54,11 @@ class CohortPaths:
     def preprocessed(self) -> Path:
         return self.folder / "preprocessed"
 
+    @property
+    def features(self) -> Path:
+        """Features of frozen networks, computed once a scan; a cache, named by content."""
+        return self.folder / "features"
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -96,7 +101,13 @@ class RunPaths:
 
     @property
     def subgroups(self) -> Path:
+        """AUROC within kinds of patients."""
         return self.folder / "subgroups.csv"
+
+    @property
+    def floors(self) -> Path:
+        """AUROC of predictors that never see the image."""
+        return self.folder / "floors.csv"
 
     @property
     def explanations(self) -> Path:

@@ -59,6 +59,14 @@ class PhantomSource(Section):
     mislabelled: Fraction = 0.0
     """Share of patients whose label is flipped."""
 
+    @model_validator(mode="after")
+    def _enough_patients(self) -> "PhantomSource":
+        if self.leaked_patients > self.num_patients:
+            raise ValueError(f"leaked_patients must be at most num_patients, got {self.leaked_patients}")
+        if self.duplicated_scans and self.num_patients < 2:
+            raise ValueError("duplicated_scans needs two patients or more: a copy is filed under another one")
+        return self
+
 
 class MedmnistSource(Section):
     """A MedMNIST3D set with its official split, through the `medmnist` package."""

@@ -1,8 +1,8 @@
 """Evaluate: figures with intervals from the predictions of all folds.
 
-Reads   runs/<cohort>/<experiment>/predictions/fold-<k>.csv, cohort.csv
+Reads   runs/<cohort>/<experiment>/predictions/fold-<k>.csv, cohort.csv, splits.csv
 Writes  runs/<cohort>/<experiment>/{metrics.json, summary.json, operating_point.json, calibration.json, subgroups.csv,
-        plots/*.csv}
+        floors.csv, plots/*.csv}
 """
 
 from pathlib import Path
@@ -15,17 +15,22 @@ from pipeline.config import Config
 
 def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
+    from pipeline.evaluation.background import Background, read_background_table
     from pipeline.evaluation.evaluating import evaluate_table
-    from pipeline.evaluation.predictions import read_cohort, read_folds
+    from pipeline.evaluation.predictions import read_folds
     from pipeline.evaluation.settings import Settings
     from pipeline.evaluation.writing import write_evaluation
 
-    paths = Artifacts(config.root)
-    run = paths.run(config.cohort.name, config.name)
+    paths, columns = Artifacts(config.root), config.cohort.columns
+    run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
+    background = Background(
+        cohort=read_background_table(cohort.cohort),
+        splits=read_background_table(cohort.splits),
+        clinical=columns.clinical,
+        acquisition=columns.acquisition + ((columns.site,) if columns.site else ()),
+    )
     predictions = read_folds([run.predictions(fold) for fold in config.folds])
-    cohort = read_cohort(paths.cohort(config.cohort.name).cohort)
-    settings = Settings(**config.evaluation.model_dump())
-    write_evaluation(evaluate_table(predictions, settings, cohort, config.cohort.columns.covariates), run)
+    write_evaluation(evaluate_table(predictions, Settings(**config.evaluation.model_dump()), background), run)
 
 
 def evaluate_file(
@@ -38,14 +43,15 @@ def evaluate_file(
     num_bootstrap: Annotated[int, "resamples of patients"] = 2000,
 ) -> None:
     """Judge a bare table."""
+    from pipeline.evaluation.background import Background, read_background_table
     from pipeline.evaluation.evaluating import evaluate_table
-    from pipeline.evaluation.predictions import read_cohort, read_predictions
+    from pipeline.evaluation.predictions import read_predictions
     from pipeline.evaluation.settings import Settings
     from pipeline.evaluation.writing import write_evaluation
 
     settings = Settings(confidence=confidence, num_bootstrap=num_bootstrap)
-    table = read_cohort(cohort) if cohort else None
-    write_evaluation(evaluate_table(read_predictions(predictions), settings, table, covariates or ()), RunPaths(out))
+    background = Background(read_background_table(cohort), clinical=tuple(covariates or ())) if cohort else None
+    write_evaluation(evaluate_table(read_predictions(predictions), settings, background), RunPaths(out))
 
 
 if __name__ == "__main__":

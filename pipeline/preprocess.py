@@ -15,7 +15,9 @@ def preprocess(
     config: Config,
     *,
     workers: Annotated[int, "processes on this machine (default: 1)"] = 1,
-    scheduler: Annotated[str | None, "address of a Dask scheduler, such as tcp://host:8786, to work there instead"] = None,
+    scheduler: Annotated[
+        str | None, "address of a Dask scheduler, such as tcp://host:8786, to work there instead"
+    ] = None,
 ) -> None:
     """Prepare the scans that are new or whose file, plan or code changed."""
     from pipeline.cohorts.cohort_files import read_cohort

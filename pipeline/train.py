@@ -14,21 +14,21 @@ def train(config: Config) -> None:
     from lightning import seed_everything
 
     from pipeline.reporting.tracking import live_logger
-    from pipeline.training.build import build_classifier, build_network
+    from pipeline.training.build import build_network
+    from pipeline.training.fitting import fit
     from pipeline.training.fold import load_fold
     from pipeline.training.keeping import Keeping
-    from pipeline.training.trainer import build_trainer, describe_run
+    from pipeline.training.trainer import describe_run
 
     paths = Artifacts(config.root)
+    cohort = paths.cohort(config.cohort.name)
     seed_everything(config.seed, workers=True, verbose=False)
-    fold = load_fold(config, paths.cohort(config.cohort.name))
+    fold = load_fold(config, cohort)
     network = build_network(config.model, num_classes=len(fold.classes))
     keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
     describe_run(config, fold, network)
     with live_logger(config, run_id=keeping.key) as logger:
-        trainer = build_trainer(fold.training, keeping.callbacks, logger)
-        classifier = build_classifier(network, fold.training, fold.label_counts)
-        trainer.fit(classifier, fold.scans, ckpt_path=keeping.resume_from, weights_only=True)
+        fit(network, fold, config, keeping=keeping, cohort=cohort, logger=logger)
 
 
 if __name__ == "__main__":

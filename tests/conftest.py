@@ -1,9 +1,9 @@
 """Fixtures that many tests share: a tiny cohort of real NIfTI files, and a folder to run commands in."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -11,8 +11,6 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-
-Command = Callable[..., subprocess.CompletedProcess]
 
 COHORT = """
 source: {kind: folder, scans: "${CUBES}", table: "${CUBES}/labels.csv"}
@@ -83,31 +81,33 @@ def write_project(folder: Path, num_patients: int = 24) -> None:
     write_cubes(folder / "cubes", num_patients)
 
 
-def command_in(folder: Path) -> Command:
-    """`command("train", "training.max_epochs=1")` runs `python -m pipeline.train …` in `folder`, as a user would."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(REPOSITORY),
-        "CUBES": str(folder / "cubes"),
-        "WANDB_CACHE_DIR": str(folder / ".cache"),
-        "WANDB_DATA_DIR": str(folder / ".cache"),
-        "MPLCONFIGDIR": str(folder / ".cache"),
-    }
-    environment.pop("WANDB_API_KEY", None)
+class Commands:
+    """`command("train", "training.max_epochs=1")` runs `python -m pipeline.train …` in a folder, as a user would."""
 
-    def run(verb: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, "-m", f"pipeline.{verb}", *words],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        cache = str(folder / ".cache")
+        caches = {"WANDB_CACHE_DIR": cache, "WANDB_DATA_DIR": cache, "MPLCONFIGDIR": cache}
+        self.environment = {**os.environ, **caches, "PYTHONPATH": str(REPOSITORY), "CUBES": str(folder / "cubes")}
+        self.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment |= {"DVC_SITE_CACHE_DIR": cache, "DVC_NO_ANALYTICS": "1"}
+        self.environment.pop("WANDB_API_KEY", None)
+
+    def __call__(self, verb: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
+        done = self.run([sys.executable, "-m", f"pipeline.{verb}", *words])
         if check and done.returncode:
             raise AssertionError(f"pipeline.{verb} {' '.join(words)} failed:\n{done.stdout}\n{done.stderr}")
         return done
 
-    return run
+    def dvc(self, *words: str) -> str:
+        """What `dvc …` prints; it must succeed."""
+        done = self.run(["dvc", *words])
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def run(self, words: list[str]) -> subprocess.CompletedProcess:
+        """Any program, in the same folder and environment."""
+        return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
 
 
 @pytest.fixture
@@ -118,18 +118,21 @@ def project(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def command(project: Path) -> Command:
+def command(project: Path) -> Commands:
     """Run stages in the tiny project."""
-    return command_in(project)
+    return Commands(project)
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny project on which every stage has run, from raw files to report; read it, do not change it."""
+    """A tiny project after `dvc repro`, from raw files to report; read it or copy it, do not change it."""
     folder = tmp_path_factory.mktemp("finished")
     write_project(folder)
-    run = command_in(folder)
-    for verb in ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "evaluate", "explain", "report"):
-        run(verb)
-    run("track")
+    (folder / "pipeline").symlink_to(REPOSITORY / "pipeline")
+    for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
+        shutil.copy(REPOSITORY / name, folder / name)
+    commands = Commands(folder)
+    commands.run(["git", "init", "--quiet"])
+    commands.dvc("init", "--quiet")
+    (folder / "repro.log").write_text(commands.dvc("repro"))
     return folder

@@ -65,3 +65,19 @@ def test_checking_loads_no_network_library():
     script = "import sys, pipeline.ingest, pipeline.scans.checking_report; print({'torch', 'monai'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.slow
+def test_bad_scan_stops_the_stage_and_leaves_earlier_outputs_or_is_left_out(command, project):
+    command("fetch")
+    command("ingest")
+    outputs = [project / "data" / "cubes" / name for name in ("cohort.csv", "ingest.json")]
+    before = [path.read_bytes() for path in outputs]
+    (project / "cubes" / "scans" / "p000_0.nii.gz").write_bytes(b"")
+    stopped = command("ingest", check=False)
+    assert stopped.returncode == 1 and stopped.stderr.count("\n") == 1
+    assert "p000_0.nii.gz" in stopped.stderr and "[NII-EMPTY]" in stopped.stderr
+    assert [path.read_bytes() for path in outputs] == before
+    command("ingest", "cohort.ingest.on_bad_scan=exclude")
+    (left_out,) = json.loads(outputs[1].read_text())["excluded"]
+    assert left_out["scan_id"] == "p000_0" and "p000_0" not in outputs[0].read_text()

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.conftest import Command
+from tests.conftest import Commands
 
 
-def test_help_lists_every_key_with_type_default_and_meaning(command: Command) -> None:
+def test_help_lists_every_key_with_type_default_and_meaning(command: Commands) -> None:
     text = command("plan", "--help").stdout
     assert "training.learning_rate: float = 0.0005" in text
     assert "Peak, reached after the warm-up" in text
@@ -13,7 +13,7 @@ def test_help_lists_every_key_with_type_default_and_meaning(command: Command) ->
     assert "training.batch_size: auto | int = 'auto'" in text
 
 
-def test_help_and_config_errors_load_no_heavy_library(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_and_config_errors_load_no_heavy_library(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
     for verb in ("train", "predict", "preprocess", "evaluate", "explain", "report", "track"):
         for words in (["--help"], ["training.lerning_rate=1"]):
@@ -29,7 +29,7 @@ def test_help_and_config_errors_load_no_heavy_library(command: Command, monkeypa
         (["--cofnig", "tiny.yaml"], ["--cofnig", "Did you mean '--config'"]),
     ],
 )
-def test_a_typo_is_one_clear_line_and_a_failure(command: Command, words: list[str], says: list[str]) -> None:
+def test_a_typo_is_one_clear_line_and_a_failure(command: Commands, words: list[str], says: list[str]) -> None:
     done = command("train", *words, check=False)
     assert done.returncode != 0
     assert "Traceback" not in done.stderr
@@ -37,17 +37,17 @@ def test_a_typo_is_one_clear_line_and_a_failure(command: Command, words: list[st
         assert part in done.stderr
 
 
-def test_options_of_another_form_are_refused(command: Command) -> None:
+def test_options_of_another_form_are_refused(command: Commands) -> None:
     done = command("predict", "--out", "x.csv", check=False)
     assert done.returncode == 2 and "--out does not go with this form" in done.stderr
 
 
-def test_a_form_says_which_of_its_options_is_missing(command: Command) -> None:
+def test_a_form_says_which_of_its_options_is_missing(command: Commands) -> None:
     done = command("predict", "--run", "nowhere", check=False)
     assert done.returncode == 2 and "--scans is required" in done.stderr
 
 
-def test_a_missing_input_names_the_file_and_what_writes_it(command: Command) -> None:
+def test_a_missing_input_names_the_file_and_what_writes_it(command: Commands) -> None:
     done = command("plan", check=False)
     assert done.returncode == 1
     assert "cohort.csv" in done.stderr and "dvc repro" in done.stderr

@@ -30,12 +30,11 @@ def scan_rows(participants: pd.DataFrame, scans: list[str], suffix: str, columns
 
 
 def scans_by_patient(scans: list[str], suffix: str) -> dict[str, list[str]]:
-    """Paths of each `sub-…` folder, in the order given."""
+    """Paths in each folder at the top, which bears its patient's id, in the order given."""
     found: dict[str, list[str]] = {}
     for path in scans:
-        patient_id, _, rest = path.partition("/")
-        if rest and patient_id.startswith("sub-") and stem(path).endswith(f"_{suffix}"):
-            found.setdefault(patient_id, []).append(path)
+        if stem(path).endswith(f"_{suffix}"):
+            found.setdefault(path.partition("/")[0], []).append(path)
     return found
 
 

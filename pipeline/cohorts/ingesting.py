@@ -40,14 +40,13 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     Scans that cannot be used are among those problems, unless `ingest.on_bad_scan` says to go on without them.
     """
     known = list_scans(paths.raw)
-    table = load_rows(cohort, paths, known)
+    labels = load_labels(cohort, paths, known)
+    table = select_columns(labels, cohort.columns)
     rows = check_row_scans(table, paths.raw, known, cohort.ingest.fill_nonfinite, workers)
     excluding = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excluding else table
-    of_table = [
-        Finding(str(paths.labels), problem)
-        for problem in (*check_rows(table), *check_classes(kept, cohort), *orphans(table, known, paths), *twins(rows))
-    ]
+    in_table = [*check_rows(table), *check_classes(kept, cohort), *orphans(labels, table, known, paths), *twins(rows)]
+    of_table = [Finding(str(paths.labels), problem) for problem in in_table]
     of_scans = scan_findings(rows)
     refuse(of_table if excluding else of_table + of_scans, paths)
     for finding in of_table + of_scans:
@@ -56,13 +55,13 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     write_summary(paths, rows, order_classes(kept[LABEL], cohort), [finding.entry() for finding in of_table + of_scans])
 
 
-def load_rows(cohort: Cohort, paths: CohortPaths, known: list[str]) -> pd.DataFrame:
-    """The label table, a row a scan, under standard names; without its columns nothing else can be checked."""
-    table = read_table(paths.labels)
+def load_labels(cohort: Cohort, paths: CohortPaths, known: list[str]) -> pd.DataFrame:
+    """The label table, a row a scan, with all its columns; without those asked for nothing else can be checked."""
+    labels = read_table(paths.labels)
     if isinstance(cohort.source, FolderSource) and cohort.source.bids_suffix:
-        table = scan_rows(table, known, cohort.source.bids_suffix, cohort.columns)
-    refuse([Finding(str(paths.labels), problem) for problem in check_columns(table, cohort.columns)], paths)
-    return select_columns(table, cohort.columns)
+        labels = scan_rows(labels, known, cohort.source.bids_suffix, cohort.columns)
+    refuse([Finding(str(paths.labels), problem) for problem in check_columns(labels, cohort.columns)], paths)
+    return labels
 
 
 def refuse(findings: list[Finding], paths: CohortPaths) -> None:
@@ -74,9 +73,9 @@ def refuse(findings: list[Finding], paths: CohortPaths) -> None:
         raise ValueError("\n  ".join([f"{paths.folder}: {len(blocking)} problems, nothing was written:", *blocking]))
 
 
-def orphans(table: pd.DataFrame, known: list[str], paths: CohortPaths) -> list[Problem]:
-    """Scans that no row names."""
-    named = {inside(path, paths.raw) for path in table[PATH]}
+def orphans(labels: pd.DataFrame, table: pd.DataFrame, known: list[str], paths: CohortPaths) -> list[Problem]:
+    """Scans that no row names, as its scan or in another column, such as the scan's mask."""
+    named = {inside(path, paths.raw) for path in table[PATH]} | set(labels.to_numpy().ravel())
     rest = [scan for scan in known if scan not in named]
     return [Problem("TAB-NO-ROW", f"{len(rest)}: {listing(rest)}")] if rest else []
 

@@ -16,6 +16,10 @@ from pipeline.scans.checking_codes import Problem
 from pipeline.scans.finding import find_scans
 from pipeline.scans.scheduling import run_jobs
 
+Job = tuple[int, Path, float | None]
+"""Row, scan and fill."""
+Outcome = tuple[int, ScanCheck]
+
 MOST_HINTS = 500
 """Scans beyond which looking for the nearest name would take longer than reading them."""
 
@@ -63,18 +67,24 @@ def inside(path: str, raw: Path) -> str | None:
 def check_row_scans(table: pd.DataFrame, raw: Path, known: list[str], fill: float | None, workers: int) -> CheckedRows:
     """Check the scan of every row; a row without a usable path is a rejected scan. `known` are the scans there are."""
     checks: dict[int, ScanCheck] = {}
-    jobs: list[tuple[int, Path, float | None]] = []
+    jobs: list[Job] = []
     for row, path in enumerate(table[PATH]):
         if problem := path_problem(path, raw, known):
             checks[row] = ScanCheck(Path(path), (problem,), None)
         else:
             jobs.append((row, raw / inside(path, raw), fill))
     outcomes = run_jobs(check_job, jobs, workers=workers)
-    checks |= track(outcomes, "Checking scans", len(jobs), console=Console(stderr=True), transient=True)
+    checks |= with_progress(outcomes, len(jobs))
     return CheckedRows(table, [checks[row] for row in range(len(table))])
 
 
-def check_job(job: tuple[int, Path, float | None]) -> tuple[int, ScanCheck]:
+def with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """Show a bar where somebody watches; elsewhere even a finished one would leave an empty line."""
+    console = Console(stderr=True)
+    return track(outcomes, "Checking scans", total, console=console, transient=True, disable=not console.is_terminal)
+
+
+def check_job(job: Job) -> Outcome:
     """One row's check, with the row, for outcomes come in any order."""
     row, path, fill = job
     return row, check_scan(path, fill)

@@ -1,14 +1,15 @@
 """From the whole table of predictions to everything that is reported about it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from pipeline.artifacts import PATIENT_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.artifacts import SPLIT, TEST, TRAIN, VAL
+from pipeline.evaluation.background import Background
 from pipeline.evaluation.calibrators import Calibration, fit_calibration
 from pipeline.evaluation.catalogue import catalogue
 from pipeline.evaluation.estimates import Entry, Estimate, estimate_metrics
+from pipeline.evaluation.floors import judge_floors
 from pipeline.evaluation.operating_point import OperatingPoint, choose_operating_point
 from pipeline.evaluation.plots import plot_tables
 from pipeline.evaluation.predictions import average_folds, by_patient, check_predictions, patients_of_two_labels
@@ -36,7 +37,9 @@ class Evaluation:
     """(split, level) that the plot tables show."""
     plots: dict[str, pd.DataFrame]
     subgroups: pd.DataFrame | None
-    """Of the headline; None with more than two classes or without a cohort table."""
+    """Of the headline; None with more than two classes or without a background."""
+    floors: pd.DataFrame | None
+    """Likewise."""
 
 
 def evaluate_predictions(predictions: pd.DataFrame, settings: Settings | None = None) -> Metrics:
@@ -44,13 +47,8 @@ def evaluate_predictions(predictions: pd.DataFrame, settings: Settings | None = 
     return evaluate_table(predictions, settings or Settings()).metrics
 
 
-def evaluate_table(
-    predictions: pd.DataFrame, settings: Settings, cohort: pd.DataFrame | None = None, covariates: Sequence[str] = ()
-) -> Evaluation:
-    """Choose and fit on validation, then judge every split at both levels, and the headline by groups of `covariates`.
-
-    `cohort` is the table that has them, with a column patient_id.
-    """
+def evaluate_table(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
+    """Choose and fit on validation, then judge every split at both levels, and the headline against its background."""
     scans = average_folds(check_predictions(predictions))
     samples = samples_of(scans, settings.patient_rule)
     validation = {level: splits.get(VAL) for level, splits in samples.items()}
@@ -58,15 +56,23 @@ def evaluate_table(
     calibrations = {level: fit_calibration(validation[level]) for level in samples}
     judged = at_operating_points(samples, points)
     split, level = headline_of(judged)
-    shown = judged[level][split]
+    shown, rows = judged[level][split], rows_of(scans, split, level, settings.patient_rule)
+    has_background = background is not None and shown.is_binary
     return Evaluation(
         metrics=all_metrics(judged, scans, calibrations, settings),
         operating_points=points,
         calibrations=calibrations,
         headline=(split, level),
         plots=plot_tables(shown, settings.confidence),
-        subgroups=subgroups_of(shown, scans[scans[SPLIT] == split], cohort, covariates, settings.confidence),
+        subgroups=judge_subgroups(shown, rows, background, settings.confidence) if has_background else None,
+        floors=judge_floors(shown, rows, background, settings.confidence) if has_background else None,
     )
+
+
+def rows_of(scans: pd.DataFrame, split: str, level: str, patient_rule: str) -> pd.DataFrame:
+    """The rows behind a sample, in its order."""
+    rows = scans[scans[SPLIT] == split]
+    return rows if level == SCAN else by_patient(rows, patient_rule)
 
 
 def at_operating_points(samples: Samples, points: dict[str, OperatingPoint]) -> Samples:
@@ -89,15 +95,6 @@ def all_metrics(
             for level in (SCAN, PATIENT)
         }
     return metrics
-
-
-def subgroups_of(
-    sample: Sample, scans: pd.DataFrame, cohort: pd.DataFrame | None, covariates: Sequence[str], confidence: float
-) -> pd.DataFrame | None:
-    """Two classes only; `scans` are the rows behind the sample, in whose order its patients are numbered."""
-    if cohort is None or not sample.is_binary:
-        return None
-    return judge_subgroups(sample, list(scans[PATIENT_ID].unique()), cohort, covariates, confidence)
 
 
 def samples_of(scans: pd.DataFrame, patient_rule: str) -> Samples:

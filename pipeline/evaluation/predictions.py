@@ -35,17 +35,6 @@ def read_folds(paths: list[Path]) -> pd.DataFrame:
     return check_predictions(pd.concat(tables.values(), ignore_index=True), where=f"{first.parent}")
 
 
-def read_cohort(path: Path) -> pd.DataFrame:
-    """A table with patient_id and covariates, all text."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.ingest' writes it.")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if PATIENT_ID not in table:
-        raise ValueError(f"{path}: column '{PATIENT_ID}' is missing.{did_you_mean(PATIENT_ID, table.columns)} "
-                         f"Got {', '.join(table.columns)}; add it.")
-    return table
-
-
 def class_names(predictions: pd.DataFrame) -> list[str]:
     """Classes in the order of their columns."""
     return [name.removeprefix(PROB_PREFIX) for name in prob_columns(predictions)]

@@ -1,7 +1,7 @@
 """Rows in the order of their scores, prepared once, so that a resample costs two running sums.
 
-n rows, M of them of the class that is ranked, R resamples. Everything is counted at the class's own rows only: a ranking
-figure is a sum over positives of what stands above or below them.
+n rows, M of them of the class that is ranked, R resamples. Everything is counted at the class's own rows only: a
+ranking figure is a sum over positives of what stands above or below them.
 """
 
 from dataclasses import dataclass

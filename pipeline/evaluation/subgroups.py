@@ -5,7 +5,6 @@ their AUROCs are independent and the test is a sum of squared deviations from th
 evidence of a difference is what few patients always give.
 """
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 from scipy.stats import chi2
 
 from pipeline.artifacts import PATIENT_ID
-from pipeline.errors import did_you_mean
+from pipeline.evaluation.background import Background
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.intervals import logit_interval
@@ -44,30 +43,25 @@ class Subgroup:
 COLUMNS = list(Subgroup.__dataclass_fields__)
 
 
-def judge_subgroups(
-    sample: Sample, patient_ids: Sequence[str], cohort: pd.DataFrame, covariates: Sequence[str], confidence: float
-) -> pd.DataFrame:
-    """A row a group of each covariate.
+def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> pd.DataFrame:
+    """A row a group of each covariate; a patient is in the group of its first scan.
 
-    `patient_ids` names patients 0 to P - 1 of the two-class sample; a patient is in the group of its first scan.
+    `rows`, one a row of the two-class sample, name the patients.
     """
-    unknown = [name for name in covariates if name not in cohort]
-    if unknown:
-        raise ValueError(f"cohort table: no column '{unknown[0]}'.{did_you_mean(unknown[0], cohort.columns)} "
-                         f"Got {', '.join(cohort.columns)}; name covariates that it has.")
-    of_patients = cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patient_ids)
-    rows: list[Subgroup] = []
+    patient_ids = rows[PATIENT_ID].unique()
+    of_patients = background.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patient_ids)
+    found: list[Subgroup] = []
     p_values: dict[str, float] = {}
-    for covariate in covariates:
+    for covariate in background.covariates:
         groups = group_names(of_patients[covariate])
         judged = [judge_group(sample, groups == name, covariate, name, confidence) for name in unique(groups)]
-        rows += [row for row, _ in judged]
+        found += [row for row, _ in judged]
         p_value = difference(judged)
         if p_value is not None:
             p_values[covariate] = p_value
     adjusted = dict(zip(p_values, holm(np.array(list(p_values.values()))), strict=True))
     tested = [row | {"p_value": p_values.get(row["covariate"]), "adjusted_p_value": adjusted.get(row["covariate"])}
-              for row in map(asdict, rows)]
+              for row in map(asdict, found)]
     return pd.DataFrame(tested, columns=COLUMNS)
 
 

@@ -19,8 +19,9 @@ def write_evaluation(evaluation: Evaluation, paths: RunPaths) -> None:
     write_json(paths.summary, summarise(evaluation.metrics))
     write_json(paths.operating_point, {level: asdict(point) for level, point in evaluation.operating_points.items()})
     write_json(paths.calibration, {level: asdict(fitted) for level, fitted in evaluation.calibrations.items()})
-    if evaluation.subgroups is not None:
-        write_table(evaluation.subgroups, paths.subgroups)
+    for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.floors, paths.floors)):
+        if table is not None:
+            write_table(table, path)
     split, level = evaluation.headline
     for name, table in evaluation.plots.items():
         write_table(table.assign(split=split, level=level), paths.plots / f"{name}.csv")

@@ -13,8 +13,8 @@ from pipeline.scans.store import Store
 class ScanDataModule(LightningDataModule):
     """Batches of `train`, `val` and `test`, tables with columns scan_id and label (class index from 0).
 
-    Training order and augmentation are functions of (seed, epoch, scan). A fit that resumes, at an epoch's end or in its
-    middle, goes on with the next batch of the uninterrupted run, with any number of workers.
+    Training order and augmentation are functions of (seed, epoch, scan). A fit that resumes, at an epoch's end or in
+    its middle, goes on with the next batch of the uninterrupted run, with any number of workers.
     """
 
     def __init__(

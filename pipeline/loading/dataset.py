@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -73,7 +72,7 @@ class ScanDataset(Dataset[Batch]):
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Sums and Fourier transforms round differently on more threads: everyone works as a loading process does, on one."""
+    """Work on one thread, as loading processes do: sums and Fourier transforms round differently on more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

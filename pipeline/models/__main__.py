@@ -10,6 +10,7 @@ from pipeline.models.registry import builder_of, model_names
 from pipeline.models.volume import MODES, has_3d_twin, modes_of
 
 COLUMNS = ("model", "on volumes", "parameters", "GMACs", "memory (MiB)", "volume modes")
+ALIGNED = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,15 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.models",
-        description="Every model with its parameters, the multiply-accumulates of one forward pass, and the memory that "
-        "its weights and one training step take (one volume, float32).",
+        description="Every model with its parameters, the multiply-accumulates of one forward pass, and the memory of "
+        "its weights and of what a training step keeps (one volume, float32).",
     )
     parser.add_argument("names", nargs="*", metavar="MODEL", help="models to list (default: all)")
     parser.add_argument("--size", nargs=3, type=int, default=(96, 96, 96), metavar=("D", "H", "W"), help="voxels")
     parser.add_argument("--in-channels", type=int, default=1, metavar="C")
     parser.add_argument("--num-classes", type=int, default=2, metavar="K")
     parser.add_argument(
-        "--volume", choices=tuple(MODES), help="volume mode (default: the network's 3D twin, or slicewise if it has none)"
+        "--volume", choices=tuple(MODES), help="volume mode (default: the 3D twin, or slicewise if there is none)"
     )
     return parser.parse_args(arguments)
 
@@ -41,9 +42,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def row_of(name: str, options: argparse.Namespace) -> tuple[str, ...]:
     builder_of(name)  # an unknown name is an error before anything else
     volume = options.volume or (None if has_3d_twin(name) else "slicewise")
-    cost = measure(
-        name, options.size, in_channels=options.in_channels, num_classes=options.num_classes, volume=volume
-    )
+    cost = measure(name, options.size, in_channels=options.in_channels, num_classes=options.num_classes, volume=volume)
     return (
         name,
         volume or "3D",
@@ -57,11 +56,8 @@ def row_of(name: str, options: argparse.Namespace) -> tuple[str, ...]:
 def as_table(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows under each other, numbers to the right."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) if 2 <= index <= 4 else cell.ljust(width) for index, (cell, width) in enumerate(zip(row, widths, strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines) + "\n"
+    aligned = [[align(cell, width) for cell, align, width in zip(row, ALIGNED, widths, strict=True)] for row in rows]
+    return "".join("  ".join(cells).rstrip() + "\n" for cells in aligned)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pipeline.models.build import build_model
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one input, in float32."""
+    """Of one input, in float32: half of what two cost, since batch norms refuse to train on a single voxel."""
 
     parameters: int
     macs: int
@@ -27,28 +27,34 @@ def measure(
 ) -> Cost:
     """The cost of the registered model `name` on one input (C, *size); meta tensors stand for all numbers."""
     with torch.device("meta"):
-        spatial_dims = {"spatial_dims": 2} if len(size) == 2 else {}
-        model = build_model(name, in_channels=in_channels, num_classes=num_classes, volume=volume, **spatial_dims).train()
-        x = torch.empty(1, in_channels, *size)
-    kept = _KeptTensors()
+        options = {"spatial_dims": 2} if len(size) == 2 else {}
+        model = build_model(name, in_channels=in_channels, num_classes=num_classes, volume=volume, **options).train()
+        x = torch.empty(2, in_channels, *size)
+    weights, kept = _Storages(), _Storages()
+    for state in model.state_dict().values():
+        weights.add(state)
     with FlopCounterMode(display=False) as flops, saved_tensors_hooks(kept.add, lambda tensor: tensor):
         model(x)
-    for state in model.state_dict().values():
-        kept.add(state)
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(parameters, macs=flops.get_total_flops() // 2, memory_bytes=kept.total_bytes())
+    return Cost(
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs=flops.get_total_flops() // 4,
+        memory_bytes=weights.total_bytes() + kept.without(weights).total_bytes() // 2,
+    )
 
 
-class _KeptTensors:
-    """Storages that were seen, each counted once however many tensors share it."""
+class _Storages:
+    """Memory behind tensors, each piece counted once however many of them share it."""
 
-    def __init__(self) -> None:
-        self._storages: dict[int, torch.UntypedStorage] = {}
+    def __init__(self, storages: dict[int, torch.UntypedStorage] | None = None) -> None:
+        self._storages = storages or {}
 
     def add(self, tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         self._storages[storage._cdata] = storage
         return tensor
+
+    def without(self, others: "_Storages") -> "_Storages":
+        return _Storages({key: value for key, value in self._storages.items() if key not in others._storages})
 
     def total_bytes(self) -> int:
         return sum(storage.nbytes() for storage in self._storages.values())

@@ -16,6 +16,7 @@ from pipeline.models.network import Network
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
 """The strengths that are tried, in scikit-learn's `C`, strongest penalty first."""
 MAX_FOLDS = 5
+Folds = list[tuple[NDArray, NDArray]]
 
 
 def fit_logistic_head(
@@ -65,7 +66,7 @@ def check_labels(labels: NDArray[np.integer], num_classes: int) -> None:
         raise ValueError(f"logistic head: labels must hold every class from 0 to {num_classes - 1}, got {found}")
 
 
-def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> list[tuple[NDArray, NDArray]]:
+def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> Folds:
     """Up to five (training, held-out) index pairs, stratified by label, no patient on both sides."""
     smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if smallest < 2:
@@ -81,7 +82,7 @@ def _regression(inverse_penalty: float) -> LogisticRegression:
     return LogisticRegression(C=inverse_penalty, max_iter=10_000)
 
 
-def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: list[tuple[NDArray, NDArray]], penalty: float) -> float:
+def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: Folds, penalty: float) -> float:
     probs = cross_val_predict(_regression(penalty), features, labels, cv=folds, method="predict_proba")
     return log_loss(labels, probs, labels=np.unique(labels))
 

@@ -112,7 +112,8 @@ class Network(nn.Module):
         """Parameters by depth, `stem` first and `head` last, for layer-wise learning rates and locking."""
         groups = {}
         for name, parts in self.layer_groups().items():
-            groups[name] = [p for part in parts for p in ([part] if isinstance(part, nn.Parameter) else part.parameters())]
+            own = [[part] if isinstance(part, nn.Parameter) else part.parameters() for part in parts]
+            groups[name] = [parameter for parameters in own for parameter in parameters]
         return groups
 
     def lock(self, unlocked_groups: int = 0, freeze_bn_stats: bool = False) -> None:
@@ -125,9 +126,9 @@ class Network(nn.Module):
             trainable = index >= len(names) - unlocked_groups
             for parameter in self.parameter_groups()[name]:
                 parameter.requires_grad_(trainable)
-            if freeze_bn_stats and not trainable:
-                modules = [part for part in groups[name] if isinstance(part, nn.Module)]
-                self._kept_in_eval += [m for part in modules for m in part.modules() if isinstance(m, BATCH_NORMS)]
+        if freeze_bn_stats:
+            norms = [module for module in self.modules() if isinstance(module, BATCH_NORMS)]
+            self._kept_in_eval = [norm for norm in norms if not any(p.requires_grad for p in norm.parameters())]
         self.train(self.training)
 
     def freeze(self) -> None:

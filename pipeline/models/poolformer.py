@@ -63,7 +63,8 @@ class ResidualSum(nn.Module):
 
     def __init__(self, channels: int, *, layer_scale_init_value: float, drop_path_rate: float) -> None:
         super().__init__()
-        self.scale = nn.Parameter(torch.full((channels,), float(layer_scale_init_value))) if layer_scale_init_value else None
+        start = torch.full((channels,), float(layer_scale_init_value))
+        self.scale = nn.Parameter(start) if layer_scale_init_value else None
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, branch: Tensor) -> Tensor:

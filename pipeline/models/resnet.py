@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        return functional.relu(self.drop_path(self.residual(x)) + shortcut)
+        return functional.relu(self.drop_path(self.residual(x)) + shortcut, inplace=True)
 
 
 class BasicBlock(ResidualBlock):
@@ -69,7 +69,7 @@ class BasicBlock(ResidualBlock):
         self.bn2 = norm_layer(norm, spatial_dims, width)
 
     def residual(self, x: Tensor) -> Tensor:
-        return self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        return self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)), inplace=True)))
 
 
 class Bottleneck(ResidualBlock):
@@ -89,8 +89,8 @@ class Bottleneck(ResidualBlock):
         self.bn3 = norm_layer(norm, spatial_dims, width * self.expansion)
 
     def residual(self, x: Tensor) -> Tensor:
-        x = functional.relu(self.bn1(self.conv1(x)))
-        x = functional.relu(self.bn2(self.conv2(x)))
+        x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = functional.relu(self.bn2(self.conv2(x)), inplace=True)
         return self.bn3(self.conv3(x))
 
 
@@ -163,7 +163,7 @@ class ResNet(Network):
 
     def forward_stem(self, x: Tensor) -> Tensor:
         check_input(x, self.spatial_dims, self.in_channels)
-        return self.maxpool(functional.relu(self.bn1(self.conv1(x))))
+        return self.maxpool(functional.relu(self.bn1(self.conv1(x)), inplace=True))
 
     def stage_blocks(self) -> tuple[nn.Sequential, ...]:
         return self.layer1, self.layer2, self.layer3, self.layer4

@@ -36,7 +36,7 @@ def download(url: str) -> Path:
     address, fragment = urldefrag(url)
     digest = fragment.removeprefix("sha256=")
     if not fragment.startswith("sha256=") or len(digest) != 64:
-        raise ValueError(f"{url}: expected a URL that ends in #sha256= and 64 hex digits, so that the file can be checked")
+        raise ValueError(f"{url}: expected a URL that ends in #sha256= and 64 hex digits, to check the file by")
     # Named by its hash: another version of the file is another file.
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest[:16]}-{PurePosixPath(urlsplit(address).path).name}"
     if not path.exists():

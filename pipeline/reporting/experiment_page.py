@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.reporting import cohort_part, record_part, result_part
 from pipeline.reporting.figures import history_figure
+from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
 from pipeline.reporting.gathering import CohortFacts, RunFacts
 from pipeline.reporting.page import Drawing, render
 from pipeline.reporting.subgroup_part import SubgroupPart, subgroup_part
@@ -37,6 +38,7 @@ class ExperimentPage:
     decision: str
     calibration: str
     metric_tables: list[result_part.MetricTable]
+    floors: list[FloorRow]
     subgroups: SubgroupPart | None
     explanations: list[Explanation]
     flow: list[cohort_part.Step]
@@ -62,11 +64,12 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         summary=summary(run),
         confidence=f"{confidence:.0%}",
         cards=result_part.cards(run.headline),
-        statements=statements(run.headline, run.headline_split, confidence),
+        statements=statements(run.headline, run.headline_split, confidence) + floor_statements(run.floors),
         figures=result_part.result_figures(run),
         decision=result_part.decision_words(run),
         calibration=result_part.calibration_words(run),
         metric_tables=result_part.metric_tables(run),
+        floors=floor_rows(run.floors),
         subgroups=subgroup_part(run.subgroups),
         explanations=[explanation(entry, run.explanations_folder) for entry in run.explanations or []],
         flow=cohort_part.flow(cohort),

@@ -37,6 +37,7 @@ class RunFacts:
     operating_points: Json | None
     calibrations: Json | None
     subgroups: pd.DataFrame | None
+    floors: pd.DataFrame | None
     predictions: pd.DataFrame | None
     predictions_digest: str | None
     """First letters of the SHA-256 of each fold's table."""
@@ -83,6 +84,7 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
         operating_points=read_json(paths.operating_point) if paths.operating_point.is_file() else None,
         calibrations=read_json(paths.calibration) if paths.calibration.is_file() else None,
         subgroups=pd.read_csv(paths.subgroups) if paths.subgroups.is_file() else None,
+        floors=pd.read_csv(paths.floors) if paths.floors.is_file() else None,
         predictions=read_folds(tables) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
         histories={fold: pd.read_csv(path) for fold in folds if (path := paths.fold(fold).history).is_file()},

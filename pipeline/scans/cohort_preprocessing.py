@@ -74,8 +74,14 @@ def code_hash() -> str:
 
 def watched(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     """The same outcomes, under a progress line with rate and time left."""
-    columns = (TextColumn("preprocess"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-               TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("preprocess"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True), disable=not total) as progress:
         task = progress.add_task("preprocess", total=total, rate="")
         for outcome in outcomes:
@@ -98,5 +104,6 @@ def log_warnings(store: Store) -> None:
 def raise_failures(outcomes: list[Outcome]) -> None:
     errors = sorted(outcome.error for outcome in outcomes if outcome.error)
     if errors:
-        raise ValueError(f"preprocess: {len(errors)} of {len(outcomes)} scans failed, the others are stored:\n"
-                         + "\n".join(errors))
+        raise ValueError(
+            f"preprocess: {len(errors)} of {len(outcomes)} scans failed, the others are stored:\n" + "\n".join(errors)
+        )

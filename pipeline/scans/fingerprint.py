@@ -75,7 +75,9 @@ def numbers(text: str) -> list[float]:
 
 def choose_scans(table: pd.DataFrame, most: int = MAX_MEASURED) -> pd.DataFrame:
     """At most so many rows, of different patients first, in an order that does not depend on that of the table."""
-    drawn = table.assign(order=[hashlib.sha256(scan.encode()).hexdigest() for scan in table[SCAN_ID]]).sort_values("order")
+    drawn = table.assign(order=[hashlib.sha256(scan.encode()).hexdigest() for scan in table[SCAN_ID]]).sort_values(
+        "order"
+    )
     repeat = drawn.groupby(PATIENT_ID).cumcount()
     return drawn.assign(repeat=repeat).sort_values(["repeat", "order"])[:most].drop(columns=["order", "repeat"])
 

@@ -46,8 +46,14 @@ def orientation(affine: Affine) -> str:
     return "".join(nib.aff2axcodes(affine))
 
 
-def network_grid(scan: Grid, center_mm: NDArray[np.float64], codes: str, spacing: tuple[float, float, float],
-                 size: tuple[int, int, int], tilt: Tilt = "keep") -> Grid:
+def network_grid(
+    scan: Grid,
+    center_mm: NDArray[np.float64],
+    codes: str,
+    spacing: tuple[float, float, float],
+    size: tuple[int, int, int],
+    tilt: Tilt = "keep",
+) -> Grid:
     """The grid of `size` voxels around a world point, oriented and spaced as asked.
 
     Where an axis keeps the scan's own spacing, its voxels are the scan's, so that nothing is interpolated there.

@@ -94,8 +94,11 @@ def make_plan(
 def configured(cohort: Cohort) -> Fixed:
     """What the cohort's config says itself."""
     chosen = {key: getattr(cohort.preprocess, key) for key in PREPARATION}
-    return {key: Because(value, f"set in the config of {cohort.name}")
-            for key, value in chosen.items() if value != "auto" and key in cohort.preprocess.model_fields_set}
+    return {
+        key: Because(value, f"set in the config of {cohort.name}")
+        for key, value in chosen.items()
+        if value != "auto" and key in cohort.preprocess.model_fields_set
+    }
 
 
 def take_fingerprint(
@@ -204,8 +207,8 @@ def cover(extent_mm: np.ndarray, spacing: np.ndarray, most: int) -> Because[np.n
     extent = " x ".join(f"{mm:.0f}" for mm in extent_mm)
     if size.prod() > most:
         raise ValueError(
-            f"preprocess.size_voxels: auto cannot cover {extent} mm at {' x '.join(f'{mm:g}' for mm in spacing)} mm, got "
-            f"{size.prod():,} voxels, expected at most {most:,}; name a region by size_voxels, or accept coarser voxels "
-            f"by spacing_mm, such as {round((extent_mm.prod() / most) ** (1 / 3) * 1.1, 1)}, or raise max_voxels."
+            f"preprocess.size_voxels: auto cannot cover {extent} mm at {' x '.join(f'{mm:g}' for mm in spacing)} mm, "
+            f"got {size.prod():,} voxels, expected at most {most:,}; name a region by size_voxels, or accept coarser "
+            f"voxels by spacing_mm, such as {1.1 * (extent_mm.prod() / most) ** (1 / 3):.1f}, or raise max_voxels."
         )
     return Because(size, f"covers {extent} mm, the 95th percentile of development scans; smaller ones are padded")

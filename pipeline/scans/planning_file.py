@@ -18,16 +18,15 @@ BLOCKS = {"reasons", "digests"}
 
 def edits_of(plan: Plan) -> dict[str, object]:
     """The lines of a plan from disk that are not as they were planned."""
-    return {
-        key: getattr(plan, key) for key, value in decided(plan).items() if digest(value) != plan.digests.get(key)
-    }
+    return {key: getattr(plan, key) for key, value in decided(plan).items() if digest(value) != plan.digests.get(key)}
 
 
 def mark(plan: Plan, as_planned: Plan, edited: Mapping[str, object]) -> Plan:
     """The plan with its digests; an edited line keeps the digest of `as_planned`, which holds no edits, and says so."""
     before, after = decided(as_planned), decided(plan)
     told = {
-        key: f"{plan.reasons[key]}; the rules say {json.dumps(before[key])}: {as_planned.reasons[key]}" for key in edited
+        key: f"{plan.reasons[key]}; the rules say {json.dumps(before[key])}: {as_planned.reasons[key]}"
+        for key in edited
     }
     digests = {key: digest(before[key] if key in edited else value) for key, value in after.items()}
     return plan.model_copy(update={"reasons": plan.reasons | told, "digests": digests})

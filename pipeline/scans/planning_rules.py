@@ -43,18 +43,26 @@ def plan_orientation(geometry: Geometry) -> Because[str]:
         return Because("SPL", f"voxels are nearly cubes (spacing ratio {ratio:.1f}): axial slices in radiological view")
     coarsest = int(spacing.argmax())
     name = ("sagittal", "coronal", "axial")[coarsest]
-    return Because(ORIENTATIONS[coarsest], f"{name} acquisition: {spacing[coarsest]:.2g} mm between slices, D goes along them")
+    return Because(
+        ORIENTATIONS[coarsest], f"{name} acquisition: {spacing[coarsest]:.2g} mm between slices, D goes along them"
+    )
 
 
 def plan_intensity(modality: str) -> Because[Intensity]:
     """Raises ValueError for PET, whose unit no file states."""
     match modality:
         case "CT":
-            return Because(Window(scheme="window", window_hu=(-1000, 1000)), "CT without a declared region: -1000 to 1000 HU")
+            return Because(
+                Window(scheme="window", window_hu=(-1000, 1000)), "CT without a declared region: -1000 to 1000 HU"
+            )
         case "MR":
-            return Because(ZScore(scheme="zscore"), "MR has no unit: z-score of the foreground within percentiles 0.5 and 99.5")
+            return Because(
+                ZScore(scheme="zscore"), "MR has no unit: z-score of the foreground within percentiles 0.5 and 99.5"
+            )
         case "mask":
-            return Because(Unchanged(scheme="unchanged"), "a mask is resampled to its occupancy, which has meaning already")
+            return Because(
+                Unchanged(scheme="unchanged"), "a mask is resampled to its occupancy, which has meaning already"
+            )
         case "PET":
             raise ValueError(
                 "preprocess.intensity: auto cannot scale PET, got files that do not state their unit; "
@@ -67,7 +75,9 @@ def check_modality(modality: str, voxels: Sequence[Voxels]) -> None:
     """The declared modality does not contradict the voxels. Raises ValueError with the scan that does."""
     for scan in voxels:
         if modality == "mask" and not scan.is_binary:
-            raise ValueError(f"scan {scan.scan_id}: modality mask, got more than two values; say what it is in `modality`.")
+            raise ValueError(
+                f"scan {scan.scan_id}: modality mask, got more than two values; say what it is in `modality`."
+            )
         if modality not in ("mask", "other") and scan.is_binary and scan.low < scan.high:
             raise ValueError(f"scan {scan.scan_id}: modality {modality}, got only two values; set `modality: mask`.")
         if modality == "CT" and scan.low >= 0:
@@ -89,15 +99,21 @@ def plan_spacing(geometry: Geometry) -> Because[np.ndarray]:
         return Because(spacing, f"median of {len(geometry.spacing)} scans")
     finer = max(float(np.percentile(geometry.spacing[:, coarse], 10)), float(spacing[others].max()))
     spacing[coarse] = finer
-    return Because(spacing, f"median of {len(geometry.spacing)} scans; along {'DHW'[coarse]}, which is coarse, the 10th percentile")
+    return Because(
+        spacing, f"median of {len(geometry.spacing)} scans; along {'DHW'[coarse]}, which is coarse, the 10th percentile"
+    )
 
 
 def plan_crop(geometry: Geometry, body_mm: np.ndarray) -> Because[str]:
     """`body_mm` (num_measured, 3) are boxes of the body, along the same axes as `geometry`."""
     share = np.minimum(1, np.percentile(body_mm, 95, axis=0) / np.median(geometry.extent_mm, axis=0))
     if (share >= FULL).all():
-        return Because("center", f"the body fills the scan ({share.min():.0%} or more along each axis): nothing to crop")
-    return Because("foreground", f"the body takes {share.min():.0%} of the scan along one axis: empty space is left out")
+        return Because(
+            "center", f"the body fills the scan ({share.min():.0%} or more along each axis): nothing to crop"
+        )
+    return Because(
+        "foreground", f"the body takes {share.min():.0%} of the scan along one axis: empty space is left out"
+    )
 
 
 def size_of(extent_mm: np.ndarray, spacing: np.ndarray) -> np.ndarray:
@@ -121,5 +137,9 @@ def plan_stem(size: Sequence[int], spacing: Sequence[float]) -> Because[tuple[in
     anisotropic = spacing[0] >= 2 * min(spacing[1:])
     strides = tuple(4 if voxels >= 48 else 2 if voxels >= 2 * MULTIPLE else 1 for voxels in size)
     if anisotropic:
-        return Because((1, *strides[1:]), "slices are at least twice as thick as their pixels: no early downsampling along D")
-    return Because(strides, "two tokens an axis or more in the last stage: stride 4 from 48 voxels, else 2, under 16 none")
+        return Because(
+            (1, *strides[1:]), "slices are at least twice as thick as their pixels: no early downsampling along D"
+        )
+    return Because(
+        strides, "two tokens an axis or more in the last stage: stride 4 from 48 voxels, else 2, under 16 none"
+    )

@@ -51,9 +51,7 @@ def prepare(array: NDArray, affine: Affine, plan: Plan) -> Prepared:
 def plan_grid(source: Grid, foreground: Foreground, plan: Plan) -> Grid:
     """The network's grid in the world of one scan."""
     center = foreground.center if plan.crop == "foreground" else source.center
-    return network_grid(
-        source, source.to_world(center), plan.orientation, plan.spacing_mm, plan.size_voxels, plan.tilt
-    )
+    return network_grid(source, source.to_world(center), plan.orientation, plan.spacing_mm, plan.size_voxels, plan.tilt)
 
 
 def cut_warnings(foreground: Foreground, source: Grid, target: Grid) -> tuple[str, ...]:

@@ -23,8 +23,9 @@ def resample(array: NDArray, affine: Affine, target: Grid, fill: float = 0.0) ->
     return resample_oblique(array, matrix, target.shape, fill)
 
 
-def to_original_grid(array: Volume, prepared_affine: Affine, original_shape: tuple[int, int, int],
-                     original_affine: Affine) -> Volume:
+def to_original_grid(
+    array: Volume, prepared_affine: Affine, original_shape: tuple[int, int, int], original_affine: Affine
+) -> Volume:
     """Put an array of network space, such as an attribution map, back onto the scan it came from; 0 outside."""
     return resample(array, prepared_affine, Grid(original_shape, original_affine))
 
@@ -112,7 +113,9 @@ def resample_oblique(array: NDArray, matrix: Affine, shape: tuple[int, int, int]
     if any(part.start >= part.stop for part in region):
         return np.full(shape, fill, np.float32)
     offset = matrix[:3, 3] - [part.start for part in region]
-    source = ndimage.gaussian_filter(array[region].astype(np.float32), low_pass_sigma(matrix), mode="nearest", truncate=3)
+    source = ndimage.gaussian_filter(
+        array[region].astype(np.float32), low_pass_sigma(matrix), mode="nearest", truncate=3
+    )
     result = ndimage.affine_transform(source, matrix[:3, :3], offset, shape, order=1, mode="nearest", prefilter=False)
     result[is_outside(array.shape, matrix, shape)] = fill
     return result

@@ -26,9 +26,7 @@ def run_jobs(
         yield from map(function, jobs)
 
 
-def in_processes(
-    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int
-) -> Iterator[Result]:
+def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
     """Processes that inherit nothing of this one, so that threads here cannot hang them."""
     with ProcessPoolExecutor(workers, mp_context=clean_processes(home(function))) as pool:
         try:
@@ -40,9 +38,7 @@ def in_processes(
             ) from None
 
 
-def completed(
-    pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job]
-) -> Iterator[Result]:
+def completed(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
     futures = [pool.submit(function, job) for job in jobs]
     try:
         for future in as_completed(futures):
@@ -66,9 +62,7 @@ def clean_processes(module: str) -> multiprocessing.context.BaseContext:
     return context
 
 
-def on_cluster(
-    function: Callable[[Job], Result], jobs: Sequence[Job], scheduler: str
-) -> Iterator[Result]:
+def on_cluster(function: Callable[[Job], Result], jobs: Sequence[Job], scheduler: str) -> Iterator[Result]:
     from distributed import Client
     from distributed import as_completed as completed_on_cluster
 

@@ -36,8 +36,17 @@ class Store:
         # A leading dot would make the file hidden, as temporary files are.
         return self.folder / f"{'%2E' + name[1:] if name.startswith('.') else name}{SUFFIX}"
 
-    def write(self, scan_id: str, array: NDArray[np.float32], affine: Affine, *, source_sha256: str, plan_sha256: str,
-              code_sha256: str, warnings: tuple[str, ...] = ()) -> Record:
+    def write(
+        self,
+        scan_id: str,
+        array: NDArray[np.float32],
+        affine: Affine,
+        *,
+        source_sha256: str,
+        plan_sha256: str,
+        code_sha256: str,
+        warnings: tuple[str, ...] = (),
+    ) -> Record:
         """Keep a prepared scan (D, H, W); OSError if the folder cannot be written or the disk is full."""
         codes, slope = encode(array)
         record = Record(scan_id, source_sha256, plan_sha256, code_sha256, sha256_of(codes), warnings)

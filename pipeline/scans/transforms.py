@@ -1,4 +1,6 @@
-"""Preprocessing as MONAI transforms, for a `Compose` of one's own: `[LoadImage(…), ToNetworkGrid(plan), ScaleToPlan(plan)]`.
+"""Preprocessing as MONAI transforms, for a `Compose` of one's own.
+
+    Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])
 
 Images are MetaTensors with a channel in front; axes (1, X, Y, Z) go in, (1, D, H, W) come out.
 """

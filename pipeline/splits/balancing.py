@@ -101,7 +101,7 @@ def try_all(deal: Deal, makeup: np.ndarray) -> np.ndarray:
 
 
 def deal_greedily(deal: Deal, types: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Groups of each type in each bin, shape (T, B): whole rounds first, then the largest of the rest where they fit."""
+    """Groups of each type in each bin, (T, B): whole rounds first, then the largest of the rest where they fit."""
     dealt = np.floor(np.outer(counts, deal.shares) + TIE).astype(int)
     if deal.held.any():
         # What bins hold already is rarely in proportion: let every new group find its place.
@@ -135,7 +135,7 @@ def improve(deal: Deal, types: np.ndarray, dealt: np.ndarray) -> np.ndarray:
 
 
 def _step(deal: Deal, types: np.ndarray, dealt: np.ndarray, contents: np.ndarray, source: int, target: int) -> bool:
-    """Make the best exchange from `source` to `target` if it is an improvement; `dealt` and `contents` change in place."""
+    """Make the best exchange of two bins if it is an improvement; `dealt` and `contents` change in place."""
     given, taken = _exchanges(dealt, source, target)
     if not len(given):
         return False

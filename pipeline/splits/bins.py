@@ -91,8 +91,10 @@ def _too_small(
 ) -> str:
     counts = groups.groupby(table[LABEL].astype(str)).nunique()
     found = ", ".join(f"'{name}' in {counts[name]}" for name in lacking)
-    remedy = f"the largest number that works is split.num_folds={works}" if works else (
-        "no number of folds works: add patients, join classes, or set split.test_fraction=0"
+    remedy = (
+        f"the largest number that works is split.num_folds={works}"
+        if works
+        else ("no number of folds works: add patients, join classes, or set split.test_fraction=0")
     )
     parts = " + ".join(f"fold {bin.fold}" if bin.fold is not None else bin.split for bin in bins)
     return (

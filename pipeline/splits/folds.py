@@ -22,7 +22,7 @@ def read_splits(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"{path} is missing; 'dvc repro split' writes it.")
     splits = pd.read_csv(path, dtype=str, keep_default_na=False)
     for column in fold_columns(splits):
-        splits[column] = pd.to_numeric(splits[column].replace("", None)).astype("Int64")
+        splits[column] = pd.to_numeric(splits[column].where(splits[column] != "")).astype("Int64")
     return splits
 
 

@@ -27,7 +27,7 @@ def _links(table: pd.DataFrame, columns: Iterable[str]) -> tuple[np.ndarray, np.
     """(row, value) for every filled cell; values are numbered over all columns."""
     rows, values, offset = [], [], 0
     for column in columns:
-        codes = pd.factorize(table[column].replace("", None))[0]
+        codes = pd.factorize(table[column].where(table[column] != ""))[0]
         filled = np.flatnonzero(codes >= 0)
         rows.append(filled)
         values.append(codes[filled] + offset)

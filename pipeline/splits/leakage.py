@@ -120,7 +120,7 @@ def stop_at_leaks(leakage: Leakage, where: Path) -> None:
     if leaks:
         lines = "\n".join(f"  {entry['code']}: {entry['message']}" for entry in leaks)
         raise ValueError(
-            f"{where}: {len(leaks)} leaks across the split, expected none; splits.csv was not written. Give scans of one "
-            "person one patient_id or a common column of columns.group, take copies out, or name a leak in "
+            f"{where}: {len(leaks)} leaks across the split, expected none; splits.csv was not written. Give scans of "
+            "one person one patient_id or a common column of columns.group, take copies out, or name a leak in "
             f"split.accepted_leaks:\n{lines}"
         )

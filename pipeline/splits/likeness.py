@@ -66,7 +66,9 @@ def fitted_likeness(signatures: Signatures, common: Common, first: int, second: 
     lattice = np.linspace(-1, 1, CELLS)[INNER]
     scale, shift, best = np.ones(3), np.zeros(3), -1.0
     for step in range(STEPS):
-        places = [(lattice * factor + offset + 1) * (CELLS - 1) / 2 for factor, offset in zip(scale, shift, strict=True)]
+        places = [
+            (lattice * factor + offset + 1) * (CELLS - 1) / 2 for factor, offset in zip(scale, shift, strict=True)
+        ]
         mask = fixed_mask & box([_inside_at(line, place) for line, place in zip(inside, places, strict=True)])
         if mask.sum() < FEWEST_CELLS:
             break

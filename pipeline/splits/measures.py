@@ -29,7 +29,9 @@ def measure(table: pd.DataFrame, groups: pd.Series, covariates: Sequence[str] = 
     by_class = pd.crosstab(groups, table[LABEL])
     patients = table.assign(group=groups).drop_duplicates([PATIENT_ID, LABEL])
     patients_by_class = pd.crosstab(patients["group"], patients[LABEL])
-    others = [pd.crosstab(groups, in_levels(table[column])).reindex(by_class.index, fill_value=0) for column in covariates]
+    others = [
+        pd.crosstab(groups, in_levels(table[column])).reindex(by_class.index, fill_value=0) for column in covariates
+    ]
     blocks = [by_class, patients_by_class, *others]
     kinds = [CLASS_WEIGHT, PATIENT_WEIGHT, *[COVARIATE_WEIGHT] * len(others)]
     return Measures(
@@ -41,7 +43,7 @@ def measure(table: pd.DataFrame, groups: pd.Series, covariates: Sequence[str] = 
 
 
 def in_levels(values: pd.Series) -> pd.Series:
-    """A covariate as few levels: categories as they are, numbers of many values in thirds; a missing value is a level."""
+    """A covariate as few levels: categories as they are, many numbers in thirds; a missing value is a level."""
     numbers = pd.to_numeric(values, errors="coerce")
     filled = values.notna() & (values.astype(str) != "")
     if numbers[filled].isna().any() or numbers.nunique() <= MANY_VALUES:

@@ -29,7 +29,9 @@ def places_of_sites(
     for site in sorted({site for group, site in site_of.items() if group not in in_test} - set(number_of)):
         number_of[site] = max(number_of.values(), default=-1) + 1
     _check_classes(table, groups.map(site_of).where(~groups.isin(in_test)))
-    return {group: (TEST, None) if group in in_test else (DEVELOPMENT, number_of[site]) for group, site in site_of.items()}
+    return {
+        group: (TEST, None) if group in in_test else (DEVELOPMENT, number_of[site]) for group, site in site_of.items()
+    }
 
 
 def groups_of_test_sites(site_of: Mapping[str, str], test_sites: tuple[str, ...]) -> set[str]:
@@ -47,7 +49,9 @@ def _check_classes(table: pd.DataFrame, sites: pd.Series) -> None:
     """Every site that validates has every class."""
     counts = pd.crosstab(sites, table[LABEL])
     if len(counts) < 2:
-        raise ValueError(f"splits: scheme sites needs two development sites, got {list(counts.index)}; use scheme folds.")
+        raise ValueError(
+            f"splits: scheme sites needs two development sites, got {list(counts.index)}; use scheme folds."
+        )
     for site, row in counts.iterrows():
         if (row == 0).any():
             raise ValueError(

@@ -16,10 +16,12 @@ from pipeline.splits.grouping import group_of_scans
 from pipeline.splits.sites import groups_of_test_sites, places_of_sites, site_of_groups
 
 REPEATABLE = ("folds", "dates")
+STANDARD_NAMES = Columns()
+"""No sites, groups or dates."""
 
 
 def split_patients(
-    table: pd.DataFrame, settings: Split, columns: Columns = Columns(), previous: pd.DataFrame | None = None
+    table: pd.DataFrame, settings: Split, columns: Columns = STANDARD_NAMES, previous: pd.DataFrame | None = None
 ) -> pd.DataFrame:
     """The rows of splits.csv for the rows of cohort.csv, in their order.
 
@@ -95,8 +97,10 @@ class Division:
 
     def _deal(self, earlier: Mapping[str, Place]) -> dict[str, Place]:
         bins = bins_of(self.settings, self.settings.num_folds)
-        return {group: (bin.split, bin.fold)
-                for group, bin in deal_groups(self.table, self.groups, bins, self.settings, earlier).items()}
+        return {
+            group: (bin.split, bin.fold)
+            for group, bin in deal_groups(self.table, self.groups, bins, self.settings, earlier).items()
+        }
 
     def _folds_among(self, rows: pd.Series, earlier: Mapping[str, Place], repeat: int = 0) -> pd.Series:
         """The fold of each of the chosen development rows, dealt in balance; empty for other rows."""
@@ -111,7 +115,9 @@ class Division:
         places = {group: earlier.get(group, (TEST, None)) for group in late}
         develops = ~self.groups.isin({group for group, place in places.items() if place[0] == TEST})
         folds = self._folds_among(develops, earlier)
-        return places | {group: (DEVELOPMENT, fold) for group, fold in zip(self.groups[develops], folds[develops])}
+        return places | {
+            group: (DEVELOPMENT, fold) for group, fold in zip(self.groups[develops], folds[develops], strict=True)
+        }
 
     def _places_by_site(self, earlier: Mapping[str, Place]) -> dict[str, Place]:
         site_of = site_of_groups(self.table, self.groups, self.columns.site)

@@ -2,7 +2,7 @@
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lightning import Callback, LightningModule, Trainer
@@ -53,13 +53,18 @@ class History(Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         place = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         self.rows.append({**place, **figures, "learning_rate": rate})
-        with whole_file(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, HISTORY_COLUMNS)
-            writer.writeheader()
-            writer.writerows(self.rows)
+        write_history(self.path, self.rows)
 
     def state_dict(self) -> dict[str, list[dict[str, float]]]:
         return {"rows": self.rows}
 
     def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
         self.rows = state_dict["rows"]
+
+
+def write_history(path: Path, rows: Iterable[dict[str, float]]) -> None:
+    """history.csv, whole or not at all."""
+    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, HISTORY_COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)

@@ -8,7 +8,7 @@ from torch import Tensor
 from pipeline.artifacts import FoldPaths
 from pipeline.config import Config
 from pipeline.files import write_yaml
-from pipeline.training.callbacks import History, KeepBest
+from pipeline.training.callbacks import History, KeepBest, write_history
 from pipeline.training.fold import Fold
 from pipeline.training.resume import KeepLast, resumable, run_key
 from pipeline.training.runfile import RunFile
@@ -33,7 +33,17 @@ class Keeping:
 
     def keep_best(self, epoch: int, score: float, weights: dict[str, Tensor]) -> None:
         """Write best.ckpt, which carries everything prediction needs."""
-        content = RunFile(
+        self.run_file(epoch, score, weights).write(self.paths.best)
+
+    def keep_only(self, weights: dict[str, Tensor], figures: dict[str, float]) -> None:
+        """Write all files of a training that has no epochs: its only state is the best and the last."""
+        content = self.run_file(0, figures[f"val_{self.fold.training.monitor}"], weights)
+        content.write(self.paths.best)
+        content.write(self.paths.last)
+        write_history(self.paths.history, [{"epoch": 0, "step": 0, "learning_rate": 0.0, **figures}])
+
+    def run_file(self, epoch: int, score: float, weights: dict[str, Tensor]) -> RunFile:
+        return RunFile(
             config=self.config,
             plan=self.fold.plan.model_dump(mode="json"),
             classes=self.fold.classes,
@@ -42,4 +52,3 @@ class Keeping:
             score=score,
             data_hash=self.fold.data_hash,
         )
-        content.write(self.paths.best)

@@ -164,6 +164,13 @@ def test_scans_without_a_row_are_listed(paths):
     assert (problem["code"], problem["verdict"]) == ("TAB-NO-ROW", "warn") and "1: mask.nii" in problem["message"]
 
 
+def test_masks_that_another_column_names_are_no_scans_without_a_row(paths):
+    (paths.raw / "mask.nii").write_bytes(nifti())
+    write_table(paths, [[*HEADER, "mask"], *([*row, "mask.nii"] for row in ROWS)])
+    ingest_cohort(cohort(), paths)
+    assert json.loads(paths.ingest.read_text())["problems"] == []
+
+
 def test_same_voxels_under_two_ids_are_named(paths):
     (paths.raw / "scans/007.nii.gz").write_bytes(nifti(VOXELS.astype("f4")))
     ingest_cohort(cohort(), paths)

@@ -44,12 +44,23 @@ class SaveAndStop(Callback):
             raise KeyboardInterrupt
 
 
-def fit(store: Store, table, num_workers: int = 0, callback: Callback | None = None, resume: Path | None = None) -> Linear:
+def fit(
+    store: Store, table, num_workers: int = 0, callback: Callback | None = None, resume: Path | None = None
+) -> Linear:
     seed_everything(0, verbose=False)
     module = Linear()
-    data = ScanDataModule(store, train=table, val=table[:2], batch_size=4, num_workers=num_workers, seed=3, augment=AUGMENT)
-    trainer = Trainer(max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, callbacks=callback,
-                      enable_progress_bar=False, enable_model_summary=False)
+    data = ScanDataModule(
+        store, train=table, val=table[:2], batch_size=4, num_workers=num_workers, seed=3, augment=AUGMENT
+    )
+    trainer = Trainer(
+        max_epochs=3,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        callbacks=callback,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
     trainer.fit(module, data, ckpt_path=resume, weights_only=True)
     return module
 

@@ -12,6 +12,8 @@ TINY = {
     "poolformer_s12": dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
     "resnet18": dict(depths=(1, 1, 1, 1)),
     "vit_tiny": dict(depth=4, input_size=32),
+    "modified_resnet50": dict(layers=(1, 1, 1, 1), width=8, embed_dim=16, input_size=32),
+    "timm": dict(backbone="test_efficientnet"),
 }
 
 
@@ -22,11 +24,11 @@ def seed() -> None:
 
 @pytest.fixture
 def build_tiny() -> Callable[..., Network]:
-    """`build_model` with each family cut down to a block a stage: in eval mode, and with the same weights each time."""
+    """`build_model` with each family cut down to a block a stage, if it is listed: in eval mode, and with the same weights each time."""
 
     def build(name: str = "poolformer_s12", **options: object) -> Network:
         torch.manual_seed(0)
-        return build_model(name, **TINY[name] | options).eval()
+        return build_model(name, **TINY.get(name, {}) | options).eval()
 
     return build
 

@@ -43,7 +43,12 @@ def test_the_penalty_has_the_smallest_out_of_fold_loss(table):
     folds = patient_folds(labels, np.arange(len(labels)), seed=0)
     scaled = StandardScaler().fit_transform(embeddings)
     reference = LogisticRegressionCV(
-        Cs=INVERSE_PENALTIES, cv=folds, scoring="neg_log_loss", l1_ratios=(0,), use_legacy_attributes=False, max_iter=10_000
+        Cs=INVERSE_PENALTIES,
+        cv=folds,
+        scoring="neg_log_loss",
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
+        max_iter=10_000,
     ).fit(scaled, labels)
     assert chosen == reference.C_
 

@@ -175,7 +175,9 @@ def test_coarse_depth_is_kept_by_strides_of_one_along_it():
     assert [tuple(stage.shape[2:]) for stage in stages] == [(20, 16, 16), (20, 8, 8), (10, 4, 4), (5, 2, 2)]
 
 
-@pytest.mark.parametrize("norm, kind", [("group", nn.GroupNorm), ("layer", ChannelLayerNorm), ("batch", nn.BatchNorm3d)])
+@pytest.mark.parametrize(
+    "norm, kind", [("group", nn.GroupNorm), ("layer", ChannelLayerNorm), ("batch", nn.BatchNorm3d)]
+)
 def test_norm_reaches_every_block_and_the_head(norm, kind):
     network = PoolFormer(**TINY, norm=norm, fork_feat=True)
     norms = [module for module in network.modules() if "Norm" in type(module).__name__]
@@ -224,7 +226,7 @@ def test_each_size_drops_paths_as_its_authors_did(size, drop_path_rate):
 
 
 def test_image_given_to_a_volume_network_is_refused_and_not_taken_for_an_unbatched_volume():
-    with pytest.raises(ValueError, match=r"expected an input \(B, C, D, H, W\) with C = 1, got shape \(1, 64, 64, 64\)"):
+    with pytest.raises(ValueError, match=r"expected .* \(B, C, D, H, W\) with C = 1, got shape \(1, 64, 64, 64\)"):
         tiny()(torch.randn(1, 64, 64, 64))
 
 

@@ -48,7 +48,9 @@ def test_positions_of_a_cube_fit_another_volume():
     assert torch.equal(fitted, resize_positions(positions, (3, 3, 3), (2, 3, 4)))
 
 
-@pytest.mark.parametrize(("rows", "trained_dims", "grid"), [(1 + 12, 2, (4, 4)), (1 + 9, 3, (2, 2, 2)), (1 + 8, 3, (3, 3))])
+@pytest.mark.parametrize(
+    ("rows", "trained_dims", "grid"), [(1 + 12, 2, (4, 4)), (1 + 9, 3, (2, 2, 2)), (1 + 8, 3, (3, 3))]
+)
 def test_positions_of_an_unknown_grid_are_refused(rows, trained_dims, grid):
     with pytest.raises(ValueError, match=f"position embeddings: expected a square or cubic grid.*got {rows} rows"):
         fit_positions(torch.zeros(rows, 2), 1, trained_dims, grid)

@@ -86,7 +86,9 @@ def test_without_a_head_it_gives_the_pooled_last_stage():
     assert torch.equal(network(volume), embedding)
 
 
-@pytest.mark.parametrize("norm, kind", [("instance", nn.GroupNorm), ("group", nn.GroupNorm), ("layer", ChannelLayerNorm)])
+@pytest.mark.parametrize(
+    "norm, kind", [("instance", nn.GroupNorm), ("group", nn.GroupNorm), ("layer", ChannelLayerNorm)]
+)
 def test_norm_leaves_no_batch_norm_anywhere(norm, kind):
     network = build_model("resnet50", spatial_dims=2, norm=norm)
     norms = [module for module in network.modules() if "Norm" in type(module).__name__]
@@ -98,7 +100,7 @@ def test_instance_norm_equals_torchs_and_takes_a_map_of_one_voxel():
     norm = ResNet(block=BasicBlock, depths=(1, 1, 1, 1), norm="instance").bn1
     x = torch.randn(2, 64, 3, 4, 5)
     assert torch.allclose(norm(x), nn.functional.instance_norm(x), atol=1e-5)
-    assert torch.equal(norm(torch.randn(2, 64, 1, 1, 1)), torch.zeros(2, 64, 1, 1, 1))
+    assert norm(torch.randn(2, 64, 1, 1, 1)).abs().max() < 1e-4
 
 
 def test_stem_options_keep_more_tokens():

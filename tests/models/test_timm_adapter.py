@@ -103,7 +103,7 @@ def test_vision_transformers_take_any_size_and_weights_of_another(tmp_path):
 
 def test_network_of_one_size_says_which():
     network = adapt("mixer_s32_224")
-    with pytest.raises(ValueError, match=r"takes inputs of \(224, 224\) alone, got \(64, 32\); build it with input_size"):
+    with pytest.raises(ValueError, match=r"inputs of \(224, 224\) alone, got \(64, 32\); build it with input_size"):
         network(torch.randn(1, 1, 64, 32))
 
 

@@ -82,9 +82,8 @@ def test_volume_that_repeats_a_slice_is_read_like_the_slice(tmp_path):
 def test_weights_of_another_input_size_fit(tmp_path):
     theirs = reference()
     save_file(theirs.state_dict(), tmp_path / "weights.safetensors")
-    network = build_model(
-        "vit_tiny", **SMALL, spatial_dims=2, num_classes=5, input_size=(24, 56), pretrained=tmp_path / "weights.safetensors"
-    ).eval()
+    options = dict(SMALL, spatial_dims=2, num_classes=5, input_size=(24, 56))
+    network = build_model("vit_tiny", **options, pretrained=tmp_path / "weights.safetensors").eval()
     images = torch.randn(1, 1, 24, 56)
     assert network.pos_embed.shape[1] == 1 + 3 * 7
     assert torch.allclose(network(images), theirs(images), atol=1e-5)
@@ -94,7 +93,8 @@ def test_anisotropic_patches_make_one_token_each():
     network = small(patch_size=(2, 8, 4), input_size=(6, 16, 16), pooling="mean")
     assert network.patch_embed.proj.kernel_size == (2, 8, 4)
     assert network.pos_embed.shape[1] == 3 * 2 * 4
-    assert [tuple(stage.shape[2:]) for stage in network.forward_stages(torch.randn(1, 1, 5, 17, 1)).stages] == [(3, 3, 1)] * 4
+    stages = network.forward_stages(torch.randn(1, 1, 5, 17, 1)).stages
+    assert [tuple(stage.shape[2:]) for stage in stages] == [(3, 3, 1)] * 4
 
 
 def test_far_border_is_filled_with_zeros():

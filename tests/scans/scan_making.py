@@ -56,8 +56,10 @@ def blob(shape: tuple[int, ...], affine: np.ndarray, center_mm: np.ndarray, widt
 
 def centroid_mm(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
     """World point of the centre of mass."""
-    index = [(array.sum(axis=tuple({0, 1, 2} - {axis})) * np.arange(size)).sum() / array.sum()
-             for axis, size in enumerate(array.shape)]
+    index = [
+        (array.sum(axis=tuple({0, 1, 2} - {axis})) * np.arange(size)).sum() / array.sum()
+        for axis, size in enumerate(array.shape)
+    ]
     return affine[:3, :3] @ np.array(index) + affine[:3, 3]
 
 

@@ -71,6 +71,12 @@ def test_four_axes_say_which_volumes_there_are_and_how_to_choose(tmp_path):
     assert "slicer[..., index]" in problem.message
 
 
+def test_declared_size_is_held_against_the_most_a_stream_can_hold_before_inflating(tmp_path):
+    path = write(tmp_path, "more.nii.gz", REJECTED["many_more_voxels.nii.gz"][1])
+    most = 1032 * path.stat().st_size - 352
+    assert check_scan(path).problems[-1].found == f"{most} bytes at most, {2 * 1000**3} declared"
+
+
 def test_disagreeing_forms_say_which_was_used(tmp_path):
     problem = check_scan(write(tmp_path, "forms.nii", WARNED["forms.nii"][1])).problems[-1]
     assert "the sform was used" in problem.message

@@ -32,8 +32,12 @@ def raw(tmp_path: Path) -> Path:
 
 
 def table(raw: Path) -> pd.DataFrame:
-    return pd.DataFrame({"scan_id": [path.name[:2] for path in sorted(raw.iterdir())],
-                         "path": [path.name for path in sorted(raw.iterdir())]})
+    return pd.DataFrame(
+        {
+            "scan_id": [path.name[:2] for path in sorted(raw.iterdir())],
+            "path": [path.name for path in sorted(raw.iterdir())],
+        }
+    )
 
 
 def contents(store: Store) -> dict[str, str]:
@@ -62,7 +66,9 @@ def test_a_dask_cluster_writes_the_same_bytes_as_one_process(raw, alone, tmp_pat
     from distributed import LocalCluster
 
     store = Store(tmp_path / "dask")
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None) as cluster:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, protocol="tcp", dashboard_address=None
+    ) as cluster:
         preprocess_cohort(table(raw), raw, PLAN, store, scheduler=cluster.scheduler_address)
     assert contents(store) == alone
 

@@ -36,7 +36,9 @@ def test_a_shrunken_mask_is_its_occupancy():
 def test_the_input_is_centred_on_the_body_only_where_the_plan_asks():
     array = np.zeros((60, 60, 60), np.float32)
     array[40:50, 10:20, 25:35] = 100
-    on_body = prepare(array, np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(12,) * 3, crop="foreground"))
+    on_body = prepare(
+        array, np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(12,) * 3, crop="foreground")
+    )
     on_middle = prepare(array, np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(12,) * 3))
     assert (on_body.array == 100).sum() == 1000
     assert (on_middle.array == 100).sum() == 0

@@ -123,6 +123,10 @@ def test_what_is_put_back_on_the_original_grid_is_the_original(tilt):
         plan = make_plan(spacing_mm=(1.0, 1.0, 1.0), size_voxels=(60, 60, 60), tilt=tilt)
         prepared = prepare(smooth, affine, plan)
         back = to_original_grid(prepared.array, prepared.affine, shape, affine)
-        inside = np.abs(world_of_voxels(shape, affine) - prepared.affine[:3, :3] @ np.full(3, 29.5)
-                        - prepared.affine[:3, 3]).max(-1) < 15
+        inside = (
+            np.abs(
+                world_of_voxels(shape, affine) - prepared.affine[:3, :3] @ np.full(3, 29.5) - prepared.affine[:3, 3]
+            ).max(-1)
+            < 15
+        )
         assert np.abs(back - smooth)[inside].max() < 0.05 * np.ptp(smooth)

@@ -32,7 +32,9 @@ def start_writer(folder: Path, num_scans: int) -> subprocess.Popen:
     repository = str(Path(__file__).parents[2])
     return subprocess.Popen(
         [sys.executable, "-c", WRITER, str(folder), str(num_scans)],
-        env={**os.environ, "PYTHONPATH": repository}, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": repository},
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 

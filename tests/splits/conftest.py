@@ -9,7 +9,7 @@ SITES = ("north", "south", "east")
 
 @pytest.fixture
 def patients():
-    """A function that makes a table of so many patients with one to three scans; patient i is the same in any of them."""
+    """A function that makes a table of so many patients with one to three scans; patient i is the same in all."""
 
     def table(num_patients: int, prevalence: float = 0.35) -> pd.DataFrame:
         rows = []

@@ -109,7 +109,6 @@ def test_fixed_groups_stay_and_new_ones_make_up_for_them():
     assert (bins == 0).sum() == 6
 
 
-
 def test_another_seed_divides_otherwise_but_as_well():
     deal = make_deal([(1, 0), (0, 1)] * 30, (0.5, 0.5))
     first, second = (balance(deal, np.random.default_rng(seed)) for seed in (0, 1))

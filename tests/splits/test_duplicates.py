@@ -12,7 +12,9 @@ from tests.splits.phantoms import AFFINE, head
 
 
 def signatures_of(volumes, affines=None):
-    taken = [signature(volume, affine) for volume, affine in zip(volumes, affines or [AFFINE] * len(volumes), strict=True)]
+    taken = [
+        signature(volume, affine) for volume, affine in zip(volumes, affines or [AFFINE] * len(volumes), strict=True)
+    ]
     return Signatures(*(np.stack(part) for part in zip(*taken, strict=True)))
 
 
@@ -86,5 +88,8 @@ def test_pairs_within_a_group_are_not_reported_and_a_single_scan_has_no_pair():
 
 
 def test_an_empty_scan_is_no_duplicate_of_anything():
-    volumes = [head(person) for person in range(6)] + [np.zeros((30, 30, 30), np.float32), np.full((20, 30, 40), 7, np.int16)]
+    volumes = [head(person) for person in range(6)] + [
+        np.zeros((30, 30, 30), np.float32),
+        np.full((20, 30, 40), 7, np.int16),
+    ]
     assert near_duplicates(signatures_of(volumes), np.arange(8)) == []

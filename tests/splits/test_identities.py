@@ -7,13 +7,22 @@ from pipeline.splits.identities import read_patients, respelled
 
 @pytest.mark.parametrize(
     "ids",
-    [("P007", "p-7"), ("sub-0012", "12"), ("SUB 12", "Patient_012"), ("\uff21\uff11", "a1"), ("1-12", "01_12"), ("x-y", "XY")],
+    [
+        ("P007", "p-7"),
+        ("sub-0012", "12"),
+        ("SUB 12", "Patient_012"),
+        ("\uff21\uff11", "a1"),
+        ("1-12", "01_12"),
+        ("x-y", "XY"),
+    ],
 )
 def test_spellings_of_one_id_are_brought_together(ids):
     assert respelled(ids) == [sorted(ids)]
 
 
-@pytest.mark.parametrize("ids", [("P7", "P70"), ("A12", "B12"), ("1-12", "11-2"), ("100", "1"), ("sub-a", "a"), ("P10", "P100")])
+@pytest.mark.parametrize(
+    "ids", [("P7", "P70"), ("A12", "B12"), ("1-12", "11-2"), ("100", "1"), ("sub-a", "a"), ("P10", "P100")]
+)
 def test_different_ids_stay_apart(ids):
     assert respelled(ids) == []
 

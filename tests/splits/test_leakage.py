@@ -135,7 +135,9 @@ def test_a_leak_across_the_split_stops_until_it_is_accepted_by_its_code(heads, t
     folder, clean = heads
     table = with_scan(heads, head(7))
     # The copy's side is what we say, so that it is a leak whatever the balance makes of it.
-    table["official"] = ["test" if scan == "copy" or number % 5 == 0 else "train" for number, scan in enumerate(table["scan_id"])]
+    table["official"] = [
+        "test" if scan == "copy" or number % 5 == 0 else "train" for number, scan in enumerate(table["scan_id"])
+    ]
     leaks = audit(folder, table, make_cohort(Columns(split="official")))
     assert leaks["verdict"] == "leaks"
     code = leaks["findings"][0]["code"]
@@ -154,6 +156,7 @@ def test_accepting_a_leak_that_is_not_there_is_an_error(heads):
         audit(*heads, make_cohort(accepted_leaks=("same-file-00000000",)))
 
 
+@pytest.mark.slow
 def test_a_clean_cohort_of_200_has_no_finding(tmp_path):
     assert audit(tmp_path, write_cohort(tmp_path, 200)) == {"verdict": "clean", "num_scans": 200, "findings": []}
 

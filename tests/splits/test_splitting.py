@@ -88,7 +88,9 @@ def test_a_split_by_date_trains_on_nothing_later_than_its_last_training_day(pati
 
 def test_scans_that_share_a_family_stay_together(patients):
     table = patients(60)
-    table["family"] = ["F" + str(int(patient[1:]) // 3) if int(patient[1:]) < 30 else "" for patient in table["patient_id"]]
+    table["family"] = [
+        "F" + str(int(patient[1:]) // 3) if int(patient[1:]) < 30 else "" for patient in table["patient_id"]
+    ]
     splits = split_patients(table, Split(num_folds=3), Columns(group=("family",)))
     places = splits.assign(family=table["family"])[table["family"] != ""].groupby("family")[["split", "fold"]]
     assert (places.nunique(dropna=False) == 1).all().all()
@@ -112,7 +114,11 @@ def test_covariates_are_balanced_where_that_costs_the_labels_nothing():
     seed=st.integers(0, 5),
 )
 def test_random_cohorts_are_divided_cleanly_or_refused_with_a_number_of_folds_that_works(scans, num_folds, seed):
-    rows = [(f"P{patient}-{scan}", f"P{patient}", label) for patient, (count, label) in enumerate(scans) for scan in range(count)]
+    rows = [
+        (f"P{patient}-{scan}", f"P{patient}", label)
+        for patient, (count, label) in enumerate(scans)
+        for scan in range(count)
+    ]
     table = pd.DataFrame(rows, columns=["scan_id", "patient_id", "label"])
     patients_of_class = table.drop_duplicates("patient_id")["label"].value_counts()
     if patients_of_class.min() < num_folds + 1:
@@ -156,7 +162,9 @@ def test_a_given_train_and_test_without_val_has_its_train_dealt_into_folds(patie
     table = patients(60)
     table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
     splits = split_patients(table, Split(num_folds=4), Columns(split="official"))
-    assert set(splits.loc[splits["split"] == "test", "scan_id"]) == set(table.loc[table["official"] == "test", "scan_id"])
+    assert set(splits.loc[splits["split"] == "test", "scan_id"]) == set(
+        table.loc[table["official"] == "test", "scan_id"]
+    )
     assert fold_numbers(splits) == [0, 1, 2, 3]
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def plant_copies(records: list[Record], source: PhantomSource, paths: CohortPath
     rng = np.random.default_rng([source.seed, 3])
     leaked, duplicated = _leak_patients(records, source, rng), _duplicate_scans(records, source, rng)
     for copy in leaked:
-        _copy_files(copy, paths, shutil.copyfile)
+        _copy_files(copy, paths, copy_scan=shutil.copyfile)
     for copy in duplicated:
-        _copy_files(copy, paths, _resave)
+        _copy_files(copy, paths, copy_scan=_resave)
     return leaked + duplicated
 
 
@@ -56,7 +57,7 @@ def _leak_patients(records: list[Record], source: PhantomSource, rng: np.random.
 
 
 def _duplicate_scans(records: list[Record], source: PhantomSource, rng: np.random.Generator) -> list[Record]:
-    """Some scans again in the file of another patient, of the same label where there is one: a leak, not a wrong label."""
+    """Some scans again, filed under another patient, of the same label where there is one, for it is no mislabel."""
     copies = []
     for original in (records[index] for index in rng.permutation(len(records))[: source.duplicated_scans]):
         others = [record.patient for record in records if record.patient != original.patient]
@@ -67,7 +68,8 @@ def _duplicate_scans(records: list[Record], source: PhantomSource, rng: np.rando
     return copies
 
 
-def _copy_files(copy: Record, paths: CohortPaths, copy_scan) -> None:
+def _copy_files(copy: Record, paths: CohortPaths, copy_scan: Callable[[Path, Path], object]) -> None:
+    """The scan by `copy_scan`, its truth as it is."""
     for folder in folders(paths):
         original = folder / f"{copy.copy_of}.nii.gz"
         (copy_scan if folder == paths.raw else shutil.copyfile)(original, folder / copy.path)

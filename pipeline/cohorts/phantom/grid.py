@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.interpolate import make_interp_spline
 
 Array = NDArray[np.floating]
+Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Grid:
     affine: Array
 
     @classmethod
-    def of_box(cls, low_mm: tuple[float, float, float], high_mm: tuple[float, float, float], spacing_mm: float) -> "Grid":
+    def of_box(cls, low_mm: Point, high_mm: Point, spacing_mm: float) -> "Grid":
         """Cubic voxels along R, A, S whose centres run from one corner to the other."""
         shape = tuple(int((high - low) // spacing_mm) + 1 for low, high in zip(low_mm, high_mm, strict=True))
         affine = np.diag([spacing_mm] * 3 + [1.0])

@@ -1,5 +1,6 @@
 """Who is in the cohort: independent causes first, then the label they lead to, then where the patient is scanned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,8 +9,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import beta
 
-from pipeline.config import PhantomSource
 from pipeline.cohorts.phantom.sites import SITES
+from pipeline.config import PhantomSource
 
 POSITIVE, NEGATIVE = "disease", "healthy"
 AGE_YEARS = (45.0, 85.0)
@@ -50,19 +51,25 @@ def draw_population(source: PhantomSource) -> list[Patient]:
     """Draw all patients; only `site` may depend on the label, and only with a planted shortcut."""
     rng = np.random.default_rng([source.seed, 0])
     intercept, slope = solve_disease(source.prevalence, source.best_auroc)
-    return [_draw_patient(index, intercept, slope, source.site_shortcut, rng) for index in range(source.num_patients)]
+    return [
+        _draw_patient(index, lambda dose: float(expit(intercept + slope * dose)), source.site_shortcut, rng)
+        for index in range(source.num_patients)
+    ]
 
 
-def _draw_patient(index: int, intercept: float, slope: float, site_shortcut: float, rng: np.random.Generator) -> Patient:
-    dose = DOSES.ppf(rng.random())
-    probability = float(expit(intercept + slope * dose))
+def _draw_patient(
+    index: int, risk: Callable[[float], float], site_shortcut: float, rng: np.random.Generator
+) -> Patient:
+    """Draw one patient; `risk` is the probability of the positive label at a dose."""
+    dose = float(DOSES.ppf(rng.random()))
+    probability = risk(dose)
     is_positive = rng.random() < probability
     return Patient(
         index=index,
         patient_id=f"sub-{index + 1:04d}",
         age=round(rng.uniform(*AGE_YEARS), 1),
         sex=str(rng.choice(["F", "M"])),
-        dose=float(dose),
+        dose=dose,
         decoy_dose=float(DOSES.ppf(rng.random()) * (rng.random() < DECOY_SHARE)),
         probability=probability,
         label=POSITIVE if is_positive else NEGATIVE,

@@ -71,10 +71,10 @@ def _locate(tissue: str) -> Path:
     """Path of a template file, without importing nilearn (which takes seconds)."""
     spec = find_spec("nilearn")
     if spec is None or not spec.submodule_search_locations:
-        raise FileNotFoundError("phantom: the ICBM152 template comes with nilearn, which is not installed; run 'make env'.")
+        raise FileNotFoundError("phantom: nilearn, which carries the ICBM152 template, is missing; run 'make setup'.")
     path = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / FILES.format(tissue=tissue)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: the ICBM152 template is missing; nilearn's wheel carries it, reinstall nilearn.")
+        raise FileNotFoundError(f"{path}: the ICBM152 template of nilearn's wheel is missing; reinstall nilearn.")
     return path
 
 

@@ -26,7 +26,9 @@ def bias_field(volume: Tensor, rng: np.random.Generator) -> Tensor:
 
 def legendre(size: int) -> Tensor:
     """Legendre polynomials of order 0, 1, … on an axis of `size` voxels: (BIAS_ORDER, size)."""
-    return torch.from_numpy(np.polynomial.legendre.legvander(np.linspace(-1, 1, size), BIAS_ORDER - 1).T.astype(np.float32))
+    return torch.from_numpy(
+        np.polynomial.legendre.legvander(np.linspace(-1, 1, size), BIAS_ORDER - 1).T.astype(np.float32)
+    )
 
 
 def ghosting(volume: Tensor, rng: np.random.Generator) -> Tensor:

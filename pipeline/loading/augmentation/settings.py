@@ -32,7 +32,9 @@ class AugmentationSettings:
     """May it show what only happens in MR?"""
 
 
-def settle_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan, num_patients: int) -> AugmentationSettings:
+def settle_augmentation(
+    augmentation: Augmentation, cohort: Cohort, plan: Plan, num_patients: int
+) -> AugmentationSettings:
     """Decide what the config leaves to `auto`; `num_patients` are those of the training set."""
     flip = augmentation.flip_left_right
     zoom = augmentation.zoom

@@ -20,7 +20,8 @@ def choose(
     """
     options = {key: choice} if isinstance(choice, str) else dict(choice)
     if key not in options:
-        raise ValueError(f"{what}: expected a name or a mapping with '{key}', got {choice!r}; known: {', '.join(table)}")
+        known = ", ".join(table)
+        raise ValueError(f"{what}: expected a name or a mapping with '{key}', got {choice!r}; the names are {known}")
     name = str(options.pop(key))
     if name not in table:
         raise ValueError(f"unknown {what} '{name}'.{did_you_mean(name, table)} Known: {', '.join(table)}.")

@@ -85,8 +85,9 @@ class Slicewise(Network):
         """The encoder's groups, its own head, if it has weights, as `embedding`; the pooling learns with the head."""
         groups = self.encoder.layer_groups()
         embedding = groups.pop("head")
-        has_weights = any(isinstance(part, nn.Parameter) or list(part.parameters()) for part in embedding)
-        return {**groups, **({"embedding": embedding} if has_weights else {}), "head": [self.pooling, self.drop, self.head]}
+        if any(isinstance(part, nn.Parameter) or list(part.parameters()) for part in embedding):
+            groups["embedding"] = embedding
+        return {**groups, "head": [self.pooling, self.drop, self.head]}
 
     def extra_repr(self) -> str:
         return f"view={self.view}"

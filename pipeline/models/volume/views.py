@@ -36,13 +36,18 @@ def _require_positive(**sizes: int | None) -> None:
 
 @dataclass(frozen=True)
 class Slices:
-    """Every slice along D is an image."""
+    """Every `step`-th slice along D is an image."""
+
+    step: int = 1
+
+    def __post_init__(self) -> None:
+        _require_positive(step=self.step)
 
     def image_channels(self, in_channels: int) -> int:
         return in_channels
 
     def sequences(self, volume: Tensor) -> list[Tensor]:
-        return [volume.movedim(2, 1)]
+        return [volume[:, :, :: self.step].movedim(2, 1)]
 
     def volume_map(self, maps: list[Tensor]) -> Tensor:
         return maps[0].movedim(1, 2)
@@ -62,7 +67,7 @@ class Slabs:
     def __post_init__(self) -> None:
         _require_positive(thickness=self.thickness, step=self.step)
         if self.thickness % 2 == 0:
-            raise ValueError(f"volume option 'thickness' must be odd, so that a slab has a middle, got {self.thickness}")
+            raise ValueError(f"volume option 'thickness' must be odd, to give a slab a middle, got {self.thickness}")
 
     def image_channels(self, in_channels: int) -> int:
         return in_channels * self.thickness

@@ -11,9 +11,7 @@ from pipeline.loading.augmentation.settings import AugmentationSettings
 VOLUME = torch.from_numpy(
     ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(16, 18, 20)), 2).astype(np.float32)
 )
-FULL = AugmentationSettings(
-    strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_deformable=True, is_mr=True
-)
+FULL = AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_deformable=True, is_mr=True)
 
 
 def outcomes(settings: AugmentationSettings, volume: torch.Tensor = VOLUME, number: int = 40) -> list[torch.Tensor]:
@@ -50,7 +48,9 @@ def test_every_outcome_is_a_finite_float32_volume_of_the_same_shape():
 
 def test_masks_only_move():
     mask = (VOLUME > 0.05).float()
-    settings = AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mask=True, is_mr=True)
+    settings = AugmentationSettings(
+        strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mask=True, is_mr=True
+    )
     for changed in outcomes(settings, mask, number=100):
         assert changed.min() > -1e-5 and changed.max() < 1 + 1e-5
         assert float(changed.sum()) == pytest.approx(float(mask.sum()), rel=0.35)

@@ -35,7 +35,9 @@ def test_noise_is_white_unbiased_and_bounded():
 def test_lower_resolution_loses_detail_along_one_axis_alone():
     for seed in range(10):
         coarse = lower_resolution(VOLUME, np.random.default_rng(seed))
-        kept = [float(coarse.diff(dim=axis).square().mean() / VOLUME.diff(dim=axis).square().mean()) for axis in range(3)]
+        kept = [
+            float(coarse.diff(dim=axis).square().mean() / VOLUME.diff(dim=axis).square().mean()) for axis in range(3)
+        ]
         own = [float(coarse.square().mean() / VOLUME.square().mean())] * 3
         ratio = np.array(kept) / own
         # Along the other two neighbours stay independent: differences shrink only as the values themselves do.

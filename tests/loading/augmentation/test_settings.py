@@ -9,10 +9,20 @@ SOURCE = {"kind": "folder", "scans": "scans", "table": "labels.csv"}
 
 def settled(num_patients: int = 100, orientation: str = "SPL", spacing_mm=(1.0, 1.0, 1.0), augmentation=None, **cohort):
     content = {"name": "c", "source": SOURCE, "modality": "MR", "laterality": "irrelevant", **cohort}
-    plan = Plan(orientation=orientation, spacing_mm=spacing_mm, size_voxels=(8, 8, 8), crop="center",
-                intensity={"scheme": "unchanged"}, batch_size=1, accumulate=1, max_epochs=1, reasons={})
-    return settle_augmentation(Augmentation(**(augmentation or {})), TypeAdapter(Cohort).validate_python(content), plan,
-                               num_patients)
+    plan = Plan(
+        orientation=orientation,
+        spacing_mm=spacing_mm,
+        size_voxels=(8, 8, 8),
+        crop="center",
+        intensity={"scheme": "unchanged"},
+        batch_size=1,
+        accumulate=1,
+        max_epochs=1,
+        reasons={},
+    )
+    return settle_augmentation(
+        Augmentation(**(augmentation or {})), TypeAdapter(Cohort).validate_python(content), plan, num_patients
+    )
 
 
 @pytest.mark.parametrize(
@@ -40,7 +50,8 @@ def test_size_changes_only_where_it_is_not_diagnostic_unless_asked():
 
 
 @pytest.mark.parametrize(
-    ("spacing_mm", "axes"), [((1.0, 1.0, 1.0), (0, 1, 2)), ((2.9, 1.0, 1.0), (0, 1, 2)), ((3.0, 1.0, 1.0), (0,)), ((1.0, 4.0, 1.0), (1,))]
+    ("spacing_mm", "axes"),
+    [((1.0, 1.0, 1.0), (0, 1, 2)), ((2.9, 1.0, 1.0), (0, 1, 2)), ((3.0, 1.0, 1.0), (0,)), ((1.0, 4.0, 1.0), (1,))],
 )
 def test_stacks_of_slices_turn_in_plane_only(spacing_mm, axes):
     assert settled(spacing_mm=spacing_mm).rotation_axes == axes

@@ -24,7 +24,8 @@ def test_slabs_of_one_slice_are_slicewise(build_tiny):
 
 
 def test_slabs_make_channels_of_slices(build_tiny):
-    assert build_tiny("resnet18", in_channels=2, volume={"mode": "slab", "thickness": 5}).encoder.conv1.in_channels == 10
+    network = build_tiny("resnet18", in_channels=2, volume={"mode": "slab", "thickness": 5})
+    assert network.encoder.conv1.in_channels == 10
 
 
 @torch.no_grad()

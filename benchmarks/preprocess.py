@@ -1,0 +1,216 @@
+"""Time reading and preprocessing of a T1-like scan, 176 x 256 x 256 int16, against MONAI, TorchIO and the floor.
+
+    python benchmarks/preprocess.py [number of scans in the cohort, default 200]
+
+All single-scan times are on one core. Heavy libraries are imported late, since worker processes import this file too.
+Prints a table and, as its last line, one JSON object; some minutes in all.
+"""
+
+import gzip
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pandas as pd
+from isal import igzip
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
+from pipeline.config import Plan  # noqa: E402
+from pipeline.scans.cohort_preprocessing import preprocess_cohort  # noqa: E402
+from pipeline.scans.preprocessing import preprocess_scan  # noqa: E402
+from pipeline.scans.reading import read_scan  # noqa: E402
+from pipeline.scans.store import Store  # noqa: E402
+
+SHAPE, SPACING, SIZE = (176, 256, 256), 1.5, (96, 128, 96)
+PLAN = Plan(
+    orientation="RAS",
+    spacing_mm=(SPACING,) * 3,
+    size_voxels=SIZE,
+    crop="foreground",
+    intensity={"scheme": "zscore"},
+    batch_size=1,
+    accumulate=1,
+    max_epochs=1,
+    reasons={},
+)
+OBLIQUE = PLAN.model_copy(update={"tilt": "straighten"})
+HASHES = {"source_sha256": "", "plan_sha256": "", "code_sha256": ""}
+REPEATS = 7
+
+MEMORY_PROBE = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from pipeline.config import Plan
+from pipeline.scans.preprocessing import preprocess_scan
+from pipeline.scans.store import Store
+plan = Plan.model_validate_json(sys.argv[4])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+prepared = preprocess_scan(Path(sys.argv[2]), plan)
+hashes = {"source_sha256": "", "plan_sha256": "", "code_sha256": ""}
+Store(Path(sys.argv[3])).write("scan", prepared.array, prepared.affine, **hashes)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def write_scan(path: Path, seed: int, tilt_degrees: float = 0) -> None:
+    """A textured head in noisy air, about as large as a real T1 when compressed."""
+    rng = np.random.default_rng(seed)
+    x, y, z = np.meshgrid(*(np.linspace(-1, 1, size, dtype=np.float32) for size in SHAPE), indexing="ij")
+    is_head = (x / 0.8) ** 2 + (y / 0.8) ** 2 + (z / 0.8) ** 2 < 1
+    texture = 300 + 100 * np.sin(20 * x) * np.cos(15 * y) + 60 * np.sin(25 * z)
+    array = np.abs(is_head * texture + rng.normal(0, 6, SHAPE).astype(np.float32)).astype(np.int16)
+    angle = np.deg2rad(tilt_degrees)
+    affine = np.eye(4)
+    affine[:2, :2] = [[-np.cos(angle), np.sin(angle)], [-np.sin(angle), -np.cos(angle)]]
+    path.write_bytes(gzip.compress(nib.Nifti1Image(array, affine).to_bytes(), 1))
+
+
+def monai_stock(out: Path):
+    from monai import transforms as m
+
+    return m.Compose(
+        [
+            m.LoadImage(image_only=True),
+            m.EnsureChannelFirst(),
+            m.Orientation("RAS"),
+            m.Spacing((SPACING,) * 3),
+            m.CropForeground(),
+            m.ResizeWithPadOrCrop(SIZE),
+            m.NormalizeIntensity(nonzero=True),
+            m.SaveImage(out, output_ext=".nii", print_log=False, separate_folder=False),
+        ]
+    )
+
+
+def torchio_stock(path: Path, out: Path) -> None:
+    import torchio as tio
+
+    steps = tio.Compose(
+        [
+            tio.ToCanonical(),
+            tio.Resample(SPACING),
+            tio.CropOrPad(SIZE),
+            tio.ZNormalization(masking_method=tio.ZNormalization.mean),
+        ]
+    )
+    steps(tio.ScalarImage(path)).save(out / "torchio.nii")
+
+
+def floor(path: Path) -> None:
+    """Inflate, then one trilinear pass."""
+    import torch
+
+    raw = igzip.decompress(path.read_bytes())
+    voxels = np.frombuffer(raw, np.int16, offset=352).reshape(SHAPE[::-1])
+    torch.nn.functional.interpolate(
+        torch.from_numpy(voxels.astype(np.float32))[None, None], SIZE[::-1], mode="trilinear"
+    )
+
+
+def whole_step(path: Path, plan: Plan, store: Store) -> None:
+    prepared = preprocess_scan(path, plan)
+    store.write(path.name, prepared.array, prepared.affine, **HASHES)
+
+
+def time_one_scan(folder: Path) -> dict[str, float]:
+    """Median seconds of each contender on one core."""
+    import torch
+    from monai.transforms import LoadImage
+
+    path, oblique = folder / "scan.nii.gz", folder / "oblique.nii.gz"
+    write_scan(path, 0)
+    write_scan(oblique, 0, tilt_degrees=15)
+    store, load, stock = Store(folder / "one"), LoadImage(image_only=True), monai_stock(folder)
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    torch.set_num_threads(1)
+    try:
+        return in_turn(
+            REPEATS,
+            read=lambda: read_scan(path),
+            read_monai=lambda: load(path),
+            prepare=lambda: whole_step(path, PLAN, store),
+            prepare_monai=lambda: stock(path),
+            prepare_torchio=lambda: torchio_stock(path, folder),
+            floor=lambda: floor(path),
+            prepare_oblique=lambda: whole_step(oblique, OBLIQUE, store),
+        )
+    finally:
+        os.sched_setaffinity(0, cores)
+
+
+def time_cohort(folder: Path, num_scans: int) -> dict[str, float]:
+    """Seconds for a cohort by one and by two processes, and for one scan more; eight files stand for all its scans."""
+    raw = folder / "raw"
+    raw.mkdir()
+    for number in range(8):
+        write_scan(raw / f"{number}.nii.gz", number)
+    names = [f"s{number}" for number in range(num_scans + 1)]
+    cohort = pd.DataFrame({"scan_id": names, "path": [f"{number % 8}.nii.gz" for number in range(num_scans + 1)]})
+    seconds = {}
+    for workers in (1, 2):
+        start = time.perf_counter()
+        preprocess_cohort(cohort[:-1], raw, PLAN, Store(folder / f"by{workers}"), workers=workers)
+        seconds[f"cohort_{workers}_workers"] = time.perf_counter() - start
+    start = time.perf_counter()
+    checked = cohort.assign(file_sha256=hashes_of(folder / "by1", num_scans))
+    preprocess_cohort(checked, raw, PLAN, Store(folder / "by1"))
+    seconds["one_new_scan"] = time.perf_counter() - start
+    return seconds
+
+
+def hashes_of(store: Path, num_scans: int) -> list[str]:
+    """File hashes as ingest leaves them in cohort.csv, here from the records of the first eight scans."""
+    known = [Store(store).record(f"s{number}").source_sha256 for number in range(8)]
+    return [known[number % 8] for number in range(num_scans + 1)]
+
+
+def peak_bytes(folder: Path) -> int:
+    """Memory that one scan takes beyond the libraries, in a process of its own."""
+    words = [
+        sys.executable,
+        "-c",
+        MEMORY_PROBE,
+        str(Path(__file__).parents[1]),
+        str(folder / "scan.nii.gz"),
+        str(folder),
+        PLAN.model_dump_json(),
+    ]
+    return int(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    num_scans = int(sys.argv[1]) if len(sys.argv) > 1 else 200
+    with tempfile.TemporaryDirectory() as name:
+        one, cohort = time_one_scan(Path(name)), time_cohort(Path(name), num_scans)
+        memory = peak_bytes(Path(name)) / (4 * np.prod(SHAPE))
+    report(
+        "preprocess",
+        one | cohort,
+        [
+            Ratio("reading_vs_monai", one["read_monai"] / one["read"], at_least=4),
+            Ratio("step_vs_monai", one["prepare_monai"] / one["prepare"], at_least=4),
+            Ratio("step_vs_torchio", one["prepare_torchio"] / one["prepare"], at_least=3),
+            Ratio("step_vs_floor", one["prepare"] / one["floor"], at_most=2.5),
+            Ratio("oblique_vs_axis_aligned", one["prepare_oblique"] / one["prepare"]),
+            Ratio("two_workers_vs_one", cohort["cohort_1_workers"] / cohort["cohort_2_workers"], at_least=1.8),
+            Ratio("one_new_scan_share", cohort["one_new_scan"] / cohort["cohort_1_workers"], at_most=0.03),
+            Ratio("peak_memory_per_float32_volume", memory, at_most=3),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""What the benchmarks of preprocessing and loading share: timing in turn, and the report."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A comparison and the bar it should keep: at least, or at most; None is only shown."""
+
+    name: str
+    value: float
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @property
+    def bar(self) -> str | None:
+        if self.at_least is not None:
+            return f">= {self.at_least:g}"
+        return f"<= {self.at_most:g}" if self.at_most is not None else None
+
+    @property
+    def holds(self) -> bool | None:
+        if self.at_least is not None:
+            return bool(self.value >= self.at_least)
+        return bool(self.value <= self.at_most) if self.at_most is not None else None
+
+
+def in_turn(repeats: int, **contenders: Callable[[], object]) -> dict[str, float]:
+    """Median seconds of each, run one after the other in every round; a first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats + 1):
+        for name, contender in contenders.items():
+            start = time.perf_counter()
+            contender()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
+
+
+def report(benchmark: str, seconds: dict[str, float], ratios: list[Ratio]) -> None:
+    """A table of times and ratios, and one JSON object as the last line."""
+    for name, value in seconds.items():
+        print(f"{name:<40}{value * 1000:>12.2f} ms")
+    for ratio in ratios:
+        verdict = {True: "holds", False: "DOES NOT HOLD", None: ""}[ratio.holds]
+        print(f"{ratio.name:<40}{ratio.value:>12.3f}    {ratio.bar or '':<8} {verdict}")
+    shown = {ratio.name: {"value": round(ratio.value, 4), "bar": ratio.bar, "holds": ratio.holds} for ratio in ratios}
+    machine = f"{platform.machine()}, {os.cpu_count()} cores"
+    print(json.dumps({"benchmark": benchmark, "ratios": shown, "machine": machine}))

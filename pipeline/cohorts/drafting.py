@@ -1,0 +1,120 @@
+"""A cohort's config, drafted from a folder of scans and a label table."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.cohorts.guessing import guess_columns
+from pipeline.cohorts.spreadsheet import read_spreadsheet
+from pipeline.cohorts.table import MISSING
+from pipeline.config import Cohort, Columns, FolderSource
+from pipeline.errors import did_you_mean
+
+MODALITIES = ("CT", "MR", "PET", "mask", "other")
+LATERALITIES = ("relevant", "irrelevant")
+MOST_CLASSES = 50
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]+")
+
+Ask = Callable[[str, tuple[str, ...]], str]
+"""Puts a question with its possible answers to the user."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a table does not say and nobody may guess; None where it was not given."""
+
+    positive_class: str | None = None
+    modality: str | None = None
+    laterality: str | None = None
+
+
+def draft_cohort(
+    scans: Path, table_path: Path, name: str | None, given: dict[str, str], answers: Answers, ask: Ask | None
+) -> Cohort:
+    """The cohort these scans and labels make; `ask` is None where nobody is there to answer.
+
+    Raises `ValueError` for a table without the needed columns, and one that lists every answer that is missing.
+    """
+    if not scans.is_dir():
+        raise FileNotFoundError(f"{scans} is not a folder; give the folder of scans, then the table of labels.")
+    table = read_spreadsheet(table_path)
+    columns = guess_columns(table, scans, given)
+    return Cohort(
+        name=checked_name(name or NOT_IN_NAMES.sub("_", scans.resolve().name).lstrip("_.-")),
+        source=FolderSource(kind="folder", scans=str(scans.resolve()), table=str(table_path.resolve())),
+        columns=columns,
+        **complete(answers, classes_of(table, columns, table_path), ask),
+    )
+
+
+def checked_name(name: str) -> str:
+    """The name, if a file and a folder can bear it."""
+    if not name or NOT_IN_NAMES.search(name) or not name[0].isalnum():
+        raise ValueError(f"--name: got '{name}', expected letters, digits, _, . and -, the first a letter or digit.")
+    return name
+
+
+def classes_of(table: pd.DataFrame, columns: Columns, path: Path) -> tuple[str, ...]:
+    """Values of the label column, sorted."""
+    labels = table[columns.label].str.strip()
+    classes = tuple(sorted(set(labels[~labels.str.lower().isin(MISSING)])))
+    if not 2 <= len(classes) <= MOST_CLASSES:
+        raise ValueError(
+            f"{path}: column '{columns.label}' has {len(classes)} different values, "
+            f"expected 2 to {MOST_CLASSES} classes; give --label COLUMN."
+        )
+    return classes
+
+
+def complete(answers: Answers, classes: tuple[str, ...], ask: Ask | None) -> dict[str, str]:
+    """All that must be known, from the options, then from the user; a positive class only where there are two."""
+    choices = {"modality": MODALITIES, "laterality": LATERALITIES}
+    if len(classes) == 2:
+        choices = {"positive_class": classes, **choices}
+    given = {key: getattr(answers, key) for key in choices}
+    for key, value in given.items():
+        if value is not None and value not in choices[key]:
+            expected = f"{did_you_mean(value, choices[key])} Expected one of {', '.join(choices[key])}."
+            raise ValueError(f"--{key.replace('_', '-')}: got '{value}'.{expected}")
+    missing = [key for key, value in given.items() if value is None]
+    if missing and ask is None:
+        wanted = "; ".join(f"--{key.replace('_', '-')}, one of {', '.join(choices[key])}" for key in missing)
+        raise ValueError(f"these cannot be guessed, and there is no terminal to ask at; give {wanted}.")
+    return given | {key: ask(key, choices[key]) for key in missing}
+
+
+def write_draft(cohort: Cohort, folder: Path) -> Path:
+    """Write the config to `folder`, but never over another."""
+    path = folder / f"{cohort.name}.yaml"
+    if path.exists():
+        raise ValueError(f"{path} exists and is left as it is; give --name for another, or remove it.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(as_yaml(cohort), encoding="utf-8")
+    return path
+
+
+def as_yaml(cohort: Cohort) -> str:
+    """The page a user goes on from: every decision on a line, the ones to think about with a comment."""
+    columns = cohort.columns.model_dump(mode="json", exclude_defaults=True)
+    source = cohort.source.model_dump(mode="json", exclude_defaults=True)
+    lines = [
+        f"# Drafted by `python -m pipeline.init`; see that it is right, then: dvc exp run -S cohort={cohort.name}",
+        "# A variable in place of a folder, such as ${SCANS}, keeps paths of your own out of git.",
+        f"source: {spell({'kind': cohort.source.kind, **source})}",
+        f"columns: {spell(columns)}  # add label_source: [columns the label was made from]",
+        f"modality: {cohort.modality}",
+        f"laterality: {cohort.laterality}  # may left and right be swapped without changing the label?",
+        "size_is_diagnostic: true  # false allows training to zoom the scans",
+    ]
+    if cohort.positive_class is not None:
+        lines.insert(4, f"positive_class: {spell(cohort.positive_class)}")
+    return "\n".join(lines) + "\n"
+
+
+def spell(value: object) -> str:
+    """JSON, which is YAML on one line with every string in quotes."""
+    return json.dumps(value, ensure_ascii=False)

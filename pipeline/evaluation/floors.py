@@ -1,0 +1,130 @@
+"""What simpler things reach on the same patients: the image must beat them to have added anything.
+
+A logistic regression on the clinical covariates, and one on how the scans were made (scanner, protocol, site, shape,
+spacing, orientation, data type), each fitted on the patients that the judged model could have seen, and judged on those
+it is judged on. If acquisition alone tells the label, a network can read it too: a shortcut is available. Whether it is
+used, this does not say.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SPLIT, VAL
+from pipeline.evaluation.background import Background
+from pipeline.evaluation.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.intervals import logit_interval, normal_quantile
+from pipeline.evaluation.obuchowski import clustered_auroc
+from pipeline.evaluation.sample import Array, Sample
+
+MOST_CATEGORIES = 8
+NUMBERS_APART = "x"
+"""Between the sizes of a shape or spacing, as in 256x256x180."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A row of floors.csv; what is None has a reason."""
+
+    name: str
+    columns: str
+    num_patients: int
+    auroc: float | None = None
+    low: float | None = None
+    high: float | None = None
+    advantage: float | None = None
+    """AUROC of the model minus that of the floor …"""
+    advantage_low: float | None = None
+    advantage_high: float | None = None
+    reason: str | None = None
+
+
+def judge_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> pd.DataFrame:
+    """A row a set of columns; `rows` (one a row of the two-class sample) name patient, split and fold."""
+    floors = [judge_floor(sample, rows, background, name, columns, confidence)
+              for name, columns in background.predictors.items()]
+    return pd.DataFrame(floors, columns=list(Floor.__dataclass_fields__))
+
+
+def judge_floor(
+    sample: Sample, rows: pd.DataFrame, background: Background, name: str, columns: tuple[str, ...], confidence: float
+) -> Floor:
+    shown = ", ".join(columns)
+    if not columns:
+        return Floor(name, shown, sample.num_patients, reason="no column has this role")
+    if background.splits is None:
+        return Floor(name, shown, sample.num_patients, reason="without splits.csv there is nobody to fit on")
+    if sample.patients_of_class.min() < FEWEST_PATIENTS:
+        return Floor(name, shown, sample.num_patients, reason=f"under {FEWEST_PATIENTS} patients of a class")
+    scores = floor_scores(sample, rows, background, columns)
+    if np.isnan(scores).any():
+        return Floor(name, shown, sample.num_patients, reason="patients that validate several folds have no one floor")
+    if np.ptp(scores) == 0:
+        return Floor(name, shown, sample.num_patients, reason="the columns do not vary")
+    return compare_with_floor(sample, scores, name, shown, confidence)
+
+
+def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, confidence: float) -> Floor:
+    both = np.stack([sample.probs[:, 1], scores], axis=1)
+    aurocs, covariance = clustered_auroc(sample.labels == 1, both, sample.patients, sample.folds)
+    floor, variance = float(aurocs[1]), float(covariance[1, 1])
+    if not (variance > 0 and 0 < floor < 1):
+        reason = "the columns give the label away entirely" if floor == 1 else "no spread to judge"
+        return Floor(name, shown, sample.num_patients, floor, reason=reason)
+    contrast = np.array([1, -1])
+    advantage = float(contrast @ aurocs)
+    reach = normal_quantile(confidence) * float(np.sqrt(max(0.0, contrast @ covariance @ contrast)))
+    low, high = logit_interval(floor, variance, confidence)
+    return Floor(name, shown, sample.num_patients, floor, low, high, advantage, advantage - reach, advantage + reach)
+
+
+def floor_scores(sample: Sample, rows: pd.DataFrame, background: Background, columns: Sequence[str]) -> Array:
+    """(n,) probability of the positive class from the columns alone, by models that never saw the row's patient.
+
+    NaN for validation rows of several folds, which no model has not seen.
+    """
+    features = features_of(background.cohort, columns)
+    development = background.splits[background.splits[SPLIT] == DEVELOPMENT].drop_duplicates(PATIENT_ID)
+    folds = pd.to_numeric(development[FOLD], errors="coerce").to_numpy()
+    positive = sample.class_names[1]
+    scores = np.full(len(rows), np.nan)
+    is_val = (rows[SPLIT] == VAL).to_numpy()
+    for fold in np.unique(np.where(is_val, rows[FOLD], -1)):
+        seen = development[folds != fold] if fold >= 0 else development
+        judged = is_val & (rows[FOLD] == fold).to_numpy() if fold >= 0 else ~is_val
+        scores[judged] = fit_and_score(
+            features.loc[seen[PATIENT_ID]].to_numpy(),
+            (seen[LABEL] == positive).to_numpy(),
+            features.reindex(rows.loc[judged, PATIENT_ID]).to_numpy(),
+        )
+    return scores
+
+
+def fit_and_score(seen: Array, is_positive: Array, judged: Array) -> Array:
+    """Probability of the positive class for the judged rows; the same for all where only one class was seen."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if is_positive.all() or not is_positive.any():
+        return np.full(len(judged), float(is_positive.mean()))
+    steps = (SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), LogisticRegression())
+    return make_pipeline(*steps).fit(seen, is_positive).predict_proba(judged)[:, 1]
+
+
+def features_of(cohort: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Numbers by patient, from its first scan: numbers as they are, categories as zeros and ones."""
+    first = cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    return pd.concat([feature_columns(first[name].astype(str)) for name in columns], axis=1).astype(float)
+
+
+def feature_columns(values: pd.Series) -> pd.DataFrame:
+    parts = values.str.split(NUMBERS_APART, expand=True).apply(pd.to_numeric, errors="coerce")
+    is_missing = values == ""
+    if not is_missing.all() and parts[~is_missing].notna().all(axis=None):
+        return parts.add_prefix(f"{values.name}_")
+    common = values.value_counts().index[:MOST_CATEGORIES]
+    return pd.DataFrame({f"{values.name}_{value}": (values == value).astype(float) for value in common})

@@ -1,0 +1,49 @@
+"""Training without a gradient: a logistic head on the features of a frozen network.
+
+The strongest choice under some 200 patients. Features are computed once a scan and kept beside the cohort.
+"""
+
+import logging
+
+import pandas as pd
+import torch
+
+from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL, CohortPaths
+from pipeline.models.frozen import FeatureCache
+from pipeline.models.logistic_head import fit_logistic_head
+from pipeline.models.network import Network
+from pipeline.scans.store import Store
+from pipeline.training.classifier import scan_auroc
+from pipeline.training.fold import Fold
+from pipeline.training.keeping import Keeping
+
+log = logging.getLogger(__name__)
+
+
+def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPaths, seed: int) -> None:
+    """Fit the head on the training scans and keep the network as best and last checkpoint."""
+    store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
+
+    def embed(rows: pd.DataFrame) -> torch.Tensor:
+        return cache.embeddings(torch.from_numpy(store.read(scan_id)[0])[None] for scan_id in rows[SCAN_ID])
+
+    train, val = fold.rows[TRAIN], fold.rows[VAL]
+    labels = {side: fold.rows[side][LABEL].map(fold.classes.index).to_numpy() for side in (TRAIN, VAL)}
+    features = {TRAIN: embed(train), VAL: embed(val)}
+    penalty = fit_logistic_head(
+        network, features[TRAIN].numpy(), labels[TRAIN], groups=train[PATIENT_ID].to_numpy(), seed=seed
+    )
+    logits = {side: head_logits(network, features[side]) for side in features}
+    losses = {
+        f"{side}_loss": float(torch.nn.functional.cross_entropy(logits[side], torch.from_numpy(labels[side])))
+        for side in (TRAIN, VAL)
+    }
+    auroc = scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))
+    log.info("logistic head, inverse penalty %g: val_loss %.3f  val_auroc %.3f", penalty, losses["val_loss"], auroc)
+    keeping.keep_only(network.state_dict(), {**losses, "val_auroc": auroc})
+
+
+@torch.no_grad()
+def head_logits(network: Network, embeddings: torch.Tensor) -> torch.Tensor:
+    """The last layer alone on pooled embeddings (B, F) -> (B, K)."""
+    return network.get_submodule(network.classifier)(embeddings)

@@ -1,0 +1,56 @@
+"""The shared layers against torch's own."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pipeline.models.layers import ChannelLayerNorm, DropPath, norm_layer, per_axis, spread_over_depth, strided_conv
+
+
+# Kernel, stride and padding of the published networks: PoolFormer's stem and downsampling, ResNet's stem, 3x3 and 1x1.
+@pytest.mark.parametrize(
+    "size, stride, padding", [(7, 4, 2), (3, 2, 1), (7, 2, 3), (3, 1, 1), (1, 1, 0), (1, 2, 0), (2, 4, 0)]
+)
+def test_padding_is_that_of_the_published_networks(size, stride, padding):
+    assert strided_conv(3, 1, 1, size, stride).padding == (padding,) * 3
+
+
+def test_padding_follows_each_axis():
+    conv = strided_conv(3, 1, 2, (3, 7, 7), (1, 4, 4))
+    assert (conv.kernel_size, conv.stride, conv.padding) == ((3, 7, 7), (1, 4, 4), (1, 2, 2))
+
+
+@pytest.mark.parametrize("size", [0, (3, 3), (3, -1, 3)])
+def test_size_that_is_not_one_number_an_axis_is_refused(size):
+    with pytest.raises(ValueError, match="stem_size must be one number from 1 up, or 3 of them"):
+        per_axis(size, 3, "stem_size")
+
+
+def test_channel_layer_norm_normalises_each_token():
+    norm = ChannelLayerNorm(6, eps=1e-5)
+    torch.nn.init.normal_(norm.weight)
+    x = torch.randn(2, 6, 3, 4, 5)
+    expected = functional.layer_norm(x[1, :, 2, 0, 3], (6,), norm.weight, norm.bias)
+    assert torch.allclose(norm(x)[1, :, 2, 0, 3], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["batch", "instance", "group", "layer"])
+@pytest.mark.parametrize("spatial_dims", [2, 3])
+def test_every_norm_centres_and_scales_what_it_says(kind, spatial_dims):
+    x = 3 + 2 * torch.randn(4, 6, *(5, 6, 7)[:spatial_dims])
+    normed = norm_layer(kind, spatial_dims, 6)(x)
+    over = {"batch": (0, *range(2, x.dim())), "instance": tuple(range(2, x.dim())), "layer": (1,)}
+    axes = over.get(kind, tuple(range(1, x.dim())))
+    expected = (x - x.mean(axes, keepdim=True)) / x.std(axes, keepdim=True, correction=0)
+    assert torch.allclose(normed, expected, atol=1e-3)
+
+
+def test_drop_path_keeps_the_mean_and_drops_whole_samples():
+    dropped = DropPath(0.25)(torch.ones(4000, 3, 2))
+    assert set(dropped.flatten(1).sum(1).tolist()) == {0.0, 8.0}
+    assert dropped.mean().item() == pytest.approx(1, abs=0.05)
+
+
+def test_rates_grow_linearly_over_all_blocks():
+    assert spread_over_depth(0.5, (2, 1, 3)) == [[0.0, 0.1], [0.2], [pytest.approx(0.3), 0.4, 0.5]]
+    assert spread_over_depth(0.5, (1,)) == [[0.0]]

@@ -1,0 +1,112 @@
+"""The evaluate, report and results stages through their command lines."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run(verb: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", f"pipeline.{verb}", *map(str, arguments)]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+
+
+def predictions() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    truth = np.arange(80) % 2
+    probs = 1 / (1 + np.exp(-(rng.normal(size=80) + 2 * (truth - 0.5))))
+    return pd.DataFrame(
+        {
+            "scan_id": [f"{row:03d}" for row in range(80)],
+            "patient_id": [f"{row:03d}" for row in range(80)],
+            "fold": 0,
+            "split": np.where(np.arange(80) < 40, "val", "test"),
+            "label": np.array(["healthy", "disease"])[truth],
+            "prob_healthy": 1 - probs,
+            "prob_disease": probs,
+        }
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "predictions.csv"
+    predictions().to_csv(path, index=False)
+    return path
+
+
+def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
+    cohort = predictions()[["patient_id"]].assign(sex=["F", "F", "M", "M"] * 20)
+    cohort.to_csv(tmp_path / "cohort.csv", index=False)
+    done = run(
+        "evaluate",
+        "--predictions",
+        table,
+        "--out",
+        tmp_path / "out",
+        "--num-bootstrap",
+        "200",
+        "--cohort",
+        tmp_path / "cohort.csv",
+        "--covariates",
+        "sex",
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(metrics["test"]["patient"]["auroc"]) == {"value", "low", "high", "num_patients", "reason"}
+    assert {path.name for path in (tmp_path / "out" / "plots").iterdir()} == {
+        "roc.csv",
+        "precision_recall.csv",
+        "calibration.csv",
+        "confusion.csv",
+        "scores.csv",
+    }
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["test"]["auroc"] == metrics["test"]["patient"]["auroc"]["value"]
+    assert set(pd.read_csv(tmp_path / "out" / "subgroups.csv")["group"]) == {"F", "M"}
+
+
+def test_an_impossible_probability_is_one_clear_line(table, tmp_path):
+    table.write_text(table.read_text().replace(predictions().iloc[5]["prob_disease"].astype(str), "nan"))
+    done = run("evaluate", "--predictions", table, "--out", tmp_path / "out")
+    assert done.returncode == 1
+    assert "scan '005' has prob_disease = nan" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_evaluate_report_and_results_run_from_a_config(tmp_path):
+    folder = tmp_path / "runs" / "phantom" / "3d_poolformer" / "predictions"
+    folder.mkdir(parents=True)
+    predictions().to_csv(folder / "fold-0.csv", index=False)
+    (tmp_path / "data" / "phantom").mkdir(parents=True)
+    cohort = predictions()[["scan_id", "patient_id", "label"]].assign(age="50", sex="F", scanner="A", site="north")
+    cohort.to_csv(tmp_path / "data" / "phantom" / "cohort.csv", index=False)
+    splits = cohort.assign(split=np.where(predictions()["split"] == "test", "test", "development"), fold="0")
+    splits.to_csv(tmp_path / "data" / "phantom" / "splits.csv", index=False)
+    chosen = (
+        "--config",
+        "3d_poolformer.yaml",
+        "cohort=phantom",
+        f"root={tmp_path}",
+        "folds=[0]",
+        "experiments=[3d_poolformer]",
+        "evaluation.num_bootstrap=200",
+    )
+    for verb in ("evaluate", "report"):
+        done = run(verb, *chosen)
+        assert done.returncode == 0, done.stderr
+    reports = tmp_path / "reports" / "phantom"
+    assert {path.name for path in reports.iterdir()} == {"3d_poolformer.html", "index.html"}
+    done = run("results", *chosen)
+    assert done.returncode == 0, done.stderr
+    auroc = json.loads((folder.parent / "summary.json").read_text())["test"]["auroc"]
+    assert f"{auroc:.3f}" in done.stdout
+    assert str(reports / "index.html") in done.stdout.replace("\n", "")

@@ -1,0 +1,192 @@
+"""From raw files to report through the public command line, on a tiny cohort whose label is a bright cube."""
+
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from tests.conftest import Commands
+
+pytestmark = pytest.mark.slow
+RUN = Path("runs/cubes/tiny")
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Path:
+    """A finished project that may be changed."""
+    return Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+
+
+def predictions_of(finished: Path) -> pd.DataFrame:
+    return pd.read_csv(finished / RUN / "predictions" / "fold-0.csv")
+
+
+def test_the_cubes_are_found(finished: Path) -> None:
+    table = predictions_of(finished)
+    assert roc_auc_score(table["label"] == "cube", table["prob_cube"]) > 0.8
+
+
+def test_no_training_patient_is_predicted_and_every_held_out_scan_is(finished: Path) -> None:
+    splits = pd.read_csv(finished / "data/cubes/splits.csv")
+    table = predictions_of(finished)
+    trained_on = splits[(splits["split"] == "development") & (splits["fold"] != 0)]
+    assert not set(table["patient_id"]) & set(trained_on["patient_id"])
+    assert sorted(table["scan_id"]) == sorted(set(splits["scan_id"]) - set(trained_on["scan_id"]))
+
+
+def test_probabilities_sum_to_one_and_labels_are_the_table_s(finished: Path) -> None:
+    table = predictions_of(finished)
+    labels = pd.read_csv(finished / "cubes/labels.csv").set_index("scan_id")["label"]
+    assert np.allclose(table[["prob_plain", "prob_cube"]].sum(axis=1), 1)
+    assert (labels.loc[table["scan_id"]].to_numpy() == table["label"]).all()
+
+
+def test_metrics_follow_from_predictions_alone(finished: Path, tmp_path: Path) -> None:
+    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    table = predictions_of(finished)
+    val = table[table["split"] == "val"]
+    shown = metrics["val"]["scan"]["auroc"]
+    # Too few patients for a figure: null with the reason, never 0.
+    assert shown["value"] is None or shown["value"] == pytest.approx(
+        roc_auc_score(val["label"] == "cube", val["prob_cube"])
+    )
+    assert (shown["value"] is None) == bool(shown["reason"])
+
+
+def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> None:
+    with np.load(finished / RUN / "embeddings" / "fold-0.npz", allow_pickle=False) as archive:
+        assert archive["scan_id"].tolist() == predictions_of(finished)["scan_id"].tolist()
+        assert [archive[f"stage{index}"].shape[1] for index in (1, 2, 3, 4)] == [64, 128, 256, 512]
+
+
+def test_an_explanation_map_lies_on_the_scan_s_own_grid(finished: Path) -> None:
+    captions = json.loads((finished / RUN / "explanations" / "captions.json").read_text())
+    assert len(captions) == 2
+    for caption in captions:
+        evidence = nibabel.load(finished / RUN / "explanations" / caption["map"])
+        scan = nibabel.load(finished / "cubes" / "scans" / f"{caption['scan_id']}.nii.gz")
+        assert evidence.shape == scan.shape
+        assert np.allclose(evidence.affine, scan.affine, atol=1e-4)
+        assert 0 <= np.asarray(evidence.dataobj).min() and np.asarray(evidence.dataobj).max() <= 1.001
+
+
+def test_a_raw_scan_gives_the_stored_probability(finished: Path, tmp_path: Path) -> None:
+    expected = predictions_of(finished).iloc[0]
+    scan = finished / "cubes" / "scans" / f"{expected['scan_id']}.nii.gz"
+    out = tmp_path / "new.csv"
+    Commands(finished)("predict", "--run", str(RUN / "fold-0"), "--scans", str(scan), "--out", str(out))
+    assert pd.read_csv(out)["prob_cube"].item() == pytest.approx(expected["prob_cube"], abs=1e-6)
+
+
+def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    good = next((finished / "cubes" / "scans").glob("*.nii.gz"))
+    shutil.copy(good, folder / "good.nii.gz")
+    (folder / "bad.nii.gz").write_bytes(good.read_bytes()[:500])
+    done = Commands(finished)(
+        "predict", "--run", str(RUN / "fold-0"), "--scans", str(folder), "--out", str(tmp_path / "new.csv"), check=False
+    )
+    assert done.returncode == 1
+    assert "1 of 2 scans" in done.stderr and "bad.nii.gz" in done.stderr and "Traceback" not in done.stderr
+    assert len(pd.read_csv(tmp_path / "new.csv")) == 1
+
+
+class Links(HTMLParser):
+    """Addresses that a page loads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("img", "script", "link", "iframe"):
+            self.loaded += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+def test_the_report_is_one_file_that_loads_nothing_from_elsewhere(finished: Path) -> None:
+    page = (finished / "reports" / "cubes" / "tiny.html").read_text()
+    links = Links()
+    links.feed(page)
+    assert all(address.startswith("data:") for address in links.loaded)
+    assert "tiny" in page and "AUROC" in page
+    assert (finished / "reports" / "cubes" / "index.html").is_file()
+
+
+def test_results_are_printed_with_intervals_and_the_report(finished: Path) -> None:
+    text = Commands(finished)("results").stdout
+    assert "tiny" in text and "reports/cubes/index.html" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "verb", "says"),
+    [
+        ("missing scan", "ingest", ["p000_0.nii.gz"]),
+        ("unreadable scan", "ingest", ["p000_0.nii.gz"]),
+        ("no label column", "ingest", ["label", "labels.csv"]),
+        ("class in one patient", "ingest", ["cube", "1 patient"]),
+        ("empty folder", "fetch", ["cubes"]),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_loses_nothing(copy: Path, damage: str, verb: str, says: list[str]) -> None:
+    command = Commands(copy)
+    command("fetch")
+    before = outputs_of(copy)
+    spoil(copy / "cubes", damage)
+    done = command(verb, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    for part in says:
+        assert part in done.stderr
+    assert outputs_of(copy) == before
+
+
+def outputs_of(project: Path) -> dict[str, bytes]:
+    """Files that stages wrote for the cohort, links to its source left out."""
+    files = [path for path in (project / "data/cubes").glob("*.*") if not path.is_symlink()]
+    return {path.name: path.read_bytes() for path in files}
+
+
+def spoil(cubes: Path, damage: str) -> None:
+    """Do to a cohort what happens to cohorts."""
+    scan, table = cubes / "scans" / "p000_0.nii.gz", cubes / "labels.csv"
+    rows = pd.read_csv(table)
+    match damage:
+        case "missing scan":
+            scan.unlink()
+        case "unreadable scan":
+            scan.write_text("<html>404</html>")
+        case "no label column":
+            rows.drop(columns="label").to_csv(table, index=False)
+        case "class in one patient":
+            rows.assign(label=np.where(rows["patient_id"] == "p001", "cube", "plain")).to_csv(table, index=False)
+        case "empty folder":
+            shutil.rmtree(cubes)
+            cubes.mkdir()
+
+
+def stages_in(log: str) -> set[str]:
+    return {line.split("'")[1].split("@")[0] for line in log.splitlines() if line.startswith("Running stage")}
+
+
+def test_dvc_runs_every_stage_once_and_then_nothing(finished: Path, copy: Path) -> None:
+    verbs = "fetch ingest split plan preprocess train predict evaluate explain report track"
+    assert stages_in((finished / "repro.log").read_text()) == set(verbs.split())
+    again = Commands(copy).dvc("repro")
+    assert not stages_in(again) and "up to date" in again
+
+
+def test_editing_evaluation_reruns_evaluation_and_what_follows_only(copy: Path) -> None:
+    config = copy / "configs" / "tiny.yaml"
+    config.write_text(config.read_text().replace("num_bootstrap: 200", "num_bootstrap: 300"))
+    assert stages_in(Commands(copy).dvc("repro")) == {"evaluate", "report", "track"}
+
+
+def test_dvc_shows_metrics_and_plots(copy: Path) -> None:
+    assert "auroc" in Commands(copy).dvc("metrics", "show")
+    assert "index.html" in Commands(copy).dvc("plots", "show")

@@ -1,0 +1,52 @@
+"""The split stage through its command line."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+
+from pipeline.cohorts.cohort_files import read_cohort
+from pipeline.config import Split
+from pipeline.splits.splitting import split_patients
+
+
+def duplicate_first_scan(project):
+    """The first scan once more, as another patient's; its id."""
+    labels = project / "cubes" / "labels.csv"
+    table = pd.read_csv(labels, dtype=str)
+    shutil.copy(project / "cubes" / table.loc[0, "path"], project / "cubes" / "scans" / "copy.nii.gz")
+    copy = table.loc[0].to_dict() | {"scan_id": "copy", "patient_id": "p900", "path": "scans/copy.nii.gz"}
+    pd.concat([table, pd.DataFrame([copy])]).to_csv(labels, index=False)
+    return table.loc[0, "scan_id"]
+
+
+def seed_that_parts(table, first, second):
+    """A seed whose split puts two scans on different sides."""
+    for seed in range(100):
+        splits = split_patients(table, Split(test_fraction=0.34, num_folds=2, seed=seed)).set_index("scan_id")
+        if splits.loc[first, "split"] != splits.loc[second, "split"]:
+            return seed
+    raise AssertionError("no seed parts them")
+
+
+@pytest.mark.slow
+def test_a_leak_leaves_the_earlier_split_until_it_is_accepted(project, command):
+    for verb in ("fetch", "ingest", "split"):
+        command(verb)
+    folder = project / "data" / "cubes"
+    earlier = (folder / "splits.csv").read_text()
+    assert json.loads((folder / "leakage.json").read_text())["verdict"] == "clean"
+
+    original = duplicate_first_scan(project)
+    command("ingest")
+    seed = f"cohort.split.seed={seed_that_parts(read_cohort(folder / 'cohort.csv'), original, 'copy')}"
+    stopped = command("split", seed, check=False)
+    assert stopped.returncode == 1
+    assert "1 leaks across the split" in stopped.stderr and "same-file" in stopped.stderr
+    assert (folder / "splits.csv").read_text() == earlier
+    (finding,) = json.loads((folder / "leakage.json").read_text())["findings"]
+
+    command("split", seed, f"cohort.split.accepted_leaks=[{finding['code']}]")
+    assert json.loads((folder / "leakage.json").read_text())["verdict"] == "accepted"
+    assert "copy" in (folder / "splits.csv").read_text()
