@@ -123,7 +123,7 @@ def compare_mixers() -> dict[str, float]:
     x = torch.randn(MIXER_SHAPE, requires_grad=True)
     stock, ours = StockMixer(), PoolMixer(3)
     stock_seconds, our_seconds = seconds_in_turn(there_and_back(stock, x), there_and_back(ours, x))
-    print(f"mixer, there and back at {MIXER_SHAPE}: stock {stock_seconds * 1e3:.1f} ms, ours {our_seconds * 1e3:.1f} ms")
+    print(f"mixer, both ways at {MIXER_SHAPE}: stock {stock_seconds * 1e3:.1f} ms, ours {our_seconds * 1e3:.1f} ms")
     error = (stock(x) - ours(x)).abs().max().item()
     return {"mixer_speedup": stock_seconds / our_seconds, "mixer_error": error}
 

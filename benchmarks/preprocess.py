@@ -47,18 +47,22 @@ HASHES = {"source_sha256": "", "plan_sha256": "", "code_sha256": ""}
 REPEATS = 7
 
 MEMORY_PROBE = """
-import resource, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from pipeline.config import Plan
 from pipeline.scans.preprocessing import preprocess_scan
 from pipeline.scans.store import Store
 plan = Plan.model_validate_json(sys.argv[4])
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def memory(key):
+    return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0]) * 1024
+# The peak so far is that of the imports; the kernel forgets it on request.
+Path("/proc/self/clear_refs").write_text("5")
+before = memory("VmRSS")
 prepared = preprocess_scan(Path(sys.argv[2]), plan)
 hashes = {"source_sha256": "", "plan_sha256": "", "code_sha256": ""}
 Store(Path(sys.argv[3])).write("scan", prepared.array, prepared.affine, **hashes)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+print(memory("VmHWM") - before)
 """
 
 

@@ -1,5 +1,6 @@
 """Forecast: what a plan will cost on this machine, from a few training steps of the very network."""
 
+import logging
 import resource
 import time
 from statistics import median
@@ -7,11 +8,24 @@ from statistics import median
 import torch
 from torch import nn
 
-from pipeline.config import Forecast, Model, Plan
+from pipeline.config import Config, Forecast, Model, Plan
 from pipeline.training.build import build_network
+from pipeline.training.settle import settle
 
+log = logging.getLogger(__name__)
 NUM_STEPS = 3
 """After one that is not counted, which sets up memory and kernels."""
+
+
+def forecast_here(config: Config, planned: Plan, num_scans: int) -> None:
+    """Log what the experiment would cost on this machine."""
+    training = settle(config.training, planned)
+    settled = planned.model_copy(update={"batch_size": training.batch_size, "max_epochs": training.max_epochs})
+    found = probe(config.model, settled, num_scans)
+    log.info(
+        "%s on %d scans: about %.2f h a fold (%.1f s an epoch), %.0f MB of memory beyond the libraries, %.0f MB on disk",
+        *(config.name, num_scans, found.hours_per_fold, found.seconds_per_epoch, found.memory_mb, found.disk_mb),
+    )
 
 
 def probe(model: Model, plan: Plan, num_scans: int) -> Forecast:

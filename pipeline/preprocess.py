@@ -20,7 +20,7 @@ def preprocess(
     ] = None,
 ) -> None:
     """Prepare the scans that are new or whose file, plan or code changed."""
-    from pipeline.cohorts.cohort_files import read_cohort
+    from pipeline.cohorts.cohort_table import read_cohort
     from pipeline.resolve import check_file
     from pipeline.scans.cohort_preprocessing import preprocess_cohort
     from pipeline.scans.store import Store

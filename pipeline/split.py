@@ -11,7 +11,7 @@ from pipeline.config import Config
 
 def split(config: Config) -> None:
     """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
-    from pipeline.cohorts.cohort_files import read_cohort
+    from pipeline.cohorts.cohort_table import read_cohort
     from pipeline.splits.folds import read_splits, write_splits
     from pipeline.splits.leakage import find_leaks, stop_at_leaks, write_leakage
     from pipeline.splits.splitting import split_patients

@@ -1,7 +1,9 @@
 import nibabel
 import pandas as pd
+import pytest
 
 
+@pytest.mark.slow
 def test_preprocess_prepares_every_scan_once_and_any_viewer_opens_them(command, project):
     for verb in ("fetch", "ingest", "split", "plan"):
         command(verb)

@@ -1,7 +1,6 @@
 """`cohort.csv` and `ingest.json`: one verified row a scan, and how the table came to it."""
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,11 +13,6 @@ from pipeline.scans.checking_codes import Problem
 
 Entry = dict[str, str | None]
 """A problem as ingest.json lists it: scan_id (null for the table's own), code, verdict, message."""
-
-
-def read_cohort(path: Path) -> pd.DataFrame:
-    """`cohort.csv` as text: a label 'NA' or an id '007' is read as it was written."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def write_cohort(paths: CohortPaths, rows: CheckedRows) -> None:

@@ -1,13 +1,13 @@
 """Validation and test scans of one fold, from the store."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from rich.progress import track
 
 from pipeline.artifacts import PATH, SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, RunPaths
+from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.inference.tables import prediction_table, write_embeddings, write_table
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.store import Store
@@ -34,7 +34,7 @@ def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: 
 
 def prove_same_from_raw(trained: TrainedRun, store: Store, cohort: CohortPaths, scan_id: str) -> None:
     """Preprocessing at prediction must be that of training: one training scan, from its raw file and from the store."""
-    raw = cohort.raw / path_of(cohort.cohort, scan_id)
+    raw = cohort.raw / read_cohort(cohort.cohort).set_index(SCAN_ID).loc[scan_id, PATH]
     stored = trained.predict(store.read(scan_id)[0]).probs
     fresh = trained.predict(trained.prepare(raw).array).probs
     if not np.allclose(stored, fresh, rtol=0, atol=TOLERANCE):
@@ -42,8 +42,3 @@ def prove_same_from_raw(trained: TrainedRun, store: Store, cohort: CohortPaths, 
             f"{raw}: predicted from the raw file its probabilities are {fresh.round(4)}, from the store "
             f"{stored.round(4)}, expected the same; run 'dvc repro preprocess', then train again."
         )
-
-
-def path_of(cohort_table: Path, scan_id: str) -> str:
-    table = pd.read_csv(cohort_table, dtype=str, keep_default_na=False).set_index(SCAN_ID)
-    return str(table.loc[scan_id, PATH])

@@ -16,7 +16,7 @@ SUFFIXES = (".nii", ".nii.gz")
 
 
 def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
-    """Write `path, prob_<class>…`; scans that cannot be read are listed at the end as one error, the others are kept."""
+    """Write `path, prob_<class>…`; scans that cannot be read are listed in one error at the end, the others kept."""
     files = list(find_scans(scans))
     rows, problems = [], []
     for file in track(files, description="predict"):

@@ -6,6 +6,7 @@ Axes: B batch, C channels, S spatial (H, W) or (D, H, W), K classes, F features.
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pipeline.models.checkpointing import BATCH_NORMS, recompute
@@ -100,6 +101,17 @@ class Network(nn.Module):
             x = self.run_stage(blocks, x)
             maps.append(self.stage_output(index, x))
         return StageOutputs(tuple(maps), self.forward_head(x))
+
+    def stage_gradients(self, x: Tensor, class_index: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The four stage maps, and the gradient of a class's logit with respect to each."""
+        stages, logits = self.forward_stages(x)
+        slopes = torch.autograd.grad(logits[:, class_index].sum(), stages, allow_unused=True)
+        if any(slope is None for slope in slopes):
+            raise ValueError(
+                f"{type(self).__name__} shows its stage maps beside the way to its logits, so they have no gradient; "
+                "explain it with explanation.method=occlusion."
+            )
+        return stages, slopes
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))

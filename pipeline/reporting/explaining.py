@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from pipeline.artifacts import LABEL, PATH, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL, CohortPaths
+from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.files import write_json
 from pipeline.inference.trained import TrainedRun
 from pipeline.reporting.attribution import METHODS
 from pipeline.reporting.overlay import draw_overlay
-from pipeline.scans.resampling import to_original_grid
 from pipeline.scans.reading import read_scan
+from pipeline.scans.resampling import to_original_grid
 from pipeline.scans.store import Store
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ def explain_scans(
     trained: TrainedRun, *, predictions: Path, cohort: CohortPaths, out: Path, method: str, num_scans: int
 ) -> None:
     """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
-    paths = pd.read_csv(cohort.cohort, dtype=str, keep_default_na=False).set_index(SCAN_ID)[PATH]
+    paths = read_cohort(cohort.cohort).set_index(SCAN_ID)[PATH]
     chosen = choose(pd.read_csv(predictions, dtype={SCAN_ID: str, LABEL: str}), trained.classes, num_scans)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:

@@ -25,12 +25,22 @@ class SubgroupPart:
 
 
 def subgroup_part(table: pd.DataFrame | None) -> SubgroupPart | None:
+    """Groups with a figure; those too small for one are counted, not listed."""
     if table is None or table.empty:
         return None
-    differing = table.loc[table["adjusted_p_value"] < 0.05, "covariate"].unique()
-    note = (f"The AUROC differs between groups of {', '.join(differing)}." if len(differing)
-            else "No evidence that the AUROC differs between kinds of patients, which with few patients says little.")
-    return SubgroupPart(note, [subgroup_row(row) for row in table.to_dict("records")])
+    judged = table[table["auroc"].notna()]
+    too_small = len(table) - len(judged)
+    note = difference_words(judged) + (f" {too_small} groups have too few patients to judge." if too_small else "")
+    return SubgroupPart(note.strip(), [subgroup_row(row) for row in judged.to_dict("records")])
+
+
+def difference_words(judged: pd.DataFrame) -> str:
+    if judged["p_value"].isna().all():
+        return ""
+    differing = judged.loc[judged["adjusted_p_value"] < 0.05, "covariate"].unique()
+    if len(differing):
+        return f"The AUROC differs between groups of {', '.join(differing)}."
+    return "No evidence that the AUROC differs between kinds of patients, which with few patients says little."
 
 
 def subgroup_row(row: dict[str, object]) -> SubgroupRow:

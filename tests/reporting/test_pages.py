@@ -146,6 +146,28 @@ def test_everything_known_is_shown(config):
     assert "Not available: explanation maps" in text
 
 
+def test_groups_are_shown_with_their_figure_and_small_ones_counted(config):
+    write_run(config, "tiny", predictions())
+    write_text(Artifacts(config.root).run("made", "tiny").subgroups,
+               "covariate,group,num_patients,auroc,low,high,p_value,adjusted_p_value,reason\n"
+               "site,north,40,0.9,0.8,0.95,0.001,0.002,\nsite,south,40,0.6,0.5,0.7,0.001,0.002,\n"
+               "site,west,4,,,,0.001,0.002,4 patients\n")
+    text = words(experiment(config))
+    assert "The AUROC differs between groups of site. 1 groups have too few patients to judge." in text
+    assert "site north 40 0.900 0.800 to 0.950 0.002" in text
+
+
+def test_a_shortcut_that_acquisition_offers_is_said_aloud(config):
+    write_run(config, "tiny", predictions())
+    write_text(Artifacts(config.root).run("made", "tiny").floors,
+               "name,columns,num_patients,auroc,low,high,advantage,advantage_low,advantage_high,reason\n"
+               "clinical covariates,,60,,,,,,,no column has this role\n"
+               "acquisition,site,60,0.8,0.7,0.9,0.05,-0.05,0.15,\n")
+    text = words(experiment(config))
+    assert "a shortcut is available to the model" in text
+    assert "no column has this role" in text
+
+
 def test_text_from_data_is_escaped(config):
     table = predictions().replace({"label": {"disease": NASTY}}).rename(columns={"prob_disease": f"prob_{NASTY}"})
     write_run(config, "tiny", table)

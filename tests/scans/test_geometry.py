@@ -57,3 +57,14 @@ def test_a_shear_is_taken_out():
 def test_an_orientation_that_names_one_axis_twice_is_refused():
     with pytest.raises(ValueError, match="RLS.*expected one of RL, one of AP and one of IS"):
         directions(np.eye(4), "RLS", "keep")
+
+
+@pytest.mark.parametrize("num_voxels", [20, 21, 22, 23])
+@pytest.mark.parametrize("size", [8, 9, 10, 11])
+def test_a_mirrored_file_gets_the_same_grid_also_where_the_shift_is_half_a_voxel(num_voxels, size):
+    shape = (num_voxels,) * 3
+    grids = []
+    for direction in (1.0, -1.0):
+        scan = Grid(shape, centered_affine(direction * np.eye(3), shape, np.zeros(3)))
+        grids.append(network_grid(scan, np.zeros(3), "RAS", (1.0, 1.0, 1.0), (size,) * 3))
+    np.testing.assert_allclose(grids[0].affine, grids[1].affine, atol=1e-9)

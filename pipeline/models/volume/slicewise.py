@@ -72,10 +72,17 @@ class Slicewise(Network):
 
     def forward_stages(self, x: Tensor) -> StageOutputs:
         """The encoder's stage maps, put together to maps of the volume (B, C_i, d, h, w), and the logits."""
-        passes = [self._encode_stages(images) for images in self._sequences(x)]
-        stages = zip(*[outputs.stages for outputs in passes], strict=True)
-        embeddings = torch.cat([outputs.logits for outputs in passes], dim=1)
-        return StageOutputs(tuple(self.view.volume_map(list(maps)) for maps in stages), self.forward_head(embeddings))
+        passes = self._passes(x)
+        maps = [[outputs.stages for outputs in chunks] for chunks in passes]
+        return StageOutputs(self._volume_maps(maps, len(x)), self._logits(passes, len(x)))
+
+    def stage_gradients(self, x: Tensor, class_index: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        passes = self._passes(x)
+        score = self._logits(passes, len(x))[:, class_index].sum()
+        # The maps of the volume are put together beside the way to the logits; those of the images lie on it.
+        maps = [[outputs.stages for outputs in chunks] for chunks in passes]
+        slopes = [[torch.autograd.grad(score, stages, retain_graph=True) for stages in chunks] for chunks in maps]
+        return self._volume_maps(maps, len(x)), self._volume_maps(slopes, len(x))
 
     def reset_classifier(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -115,13 +122,23 @@ class Slicewise(Network):
             return self.encoder(images)
         return recompute(self.encoder, self.encoder, images)
 
-    def _encode_stages(self, images: Tensor) -> StageOutputs:
-        """Images (B, N, C', H', W') -> maps (B, N, C_i, h, w) and embeddings (B, N, F)."""
-        passes = [self.encoder.forward_stages(chunk) for chunk in self._chunks(images)]
-        stages = zip(*[outputs.stages for outputs in passes], strict=True)
-        shape = images.shape[:2]
-        maps = tuple(torch.cat(chunks).unflatten(0, shape) for chunks in stages)
-        return StageOutputs(maps, torch.cat([outputs.logits for outputs in passes]).unflatten(0, shape))
+    def _passes(self, x: Tensor) -> list[list[StageOutputs]]:
+        """The encoder on each chunk of each image sequence; its logits are embeddings (M, F)."""
+        return [
+            [self.encoder.forward_stages(chunk) for chunk in self._chunks(images)] for images in self._sequences(x)
+        ]
+
+    def _logits(self, passes: list[list[StageOutputs]], batch_size: int) -> Tensor:
+        embeddings = [torch.cat([outputs.logits for outputs in chunks]) for chunks in passes]
+        return self.forward_head(torch.cat([rows.unflatten(0, (batch_size, -1)) for rows in embeddings], dim=1))
+
+    def _volume_maps(self, passes: list[list[tuple[Tensor, ...]]], batch_size: int) -> tuple[Tensor, ...]:
+        """Stage maps of images (M, C_i, h, w), by sequence and chunk -> maps of the volume (B, C_i, d, h, w)."""
+        sequences = [
+            [torch.cat(chunks).unflatten(0, (batch_size, -1)) for chunks in zip(*chunked, strict=True)]
+            for chunked in passes
+        ]
+        return tuple(self.view.volume_map(list(maps)) for maps in zip(*sequences, strict=True))
 
     def _chunks(self, images: Tensor) -> tuple[Tensor, ...]:
         images = images.flatten(0, 1)

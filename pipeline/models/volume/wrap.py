@@ -26,8 +26,8 @@ def wrap(name: str, build: NetworkBuilder, volume: Choice, *, in_channels: int, 
     mode, options = choose("volume mode", "mode", volume, MODES)
     if mode in NATIVE_MODES and not has_3d_twin(name):
         raise ValueError(
-            f"volume mode '{mode.__name__}' needs a network with a 3D twin, whose convolutions it fills, and '{name}' is "
-            f"2D only; use one of {', '.join(modes_of(name))}"
+            f"volume mode '{mode.__name__}' fills the convolutions of a network's 3D twin, and '{name}' is 2D only; "
+            f"use one of {', '.join(modes_of(name))}"
         )
     return mode(build, in_channels, num_classes, **options)
 

@@ -1,0 +1,19 @@
+"""Classify 3D medical volumes.
+
+A stage is a verb, `python -m pipeline.<verb>`; DVC runs them in this order:
+
+stage       reads                                   writes
+fetch       a built-in source, or one's own folder  data/<cohort>/{raw/, labels.csv}
+ingest      raw scans, label table                  cohort.csv, ingest.json
+split       cohort.csv, raw scans                   splits.csv, leakage.json
+plan        cohort.csv, splits.csv, raw scans       plan.yaml
+preprocess  raw scans, plan.yaml                    preprocessed/
+train       preprocessed/, splits.csv, plan.yaml    runs/<cohort>/<experiment>/fold-<k>/
+predict     a run, its folds or any new scan        predictions/fold-<k>.csv, embeddings/fold-<k>.npz
+evaluate    predictions                             metrics.json, summary.json, plots/
+explain     a run, chosen scans                     explanations/, NIfTI on each scan's own grid
+report      all of the above                        reports/<cohort>/<experiment>.html, index.html
+track       all of the above                        tracking/<cohort>.json, the W&B runs
+
+Beside the graph: `init` writes a cohort's config, `results` prints the table of figures.
+"""
