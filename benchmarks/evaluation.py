@@ -98,8 +98,11 @@ def main() -> None:
     print(f"{'largest difference of a figure':32}{gap:12.1e}")
     ratios = {
         "seconds": {"value": round(vectorised, 2), "bar": LARGEST_SECONDS, "holds": vectorised <= LARGEST_SECONDS},
-        "faster_than_scikit_learn": {"value": round(looped / vectorised, 1), "bar": SMALLEST_RATIO,
-                                     "holds": looped / vectorised >= SMALLEST_RATIO},
+        "faster_than_scikit_learn": {
+            "value": round(looped / vectorised, 1),
+            "bar": SMALLEST_RATIO,
+            "holds": looped / vectorised >= SMALLEST_RATIO,
+        },
         "largest_difference": {"value": float(gap), "bar": TOLERANCE, "holds": bool(gap <= TOLERANCE)},
     }
     machine = f"{platform.machine()}, {os.cpu_count()} cores"

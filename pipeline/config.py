@@ -302,9 +302,13 @@ class Model(Section):
     volume: str | dict[str, Any] | None = None
     """How a 2D network sees a volume (slicewise, slab, triplanar, acs, inflate), with that mode's options."""
     pretrained: str | None = None
-    """Local file, URL with #sha256=, or timm:NAME."""
+    """Local file, package:NAME/FILE of an installed package, URL with #sha256=, or timm:NAME."""
+    allow_missing: tuple[str, ...] = ()
+    """Parts whose pretrained weights may be missing or of another shape, by name."""
     freeze: bool = False
-    """Train a head on fixed features."""
+    """Keep the features as they are, compute them once, and fit a logistic head on them."""
+    lora: dict[str, Any] | None = None
+    """Low-rank updates of a frozen network: rank, alpha, drop_rate, targets."""
     options: dict[str, Any] = {}
     """Options of that network, such as depths or drop_path_rate."""
 

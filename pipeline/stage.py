@@ -28,7 +28,8 @@ Verb = Callable[..., int | None]
 
 def run(verb: Verb, **forms: Verb) -> NoReturn:
     """Parse the command line, check the config, run the verb; bad input is one clear error and exit code 1."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("pipeline").setLevel(logging.INFO)
     arguments = parse(verb, forms)
     try:
         sys.exit(call(verb, forms, arguments) or 0)

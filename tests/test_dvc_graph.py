@@ -1,4 +1,4 @@
-"""dvc.yaml: its deps cover the code a stage imports, its params the sections it reads, and every shipped config fits."""
+"""dvc.yaml: deps cover the code a stage imports, params the sections it reads, and every shipped config fits."""
 
 import ast
 from pathlib import Path

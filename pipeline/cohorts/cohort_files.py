@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID, CohortPaths
 from pipeline.cohorts.row_scans import CheckedRows, inside
-from pipeline.files import whole_file, write_json
+from pipeline.files import write_csv, write_json
 from pipeline.scans.checking import ScanFacts
 from pipeline.scans.checking_codes import Problem
 
@@ -20,8 +20,7 @@ def write_cohort(paths: CohortPaths, rows: CheckedRows) -> None:
     table = rows.usable.reset_index(drop=True)
     table[PATH] = [inside(path, paths.raw) for path in table[PATH]]
     measured = pd.DataFrame([measure(check.facts, check.problems) for check in rows.checks if check.facts])
-    with whole_file(paths.cohort) as temporary:
-        pd.concat([table, measured], axis=1).to_csv(temporary, index=False)
+    write_csv(paths.cohort, pd.concat([table, measured], axis=1))
 
 
 def measure(facts: ScanFacts, warnings: tuple[Problem, ...]) -> dict[str, str]:

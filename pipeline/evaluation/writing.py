@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.artifacts import RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Evaluation, Metrics
-from pipeline.files import whole_file, write_json
+from pipeline.files import write_csv, write_json
 
 SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")
 
@@ -20,11 +20,11 @@ def write_evaluation(evaluation: Evaluation, paths: RunPaths) -> None:
     write_json(paths.operating_point, {level: asdict(point) for level, point in evaluation.operating_points.items()})
     write_json(paths.calibration, {level: asdict(fitted) for level, fitted in evaluation.calibrations.items()})
     for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.floors, paths.floors)):
-        if table is not None:
-            write_table(table, path)
+        # Where there is nothing to judge the file is there all the same, empty, for whatever waits for it.
+        write_csv(path, table if table is not None else pd.DataFrame(columns=["none"]))
     split, level = evaluation.headline
     for name, table in evaluation.plots.items():
-        write_table(table.assign(split=split, level=level), paths.plots / f"{name}.csv")
+        write_csv(paths.plots / f"{name}.csv", table.assign(split=split, level=level))
 
 
 def summarise(metrics: Metrics) -> dict[str, dict[str, float | None]]:
@@ -40,11 +40,6 @@ def summarise_split(entries: dict) -> dict[str, float | None]:
 
 def has_values(entries: dict) -> bool:
     return any(entry["value"] is not None for entry in entries.values())
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False)
 
 
 def read_metrics(path: Path) -> Metrics:

@@ -8,7 +8,8 @@ from rich.progress import track
 
 from pipeline.artifacts import PATH, SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, RunPaths
 from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.inference.tables import prediction_table, write_embeddings, write_table
+from pipeline.files import write_csv
+from pipeline.inference.tables import prediction_table, write_embeddings
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.store import Store
 from pipeline.splits.folds import read_splits, rows_of_fold
@@ -28,7 +29,7 @@ def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: 
     predictions = list(steps)
     write_embeddings(run.embeddings(fold), held_out[SCAN_ID].tolist(), predictions)
     table = prediction_table(held_out, predictions, classes=trained.classes, fold=fold)
-    write_table(run.predictions(fold), table)
+    write_csv(run.predictions(fold), table)
     log.info("%s: %d scans", run.predictions(fold), len(table))
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 from rich.progress import track
 
 from pipeline.artifacts import PATH, PROB_PREFIX
-from pipeline.inference.tables import write_table
+from pipeline.files import write_csv
 from pipeline.inference.trained import TrainedRun
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
         rows.append(
             {PATH: str(file)} | {f"{PROB_PREFIX}{name}": p for name, p in zip(trained.classes, probs, strict=True)}
         )
-    write_table(out, pd.DataFrame(rows, columns=[PATH, *(f"{PROB_PREFIX}{name}" for name in trained.classes)]))
+    write_csv(out, pd.DataFrame(rows, columns=[PATH, *(f"{PROB_PREFIX}{name}" for name in trained.classes)]))
     log.info("%s: %d scans", out, len(rows))
     if problems:
         raise ValueError("\n".join([f"{len(problems)} of {len(files)} scans could not be predicted:", *problems]))

@@ -23,12 +23,6 @@ def prediction_table(
     return table
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
-    """CSV, whole or not at all; floats keep every digit."""
-    with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
-
-
 def write_embeddings(path: Path, scan_ids: Sequence[str], predictions: Sequence[Prediction]) -> None:
     """An .npz with `scan_id` (num_scans,) and `stage1` … `stage4`, each (num_scans, C_i)."""
     stages = zip(*(prediction.embeddings for prediction in predictions), strict=True)

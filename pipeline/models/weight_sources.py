@@ -1,5 +1,9 @@
-"""Where pretrained weights come from: a local file, a URL with its hash, or timm. Only tensors are ever read."""
+"""Where pretrained weights come from: a file, an installed package, a URL with its hash, or timm.
 
+Only tensors are ever read, and no package is imported.
+"""
+
+import importlib.util
 import pickle
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -16,7 +20,7 @@ WRAPPERS = ("state_dict", "model")
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
-    """The tensors of `source` by name: `path`, `https://...#sha256=HEX` or `timm:NAME`.
+    """The tensors of `source` by name: `path`, `package:NAME/FILE`, `https://...#sha256=HEX` or `timm:NAME`.
 
     Raises FileNotFoundError for a missing file and ValueError for anything that is not a set of tensors.
     """
@@ -26,9 +30,20 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
         from pipeline.models.timm_adapter import pretrained_weights
 
         return pretrained_weights(text.removeprefix("timm:"))
+    if text.startswith("package:"):
+        return read_file(file_in_package(text.removeprefix("package:")))
     if "://" in text:
         return read_file(download(text))
     return read_file(Path(text))
+
+
+def file_in_package(text: str) -> Path:
+    """`NAME/FILE` as a path inside an installed package, which is located but not imported."""
+    name, _, file = text.partition("/")
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise FileNotFoundError(f"package:{text}: no package '{name}' is installed; install it or give a path")
+    return Path(spec.submodule_search_locations[0]) / file
 
 
 def download(url: str) -> Path:

@@ -83,8 +83,8 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
         plots={plot: pd.read_csv(path) for plot in PLOTS if (path := paths.plots / f"{plot}.csv").is_file()},
         operating_points=read_json(paths.operating_point) if paths.operating_point.is_file() else None,
         calibrations=read_json(paths.calibration) if paths.calibration.is_file() else None,
-        subgroups=pd.read_csv(paths.subgroups) if paths.subgroups.is_file() else None,
-        floors=pd.read_csv(paths.floors) if paths.floors.is_file() else None,
+        subgroups=read_filled(paths.subgroups),
+        floors=read_filled(paths.floors),
         predictions=read_folds(tables) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
         histories={fold: pd.read_csv(path) for fold in folds if (path := paths.fold(fold).history).is_file()},
@@ -92,6 +92,12 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
         explanations_folder=paths.explanations,
         config=read_yaml(paths.fold(folds[0]).config) if paths.fold(folds[0]).config.is_file() else None,
     )
+
+
+def read_filled(path: Path) -> pd.DataFrame | None:
+    """A table of figures; None if it is not there or has no rows."""
+    table = pd.read_csv(path) if path.is_file() else None
+    return None if table is None or table.empty else table
 
 
 def read_table(path: Path) -> pd.DataFrame | None:

@@ -14,8 +14,8 @@ from pipeline.scans.intensity import scale_intensity
 from pipeline.scans.reading import read_scan
 from pipeline.scans.resampling import resample
 
-CUT_OFF = 0.05
-"""Share of the body along one axis that may fall outside the input unsaid."""
+CUTS = (0.05, 0.1, 0.2, 0.4)
+"""Shares of the body along one axis that may fall outside the input: under the first unsaid, then said by steps."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,8 @@ def cut_warnings(foreground: Foreground, source: Grid, target: Grid) -> tuple[st
     inside = np.minimum(high, np.array(target.shape) - 0.5) - np.maximum(low, -0.5)
     lost = 1 - np.clip(inside, 0, None) / (high - low)
     return tuple(
-        f"{share:.0%} of the body's extent along {axis} lies outside the input; raise size_voxels or spacing_mm"
+        f"over {max(cut for cut in CUTS if share > cut):.0%} of the body's extent along {axis} lies outside the input; "
+        "raise size_voxels or spacing_mm"
         for axis, share in zip("DHW", lost, strict=True)
-        if share > CUT_OFF
+        if share > CUTS[0]
     )

@@ -75,6 +75,8 @@ def balance(deal: Deal, rng: np.random.Generator) -> np.ndarray:
     """
     bins = deal.fixed.copy()
     free = rng.permutation(np.flatnonzero(deal.fixed < 0))
+    if not len(free):
+        return bins
     if len(deal.shares) ** min(len(free), 64) <= ENUMERABLE:
         bins[free] = try_all(deal, deal.makeup[free])
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.artifacts import DEVELOPMENT, FOLD, SPLIT, TEST, TRAIN, VAL
-from pipeline.files import whole_file
+from pipeline.files import write_csv
 
 NESTED = "nested"
 """`split` of a nested division: its parts are numbered in `fold`, and fold `outer * (parts - 1) + inner` tests one."""
@@ -28,8 +28,7 @@ def read_splits(path: Path) -> pd.DataFrame:
 
 def write_splits(path: Path, splits: pd.DataFrame) -> None:
     """splits.csv, whole or not at all."""
-    with whole_file(path) as temporary:
-        splits.to_csv(temporary, index=False)
+    write_csv(path, splits)
 
 
 def fold_columns(splits: pd.DataFrame) -> list[str]:

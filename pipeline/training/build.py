@@ -16,7 +16,9 @@ def build_network(model: Model, *, num_classes: int, pretrained: bool = True) ->
         num_classes=num_classes,
         volume=model.volume,
         pretrained=model.pretrained if pretrained else None,
+        allow_missing=model.allow_missing,
         freeze=model.freeze,
+        lora=model.lora,
         **model.options,
     )
 

@@ -16,7 +16,7 @@ def fit(
     network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths, logger: Logger | None
 ) -> None:
     """Fit `network`, leaving what `keeping` keeps."""
-    if config.model.freeze:
+    if config.model.freeze and config.model.lora is None:
         fit_frozen(network, fold, keeping, cohort, config.seed)
         return
     trainer = build_trainer(fold.training, keeping.callbacks, logger)

@@ -4,6 +4,7 @@ import logging
 import math
 import sys
 import time
+import warnings
 from collections.abc import Iterable
 
 import torch
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 def build_trainer(training: Training, callbacks: Iterable[Callback], logger: Logger | None) -> Trainer:
     """A deterministic trainer; `training` holds numbers, no `auto`."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    # Lightning's own use of torch, and nothing that a user could change.
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     shown = RichProgressBar() if sys.stderr.isatty() else EpochLines()
     rates = [LearningRateMonitor(logging_interval="epoch")] if logger else []
     return Trainer(

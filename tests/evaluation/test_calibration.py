@@ -21,9 +21,11 @@ def calibrated_sample(rows: int = 4000, distort: float = 1.0, shift: float = 0.0
 def test_binary_scores_match_scikit_learn(make_sample):
     sample = make_sample()
     assert calibration.brier_score(sample.weighted())[0] == pytest.approx(
-        brier_score_loss(sample.labels, sample.probs[:, 1]))
+        brier_score_loss(sample.labels, sample.probs[:, 1])
+    )
     assert calibration.log_loss(sample.weighted())[0] == pytest.approx(
-        log_loss(sample.labels, np.clip(sample.probs, 1e-7, 1)), abs=1e-6)
+        log_loss(sample.labels, np.clip(sample.probs, 1e-7, 1)), abs=1e-6
+    )
 
 
 def test_the_brier_score_of_several_classes_sums_over_them(make_sample):

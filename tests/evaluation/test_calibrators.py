@@ -22,8 +22,14 @@ def overconfident(patients: int, num_classes: int = 2, factor: float = 2.5, seed
 
 @pytest.mark.parametrize(
     ("patients", "num_classes", "method"),
-    [(39, 2, "none"), (40, 2, "temperature"), (100, 2, "platt"), (1000, 2, "isotonic"), (60, 3, "temperature"),
-     (1000, 3, "vector")],
+    [
+        (39, 2, "none"),
+        (40, 2, "temperature"),
+        (100, 2, "platt"),
+        (1000, 2, "isotonic"),
+        (60, 3, "temperature"),
+        (1000, 3, "vector"),
+    ],
 )
 def test_the_number_of_patients_decides_the_method_and_is_said(patients, num_classes, method):
     fitted = fit_calibration(overconfident(patients, num_classes))

@@ -41,8 +41,9 @@ def test_a_model_does_not_differ_from_itself(make_predictions):
 def test_swapping_the_models_swaps_the_sign(make_predictions):
     table = make_predictions()
     noisy = distorted(table, 1.0)
-    (one,), (other,) = (compare_experiments(dict(pair), QUICK) for pair in (
-        [("a", table), ("b", noisy)], [("b", noisy), ("a", table)]))
+    (one,), (other,) = (
+        compare_experiments(dict(pair), QUICK) for pair in ([("a", table), ("b", noisy)], [("b", noisy), ("a", table)])
+    )
     assert one.difference == pytest.approx(-other.difference)
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low))
     assert one.p_value == pytest.approx(other.p_value)
@@ -90,8 +91,10 @@ def test_a_null_effect_raises_about_five_percent_false_alarms():
     alarms = 0
     for _ in range(1000):
         truth = np.repeat(rng.normal(size=60), 2) + labels
-        models = [Sample(labels, two_columns(truth + rng.normal(size=120)), patients, patients * 0, ("a", "b"))
-                  for _ in range(2)]
+        models = [
+            Sample(labels, two_columns(truth + rng.normal(size=120)), patients, patients * 0, ("a", "b"))
+            for _ in range(2)
+        ]
         difference, error, *_ = normal_difference(*models, QUICK)
         alarms += two_sided(difference, error) < 0.05
     # 1,000 draws at 5 % leave 3.3 % to 7.1 % in 99 of 100 times.

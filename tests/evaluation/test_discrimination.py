@@ -67,7 +67,8 @@ def test_auroc_ignores_monotone_rescaling_and_inverts_with_the_scores(values, ra
     def value(column):
         rows = np.arange(len(labels))
         return class_auroc(
-            Sample(labels, np.stack([1 - column, column], axis=1), rows, rows * 0, ("a", "b")).weighted(), 1)[0]
+            Sample(labels, np.stack([1 - column, column], axis=1), rows, rows * 0, ("a", "b")).weighted(), 1
+        )[0]
 
     assert value(probs**3 / 2) == pytest.approx(value(probs))
     assert value(1 - probs) == pytest.approx(1 - value(probs))

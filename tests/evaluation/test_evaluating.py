@@ -15,9 +15,11 @@ def test_values_are_those_of_scikit_learn_at_both_levels(make_predictions):
     test = table[table["split"] == "test"]
     patients = test.groupby(["patient_id", "label"])["prob_lesion"].mean().reset_index()
     assert metrics["scan"]["auroc"]["value"] == pytest.approx(
-        roc_auc_score(test["label"] == "lesion", test["prob_lesion"]))
+        roc_auc_score(test["label"] == "lesion", test["prob_lesion"])
+    )
     assert metrics["patient"]["auroc"]["value"] == pytest.approx(
-        roc_auc_score(patients["label"] == "lesion", patients["prob_lesion"]))
+        roc_auc_score(patients["label"] == "lesion", patients["prob_lesion"])
+    )
 
 
 def test_the_threshold_comes_from_validation_and_is_applied_to_test(make_predictions):
@@ -78,7 +80,8 @@ def test_folds_are_averaged_on_test_and_kept_apart_on_validation(make_prediction
     metrics = evaluate_predictions(table, QUICK)
     test = table[table["split"] == "test"].groupby(["scan_id", "label"])["prob_lesion"].mean().reset_index()
     assert metrics["test"]["scan"]["auroc"]["value"] == pytest.approx(
-        roc_auc_score(test["label"] == "lesion", test["prob_lesion"]))
+        roc_auc_score(test["label"] == "lesion", test["prob_lesion"])
+    )
     val = table[table["split"] == "val"]
     folds = [part for _, part in val.groupby("fold")]
     pairs = [(part["label"] == "lesion").sum() * (part["label"] == "healthy").sum() for part in folds]

@@ -19,13 +19,23 @@ def made(shortcut: float, patients: int = 200, seed: int = 0) -> Cohort:
     follows = rng.random(patients) < shortcut
     site = np.where(follows, labels, rng.integers(2, size=patients))
     ids = np.array([f"p{number}" for number in range(patients)])
-    cohort = pd.DataFrame({"patient_id": ids, "site": np.array(["a", "b"])[site],
-                           "age": (50 + 5 * rng.normal(size=patients) + 4 * labels).round(1).astype(str),
-                           "spacing_mm": np.where(rng.random(patients) < 0.5, "1x1x3", "1x1x1.5")})
+    cohort = pd.DataFrame(
+        {
+            "patient_id": ids,
+            "site": np.array(["a", "b"])[site],
+            "age": (50 + 5 * rng.normal(size=patients) + 4 * labels).round(1).astype(str),
+            "spacing_mm": np.where(rng.random(patients) < 0.5, "1x1x3", "1x1x1.5"),
+        }
+    )
     is_test = np.arange(patients) >= patients // 2
-    splits = pd.DataFrame({"patient_id": ids, "label": np.array(["healthy", "lesion"])[labels],
-                           "split": np.where(is_test, "test", "development"),
-                           "fold": np.where(is_test, "", (np.arange(patients) % 5).astype(str))})
+    splits = pd.DataFrame(
+        {
+            "patient_id": ids,
+            "label": np.array(["healthy", "lesion"])[labels],
+            "split": np.where(is_test, "test", "development"),
+            "fold": np.where(is_test, "", (np.arange(patients) % 5).astype(str)),
+        }
+    )
     logits = rng.normal(size=is_test.sum()) + 3 * (labels[is_test] - 0.5)
     probs = 1 / (1 + np.exp(-logits))
     rows = np.arange(is_test.sum())
@@ -71,8 +81,14 @@ def test_validation_patients_are_scored_by_models_that_never_saw_them():
     ids = [f"p{number}" for number in range(80)]
     code = np.where(folds == 0, labels, 1 - labels).astype(str)
     cohort = pd.DataFrame({"patient_id": ids, "code": code})
-    splits = pd.DataFrame({"patient_id": ids, "label": np.array(["healthy", "lesion"])[labels], "split": "development",
-                           "fold": folds.astype(str)})
+    splits = pd.DataFrame(
+        {
+            "patient_id": ids,
+            "label": np.array(["healthy", "lesion"])[labels],
+            "split": "development",
+            "fold": folds.astype(str),
+        }
+    )
     rows = np.arange(60)
     sample = Sample(labels[:60], np.full((60, 2), 0.5), rows, rows * 0, ("healthy", "lesion"))
     judged = pd.DataFrame({"patient_id": ids[:60], "split": "val", "fold": 0})
@@ -84,4 +100,6 @@ def test_without_columns_or_splits_the_reason_is_given():
     sample, rows, cohort, _ = made(0.0)
     found = judge_floors(sample, rows, Background(cohort[["patient_id", "age"]], clinical=("age",)), 0.95)
     assert found.set_index("name")["reason"].to_dict() == {
-        "clinical covariates": "without splits.csv there is nobody to fit on", "acquisition": "no column has this role"}
+        "clinical covariates": "without splits.csv there is nobody to fit on",
+        "acquisition": "no column has this role",
+    }

@@ -33,8 +33,10 @@ def test_a_target_is_kept_at_the_least_cost_to_the_other(make_sample, rule, kept
 
 def test_dearer_misses_lower_the_threshold(make_sample):
     sample = make_sample()
-    thresholds = [choose_operating_point(sample, Settings(operating_point="cost", miss_cost=cost), 2).threshold
-                  for cost in (0.1, 1, 10)]
+    thresholds = [
+        choose_operating_point(sample, Settings(operating_point="cost", miss_cost=cost), 2).threshold
+        for cost in (0.1, 1, 10)
+    ]
     assert thresholds == sorted(thresholds, reverse=True)
     assert thresholds[0] > thresholds[-1]
 

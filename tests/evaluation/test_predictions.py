@@ -114,8 +114,11 @@ def test_test_scans_get_the_mean_of_the_folds_and_validation_scans_stay_apart():
     assert averaged["fold"].to_dict() == {"s1": -1, "s2": 0, "s3": 1}
 
 
-SCANS = [["s1", "p1", "b", 0.9, 0.1, 0, "test"], ["s2", "p1", "b", 0.4, 0.6, 0, "test"],
-         ["s3", "p2", "a", 0.7, 0.3, 0, "test"]]
+SCANS = [
+    ["s1", "p1", "b", 0.9, 0.1, 0, "test"],
+    ["s2", "p1", "b", 0.4, 0.6, 0, "test"],
+    ["s3", "p2", "a", 0.7, 0.3, 0, "test"],
+]
 
 
 @pytest.mark.parametrize(("rule", "expected"), [("mean", 0.35), ("max", 0.6)])

@@ -70,8 +70,7 @@ def test_missing_values_and_names_are_no_groups():
 @pytest.mark.slow
 def test_equal_groups_are_told_apart_in_about_five_percent():
     alarms = [
-        judge(*made({"a": 1.5, "b": 1.5, "c": 1.5}, seed=seed), "site")["p_value"].iloc[0] < 0.05
-        for seed in range(250)
+        judge(*made({"a": 1.5, "b": 1.5, "c": 1.5}, seed=seed), "site")["p_value"].iloc[0] < 0.05 for seed in range(250)
     ]
     # 250 draws at 5 % leave 1.6 % to 8.8 % in 99 of 100 times.
     assert 0.016 <= np.mean(alarms) <= 0.088

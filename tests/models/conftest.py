@@ -24,7 +24,7 @@ def seed() -> None:
 
 @pytest.fixture
 def build_tiny() -> Callable[..., Network]:
-    """`build_model` with each family cut down to a block a stage, if it is listed: in eval mode, and with the same weights each time."""
+    """`build_model` with listed families cut down to a block a stage, in eval mode, with the same weights each time."""
 
     def build(name: str = "poolformer_s12", **options: object) -> Network:
         torch.manual_seed(0)

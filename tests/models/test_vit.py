@@ -104,9 +104,7 @@ def test_far_border_is_filled_with_zeros():
     assert torch.equal(network(volume), network(padded))
 
 
-@pytest.mark.parametrize(
-    ("options", "kind"), [({"norm": "rmsnorm"}, nn.LayerNorm), ({"activation": "relu2"}, nn.GELU)]
-)
+@pytest.mark.parametrize(("options", "kind"), [({"norm": "rmsnorm"}, nn.LayerNorm), ({"activation": "relu2"}, nn.GELU)])
 def test_options_reach_every_block(options, kind):
     assert not any(isinstance(module, kind) for module in small(**options).modules())
 

@@ -69,20 +69,22 @@ def predictions(signal: float = 1.5, seed: int = 0, patients: int = 60) -> pd.Da
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    return Config.model_validate({
-        "name": "tiny",
-        "root": tmp_path,
-        "experiments": ["tiny", "other"],
-        "model": {"name": "poolformer_s12"},
-        "cohort": {
-            "name": "made",
-            "source": {"kind": "phantom"},
-            "columns": {"clinical": ["age"], "site": "site"},
-            "positive_class": "disease",
-            "modality": "MR",
-            "laterality": "relevant",
-        },
-    })
+    return Config.model_validate(
+        {
+            "name": "tiny",
+            "root": tmp_path,
+            "experiments": ["tiny", "other"],
+            "model": {"name": "poolformer_s12"},
+            "cohort": {
+                "name": "made",
+                "source": {"kind": "phantom"},
+                "columns": {"clinical": ["age"], "site": "site"},
+                "positive_class": "disease",
+                "modality": "MR",
+                "laterality": "relevant",
+            },
+        }
+    )
 
 
 def write_run(config: Config, name: str, table: pd.DataFrame) -> None:
@@ -102,10 +104,13 @@ def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> No
     write_text(paths.cohort, scans.to_csv(index=False))
     splits = table[["scan_id", "patient_id", "label"]].assign(
         split=np.where(table["split"] == "test", "test", "development"),
-        fold=np.where(table["split"] == "test", "", "0"))
+        fold=np.where(table["split"] == "test", "", "0"),
+    )
     write_text(paths.splits, splits.to_csv(index=False))
-    flow = [{"step": "rows in the label table", "scans": 121, "patients": 121},
-            {"step": "excluded: TRUNCATED", "scans": 1, "patients": 1}]
+    flow = [
+        {"step": "rows in the label table", "scans": 121, "patients": 121},
+        {"step": "excluded: TRUNCATED", "scans": 1, "patients": 1},
+    ]
     write_text(paths.ingest, json.dumps({"classes": ["healthy", "disease"], "problems": [], "flow": flow}))
     write_text(paths.leakage, json.dumps({"verdict": "clean", "findings": []}))
     write_yaml(paths.plan, {"orientation": "SPL", "reasons": {"orientation": "axial view"}})
@@ -138,8 +143,16 @@ def test_everything_known_is_shown(config):
     write_yaml(run.fold(0).config, {"name": "tiny", "model": {"name": "poolformer_s12"}, "root": "/home/somebody"})
     html = experiment(config)
     text = words(html)
-    for phrase in ("121 scans", "excluded: TRUNCATED", "axial view", "No leak between splits", "age", "site: north",
-                   "validation AUROC", "name: tiny"):
+    for phrase in (
+        "121 scans",
+        "excluded: TRUNCATED",
+        "axial view",
+        "No leak between splits",
+        "age",
+        "site: north",
+        "validation AUROC",
+        "name: tiny",
+    ):
         assert phrase in text
     assert "/home/somebody" not in html
     assert html.count("<svg") == 6
@@ -148,10 +161,12 @@ def test_everything_known_is_shown(config):
 
 def test_groups_are_shown_with_their_figure_and_small_ones_counted(config):
     write_run(config, "tiny", predictions())
-    write_text(Artifacts(config.root).run("made", "tiny").subgroups,
-               "covariate,group,num_patients,auroc,low,high,p_value,adjusted_p_value,reason\n"
-               "site,north,40,0.9,0.8,0.95,0.001,0.002,\nsite,south,40,0.6,0.5,0.7,0.001,0.002,\n"
-               "site,west,4,,,,0.001,0.002,4 patients\n")
+    write_text(
+        Artifacts(config.root).run("made", "tiny").subgroups,
+        "covariate,group,num_patients,auroc,low,high,p_value,adjusted_p_value,reason\n"
+        "site,north,40,0.9,0.8,0.95,0.001,0.002,\nsite,south,40,0.6,0.5,0.7,0.001,0.002,\n"
+        "site,west,4,,,,0.001,0.002,4 patients\n",
+    )
     text = words(experiment(config))
     assert "The AUROC differs between groups of site. 1 groups have too few patients to judge." in text
     assert "site north 40 0.900 0.800 to 0.950 0.002" in text
@@ -159,10 +174,12 @@ def test_groups_are_shown_with_their_figure_and_small_ones_counted(config):
 
 def test_a_shortcut_that_acquisition_offers_is_said_aloud(config):
     write_run(config, "tiny", predictions())
-    write_text(Artifacts(config.root).run("made", "tiny").floors,
-               "name,columns,num_patients,auroc,low,high,advantage,advantage_low,advantage_high,reason\n"
-               "clinical covariates,,60,,,,,,,no column has this role\n"
-               "acquisition,site,60,0.8,0.7,0.9,0.05,-0.05,0.15,\n")
+    write_text(
+        Artifacts(config.root).run("made", "tiny").floors,
+        "name,columns,num_patients,auroc,low,high,advantage,advantage_low,advantage_high,reason\n"
+        "clinical covariates,,60,,,,,,,no column has this role\n"
+        "acquisition,site,60,0.8,0.7,0.9,0.05,-0.05,0.15,\n",
+    )
     text = words(experiment(config))
     assert "a shortcut is available to the model" in text
     assert "no column has this role" in text
@@ -173,8 +190,15 @@ def test_text_from_data_is_escaped(config):
     write_run(config, "tiny", table)
     write_cohort(config, table, site=NASTY)
     run = Artifacts(config.root).run("made", "tiny")
-    caption = {"picture": "../../x.png", "map": "x.nii.gz", "scan_id": NASTY, "label": NASTY, "predicted": NASTY,
-               "probability": 0.9, "method": "gradcam"}
+    caption = {
+        "picture": "../../x.png",
+        "map": "x.nii.gz",
+        "scan_id": NASTY,
+        "label": NASTY,
+        "predicted": NASTY,
+        "probability": 0.9,
+        "method": "gradcam",
+    }
     write_text(run.explanations / "captions.json", json.dumps([caption]))
     html = experiment(config)
     assert "<script" not in html
@@ -191,8 +215,18 @@ def test_the_page_needs_nothing_else(config):
 def test_a_picture_is_carried_in_the_page_and_a_lost_one_is_said(config):
     write_run(config, "tiny", predictions())
     folder = Artifacts(config.root).run("made", "tiny").explanations
-    entries = [{"picture": name, "map": "m.nii.gz", "scan_id": name, "label": "disease", "predicted": "healthy",
-                "probability": 0.9, "method": "gradcam"} for name in ("there.png", "lost.png")]
+    entries = [
+        {
+            "picture": name,
+            "map": "m.nii.gz",
+            "scan_id": name,
+            "label": "disease",
+            "predicted": "healthy",
+            "probability": 0.9,
+            "method": "gradcam",
+        }
+        for name in ("there.png", "lost.png")
+    ]
     write_text(folder / "captions.json", json.dumps(entries))
     (folder / "there.png").write_bytes(b"\x89PNG")
     html = experiment(config)
@@ -225,9 +259,14 @@ def test_several_classes_get_a_page(config):
     rng = np.random.default_rng(0)
     truth = np.arange(90) % 3
     probs = rng.dirichlet(np.ones(3), size=90) / 2 + np.eye(3)[truth] / 2
-    table = pd.DataFrame({"scan_id": np.arange(90).astype(str), "patient_id": np.arange(90).astype(str),
-                          "label": np.array(["one", "two", "three"])[truth],
-                          **{f"prob_{name}": probs[:, k] for k, name in enumerate(["one", "two", "three"])}})
+    table = pd.DataFrame(
+        {
+            "scan_id": np.arange(90).astype(str),
+            "patient_id": np.arange(90).astype(str),
+            "label": np.array(["one", "two", "three"])[truth],
+            **{f"prob_{name}": probs[:, k] for k, name in enumerate(["one", "two", "three"])},
+        }
+    )
     write_run(config, "tiny", table)
     text = words(experiment(config))
     assert "AUROC, three" in text

@@ -182,6 +182,12 @@ def test_splits_survive_their_file(patients, tmp_path):
     pd.testing.assert_frame_equal(read_splits(tmp_path / "splits.csv"), splits)
 
 
+def test_splitting_again_changes_nothing(patients):
+    table = patients(60)
+    first = split_patients(table, Split(num_repeats=2))
+    pd.testing.assert_frame_equal(split_patients(table, Split(num_repeats=2), previous=first), first)
+
+
 def test_another_seed_is_another_split_even_beside_an_earlier_one(patients):
     table = patients(60)
     first = split_patients(table, Split(seed=0))
