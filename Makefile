@@ -42,8 +42,8 @@ repro: .venv/ready ## run the whole pipeline on the cohort of params.yaml
 	@python -m pipeline.results
 
 .PHONY: test
-test: .venv/ready-test ## run the tests
-	@python -m pytest
+test: .venv/ready-test ## run the tests, on two processes of one thread each
+	@OMP_NUM_THREADS=1 python -m pytest
 
 .PHONY: lint
 lint: .venv/ready-test ## check the style

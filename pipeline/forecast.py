@@ -23,8 +23,9 @@ def forecast_here(config: Config, planned: Plan, num_scans: int) -> None:
     settled = planned.model_copy(update={"batch_size": training.batch_size, "max_epochs": training.max_epochs})
     found = probe(config.model, settled, num_scans)
     log.info(
-        "%s on %d scans: about %.2f h a fold (%.1f s an epoch), %.0f MB of memory beyond the libraries, %.0f MB on disk",
-        *(config.name, num_scans, found.hours_per_fold, found.seconds_per_epoch, found.memory_mb, found.disk_mb),
+        f"{config.name} on {num_scans} scans: about {found.hours_per_fold:.2f} h a fold "
+        f"({found.seconds_per_epoch:.1f} s an epoch), {found.memory_mb:.0f} MB of memory beyond the libraries, "
+        f"{found.disk_mb:.0f} MB on disk"
     )
 
 

@@ -10,6 +10,7 @@ from pipeline import stage
 from pipeline.artifacts import TRAIN, Artifacts
 from pipeline.config import Config
 
+
 def plan(
     config: Config,
     *,

@@ -17,7 +17,7 @@ CHOSEN = ("cohort", "experiments", "folds")
 
 
 def resolve(config: str | None, overrides: list[str]) -> Config:
-    """Read the experiment `config` (default: the first of params.yaml) and its cohort, change keys, check everything."""
+    """Read experiment `config` (default: the first of params.yaml) and its cohort, change keys, check everything."""
     params = read_params()
     path = find(config or first_experiment(params), CONFIGS)
     content = {**params, "name": path.stem, **mapping(path)}
@@ -65,7 +65,8 @@ def find(name: str, folder: Path) -> Path:
     known = sorted(path.name for path in folder.glob("*.yaml"))
     wanted = name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"
     raise FileNotFoundError(
-        f"{name}: no such config, here or in {folder}/.{did_you_mean(wanted, known)} Known: {', '.join(known) or 'none'}."
+        f"{name}: no such config, here or in {folder}/.{did_you_mean(wanted, known)} "
+        f"Known: {', '.join(known) or 'none'}."
     )
 
 

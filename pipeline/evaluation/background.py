@@ -26,8 +26,10 @@ class Background:
     def __post_init__(self) -> None:
         for name in self.covariates:
             if name not in self.cohort:
-                raise ValueError(f"cohort table: no column '{name}'.{did_you_mean(name, self.cohort.columns)} "
-                                 f"Got {', '.join(self.cohort.columns)}; name covariates that it has.")
+                raise ValueError(
+                    f"cohort table: no column '{name}'.{did_you_mean(name, self.cohort.columns)} "
+                    f"Got {', '.join(self.cohort.columns)}; name covariates that it has."
+                )
 
     @property
     def covariates(self) -> tuple[str, ...]:
@@ -47,6 +49,8 @@ def read_background_table(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"{path} is missing; 'dvc repro' writes a cohort's tables.")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
     if PATIENT_ID not in table:
-        raise ValueError(f"{path}: column '{PATIENT_ID}' is missing.{did_you_mean(PATIENT_ID, table.columns)} "
-                         f"Got {', '.join(table.columns)}; add it.")
+        raise ValueError(
+            f"{path}: column '{PATIENT_ID}' is missing.{did_you_mean(PATIENT_ID, table.columns)} "
+            f"Got {', '.join(table.columns)}; add it."
+        )
     return table

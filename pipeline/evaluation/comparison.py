@@ -54,9 +54,11 @@ class Comparison:
         if self.adjusted_p_value < level:
             better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
             return f"Of these fitted models {better} ranks patients better than {worse}, by {size}."
-        return (f"No evidence of a difference between these fitted models ({self.difference:+.3f}, "
-                f"{self.low:+.3f} to {self.high:+.3f}); "
-                f"with these patients one under {self.smallest_detectable:.3f} would often be missed.")
+        return (
+            f"No evidence of a difference between these fitted models ({self.difference:+.3f}, "
+            f"{self.low:+.3f} to {self.high:+.3f}); "
+            f"with these patients one under {self.smallest_detectable:.3f} would often be missed."
+        )
 
 
 def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str = VAL) -> list[Comparison]:
@@ -79,13 +81,18 @@ def paired_samples(tables: Mapping[str, pd.DataFrame], patient_rule: str, split:
     first, reference = next(iter(rows.items()))
     for name, table in rows.items():
         if class_names(table) != class_names(reference):
-            raise ValueError(f"{name}: expected the classes of {first}, {class_names(reference)}, got "
-                             f"{class_names(table)}; compare experiments on the same cohort.")
+            raise ValueError(
+                f"{name}: expected the classes of {first}, {class_names(reference)}, got "
+                f"{class_names(table)}; compare experiments on the same cohort."
+            )
         different = set(zip(table[PATIENT_ID], table[LABEL], strict=True)) ^ set(
-            zip(reference[PATIENT_ID], reference[LABEL], strict=True))
+            zip(reference[PATIENT_ID], reference[LABEL], strict=True)
+        )
         if different or len(table) != len(reference):
-            raise ValueError(f"{name}: {len(different)} {split} patients differ from those of {first}, expected the "
-                             "same; predict with the same folds.")
+            raise ValueError(
+                f"{name}: {len(different)} {split} patients differ from those of {first}, expected the "
+                "same; predict with the same folds."
+            )
     samples = {name: sample_of(table) for name, table in rows.items()}
     fewest = next(iter(samples.values())).patients_of_class.min()
     if fewest < FEWEST_PATIENTS:
@@ -124,10 +131,12 @@ def normal_difference(first: Sample, second: Sample, settings: Settings) -> tupl
 
 def resampled_difference(first: Sample, second: Sample, settings: Settings) -> tuple[float, float, float, float]:
     """The same by resampling patients, each resample judging both models."""
-    differences = np.concatenate([
-        auroc(weighted) - auroc(second.weighted(weighted.weights))
-        for weighted in resamples(first, settings.num_bootstrap, settings.seed)
-    ])
+    differences = np.concatenate(
+        [
+            auroc(weighted) - auroc(second.weighted(weighted.weights))
+            for weighted in resamples(first, settings.num_bootstrap, settings.seed)
+        ]
+    )
     difference = float(auroc(first.weighted())[0] - auroc(second.weighted())[0])
     found = percentile_interval(differences, settings.confidence)
     low, high = (difference, difference) if isinstance(found, str) else found

@@ -61,8 +61,11 @@ def resample_where_needed(sample: Sample, metrics: dict[str, Metric], settings: 
     """Bootstrap values of the metrics that have no interval of their own kind."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         return {}
-    figures = {name: metric.figure for name, metric in metrics.items()
-               if metric.has_spread and metric.hits is None and metric.ranked_class is None}
+    figures = {
+        name: metric.figure
+        for name, metric in metrics.items()
+        if metric.has_spread and metric.hits is None and metric.ranked_class is None
+    }
     return bootstrap(sample, figures, settings.num_bootstrap, settings.seed)
 
 

@@ -91,7 +91,8 @@ def all_metrics(
     for split in [split for split in (TRAIN, VAL, TEST) if split in judged[SCAN]]:
         metrics[split] = {
             level: judge(judged[level][split], split, calibrations[level], settings)
-            if split in judged[level] else nothing(judged[SCAN][split], scans, split, settings)
+            if split in judged[level]
+            else nothing(judged[SCAN][split], scans, split, settings)
             for level in (SCAN, PATIENT)
         }
     return metrics

@@ -43,8 +43,10 @@ class Floor:
 
 def judge_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> pd.DataFrame:
     """A row a set of columns; `rows` (one a row of the two-class sample) name patient, split and fold."""
-    floors = [judge_floor(sample, rows, background, name, columns, confidence)
-              for name, columns in background.predictors.items()]
+    floors = [
+        judge_floor(sample, rows, background, name, columns, confidence)
+        for name, columns in background.predictors.items()
+    ]
     return pd.DataFrame(floors, columns=list(Floor.__dataclass_fields__))
 
 

@@ -38,9 +38,14 @@ def choose_operating_point(validation: Sample | None, settings: Settings, num_cl
     if concerned is not None and settings.operating_target >= STRICT_TARGET:
         count = validation.patients_of_class[concerned]
         if count < PATIENTS_FOR_STRICT_TARGET:
-            return OperatingPoint(settings.operating_point, None, (
-                f"a {settings.operating_point} of {settings.operating_target:g} needs {PATIENTS_FOR_STRICT_TARGET} "
-                f"validation patients of class '{validation.class_names[concerned]}', got {count}"))
+            return OperatingPoint(
+                settings.operating_point,
+                None,
+                (
+                    f"a {settings.operating_point} of {settings.operating_target:g} needs {PATIENTS_FOR_STRICT_TARGET} "
+                    f"validation patients of class '{validation.class_names[concerned]}', got {count}"
+                ),
+            )
     return OperatingPoint(settings.operating_point, best_threshold(validation, settings))
 
 

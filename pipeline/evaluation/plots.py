@@ -47,19 +47,23 @@ def counts_at_thresholds(is_class: Array, scores: Array) -> tuple[Array, Array, 
 
 def roc_points(true_positives: Array, false_positives: Array, at: Array) -> pd.DataFrame:
     """From (0, 0), where nothing is called, to (1, 1)."""
-    return pd.DataFrame({
-        "false_positive_rate": np.append(0, false_positives) / false_positives[-1],
-        "sensitivity": np.append(0, true_positives) / true_positives[-1],
-        "threshold": np.append(np.nan, at),
-    })
+    return pd.DataFrame(
+        {
+            "false_positive_rate": np.append(0, false_positives) / false_positives[-1],
+            "sensitivity": np.append(0, true_positives) / true_positives[-1],
+            "threshold": np.append(np.nan, at),
+        }
+    )
 
 
 def precision_recall_points(true_positives: Array, false_positives: Array, at: Array) -> pd.DataFrame:
-    return pd.DataFrame({
-        "recall": true_positives / true_positives[-1],
-        "precision": true_positives / (true_positives + false_positives),
-        "threshold": at,
-    })
+    return pd.DataFrame(
+        {
+            "recall": true_positives / true_positives[-1],
+            "precision": true_positives / (true_positives + false_positives),
+            "threshold": at,
+        }
+    )
 
 
 def calibration_table(sample: Sample, confidence: float) -> pd.DataFrame:
@@ -81,8 +85,6 @@ def confusion_table(sample: Sample) -> pd.DataFrame:
     """A row a prediction, as `dvc plots` wants it."""
     names = np.array(sample.class_names)
     return pd.DataFrame({"actual": names[sample.labels], "predicted": names[sample.preds]})
-
-
 
 
 def scores_table(sample: Sample) -> pd.DataFrame:

@@ -30,8 +30,10 @@ def read_folds(paths: list[Path]) -> pd.DataFrame:
     first = paths[0]
     for path, table in tables.items():
         if class_names(table) != class_names(tables[first]):
-            raise ValueError(f"{path}: expected the classes {class_names(tables[first])} of {first}, "
-                             f"got {class_names(table)}; predict all folds again.")
+            raise ValueError(
+                f"{path}: expected the classes {class_names(tables[first])} of {first}, "
+                f"got {class_names(table)}; predict all folds again."
+            )
     return check_predictions(pd.concat(tables.values(), ignore_index=True), where=f"{first.parent}")
 
 
@@ -67,8 +69,10 @@ def check_columns(table: pd.DataFrame, where: str) -> None:
                 f"Got {', '.join(map(str, table.columns))}; add it."
             )
     if len(prob_columns(table)) < 2:
-        raise ValueError(f"{where}: expected a column {PROB_PREFIX}<class> for each of two classes or more, got "
-                         f"{', '.join(prob_columns(table)) or 'none'}; write one for every class.")
+        raise ValueError(
+            f"{where}: expected a column {PROB_PREFIX}<class> for each of two classes or more, got "
+            f"{', '.join(prob_columns(table)) or 'none'}; write one for every class."
+        )
     if table.empty:
         raise ValueError(f"{where}: no rows, expected one a scan; predict first.")
 
@@ -86,8 +90,10 @@ def check_values(table: pd.DataFrame, column: str, known: list[str], where: str)
     strangers = table[~table[column].isin(known)]
     if len(strangers):
         scan, value = strangers.iloc[0][[SCAN_ID, column]]
-        raise ValueError(f"{where}: scan '{scan}' has {column} '{value}'.{did_you_mean(value, known)} "
-                         f"Expected one of {', '.join(known)}; correct the row.")
+        raise ValueError(
+            f"{where}: scan '{scan}' has {column} '{value}'.{did_you_mean(value, known)} "
+            f"Expected one of {', '.join(known)}; correct the row."
+        )
 
 
 def check_probabilities(table: pd.DataFrame, where: str) -> None:
@@ -98,13 +104,17 @@ def check_probabilities(table: pd.DataFrame, where: str) -> None:
     bad = ~((probs >= 0) & (probs <= 1))
     if bad.any(axis=None):
         row, column = np.argwhere(bad.to_numpy())[0]
-        raise ValueError(f"{where}: scan '{table[SCAN_ID].iloc[row]}' has {columns[column]} = "
-                         f"{raw.iloc[row, column] or 'nothing'}, expected a number from 0 to 1; predict it again.")
+        raise ValueError(
+            f"{where}: scan '{table[SCAN_ID].iloc[row]}' has {columns[column]} = "
+            f"{raw.iloc[row, column] or 'nothing'}, expected a number from 0 to 1; predict it again."
+        )
     sums = probs.sum(axis=1).to_numpy()
     off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
     if len(off):
-        raise ValueError(f"{where}: the probabilities of scan '{table[SCAN_ID].iloc[off[0]]}' sum to "
-                         f"{sums[off[0]]:.4g}, expected 1; give probabilities, not scores.")
+        raise ValueError(
+            f"{where}: the probabilities of scan '{table[SCAN_ID].iloc[off[0]]}' sum to "
+            f"{sums[off[0]]:.4g}, expected 1; give probabilities, not scores."
+        )
     table[columns] = probs
 
 
@@ -115,18 +125,22 @@ def check_identity(table: pd.DataFrame, where: str) -> None:
         if (counts > 1).any():
             scan = counts.idxmax()
             values = ", ".join(sorted(table.loc[table[SCAN_ID] == scan, column].unique()))
-            raise ValueError(f"{where}: scan '{scan}' has several values of {column}: {values}; expected one, correct "
-                             "the rows.")
+            raise ValueError(
+                f"{where}: scan '{scan}' has several values of {column}: {values}; expected one, correct the rows."
+            )
     repeated = table.duplicated([SCAN_ID, FOLD, SPLIT])
     if repeated.any():
         row = table[repeated].iloc[0]
-        raise ValueError(f"{where}: scan '{row[SCAN_ID]}' stands twice in fold {row[FOLD]}, split {row[SPLIT]}, "
-                         "expected one row; keep one.")
+        raise ValueError(
+            f"{where}: scan '{row[SCAN_ID]}' stands twice in fold {row[FOLD]}, split {row[SPLIT]}, "
+            "expected one row; keep one."
+        )
     tested = table.loc[table[SPLIT] == TEST, PATIENT_ID]
     both = set(tested) & set(table.loc[table[SPLIT] != TEST, PATIENT_ID])
     if both:
-        raise ValueError(f"{where}: patient {min(both)} is in test and in another split, expected one; "
-                         "run the split again.")
+        raise ValueError(
+            f"{where}: patient {min(both)} is in test and in another split, expected one; run the split again."
+        )
 
 
 def average_folds(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -61,8 +61,13 @@ class Sample:
     def rankings(self) -> dict[int, list[Ranking]]:
         """By class that is ranked against the rest, the last of two or each of more, then by fold."""
         classes = [1] if self.is_binary else range(self.num_classes)
-        return {k: [rank(np.flatnonzero(self.folds == fold), self.probs[:, k], self.labels == k)
-                    for fold in range(self.num_folds)] for k in classes}
+        return {
+            k: [
+                rank(np.flatnonzero(self.folds == fold), self.probs[:, k], self.labels == k)
+                for fold in range(self.num_folds)
+            ]
+            for k in classes
+        }
 
     @cached_property
     def cells(self) -> Array:
@@ -110,8 +115,9 @@ class Weighted:
     @cached_property
     def ranked(self) -> dict[int, list[Ranked]]:
         """Counts along the rankings of each class, by fold."""
-        return {k: [count(ranking, self.weights) for ranking in rankings]
-                for k, rankings in self.sample.rankings.items()}
+        return {
+            k: [count(ranking, self.weights) for ranking in rankings] for k, rankings in self.sample.rankings.items()
+        }
 
     def mean(self, values: Array) -> Array:
         """(R,) weighted mean of one value a row, shape (n,)."""

@@ -60,8 +60,10 @@ def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, 
         if p_value is not None:
             p_values[covariate] = p_value
     adjusted = dict(zip(p_values, holm(np.array(list(p_values.values()))), strict=True))
-    tested = [row | {"p_value": p_values.get(row["covariate"]), "adjusted_p_value": adjusted.get(row["covariate"])}
-              for row in map(asdict, found)]
+    tested = [
+        row | {"p_value": p_values.get(row["covariate"]), "adjusted_p_value": adjusted.get(row["covariate"])}
+        for row in map(asdict, found)
+    ]
     return pd.DataFrame(tested, columns=COLUMNS)
 
 

@@ -29,8 +29,10 @@ def write_evaluation(evaluation: Evaluation, paths: RunPaths) -> None:
 
 def summarise(metrics: Metrics) -> dict[str, dict[str, float | None]]:
     """The headline figures of each split, per patient where there is that level."""
-    return {split: summarise_split(levels[PATIENT] if has_values(levels[PATIENT]) else levels[SCAN])
-            for split, levels in metrics.items()}
+    return {
+        split: summarise_split(levels[PATIENT] if has_values(levels[PATIENT]) else levels[SCAN])
+        for split, levels in metrics.items()
+    }
 
 
 def summarise_split(entries: dict) -> dict[str, float | None]:

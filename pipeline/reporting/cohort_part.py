@@ -68,8 +68,11 @@ def problem_words(problems: list[dict[str, Any]]) -> str:
 def leak_words(leakage: dict[str, Any]) -> str:
     findings = leakage.get("findings", [])
     across = [finding for finding in findings if finding.get("across_splits")]
-    verdict = {"clean": "No leak between splits was found", "accepted": "Leaks between splits were found and accepted",
-               "leaks": "Leaks between splits were found"}.get(leakage["verdict"], leakage["verdict"])
+    verdict = {
+        "clean": "No leak between splits was found",
+        "accepted": "Leaks between splits were found and accepted",
+        "leaks": "Leaks between splits were found",
+    }.get(leakage["verdict"], leakage["verdict"])
     return f"{verdict}; {len(across)} of {len(findings)} findings cross splits." if findings else f"{verdict}."
 
 
@@ -95,11 +98,16 @@ def split_table(splits: pd.DataFrame, classes: list[str]) -> Table:
     rows = []
     for part, group in sorted(counts.groupby(SPLIT), key=lambda pair: (pair[0].startswith("locked"), pair[0])):
         by_class = group.set_index(LABEL)
-        cells = [f"{by_class.loc[name, 'patients']} ({by_class.loc[name, 'scans']})" if name in by_class.index else "0"
-                 for name in classes]
+        cells = [
+            f"{by_class.loc[name, 'patients']} ({by_class.loc[name, 'scans']})" if name in by_class.index else "0"
+            for name in classes
+        ]
         rows.append([part, *cells])
-    return Table("Patients (scans) by class. Each fold validates one model that is trained on the others.",
-                 ["Part", *classes], rows)
+    return Table(
+        "Patients (scans) by class. Each fold validates one model that is trained on the others.",
+        ["Part", *classes],
+        rows,
+    )
 
 
 def part_name(split: str, fold: str) -> str:
@@ -126,8 +134,10 @@ def covariate_rows(patients: pd.DataFrame, name: str, classes: list[str]) -> lis
         return [[name, *(quartiles(numbers[patients[LABEL] == label]) for label in classes)]]
     common = patients[name].value_counts().index[:MOST_CATEGORIES]
     return [
-        [f"{name}: {value or 'not given'}", *(f"{(patients.loc[patients[LABEL] == label, name] == value).mean():.0%}"
-                                              for label in classes)]
+        [
+            f"{name}: {value or 'not given'}",
+            *(f"{(patients.loc[patients[LABEL] == label, name] == value).mean():.0%}" for label in classes),
+        ]
         for value in common
     ]
 

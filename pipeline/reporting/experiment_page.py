@@ -108,6 +108,8 @@ def explanation(entry: dict[str, Any], folder: Path) -> Explanation:
     picture = folder / Path(entry["picture"]).name
     image = base64.b64encode(picture.read_bytes()).decode() if picture.is_file() else None
     verdict = "right" if entry["label"] == entry["predicted"] else "wrong"
-    caption = (f"Scan {entry['scan_id']}: named {entry['predicted']} with a probability of {entry['probability']:.2f}, "
-               f"truly {entry['label']} ({verdict}); {entry['method']}.")
+    caption = (
+        f"Scan {entry['scan_id']}: named {entry['predicted']} with a probability of {entry['probability']:.2f}, "
+        f"truly {entry['label']} ({verdict}); {entry['method']} for {entry['explained']}."
+    )
     return Explanation(f"data:image/png;base64,{image}" if image else None, caption)

@@ -59,18 +59,23 @@ def explain_scan(
 ) -> dict[str, object]:
     """Write one map and its picture; return what the picture shows."""
     prepared = trained.prepare(raw)
-    evidence = attribute(trained, prepared.array, trained.classes.index(row["predicted"]), method)
+    # Of two classes the positive one is explained: what speaks for its absence lies nowhere.
+    explained = trained.classes[-1] if len(trained.classes) == 2 else row["predicted"]
+    evidence = attribute(trained, prepared.array, trained.classes.index(explained), method)
     scan = read_scan(raw)
     on_scan = to_original_grid(evidence, prepared.affine, scan.array.shape, scan.affine)
     name = Store(folder).path(str(row[SCAN_ID])).stem
     nibabel.save(nibabel.Nifti1Image(on_scan.astype(np.float32), scan.affine), folder / f"{name}.nii.gz")
-    draw_overlay(prepared.array, evidence, folder / f"{name}.png")
+    plan = trained.plan
+    picture = folder / f"{name}.png"
+    draw_overlay(prepared.array, evidence, spacing_mm=plan.spacing_mm, orientation=plan.orientation, path=picture)
     return {
-        "picture": f"{name}.png",
+        "picture": picture.name,
         "map": f"{name}.nii.gz",
         "scan_id": row[SCAN_ID],
         "label": row[LABEL],
         "predicted": row["predicted"],
+        "explained": explained,
         "probability": row["confidence"],
         "method": method,
     }

@@ -127,8 +127,14 @@ def scores_figure(scores: pd.DataFrame, threshold: float | None) -> str:
             axes.scatter(probs, row + offsets, s=16, alpha=0.65, linewidth=0, color=COLOURS[row % len(COLOURS)])
         if threshold is not None:
             axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
-            axes.annotate(f"threshold {threshold:.2f}", (threshold, len(classes) - 0.5), fontsize=9, ha="center",
-                          va="bottom", annotation_clip=False)
+            axes.annotate(
+                f"threshold {threshold:.2f}",
+                (threshold, len(classes) - 0.5),
+                fontsize=9,
+                ha="center",
+                va="bottom",
+                annotation_clip=False,
+            )
         axes.set_yticks(range(len(classes)), classes, rotation=90 if len(classes) < 5 else 0, va="center")
         axes.set(xlabel=scores_label(classes), xlim=(-0.02, 1.02), ylim=(-0.5, len(classes) - 0.5))
         axes.grid(False, axis="y")

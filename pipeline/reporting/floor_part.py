@@ -51,9 +51,19 @@ def floor_statements(table: pd.DataFrame | None) -> list[Statement]:
     for row in table.to_dict("records"):
         if row["name"] == "acquisition" and row["low"] > 0.5:
             reach = f"AUROC {number(row['auroc'])}, {span(row['low'], row['high'])}"
-            said.append(("caution", f"How the scans were made predicts the label by itself ({reach}): a shortcut is "
-                                    "available to the model, and may be used."))
+            said.append(
+                (
+                    "caution",
+                    f"How the scans were made predicts the label by itself ({reach}): a shortcut is "
+                    "available to the model, and may be used.",
+                )
+            )
         elif row["low"] > 0.5 and row["advantage_low"] <= 0:
-            said.append(("caution", f"The image is not shown to add to {row['name']}, which alone reach an AUROC of "
-                                    f"{number(row['auroc'])}."))
+            said.append(
+                (
+                    "caution",
+                    f"The image is not shown to add to {row['name']}, which alone reach an AUROC of "
+                    f"{number(row['auroc'])}.",
+                )
+            )
     return said

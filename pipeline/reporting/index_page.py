@@ -58,16 +58,19 @@ def index_html(runs: list[RunFacts], config: Config) -> str:
     found = compare(runs, config)
     comparisons, reason = ([], found) if isinstance(found, str) else (found, "")
     confidence = config.evaluation.confidence
-    return render("index.html.j2", IndexPage(
-        cohort=config.cohort.name,
-        subtitle=f"{len(runs)} experiments, {config.cohort.modality}.",
-        confidence=f"{confidence:.0%}",
-        forest=forest(runs),
-        columns=[metric_name(name) for name in COLUMNS],
-        rows=[experiment_row(run, confidence) for run in runs],
-        comparisons=[comparison_row(found) for found in comparisons],
-        no_comparison=reason,
-    ))
+    return render(
+        "index.html.j2",
+        IndexPage(
+            cohort=config.cohort.name,
+            subtitle=f"{len(runs)} experiments, {config.cohort.modality}.",
+            confidence=f"{confidence:.0%}",
+            forest=forest(runs),
+            columns=[metric_name(name) for name in COLUMNS],
+            rows=[experiment_row(run, confidence) for run in runs],
+            comparisons=[comparison_row(found) for found in comparisons],
+            no_comparison=reason,
+        ),
+    )
 
 
 def forest(runs: list[RunFacts]) -> Drawing | None:

@@ -28,8 +28,11 @@ def plan_rows(plan: dict[str, Any] | None) -> list[PlanRow]:
     if plan is None:
         return []
     reasons = plan.get("reasons", {})
-    return [PlanRow(key.replace("_", " "), spell(value), reasons.get(key, ""))
-            for key, value in plan.items() if key not in NOT_DECISIONS]
+    return [
+        PlanRow(key.replace("_", " "), spell(value), reasons.get(key, ""))
+        for key, value in plan.items()
+        if key not in NOT_DECISIONS
+    ]
 
 
 def spell(value: Any) -> str:

@@ -74,8 +74,11 @@ def result_figures(run: RunFacts) -> list[Drawing]:
         drawings.append(Drawing("ROC curve", f"{where}. {curve_words(plots['roc'])}", roc_figure(plots["roc"])))
     if "precision_recall" in plots and len(plots["precision_recall"]):
         caption = f"{where}. Dotted: precision of calling everybody positive."
-        drawings.append(Drawing("Precision and recall", caption,
-                                precision_recall_figure(plots["precision_recall"], positive_share(run))))
+        drawings.append(
+            Drawing(
+                "Precision and recall", caption, precision_recall_figure(plots["precision_recall"], positive_share(run))
+            )
+        )
     if "scores" in plots:
         caption = f"{where}. A dot is one of the {level}; a good model separates the rows."
         drawings.append(Drawing("Scores by true class", caption, scores_figure(plots["scores"], threshold(run))))
@@ -146,10 +149,16 @@ def decision_words(run: RunFacts) -> str:
         return f"No threshold: {point['reason']}."
     if point["reason"]:
         return f"The positive class is called from a probability of {point['threshold']:.3f}: {point['reason']}."
-    rule = {"youden": "the best sum of sensitivity and specificity", "cost": "the lowest expected cost",
-            "sensitivity": "the sensitivity asked for", "specificity": "the specificity asked for"}[point["rule"]]
-    return (f"The positive class is called from a probability of {point['threshold']:.3f}, chosen on validation for "
-            f"{rule} and frozen there.")
+    rule = {
+        "youden": "the best sum of sensitivity and specificity",
+        "cost": "the lowest expected cost",
+        "sensitivity": "the sensitivity asked for",
+        "specificity": "the specificity asked for",
+    }[point["rule"]]
+    return (
+        f"The positive class is called from a probability of {point['threshold']:.3f}, chosen on validation for "
+        f"{rule} and frozen there."
+    )
 
 
 def calibration_words(run: RunFacts) -> str:

@@ -58,8 +58,13 @@ def statements(headline: dict[str, Entry], split: str, confidence: float) -> lis
     said = [about_chance(headline["auroc"], confidence), about_floor(headline)]
     said += [about_calibration(headline), about_precision(headline["auroc"])]
     if split == "val":
-        said.append(("caution", "These are validation patients: epoch and threshold were chosen on them, so the "
-                                "figures flatter the model. No test set was predicted."))
+        said.append(
+            (
+                "caution",
+                "These are validation patients: epoch and threshold were chosen on them, so the "
+                "figures flatter the model. No test set was predicted.",
+            )
+        )
     return [sentence for sentence in said if sentence]
 
 
@@ -69,13 +74,17 @@ def about_chance(auroc: Entry, confidence: float) -> Statement:
     if auroc["low"] is None:
         return "caution", f"The AUROC has no interval: {auroc['reason']}. Whether it beats chance is unknown."
     if auroc["low"] > 0.5:
-        return "good", (f"The model ranks patients better than chance: the {confidence:.0%} interval of the AUROC lies "
-                        "above 0.5.")
+        return "good", (
+            f"The model ranks patients better than chance: the {confidence:.0%} interval of the AUROC lies above 0.5."
+        )
     if auroc["high"] < 0.5:
-        return "bad", ("The model ranks patients worse than chance: look for swapped classes or a cohort that differs "
-                       "between splits.")
-    return "bad", (f"Not shown to beat chance: the {confidence:.0%} interval of the AUROC, {interval(auroc)}, "
-                   "includes 0.5.")
+        return "bad", (
+            "The model ranks patients worse than chance: look for swapped classes or a cohort that differs "
+            "between splits."
+        )
+    return "bad", (
+        f"Not shown to beat chance: the {confidence:.0%} interval of the AUROC, {interval(auroc)}, includes 0.5."
+    )
 
 
 def about_floor(headline: dict[str, Entry]) -> Statement | None:
@@ -83,11 +92,15 @@ def about_floor(headline: dict[str, Entry]) -> Statement | None:
     if accuracy["value"] is None or floor is None:
         return "caution", f"Accuracy is undefined: {accuracy['reason']}."
     if accuracy["value"] < floor:
-        return "bad", (f"Accuracy is below the floor: {number(accuracy['value'])} against {number(floor)} for always "
-                       "naming the most common class. At this threshold accuracy is no evidence of use.")
+        return "bad", (
+            f"Accuracy is below the floor: {number(accuracy['value'])} against {number(floor)} for always "
+            "naming the most common class. At this threshold accuracy is no evidence of use."
+        )
     if accuracy["low"] is None or accuracy["low"] <= floor:
-        return "caution", (f"Accuracy, {number(accuracy['value'])}, is not shown to beat its floor of {number(floor)}, "
-                           "which is always naming the most common class.")
+        return "caution", (
+            f"Accuracy, {number(accuracy['value'])}, is not shown to beat its floor of {number(floor)}, "
+            "which is always naming the most common class."
+        )
     return "good", f"Accuracy, {number(accuracy['value'])}, is above its floor of {number(floor)}."
 
 
@@ -96,17 +109,22 @@ def about_calibration(headline: dict[str, Entry]) -> Statement | None:
     if slope is None or slope["low"] is None:
         return None
     if slope["high"] < 1:
-        return "caution", (f"Probabilities are overconfident (calibration slope {number(slope['value'], 2)}): "
-                           "read them as a ranking, or use the calibrated ones.")
+        return "caution", (
+            f"Probabilities are overconfident (calibration slope {number(slope['value'], 2)}): "
+            "read them as a ranking, or use the calibrated ones."
+        )
     if slope["low"] > 1:
-        return "caution", (f"Probabilities are too timid (calibration slope {number(slope['value'], 2)}): "
-                           "the truth is more certain than they say.")
+        return "caution", (
+            f"Probabilities are too timid (calibration slope {number(slope['value'], 2)}): "
+            "the truth is more certain than they say."
+        )
     return None
 
 
 def about_precision(auroc: Entry) -> Statement | None:
     if auroc["low"] is None or auroc["high"] - auroc["low"] <= 0.2:
         return None
-    return "caution", (f"The interval of the AUROC is {number(auroc['high'] - auroc['low'], 2)} wide: "
-                       f"{auroc['num_patients']} patients say little more than the direction.")
-
+    return "caution", (
+        f"The interval of the AUROC is {number(auroc['high'] - auroc['low'], 2)} wide: "
+        f"{auroc['num_patients']} patients say little more than the direction."
+    )

@@ -28,7 +28,7 @@ def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPath
         return cache.embeddings(torch.from_numpy(store.read(scan_id)[0])[None] for scan_id in rows[SCAN_ID])
 
     train, val = fold.rows[TRAIN], fold.rows[VAL]
-    labels = {side: fold.rows[side][LABEL].map(fold.classes.index).to_numpy() for side in (TRAIN, VAL)}
+    labels = {side: fold.rows[side][LABEL].map(fold.classes.index).to_numpy(copy=True) for side in (TRAIN, VAL)}
     features = {TRAIN: embed(train), VAL: embed(val)}
     penalty = fit_logistic_head(
         network, features[TRAIN].numpy(), labels[TRAIN], groups=train[PATIENT_ID].to_numpy(), seed=seed

@@ -52,22 +52,13 @@ def describe_run(config: Config, fold: Fold, network: nn.Module) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in zip(fold.classes, fold.label_counts, strict=True))
     patients = {side: rows[PATIENT_ID].nunique() for side, rows in fold.rows.items()}
     training = fold.training
+    by_gradient = f"{training.max_epochs} epochs, batch {training.batch_size} x {training.accumulate}"
+    is_gpu = training.accelerator != "cpu" and torch.cuda.is_available()
     log.info(
-        "%s on %s, fold %d: %s with %.1f M trainable parameters; %d scans of %d patients (%s), %d patients validate; "
-        "%d epochs, batch %d x %d on %s",
-        config.name,
-        config.cohort.name,
-        config.fold,
-        config.model.name,
-        trainable / 1e6,
-        len(fold.rows[TRAIN]),
-        patients[TRAIN],
-        counts,
-        patients[VAL],
-        training.max_epochs,
-        training.batch_size,
-        training.accumulate,
-        "GPU" if training.accelerator != "cpu" and torch.cuda.is_available() else "CPU",
+        f"{config.name} on {config.cohort.name}, fold {config.fold}: {config.model.name}, {trainable:,} trainable "
+        f"parameters; {len(fold.rows[TRAIN])} scans of {patients[TRAIN]} patients ({counts}), {patients[VAL]} patients "
+        f"validate; {'a head on frozen features' if config.model.freeze else by_gradient}, "
+        f"on {'GPU' if is_gpu else 'CPU'}"
     )
 
 

@@ -198,6 +198,7 @@ def test_text_from_data_is_escaped(config):
         "predicted": NASTY,
         "probability": 0.9,
         "method": "gradcam",
+        "explained": "lesion",
     }
     write_text(run.explanations / "captions.json", json.dumps([caption]))
     html = experiment(config)
@@ -224,6 +225,7 @@ def test_a_picture_is_carried_in_the_page_and_a_lost_one_is_said(config):
             "predicted": "healthy",
             "probability": 0.9,
             "method": "gradcam",
+            "explained": "lesion",
         }
         for name in ("there.png", "lost.png")
     ]

@@ -43,9 +43,7 @@ def write_phantom(source: PhantomSource, paths: CohortPaths, num_workers: int | 
     _write_table(paths.truth / "planted.csv", planted, columns=["kind", "scan_id", "patient_id", "copy_of"])
 
 
-def _write_scans(
-    source: PhantomSource, paths: CohortPaths, patients: list[Patient], num_workers: int
-) -> list[Record]:
+def _write_scans(source: PhantomSource, paths: CohortPaths, patients: list[Patient], num_workers: int) -> list[Record]:
     with ProcessPoolExecutor(num_workers) as pool:
         finished = pool.map(partial(_write_patient, source, paths), patients)
         progress = track(finished, "Growing patients", len(patients), console=Console(stderr=True), transient=True)

@@ -124,9 +124,7 @@ class Slicewise(Network):
 
     def _passes(self, x: Tensor) -> list[list[StageOutputs]]:
         """The encoder on each chunk of each image sequence; its logits are embeddings (M, F)."""
-        return [
-            [self.encoder.forward_stages(chunk) for chunk in self._chunks(images)] for images in self._sequences(x)
-        ]
+        return [[self.encoder.forward_stages(chunk) for chunk in self._chunks(images)] for images in self._sequences(x)]
 
     def _logits(self, passes: list[list[StageOutputs]], batch_size: int) -> Tensor:
         embeddings = [torch.cat([outputs.logits for outputs in chunks]) for chunks in passes]
