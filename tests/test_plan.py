@@ -19,7 +19,9 @@ def test_a_plan_is_forecast_written_shown_with_reasons_and_keeps_what_is_edited(
 
     command("split")
     forecast = command("plan", "--dry-run").stderr.splitlines()[-1]
-    assert re.fullmatch(r"tiny on \d+ scans: about [\d.]+ h a fold .* MB of memory, .* MB on disk", forecast)
+    assert re.fullmatch(
+        r"tiny on \d+ scans: about [\d.]+ h a fold .* MB of memory beyond the libraries, .* MB on disk", forecast
+    )
     assert not file.exists()
 
     shown = command("plan").stderr
