@@ -109,6 +109,9 @@ def as_yaml(cohort: Cohort) -> str:
         f"modality: {cohort.modality}",
         f"laterality: {cohort.laterality}  # may left and right be swapped without changing the label?",
         "size_is_diagnostic: true  # false allows training to zoom the scans",
+        "ingest: {}  # on_bad_scan: exclude goes on without scans that cannot be used",
+        "split: {}  # test_fraction, num_folds, scheme, ...: python -m pipeline.split --help",
+        "preprocess: {}  # whatever is not set here is decided by the plan, with its reason",
     ]
     if cohort.positive_class is not None:
         lines.insert(4, f"positive_class: {spell(cohort.positive_class)}")

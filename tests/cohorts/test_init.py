@@ -14,7 +14,9 @@ from pipeline.cohorts.fetching import fetch_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from pipeline.cohorts.nifti import save_nifti
 from pipeline.config import Cohort
+from pipeline.files import read_yaml
 from pipeline.resolve import read_cohort
+from tests.test_dvc_graph import followed_sections
 
 REPOSITORY = Path(__file__).parents[2]
 ANSWERS = Answers(positive_class="ill", modality="MR", laterality="irrelevant")
@@ -151,5 +153,6 @@ def test_command_shows_the_guess_says_what_is_next_and_overwrites_nothing(scans:
     assert done.returncode == 0, done.stderr
     written = tmp_path / "configs" / "cohorts" / "mine.yaml"
     assert written.read_text() in done.stdout and "dvc exp run -S cohort=mine" in done.stdout
+    assert followed_sections("cohort") <= set(read_yaml(written))
     again = run_init(tmp_path, str(scans), "labels.csv", "--name", "mine", *OPTIONS)
     assert again.returncode == 1 and "mine.yaml exists and is left as it is" in again.stderr
