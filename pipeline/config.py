@@ -397,7 +397,7 @@ class Tracking(Section):
     project: Name = "volumes"
     """W&B project."""
     log_images: bool = False
-    """Let pixels leave the machine."""
+    """Let pixels leave the machine, and the report, which shows scans and their ids."""
 
 
 class Config(Section):

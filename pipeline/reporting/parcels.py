@@ -43,12 +43,16 @@ def pack_fold(run: RunPaths, fold: int, report: Path) -> Parcel:
     trained = RunFile.read(files.best)
     predictions = public_predictions(run.predictions(fold), config.tracking.project)
     curves = {path.stem: pd.read_csv(path) for path in sorted(run.plots.glob("*.csv"))}
+    sent = {"model": files.best}
+    if config.tracking.log_images:
+        # The page shows scans and their ids.
+        sent["report"] = report.parent / f"{config.name}.html"
     return Parcel(
         config=config,
         run_id=run_key(config, Plan.model_validate(trained.plan), trained.data_hash),
         summary=flatten(read_json(run.metrics)),
         tables={**curves, "predictions": predictions},
-        files={"model": files.best, "report": report.parent / f"{config.name}.html"},
+        files=sent,
     )
 
 

@@ -1,6 +1,7 @@
 """What a training leaves behind, and where it goes on from."""
 
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback
 from torch import Tensor
@@ -44,7 +45,7 @@ class Keeping:
 
     def run_file(self, epoch: int, score: float, weights: dict[str, Tensor]) -> RunFile:
         return RunFile(
-            config=self.config,
+            config=without_places(self.config),
             plan=self.fold.plan.model_dump(mode="json"),
             classes=self.fold.classes,
             state_dict=weights,
@@ -52,3 +53,9 @@ class Keeping:
             score=score,
             data_hash=self.fold.data_hash,
         )
+
+
+def without_places(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without the folders of its machine: a checkpoint travels, and prediction needs none of them."""
+    source = {key: "" if key in ("scans", "table") else value for key, value in config["cohort"]["source"].items()}
+    return {**config, "root": ".", "cohort": {**config["cohort"], "source": source}}

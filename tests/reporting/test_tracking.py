@@ -48,3 +48,5 @@ def test_offline_runs_hold_the_training_and_no_name_of_patient_machine_or_folder
 def test_a_dry_run_lists_what_would_be_sent(finished: Path) -> None:
     listed = Commands(finished)("track", "--dry-run").stdout
     assert "predictions" in listed and "model best.ckpt" in listed and "p001" not in listed
+    # The page shows scans and their ids, and stays here unless tracking.log_images is set.
+    assert "tiny.html" not in listed
