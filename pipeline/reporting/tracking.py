@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import wandb
 from lightning.pytorch.loggers import WandbLogger
 
-import wandb
 from pipeline.config import Config
 from pipeline.files import write_json
 from pipeline.reporting.parcels import Parcel
