@@ -1,0 +1,51 @@
+"""What the plan stage decides: `plan.yaml`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveInt
+
+from pipeline.config.intensity import Intensity
+from pipeline.config.section import Millimetres, Section, Voxels
+
+
+class Forecast(Section):
+    """What the plan will cost on this machine; rough, from a short probe."""
+
+    disk_mb: NonNegativeFloat
+    """Preprocessed scans of the whole cohort."""
+    memory_mb: NonNegativeFloat
+    """Peak of one training step beyond the libraries."""
+    seconds_per_epoch: NonNegativeFloat
+    """One pass over the training scans of one fold."""
+    hours_per_fold: NonNegativeFloat
+    """max_epochs of them."""
+
+
+class Plan(Section):
+    """`plan.yaml`: the decided form of `Preprocess` with the advice that goes with it, and a reason for each line."""
+
+    orientation: Annotated[str, Field(pattern=r"^[RLAPIS]{3}$")]
+    spacing_mm: Millimetres
+    size_voxels: Voxels
+    crop: Literal["foreground", "center"]
+    tilt: Literal["keep", "straighten"] = "keep"
+    intensity: Intensity
+    fill_nonfinite: float | None = None
+    """Value for NaN and infinite voxels, from the cohort's ingest section."""
+    batch_size: PositiveInt
+    accumulate: PositiveInt
+    max_epochs: PositiveInt
+    patience: PositiveInt | None = None
+    """Epochs without improvement after which training may stop."""
+    stem_stride: Voxels = (4, 4, 4)
+    """First downsampling along (D, H, W) that leaves two tokens an axis in the last of four stages."""
+    model: str | None = None
+    """Recommended kind of model for this many patients."""
+    augmentation: Literal["none", "light", "medium", "strong"] = "medium"
+    """Recommended strength."""
+    forecast: Forecast | None = None
+    measured: tuple[str, ...] = ()
+    """Development scans whose voxels were looked at; all others gave their header only."""
+    reasons: dict[str, str]
+    digests: dict[str, str] = {}
+    """Of each line as planned; a line that no longer agrees with its digest was edited by hand."""

@@ -1,0 +1,42 @@
+"""An experiment and a cohort together: what a stage gets."""
+
+from pathlib import Path
+
+from pydantic import NonNegativeInt, model_validator
+
+from pipeline.config.cohort import Cohort
+from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
+from pipeline.config.section import Name, Section
+
+
+class Config(Section):
+    """All that a stage may read."""
+
+    name: Name
+    """The experiment: its file's name."""
+    cohort: Cohort
+    """The cohort's own file; on the command line `cohort=NAME` picks it and `cohort.split.num_folds=3` changes it."""
+    fold: NonNegativeInt = 0
+    """Which fold validates, from 0."""
+    folds: tuple[NonNegativeInt, ...] = (0,)
+    """Folds that are trained, from params.yaml."""
+    experiments: tuple[Name, ...] = ()
+    """Experiments that are compared, from params.yaml."""
+    seed: NonNegativeInt = 0
+    """Initial weights, order and augmentation."""
+    model: Model
+    augmentation: Augmentation = Augmentation()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    explanation: Explanation = Explanation()
+    tracking: Tracking = Tracking()
+    root: Path = Path(".")
+    """Folder that holds data/, runs/ and reports/."""
+
+    @model_validator(mode="after")
+    def _possible_pairs(self) -> "Config":
+        if self.augmentation.flip_left_right is True and self.cohort.laterality == "relevant":
+            raise ValueError("augmentation.flip_left_right=true contradicts the cohort's laterality: relevant")
+        if self.augmentation.zoom is True and self.cohort.size_is_diagnostic:
+            raise ValueError("augmentation.zoom=true contradicts the cohort's size_is_diagnostic: true")
+        return self
