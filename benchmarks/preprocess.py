@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.config import Plan  # noqa: E402
 from pipeline.scans.cohort_preprocessing import preprocess_cohort  # noqa: E402
+from pipeline.scans.formats.reading import read_scan  # noqa: E402
 from pipeline.scans.preprocessing import preprocess_scan  # noqa: E402
-from pipeline.scans.reading import read_scan  # noqa: E402
 from pipeline.scans.store import Store  # noqa: E402
 
 SHAPE, SPACING, SIZE = (176, 256, 256), 1.5, (96, 128, 96)

@@ -18,9 +18,9 @@ def plan(
 ) -> None:
     """Write plan.yaml; lines edited in an earlier one are kept and shown as edited."""
     from pipeline.cohorts.cohort_table import read_cohort
-    from pipeline.scans.machine import machine_at_hand
-    from pipeline.scans.planning_file import show, write_plan
-    from pipeline.scans.replanning import replan
+    from pipeline.scans.planning.file import show, write_plan
+    from pipeline.scans.planning.machine import machine_at_hand
+    from pipeline.scans.planning.remaking import replan
     from pipeline.splits.folds import read_splits, rows_of_fold
 
     paths = Artifacts(config.root).cohort(config.cohort.name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.scans.checking_codes import CODES
+from pipeline.scans.checking.codes import CODES
 from tests.scans.corpus import REJECTED, WARNED
 from tests.scans.nifti_bytes import nifti
 
@@ -62,7 +62,7 @@ def test_check_of_an_empty_folder_is_an_error(tmp_path):
 
 
 def test_checking_loads_no_network_library():
-    script = "import sys, pipeline.ingest, pipeline.scans.checking_report; print({'torch', 'monai'} & set(sys.modules))"
+    script = "import sys, pipeline.ingest, pipeline.scans.checking.report; print({'torch', 'monai'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
     assert done.stdout == "set()\n"
 

@@ -5,7 +5,7 @@ import pandas as pd
 from pipeline.artifacts import LABEL, PATIENT_ID
 from pipeline.cohorts.table import is_missing, listing, with_hint
 from pipeline.config import Cohort
-from pipeline.scans.checking_codes import Problem
+from pipeline.scans.checking.codes import Problem
 
 
 def order_classes(labels: pd.Series, cohort: Cohort) -> tuple[str, ...]:

@@ -8,8 +8,8 @@ import pandas as pd
 from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID, CohortPaths
 from pipeline.cohorts.row_scans import CheckedRows, inside
 from pipeline.files import write_csv, write_json
-from pipeline.scans.checking import ScanFacts
-from pipeline.scans.checking_codes import Problem
+from pipeline.scans.checking.codes import Problem
+from pipeline.scans.checking.scan import ScanFacts
 
 Entry = dict[str, str | None]
 """A problem as ingest.json lists it: scan_id (null for the table's own), code, verdict, message."""

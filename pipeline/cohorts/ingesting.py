@@ -12,7 +12,7 @@ from pipeline.cohorts.cohort_files import Entry, write_cohort, write_summary
 from pipeline.cohorts.row_scans import CheckedRows, check_row_scans, inside, list_scans
 from pipeline.cohorts.table import check_columns, check_rows, listing, read_table, select_columns
 from pipeline.config import Cohort, FolderSource
-from pipeline.scans.checking_codes import Problem
+from pipeline.scans.checking.codes import Problem
 
 log = logging.getLogger(__name__)
 

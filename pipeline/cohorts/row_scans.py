@@ -11,9 +11,9 @@ from rich.progress import track
 
 from pipeline.artifacts import PATH
 from pipeline.cohorts.table import with_hint
-from pipeline.scans.checking import ScanCheck, check_scan
-from pipeline.scans.checking_codes import Problem
-from pipeline.scans.finding import find_scans
+from pipeline.scans.checking.codes import Problem
+from pipeline.scans.checking.scan import ScanCheck, check_scan
+from pipeline.scans.formats.finding import find_scans
 from pipeline.scans.scheduling import run_jobs
 
 Job = tuple[int, Path, float | None]

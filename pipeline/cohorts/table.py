@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.artifacts import LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.config import Columns
 from pipeline.errors import did_you_mean
-from pipeline.scans.checking_codes import Problem
+from pipeline.scans.checking.codes import Problem
 
 PARQUET_MAGIC = b"PAR1"
 SEPARATORS = "\t,;"

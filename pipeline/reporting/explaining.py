@@ -18,7 +18,7 @@ from pipeline.files import write_json
 from pipeline.inference.trained import TrainedRun
 from pipeline.reporting.attribution import METHODS
 from pipeline.reporting.overlay import draw_overlay
-from pipeline.scans.reading import read_scan
+from pipeline.scans.formats.reading import read_scan
 from pipeline.scans.resampling import to_original_grid
 from pipeline.scans.store import Store
 

@@ -65,10 +65,14 @@ def plan_hash(plan: Plan) -> str:
 
 @functools.cache
 def code_hash() -> str:
-    """SHA-256 of this folder's modules: an edit may change voxels, and preparing again is cheaper than being wrong."""
-    digest = hashlib.sha256()
-    for module in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(module.read_bytes())
+    """SHA-256 of this folder's modules: an edit may change voxels, and preparing again is cheaper than being wrong.
+
+    Planning is left out: what it decides is in the plan's own hash.
+    """
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for module in sorted(folder.rglob("*.py")):
+        if module.parent != folder / "planning":
+            digest.update(module.read_bytes())
     return digest.hexdigest()
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from pipeline.config import Plan
 from pipeline.scans.entry import decode, encode
 from pipeline.scans.foreground import Foreground, find_foreground
+from pipeline.scans.formats.reading import read_scan
 from pipeline.scans.geometry import Affine, Grid, index_map, network_grid
 from pipeline.scans.intensity import scale_intensity
-from pipeline.scans.reading import read_scan
 from pipeline.scans.resampling import resample
 
 CUTS = (0.05, 0.1, 0.2, 0.4)

@@ -9,10 +9,10 @@ import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
-from scan_making import centered_affine, make_plan, random_linear
 
 from pipeline.scans.cohort_preprocessing import preprocess_cohort
 from pipeline.scans.store import Store
+from tests.scans.scan_making import centered_affine, make_plan, random_linear
 
 PLAN = make_plan(crop="foreground", intensity={"scheme": "zscore"}, size_voxels=(20, 20, 20))
 

@@ -1,9 +1,9 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from scan_making import centered_affine, random_linear
 
 from pipeline.scans.geometry import Grid, directions, index_map, network_grid, orientation, spacing_mm
+from tests.scans.scan_making import centered_affine, random_linear
 
 ORIENTATIONS = ["SPL", "RAS", "LPS", "ASR", "ILA"]
 

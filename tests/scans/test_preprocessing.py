@@ -1,10 +1,10 @@
 import nibabel as nib
 import numpy as np
 import pytest
-from scan_making import make_plan
 
 from pipeline.scans.preprocessing import prepare, preprocess_scan
 from pipeline.scans.store import Store
+from tests.scans.scan_making import make_plan
 
 HASHES = {"source_sha256": "a", "plan_sha256": "b", "code_sha256": "c"}
 

@@ -2,11 +2,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from scan_making import blob, centered_affine, centroid_mm, make_plan, random_linear, stored_as, world_of_voxels
 
 from pipeline.scans.geometry import Grid, network_grid
 from pipeline.scans.preprocessing import prepare
 from pipeline.scans.resampling import resample, to_original_grid
+from tests.scans.scan_making import (
+    blob,
+    centered_affine,
+    centroid_mm,
+    make_plan,
+    random_linear,
+    stored_as,
+    world_of_voxels,
+)
 
 LPS = np.diag([-1.0, -1.0, 1.0])
 

@@ -2,10 +2,10 @@ import nibabel as nib
 import numpy as np
 import pytest
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage
-from scan_making import blob, centered_affine, make_plan, random_linear
 
 from pipeline.scans.preprocessing import preprocess_scan
 from pipeline.scans.transforms import ScaleToPlan, ToNetworkGrid
+from tests.scans.scan_making import blob, centered_affine, make_plan, random_linear
 
 SHAPE = (24, 26, 28)
 

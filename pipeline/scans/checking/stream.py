@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 from isal import igzip_lib
 
-from pipeline.scans.checking_codes import Findings
+from pipeline.scans.checking.codes import Findings
 
 GZIP_MAGIC = b"\x1f\x8b"
 LFS_MAGIC = b"version https://git-lfs"

@@ -7,7 +7,7 @@ import numpy as np
 from nibabel.quaternions import quat2mat
 from nibabel.volumeutils import shape_zoom_affine
 
-from pipeline.scans.checking_codes import Findings
+from pipeline.scans.checking.codes import Findings
 
 MM_PER_UNIT = {1: ("m", 1e3), 3: ("micron", 1e-3)}
 """Units of length other than mm, by their code; no unit is taken for mm, as everybody does."""

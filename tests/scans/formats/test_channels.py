@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.scans.channels import read_channels
-from pipeline.scans.reading import ScanProblem, read_scan
+from pipeline.scans.formats.channels import read_channels
+from pipeline.scans.formats.reading import ScanProblem, read_scan
 from tests.scans.nifti_bytes import VOXELS, nifti
 
 

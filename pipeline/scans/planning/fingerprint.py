@@ -13,7 +13,7 @@ import pandas as pd
 from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID
 from pipeline.config import Intensity
 from pipeline.scans.foreground import find_foreground
-from pipeline.scans.reading import Scan, read_scan
+from pipeline.scans.formats.reading import Scan, read_scan
 
 MAX_MEASURED = 30
 """Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from pipeline.config import Forecast
-from pipeline.scans.planning_rules import Because
+from pipeline.scans.planning.rules import Because
 
 SMALL, MEDIUM = 200, 1000
 """Training patients under which a cohort is small, or of medium size."""

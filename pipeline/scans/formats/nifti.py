@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.scans.checking_codes import Findings
-from pipeline.scans.checking_header import NIFTI1_BYTES, Header, header_size, parse_header
-from pipeline.scans.checking_stream import GZIP_MAGIC, Stream, open_stream
+from pipeline.scans.checking.codes import Findings
+from pipeline.scans.checking.header import NIFTI1_BYTES, Header, header_size, parse_header
+from pipeline.scans.checking.stream import GZIP_MAGIC, Stream, open_stream
 
 PAIRS = {".hdr": ".img", ".img": ".hdr"}
 FLAG_BYTES = 4

@@ -10,13 +10,13 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from pipeline.config import Cohort, Ingest, Plan, Preprocess
 from pipeline.resolve import check_file
-from pipeline.scans.checking import check_scan
-from pipeline.scans.fingerprint import Geometry, choose_scans, read_geometry
-from pipeline.scans.planning import make_plan
-from pipeline.scans.planning_file import edits_of, write_plan
-from pipeline.scans.planning_rules import plan_crop, plan_orientation, plan_spacing, plan_stem, size_of
-from pipeline.scans.planning_training import CPU, GPU_24, plan_accumulation, plan_augmentation, plan_batch, plan_length
-from pipeline.scans.replanning import replan
+from pipeline.scans.checking.scan import check_scan
+from pipeline.scans.planning.file import edits_of, write_plan
+from pipeline.scans.planning.fingerprint import Geometry, choose_scans, read_geometry
+from pipeline.scans.planning.making import make_plan
+from pipeline.scans.planning.remaking import replan
+from pipeline.scans.planning.rules import plan_crop, plan_orientation, plan_spacing, plan_stem, size_of
+from pipeline.scans.planning.training import CPU, GPU_24, plan_accumulation, plan_augmentation, plan_batch, plan_length
 
 
 def write_ball(path, shape=(30, 36, 28), spacing=(2.0, 2.0, 2.0), orientation="RAS", radius_mm=20.0, kind="MR"):

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.scans.checking import check_scan
-from pipeline.scans.checking_codes import CODES
-from pipeline.scans.finding import find_scans
-from pipeline.scans.reading import ScanProblem, read_scan
+from pipeline.scans.checking.codes import CODES
+from pipeline.scans.checking.scan import check_scan
+from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.formats.reading import ScanProblem, read_scan
 from tests.scans.corpus import ACCEPTED, NO_FILES, REJECTED, WARNED
 from tests.scans.nifti_bytes import VOXELS, nifti
 
@@ -146,7 +146,7 @@ def peak_memory_mb(path: Path) -> float:
     if not status.exists():
         pytest.skip("the system does not tell a process's largest size")
     script = (
-        "import sys; from pathlib import Path; from pipeline.scans.checking import check_scan\n"
+        "import sys; from pathlib import Path; from pipeline.scans.checking.scan import check_scan\n"
         f"check_scan(Path(sys.argv[1])); print(Path('{status}').read_text())"
     )
     done = subprocess.run([sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=True)

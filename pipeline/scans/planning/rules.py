@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from pipeline.config import Intensity, Rescale, Unchanged, Window, ZScore
-from pipeline.scans.fingerprint import Geometry, Voxels
+from pipeline.scans.planning.fingerprint import Geometry, Voxels
 
 Decision = TypeVar("Decision")
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.config import Cohort, Intensity, Plan
-from pipeline.scans.fingerprint import (
+from pipeline.scans.planning.fingerprint import (
     Geometry,
     Voxels,
     anatomical_axes,
@@ -21,7 +21,7 @@ from pipeline.scans.fingerprint import (
     measure_voxels,
     read_geometry,
 )
-from pipeline.scans.planning_rules import (
+from pipeline.scans.planning.rules import (
     MARGIN,
     Because,
     check_modality,
@@ -33,7 +33,7 @@ from pipeline.scans.planning_rules import (
     plan_stem,
     size_of,
 )
-from pipeline.scans.planning_training import (
+from pipeline.scans.planning.training import (
     CPU,
     Machine,
     forecast,

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.scans.checking import ScanCheck, check_scan
-from pipeline.scans.checking_codes import CODES
-from pipeline.scans.finding import find_scans
+from pipeline.scans.checking.codes import CODES
+from pipeline.scans.checking.scan import ScanCheck, check_scan
+from pipeline.scans.formats.finding import find_scans
 
 
 def report_scans(paths: list[Path], as_json: bool) -> int:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from nibabel.orientations import io_orientation
 from nibabel.quaternions import mat2quat, quat2mat
 
-from pipeline.scans.checking import check_scan
-from pipeline.scans.finding import find_scans
-from pipeline.scans.reading import ScanProblem, read_scan
+from pipeline.scans.checking.scan import check_scan
+from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.formats.reading import ScanProblem, read_scan
 from tests.scans.nifti_bytes import NIFTI1, VOXELS, nifti
 
 EXTREMES = [b"\0\0\0\0", b"\xff\xff\xff\x7f", b"\xff\xff\xff\xff", b"\0\0\xc0\x7f"]

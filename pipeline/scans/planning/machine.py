@@ -1,6 +1,6 @@
 """The machine at hand, as far as plans depend on it."""
 
-from pipeline.scans.planning_training import CPU, GPU_24, Machine
+from pipeline.scans.planning.training import CPU, GPU_24, Machine
 
 
 def machine_at_hand() -> Machine:

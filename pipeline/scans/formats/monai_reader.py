@@ -8,8 +8,8 @@ import numpy as np
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys
 
-from pipeline.scans.channels import read_channels
-from pipeline.scans.finding import is_scan_name
+from pipeline.scans.formats.channels import read_channels
+from pipeline.scans.formats.finding import is_scan_name
 
 
 class ScanReader(ImageReader):

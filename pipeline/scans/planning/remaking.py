@@ -7,9 +7,9 @@ import pandas as pd
 from pipeline.artifacts import SCAN_ID, SPLIT, TEST
 from pipeline.config import Cohort, Plan
 from pipeline.resolve import check_file
-from pipeline.scans.planning import configured, make_plan
-from pipeline.scans.planning_file import edits_of, mark
-from pipeline.scans.planning_training import Machine
+from pipeline.scans.planning.file import edits_of, mark
+from pipeline.scans.planning.making import configured, make_plan
+from pipeline.scans.planning.training import Machine
 
 
 def replan(

@@ -7,8 +7,8 @@ import pytest
 from monai.transforms import LoadImage, Orientation
 from nibabel.quaternions import quat2mat
 
-from pipeline.scans.monai_reader import ScanReader
-from pipeline.scans.reading import ScanProblem
+from pipeline.scans.formats.monai_reader import ScanReader
+from pipeline.scans.formats.reading import ScanProblem
 from tests.scans.nifti_bytes import VOXELS, nifti
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.scans.checking_affine import corner_distance
-from pipeline.scans.checking_codes import Findings
-from pipeline.scans.reading import Scan, read_scan
+from pipeline.scans.checking.affine import corner_distance
+from pipeline.scans.checking.codes import Findings
+from pipeline.scans.formats.reading import Scan, read_scan
 
 TOLERANCE_VOXELS = 0.05
 """How far two channels' grids may lie apart at any corner."""

@@ -7,9 +7,9 @@ import SimpleITK
 from nibabel.quaternions import quat2mat
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from pipeline.scans.checking import check_scan
-from pipeline.scans.finding import find_scans
-from pipeline.scans.reading import read_scan
+from pipeline.scans.checking.scan import check_scan
+from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.formats.reading import read_scan
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
 """(slices, rows, columns)."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.files import sha256
-from pipeline.scans.checking_affine import spacing_of
-from pipeline.scans.checking_codes import Findings, Problem, ScanProblem, Verdict
-from pipeline.scans.checking_header import Header
-from pipeline.scans.checking_voxels import hash_values, warn_about_values
-from pipeline.scans.reading import orientation_of, read_stored
+from pipeline.scans.checking.affine import spacing_of
+from pipeline.scans.checking.codes import Findings, Problem, ScanProblem, Verdict
+from pipeline.scans.checking.header import Header
+from pipeline.scans.checking.voxels import hash_values, warn_about_values
+from pipeline.scans.formats.reading import orientation_of, read_stored
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 import pydicom
 from pydicom.errors import InvalidDicomError
 
-from pipeline.scans.checking_affine import check_affine
-from pipeline.scans.checking_codes import Findings
-from pipeline.scans.checking_header import Header
-from pipeline.scans.finding import is_slice
+from pipeline.scans.checking.affine import check_affine
+from pipeline.scans.checking.codes import Findings
+from pipeline.scans.checking.header import Header
+from pipeline.scans.formats.finding import is_slice
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 from nibabel.orientations import aff2axcodes
 
-from pipeline.scans.checking_affine import spacing_of
-from pipeline.scans.checking_codes import Findings, Problem, ScanProblem
-from pipeline.scans.checking_header import Header
-from pipeline.scans.checking_voxels import fill_nonfinite, refuse_overflow, scale
-from pipeline.scans.finding import is_series
-from pipeline.scans.nifti import read_nifti
+from pipeline.scans.checking.affine import spacing_of
+from pipeline.scans.checking.codes import Findings, Problem, ScanProblem
+from pipeline.scans.checking.header import Header
+from pipeline.scans.checking.voxels import fill_nonfinite, refuse_overflow, scale
+from pipeline.scans.formats.finding import is_series
+from pipeline.scans.formats.nifti import read_nifti
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def read_stored(findings: Findings, fill: float | None) -> tuple[Header, np.ndar
     """Header and flat, unscaled voxels, of values that can be used, from a NIfTI file or a folder of DICOM slices."""
     if is_series(findings.path):
         # Only here, for pydicom takes longer to import than most scans take to read.
-        from pipeline.scans.dicom import read_series
+        from pipeline.scans.formats.dicom import read_series
 
         header, stored = read_series(findings)
     else:

@@ -5,8 +5,8 @@ import math
 
 import numpy as np
 
-from pipeline.scans.checking_codes import Findings
-from pipeline.scans.checking_header import Header
+from pipeline.scans.checking.codes import Findings
+from pipeline.scans.checking.header import Header
 
 LARGEST = float(np.finfo(np.float32).max)
 LARGEST_EXACT = 1 << 24

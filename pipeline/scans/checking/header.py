@@ -7,8 +7,8 @@ import numpy as np
 from nibabel.nifti1 import header_dtype as nifti1_dtype
 from nibabel.nifti2 import header_dtype as nifti2_dtype
 
-from pipeline.scans.checking_affine import find_affine
-from pipeline.scans.checking_codes import Findings
+from pipeline.scans.checking.affine import find_affine
+from pipeline.scans.checking.codes import Findings
 
 NIFTI1_BYTES, NIFTI2_BYTES = 348, 540
 LARGEST_VOXELS = 1 << 31

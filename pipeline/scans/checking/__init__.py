@@ -1,0 +1,1 @@
+"""Everything that can be wrong with a scan, found before it is used."""

@@ -1,0 +1,1 @@
+"""Scans as they lie on disk: NIfTI, DICOM series, several files as channels."""

@@ -1,0 +1,1 @@
+"""A good setting without tuning, from what the development scans are."""
