@@ -1,8 +1,8 @@
 """Evaluate: figures with intervals from the predictions of all folds.
 
 Reads   runs/<cohort>/<experiment>/predictions/fold-<k>.csv, cohort.csv, splits.csv
-Writes  runs/<cohort>/<experiment>/{metrics.json, summary.json, operating_point.json, calibration.json, subgroups.csv,
-        floors.csv, plots/*.csv}
+Writes  runs/<cohort>/<experiment>/{metrics.json, summary.json, operating_point.json, calibration.json, conformal.json,
+        models.csv, subgroups.csv, floors.csv, plots/*.csv}
 """
 
 from pathlib import Path
@@ -10,15 +10,16 @@ from typing import Annotated
 
 from pipeline import stage
 from pipeline.artifacts import Artifacts, RunPaths
-from pipeline.config import Config
+from pipeline.config import Config, Evaluation
+from pipeline.resolve import check
 
 
 def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
     from pipeline.evaluation.background import Background, read_background_table
-    from pipeline.evaluation.evaluating import evaluate_table
     from pipeline.evaluation.predictions import read_folds
-    from pipeline.evaluation.settings import Settings
+    from pipeline.evaluation.settings import MULTILABEL, Settings
+    from pipeline.evaluation.tasks import evaluate_task
     from pipeline.evaluation.writing import write_evaluation
 
     paths, columns = Artifacts(config.root), config.cohort.columns
@@ -28,9 +29,12 @@ def evaluate(config: Config) -> None:
         splits=read_background_table(cohort.splits),
         clinical=columns.clinical,
         acquisition=columns.acquisition + ((columns.site,) if columns.site else ()),
+        site=columns.site,
     )
-    predictions = read_folds([run.predictions(fold) for fold in config.folds])
-    write_evaluation(evaluate_table(predictions, Settings(**config.evaluation.model_dump()), background), run)
+    settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
+    tables = [run.predictions(fold) for fold in config.folds]
+    predictions = read_folds(tables, several_labels=settings.task == MULTILABEL)
+    write_evaluation(evaluate_task(predictions, settings, background), run)
 
 
 def evaluate_file(
@@ -39,19 +43,31 @@ def evaluate_file(
     out: Annotated[Path, "folder for the figures"],
     cohort: Annotated[Path | None, "table with patient_id and covariates, for subgroups"] = None,
     covariates: Annotated[list[str] | None, "its columns to judge by group"] = None,
+    intersections: Annotated[list[str] | None, "columns to judge together, such as sex+site"] = None,
+    task: Annotated[str, "binary, multiclass, ordinal or multilabel"] = "auto",
+    prevalence: Annotated[float | None, "share of the positive class where the model would be used"] = None,
+    operating_point: Annotated[str, "youden, sensitivity, specificity or cost"] = "youden",
     confidence: Annotated[float, "level of every interval"] = 0.95,
     num_bootstrap: Annotated[int, "resamples of patients"] = 2000,
 ) -> None:
     """Judge a bare table."""
     from pipeline.evaluation.background import Background, read_background_table
-    from pipeline.evaluation.evaluating import evaluate_table
     from pipeline.evaluation.predictions import read_predictions
-    from pipeline.evaluation.settings import Settings
+    from pipeline.evaluation.settings import MULTILABEL, Settings
+    from pipeline.evaluation.tasks import evaluate_task
     from pipeline.evaluation.writing import write_evaluation
 
-    settings = Settings(confidence=confidence, num_bootstrap=num_bootstrap)
+    given = {
+        "prevalence": prevalence,
+        "operating_point": operating_point,
+        "confidence": confidence,
+        "num_bootstrap": num_bootstrap,
+        "intersections": [words.split("+") for words in intersections or ()],
+    }
+    settings = Settings(task=task, **check(Evaluation, given, where="options").model_dump())
     background = Background(read_background_table(cohort), clinical=tuple(covariates or ())) if cohort else None
-    write_evaluation(evaluate_table(read_predictions(predictions), settings, background), RunPaths(out))
+    table = read_predictions(predictions, several_labels=task == MULTILABEL)
+    write_evaluation(evaluate_task(table, settings, background), RunPaths(out))
 
 
 if __name__ == "__main__":

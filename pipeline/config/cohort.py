@@ -109,6 +109,8 @@ class Cohort(Section):
     """Class names in order; default: those found, sorted, the positive class last."""
     positive_class: str | None = None
     """Binary only, and required there: the class whose probability is reported."""
+    task: Auto | Literal["binary", "multiclass", "multilabel", "ordinal"] = "auto"
+    """multilabel: labels like `a;b`, or `none`; ordinal: `classes` are grades in order; auto: by their number."""
     modality: Literal["CT", "MR", "PET", "mask", "other"]
     """Decides how intensities are scaled and augmented."""
     laterality: Literal["relevant", "irrelevant"]
