@@ -21,11 +21,16 @@ def drawn(patients: int, seed: int, signal: float = 1.5, num_classes: int = 2) -
 def test_the_spread_of_coverage_is_the_published_one(slack, patients):
     """Angelopoulos and Bates (arXiv:2107.07511, table 1): validation patients that keep 90 % coverage to within this
     slack nine times in ten."""
-    outside = num_outside(patients, 0.9)
-    spread = beta(patients + 1 - outside, outside)
-    assert spread.cdf(0.9 + slack) - spread.cdf(0.9 - slack) == pytest.approx(0.9, abs=0.025)
+    assert within(slack, patients) >= 0.9 - 0.001
+    assert within(slack, patients // 2) < 0.9
     low, high = coverage_range(patients, 0.9, within=0.9)
     assert high - low == pytest.approx(2 * slack, rel=0.15)
+
+
+def within(slack: float, patients: int) -> float:
+    outside = num_outside(patients, 0.9)
+    spread = beta(patients + 1 - outside, outside)
+    return float(spread.cdf(0.9 + slack) - spread.cdf(0.9 - slack))
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
@@ -40,14 +45,13 @@ def test_each_class_is_covered_as_promised_on_average(num_classes):
     assert np.mean(held, axis=0) == pytest.approx(0.9 + 0.5 / 31, abs=0.5 / 31 + 0.012)
 
 
-def test_the_share_of_abstentions_falls_with_a_better_model():
+def test_a_better_model_abstains_less_at_the_same_coverage():
     shares = []
-    for signal in (0.5, 2.0, 6.0):
-        conformal = fit_conformal(drawn(200, 0, signal), 0.9)
-        metrics = conformal_metrics(conformal)
+    for signal in (0.2, 1.0, 2.0):
+        metrics = conformal_metrics(fit_conformal(drawn(200, 0, signal), 0.9))
         found = estimate_metrics(drawn(400, 1, signal), metrics, Settings())
         shares.append(found["conformal_abstention_rate"].value)
-        assert found["conformal_coverage"].low <= 0.9 + 0.03
+        assert found["conformal_coverage"].low <= 0.9 <= found["conformal_coverage"].high + 0.05
     assert shares[0] > shares[1] > shares[2]
 
 
