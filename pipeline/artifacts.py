@@ -112,6 +112,11 @@ class RunPaths:
         return self.folder / "models.csv"
 
     @property
+    def looks(self) -> Path:
+        """Every set of predictions of the cohort's locked test set that was judged, of any experiment."""
+        return self.folder.parent / "test_looks.csv"
+
+    @property
     def subgroups(self) -> Path:
         """AUROC within kinds of patients."""
         return self.folder / "subgroups.csv"

@@ -8,10 +8,10 @@ import pandas as pd
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT
 from pipeline.evaluation.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.frozen import freeze
-from pipeline.evaluation.pooling import PATIENT, SCAN, Calibrations, by_model, pool, units_by_level
+from pipeline.evaluation.pooling import PATIENT, SCAN, Calibrations, pool, units_by_level
 from pipeline.evaluation.predictions import check_predictions, class_names
 from pipeline.evaluation.sample import Sample, sample_of
-from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.settings import MULTILABEL, Settings
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Contender:
 
 def pair_up(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) -> list[Contender]:
     """One contender a table; ValueError where they are not about the same patients, or too few."""
+    if settings.task == MULTILABEL:
+        raise ValueError("task multilabel: experiments with several labels a scan are not compared; see their figures.")
     checked = {name: check_predictions(table, where=name) for name, table in tables.items()}
     levels = {name: units_by_level(table, settings.patient_rule) for name, table in checked.items()}
     # Patients where each has one label in this split, else scans.
@@ -46,8 +48,7 @@ def contend(name: str, units: pd.DataFrame, settings: Settings, split: str) -> C
 
 
 def seed_sample(units: pd.DataFrame, calibrations: Calibrations, split: str) -> Sample:
-    own = {name: calibrations[name] for name, _ in by_model(units)}
-    return sample_of(rows_of(pool(units, own).stated, split))
+    return sample_of(rows_of(pool(units, calibrations).stated, split))
 
 
 def rows_of(units: pd.DataFrame, split: str) -> pd.DataFrame:

@@ -63,7 +63,8 @@ def validation_of(rows: pd.DataFrame) -> Sample | None:
 
 
 def pool(units: pd.DataFrame, calibrations: Mapping[str, Calibration]) -> Pooled:
-    """One row a unit, from one model or several."""
+    """One row a unit, from one model or several; calibrations of models that are not there are left aside."""
+    calibrations = {name: calibrations[name] for name, _ in by_model(units)}
     plain = next((fitted for fitted in calibrations.values() if fitted.method == "none"), None)
     if plain is not None:
         return Pooled(average_folds(units), None, plain.reason)

@@ -9,9 +9,12 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts import RunPaths
+from pipeline.evaluation.calibrators import Calibration
+from pipeline.evaluation.conformal import Conformal
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Evaluation, Metrics
 from pipeline.evaluation.frozen import Frozen, FrozenByLevel
-from pipeline.files import write_csv, write_json
+from pipeline.evaluation.operating_point import OperatingPoint
+from pipeline.files import read_json, write_csv, write_json
 
 SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")
 
@@ -42,6 +45,23 @@ def part(fitted: Frozen | Mapping[str, Frozen], name: str) -> Any:
     if isinstance(fitted, Frozen):
         return asdict(fitted)[name]
     return {label: part(own, name) for label, own in fitted.items()}
+
+
+def read_frozen(paths: RunPaths) -> dict[str, Frozen]:
+    """What `write_frozen` wrote, of one class a scan."""
+    for path in (paths.operating_point, paths.calibration, paths.conformal):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' freezes it on validation.")
+    points, calibrations = read_json(paths.operating_point), read_json(paths.calibration)
+    conformal = read_json(paths.conformal)
+    return {
+        level: Frozen(
+            {name: Calibration(**fitted) for name, fitted in calibrations[level].items()},
+            OperatingPoint(**points[level]),
+            Conformal(**conformal[level]),
+        )
+        for level in points
+    }
 
 
 def summarise(metrics: Metrics) -> dict[str, dict[str, float | None]]:
