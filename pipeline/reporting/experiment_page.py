@@ -100,12 +100,8 @@ def summary(run: RunFacts) -> str:
         return f"{words}."
     counts = run.plots["scores"]["label"].value_counts(sort=False)
     units = result_part.UNITS[run.headline_level]
-    return (
-        f"{words}: {counts.sum()} {units}, "
-        + ", ".join(f"{count} {name}" for name, count in counts.items())
-        + "."
-        + looks(run)
-    )
+    classes = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{words}: {counts.sum()} {units}, {classes}.{looks(run)}"
 
 
 def looks(run: RunFacts) -> str:

@@ -79,6 +79,6 @@ def set_words(fitted: Json) -> str:
         for name, (low, high) in fitted["expected_range"].items()
     )
     return (
-        f"Conformal sets shall hold the true class of {fitted['coverage']:.0%} of the patients of each class. Limits from "
-        f"so few patients give a coverage of: {ranges}. A set that is not one single class is an abstention."
+        f"Conformal sets shall hold the true class of {fitted['coverage']:.0%} of the patients of each class; what limits "
+        f"from so many patients keep is {ranges}. A set that is not one single class is an abstention."
     )
