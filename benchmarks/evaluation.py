@@ -11,10 +11,10 @@ from sys import path
 
 import numpy as np
 from sklearn import metrics as sklearn
-from timing import Ratio, in_turn, report
 
 path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.evaluation import calibration, decisions, discrimination  # noqa: E402
 from pipeline.evaluation.bootstrap import bootstrap, resamples  # noqa: E402
 from pipeline.evaluation.sample import Sample  # noqa: E402

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.artifacts import TEST
 from pipeline.config import Config
+from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.reporting import cohort_part, frozen_part, record_part, result_part
 from pipeline.reporting.figures import history_figure
 from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
@@ -96,7 +97,7 @@ def subtitle(run: RunFacts, config: Config) -> str:
 def summary(run: RunFacts) -> str:
     """Who the headline is about."""
     words = f"Judged on the {SPLIT_NAMES[run.headline_split]}, one decision a {run.headline_level}"
-    if "scores" not in run.plots or "of_label" in run.plots["scores"]:
+    if "scores" not in run.plots or OF_LABEL in run.plots["scores"]:
         return f"{words}."
     counts = run.plots["scores"]["label"].value_counts(sort=False)
     units = result_part.UNITS[run.headline_level]
