@@ -18,7 +18,7 @@ VERBS = ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "
 ASIDE = {
     "plan": {"pipeline/forecast.py"},
     "train": {"pipeline/reporting/tracking.py"},
-    "evaluate": {"pipeline/inference/external.py"},
+    "evaluate": {"pipeline/inference/external.py", "pipeline/reporting/external_table.py"},
 }
 """What `plan --dry-run` and `evaluate --run` alone call, and what watches a training: none decides an output."""
 PLUMBING = {

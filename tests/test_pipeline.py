@@ -60,7 +60,8 @@ def test_metrics_follow_from_predictions_alone(finished: Path) -> None:
 def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     shutil.copytree(copy / "data/cubes", copy / "data/elsewhere", symlinks=True)
     shutil.copy(copy / "configs/cohorts/cubes.yaml", copy / "configs/cohorts/elsewhere.yaml")
-    Commands(copy)("evaluate", "--run", str(RUN), "--cohort", "elsewhere.yaml", "--out", "outside")
+    said = Commands(copy)("evaluate", "--run", str(RUN), "--cohort", "elsewhere.yaml", "--out", "outside").stdout
+    assert "As it is" in said and "Intercept fitted anew" in said
     outside = pd.read_csv(copy / "outside/predictions.csv").set_index("scan_id")
     own = predictions_of(copy).set_index("scan_id")
     assert len(outside) == len(pd.read_csv(copy / "data/cubes/cohort.csv"))
