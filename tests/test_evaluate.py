@@ -66,6 +66,7 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
         "calibration.csv",
         "calibration_after.csv",
         "decision_curve.csv",
+        "operating_points.csv",
         "confusion.csv",
         "scores.csv",
     }

@@ -8,11 +8,13 @@ from typing import Any
 from pipeline.artifacts import TEST
 from pipeline.config import Config
 from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.operating_table import OPERATING_POINTS
 from pipeline.reporting import cohort_part, frozen_part, record_part, result_part
 from pipeline.reporting.figures import history_figure
 from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
 from pipeline.reporting.gathering import CohortFacts, RunFacts
 from pipeline.reporting.model_part import ModelPart, model_part
+from pipeline.reporting.operating_part import OperatingPart, operating_part
 from pipeline.reporting.page import Drawing, render
 from pipeline.reporting.subgroup_part import SubgroupPart, subgroup_part
 from pipeline.reporting.wording import SPLIT_NAMES, statements
@@ -42,6 +44,7 @@ class ExperimentPage:
     calibration: str
     conformal: str
     metric_tables: list[result_part.MetricTable]
+    operating: OperatingPart | None
     models: ModelPart | None
     floors: list[FloorRow]
     subgroups: SubgroupPart | None
@@ -75,6 +78,7 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         calibration=frozen_part.calibration_words(run),
         conformal=frozen_part.conformal_words(run),
         metric_tables=result_part.metric_tables(run),
+        operating=operating_part(run.plots.get(OPERATING_POINTS)),
         models=model_part(run.models),
         floors=floor_rows(run.floors),
         subgroups=subgroup_part(run.subgroups),
