@@ -7,6 +7,8 @@ SCAN_ID, PATIENT_ID, PATH, LABEL = "scan_id", "patient_id", "path", "label"
 SPLIT, FOLD = "split", "fold"
 DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
 PROB_PREFIX = "prob_"
+LABEL_SEPARATOR, NO_LABEL = ";", "none"
+"""Between the classes of a scan that shows several, and the label of one that shows none of them."""
 
 
 @dataclass(frozen=True)

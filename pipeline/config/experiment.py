@@ -54,18 +54,44 @@ class Training(Section):
     """On matrices and kernels only."""
     warmup_fraction: Fraction = 0.1
     """Share of all updates in which the rate rises."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the learning rate for each part further from the head; 1: the same rate everywhere."""
+    unfreeze_every: PositiveInt | None = None
+    """Epochs after which one more part learns, the head first; null: all learn from the start."""
+    loss: Auto | Literal["cross_entropy", "focal", "logit_adjustment", "bce", "ordinal"] = "auto"
+    """auto: bce for several labels a scan, ordinal for grades, else cross-entropy."""
+    focal_gamma: NonNegativeFloat = 2.0
+    """For loss focal: how fast a scan counts less, the surer the network is of it."""
     label_smoothing: Fraction = 0.0
-    """Cross-entropy towards the uniform distribution."""
+    """Moves the targets of any loss towards the uniform distribution."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each class counts the same in the loss."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """balanced: each class as often in an epoch, which stays as long; scans of rare classes return."""
+    deep_supervision: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] | None = None
+    """Weight of a classifier on each of the four stages, finest first, beside the network's own with weight 1."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Validate and keep a running mean of the weights that forgets by this factor an update; 0: the weights."""
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm."""
     monitor: Literal["auroc", "loss"] = "auroc"
     """Validation figure that picks the best checkpoint."""
+    patience: Auto | PositiveInt | None = "auto"
+    """Epochs without a better smoothed validation figure after which training stops; auto: the plan's, with its epochs; null: never."""
+    batch_norm: Literal["safe", "keep"] = "safe"
+    """safe: under 8 images a step, batch norm gives way to group norm, or is refused; keep: as the model has it."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Lightning's word for the arithmetic."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train."""
+    devices: PositiveInt = 1
+    """Processes a machine, each with its own accelerator or share of the cores; each takes batch_size scans a step."""
+    nodes: PositiveInt = 1
+    """Machines; docs/cluster.md shows how they are started."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How processes share the work: auto is ddp where there are several; fsdp also divides the weights (GPU only)."""
+    compile: bool = False
+    """Compile the network first; pays off on a GPU, and takes minutes on a CPU."""
     num_workers: NonNegativeInt = 0
     """Loading processes; the result does not depend on them."""
 

@@ -25,14 +25,14 @@ class Batch(TypedDict):
     volume: Tensor
     """(B, 1, D, H, W) float32."""
     label: Tensor
-    """(B,) int64, index of the class."""
+    """(B,) int64, index of the class; (B, K) float32 of zeros and ones where several may be right."""
     scan_id: list[str]
     index: Tensor
     """(B,) int64, row in the table."""
 
 
 class ScanDataset(Dataset[Batch]):
-    """Volumes of `scans` (columns scan_id, label as class index), a batch at a time.
+    """Volumes of `scans` (columns scan_id, label as class index or tuple of zeros and ones), a batch at a time.
 
     Voxels are decoded from the mapped file straight into the batch; there is no copy before augmentation, whose random
     choices depend on seed, epoch and scan alone.
@@ -41,7 +41,7 @@ class ScanDataset(Dataset[Batch]):
     def __init__(self, store: Store, scans: pd.DataFrame, *, augment: Augment | None = None, seed: int = 0) -> None:
         self.store = store
         self.scan_ids = scans[SCAN_ID].tolist()
-        self.labels = torch.tensor(scans[LABEL].to_numpy(np.int64))
+        self.labels = torch.tensor(scans[LABEL].tolist())
         self.augment = augment
         self.seed = seed
 
