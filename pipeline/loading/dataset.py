@@ -1,6 +1,5 @@
 """Scans of the store as batches of tensors. Axes: B batch, D H W depth height width."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypedDict
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.artifacts import LABEL, SCAN_ID
+from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
 from pipeline.scans.store import Store
 
@@ -79,12 +79,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def scan_rng(seed: int, epoch: int, scan_id: str) -> np.random.Generator:
-    """Random numbers of one scan in one epoch, whoever loads it and whatever else is in the table."""
-    digest = hashlib.sha256(scan_id.encode()).digest()
-    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "little")])
 
 
 def as_is(batch: Batch) -> Batch:
