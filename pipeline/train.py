@@ -25,15 +25,14 @@ def train(
     from pipeline.training.fitting import fit
     from pipeline.training.fold import load_fold
     from pipeline.training.keeping import Keeping
-    from pipeline.training.pairs import refuse_impossible_pairs
-    from pipeline.training.settle import settle_model
+    from pipeline.training.norms import settle_norm
     from pipeline.training.trainer import describe_run
 
     paths = Artifacts(config.root)
     cohort = paths.cohort(config.cohort.name)
     fold = load_fold(config, cohort)
-    refuse_impossible_pairs(config.model, fold.training, fold.task)
-    config = config.model_copy(update={"model": settle_model(config.model, fold)})
+    model = settle_norm(config.model, fold.training, fold.plan.size_voxels, num_classes=len(fold.classes))
+    config = config.model_copy(update={"model": model})
     seed_everything(config.seed, workers=True, verbose=False)
     network = build_network(config.model, num_classes=len(fold.classes))
     if check is not None:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.config.section import Auto, Fraction, Name, Section
 
@@ -83,7 +83,7 @@ class Training(Section):
     monitor: Literal["auroc", "loss"] = "auroc"
     """Validation figure that picks the best checkpoint."""
     patience: Auto | PositiveInt | None = "auto"
-    """Epochs without a better smoothed validation figure after which training stops; auto: the plan's, with its epochs; null: never."""
+    """Epochs without a better smoothed validation figure before it stops; auto: from the plan, with epochs; null: never."""
     batch_norm: Literal["safe", "keep"] = "safe"
     """safe: under 8 images a step, batch norm gives way to group norm, or is refused; keep: as the model has it."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
@@ -100,6 +100,16 @@ class Training(Section):
     """Compile the network first; pays off on a GPU, and takes minutes on a CPU."""
     num_workers: NonNegativeInt = 0
     """Loading processes; the result does not depend on them."""
+
+    @model_validator(mode="after")
+    def _possible_pairs(self) -> "Training":
+        if self.strategy == "fsdp" and (self.ema_decay or self.accelerator == "cpu"):
+            raise ValueError("strategy 'fsdp' divides the weights between GPUs: not on cpu, and not with ema_decay")
+        if self.unfreeze_every and self.devices * self.nodes > 1:
+            raise ValueError("unfreeze_every needs one process: others would wait for gradients of what does not learn")
+        if self.compile and self.deep_supervision:
+            raise ValueError("compile does not reach the stage maps that deep_supervision learns from; leave one out")
+        return self
 
 
 class Evaluation(Section):

@@ -15,9 +15,11 @@ class EpochBatches(Sampler[list[Key]]):
     """Batches of (epoch, scan index), each epoch in an order of its own; the last batch may be smaller.
 
     `batches_done` says how many batches of the whole training are behind us whenever an iterator is made: from there it
-    goes on to the end of that epoch. `classes`, the class of each scan, has them come equally often. Where `share` is
-    set, a step's scans are dealt to several processes, so that together they train as one would. Lightning makes the first iterator of a resumed run before any hook in which an
+    goes on to the end of that epoch. Lightning makes the first iterator of a resumed run before any hook in which an
     epoch could be set, so the sampler asks instead of being told.
+
+    `classes`, the class of each scan, has all classes come equally often. Where `share` is set, a step's scans are
+    dealt to several processes, which together train as one would on all of them.
     """
 
     def __init__(

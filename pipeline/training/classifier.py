@@ -93,7 +93,7 @@ class Classifier(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the norm over all parameters, and stop where a gradient is not a number: the weights are still good."""
+        """Clip by the norm over all parameters; stop at a gradient that is no number, while the weights are good."""
         if hasattr(self.trainer.model, "clip_grad_norm_"):  # FSDP, where no process has all of a gradient
             norm = self.trainer.model.clip_grad_norm_(gradient_clip_val)
         else:

@@ -1,7 +1,7 @@
 """What training minimises, by name.
 
-Axes: B batch, K classes. Every loss takes logits (B, K) and targets: class indices (B,), or shares of each class (B, K),
-which is what mixing scans and several labels a scan give. Each is a mean over the batch.
+Axes: B batch, K classes. Every loss takes logits (B, K) and targets: class indices (B,), or shares of each class (B, K)
+as mixing scans and several labels a scan give. Each is a mean over the batch.
 """
 
 from collections.abc import Callable, Sequence
@@ -137,8 +137,8 @@ class OrdinalLoss(nn.Module):
     """Classes are grades: the mean cross-entropy of the K - 1 questions whether the grade is above each but the last.
 
     P(above k) is the sum of the softmax over the higher grades, so that the further off a guess, the more it costs, and
-    the network still answers with one probability a class. A sum of proper scores is proper: the truth costs least. With
-    two grades it is cross-entropy. `weights` (K,) scale each grade.
+    the network still answers with one probability a class. A sum of proper scores is proper: the truth costs least.
+    With two grades it is cross-entropy. `weights` (K,) scale each grade.
     """
 
     def __init__(self, weights: Tensor | None = None, smoothing: float = 0.0) -> None:

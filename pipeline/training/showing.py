@@ -54,7 +54,7 @@ class EpochLines(Callback):
 
 
 class Bar(RichProgressBar):
-    """Lightning's bar of the epoch's batches, with the last loss, the last validation and the time that all epochs take."""
+    """Lightning's bar of an epoch's batches, with the last loss, the last validation and the time left in all."""
 
     def __init__(self) -> None:
         super().__init__()
