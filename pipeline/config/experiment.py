@@ -83,7 +83,7 @@ class Training(Section):
     monitor: Literal["auroc", "loss"] = "auroc"
     """Validation figure that picks the best checkpoint."""
     patience: Auto | PositiveInt | None = "auto"
-    """Epochs without a better smoothed validation figure before it stops; auto: from the plan, with epochs; null: never."""
+    """Epochs without a better smoothed validation figure until it stops; auto: planned with the epochs; null: never."""
     batch_norm: Literal["safe", "keep"] = "safe"
     """safe: under 8 images a step, batch norm gives way to group norm, or is refused; keep: as the model has it."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
