@@ -26,8 +26,10 @@ def train(
     from pipeline.training.fold import load_fold
     from pipeline.training.keeping import Keeping
     from pipeline.training.norms import settle_norm
+    from pipeline.training.processes import let_first_process_talk
     from pipeline.training.trainer import describe_run
 
+    let_first_process_talk()
     paths = Artifacts(config.root)
     cohort = paths.cohort(config.cohort.name)
     fold = load_fold(config, cohort)

@@ -1,5 +1,6 @@
 """What differs where several processes train together. Axes: B batch, K classes."""
 
+import logging
 import os
 from collections.abc import Sequence
 
@@ -13,6 +14,12 @@ def is_first() -> bool:
     """Is this the process that writes files and talks? True where it is alone; launchers set the rank."""
     ranks = [os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
     return not ranks or int(ranks[0]) == 0
+
+
+def let_first_process_talk() -> None:
+    """Silence the other processes' news; their warnings and errors stay."""
+    if not is_first():
+        logging.getLogger("pipeline").setLevel(logging.WARNING)
 
 
 def num_processes(training: Training) -> int:

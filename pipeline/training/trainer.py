@@ -22,9 +22,12 @@ log = logging.getLogger(__name__)
 
 def build_trainer(training: Training, callbacks: Iterable[Callback], logger: Logger | None) -> Trainer:
     """A deterministic trainer; `training` holds numbers, no `auto`."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     # Lightning's own use of torch, and nothing that a user could change.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
+    # Every process logs the same figures: they are gathered before.
+    warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     shown = Bar() if sys.stderr.isatty() else EpochLines()
     rates = [LearningRateMonitor(logging_interval="epoch")] if logger else []
     return Trainer(
