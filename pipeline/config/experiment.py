@@ -129,8 +129,12 @@ class Evaluation(Section):
     """How the probabilities of a patient's scans become one."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the positive class where the model would be used; adds predictive values at that share."""
-    ordered_classes: bool = False
-    """Are more than two classes grades of one thing? Adds the quadratic kappa."""
+    calibration_bins: Literal["equal_width", "equal_count"] = "equal_width"
+    """Ten bins of the calibration error and curve: of equal width, or with equally many rows."""
+    conformal_coverage: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Share of patients of each class whose conformal set shall hold their class."""
+    intersections: tuple[tuple[str, ...], ...] = ()
+    """Covariates to judge together as subgroups, such as [[sex, site]]."""
     seed: NonNegativeInt = 0
     """Fixes the resamples."""
 
