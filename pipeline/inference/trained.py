@@ -33,6 +33,9 @@ class Prediction:
 class TrainedRun:
     """A trained network with everything needed to use it."""
 
+    threshold: float | None = None
+    """One fold alone gives probabilities; what is called is decided when it is evaluated."""
+
     def __init__(self, content: RunFile, path: Path) -> None:
         self.path = path
         self.config = Config.model_validate(content.config)
