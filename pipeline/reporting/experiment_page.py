@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import TEST
+from pipeline.artifacts import TEST, parse_fold
 from pipeline.config import Config
+from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.reporting import cohort_part, frozen_part, record_part, result_part
 from pipeline.reporting.figures import history_figure
 from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
@@ -90,22 +91,19 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
 
 def subtitle(run: RunFacts, config: Config) -> str:
     model = ((run.config or {}).get("model") or {}).get("name", config.model.name)
-    return f"{model}, {config.cohort.modality}; {len(config.folds)} of {config.cohort.split.num_folds} folds trained."
+    trained = {parse_fold(fold)[0] for fold in config.folds}
+    return f"{model}, {config.cohort.modality}; {len(trained)} of {config.cohort.split.num_folds} folds trained."
 
 
 def summary(run: RunFacts) -> str:
     """Who the headline is about."""
     words = f"Judged on the {SPLIT_NAMES[run.headline_split]}, one decision a {run.headline_level}"
-    if "scores" not in run.plots or "of_label" in run.plots["scores"]:
+    if "scores" not in run.plots or OF_LABEL in run.plots["scores"]:
         return f"{words}."
     counts = run.plots["scores"]["label"].value_counts(sort=False)
     units = result_part.UNITS[run.headline_level]
-    return (
-        f"{words}: {counts.sum()} {units}, "
-        + ", ".join(f"{count} {name}" for name, count in counts.items())
-        + "."
-        + looks(run)
-    )
+    classes = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{words}: {counts.sum()} {units}, {classes}.{looks(run)}"
 
 
 def looks(run: RunFacts) -> str:

@@ -65,7 +65,7 @@ def open_run(config: Config, *, run_id: str, job_type: str) -> Any | None:
             project=config.tracking.project,
             group=f"{config.cohort.name}-{config.name}",
             job_type=job_type,
-            name=f"{config.name}-fold{config.fold}-seed{config.seed}",
+            name=f"{config.name}-fold{config.fold_number}-seed{config.fold_seed}",
             tags=[config.cohort.name, config.model.name],
             config=public_config(config),
             settings=private_settings(),

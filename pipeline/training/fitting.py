@@ -22,7 +22,7 @@ def fit(
 ) -> None:
     """Fit `network`, leaving what `keeping` keeps."""
     if config.model.freeze and config.model.lora is None:
-        fit_frozen(network, fold, keeping, cohort, config.seed)
+        fit_frozen(network, fold, keeping, cohort, config.fold_seed)
         return
     unfreezing = [Unfreeze(fold.training.unfreeze_every)] if fold.training.unfreeze_every else []
     trainer = build_trainer(fold.training, [*unfreezing, *keeping.callbacks], logger)
@@ -34,7 +34,7 @@ def fit(
 def build_classifier(network: Network, fold: Fold, config: Config) -> Classifier:
     """The Lightning module of a network on a fold."""
     training, augmentation = fold.training, config.augmentation
-    mixer = Mixer(augmentation.mixup, augmentation.cutmix, config.seed)
+    mixer = Mixer(augmentation.mixup, augmentation.cutmix, config.fold_seed)
     stage_classifiers = None
     if training.deep_supervision:
         channels = stage_channels(network, fold.plan.size_voxels)

@@ -45,7 +45,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     plan = check_file(Plan, paths.plan)
     classes = read_json(paths.ingest)["classes"]
     task = settle_task(config.cohort, classes)
-    rows = rows_of_fold(read_splits(paths.splits), config.fold)
+    rows = rows_of_fold(read_splits(paths.splits), config.fold_number)
     training = settle(config.training, plan)
     store = Store(paths.preprocessed)
     num_patients = rows[TRAIN][PATIENT_ID].nunique()
@@ -55,7 +55,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
         val=with_targets(rows[VAL], classes, task),
         batch_size=training.batch_size,
         num_workers=training.num_workers,
-        seed=config.seed,
+        seed=config.fold_seed,
         balanced=training.sampling == "balanced",
         augment=Augmenter(settle_augmentation(config.augmentation, config.cohort, plan, num_patients)),
     )
