@@ -18,9 +18,11 @@ VERBS = ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "
 ASIDE = {
     "plan": {"pipeline/forecast.py"},
     "train": {"pipeline/reporting/tracking.py"},
+    "predict": {"pipeline/inference/ensemble.py"},
     "evaluate": {"pipeline/inference/external.py", "pipeline/reporting/external_table.py"},
 }
-"""What `plan --dry-run` and `evaluate --run` alone call, and what watches a training: none decides an output."""
+"""What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
+output."""
 PLUMBING = {
     f"pipeline/{name}.py" for name in ("__init__", "artifacts", "errors", "files", "reference", "resolve", "stage")
 }

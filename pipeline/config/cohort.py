@@ -127,4 +127,8 @@ class Cohort(Section):
             raise ValueError(f"preprocess.intensity: a window in HU needs modality CT, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:
             raise ValueError(f"positive_class '{self.positive_class}' is none of classes: {', '.join(self.classes)}")
+        if self.task == "ordinal" and not self.classes:
+            raise ValueError("task 'ordinal' needs classes, the grades from the lowest to the highest, got none")
+        if self.task == "multilabel" and self.positive_class:
+            raise ValueError(f"task 'multilabel' has no positive_class, got '{self.positive_class}'")
         return self

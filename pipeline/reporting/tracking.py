@@ -14,6 +14,7 @@ from lightning.pytorch.loggers import WandbLogger
 from pipeline.config import Config
 from pipeline.files import write_json
 from pipeline.reporting.parcels import Parcel
+from pipeline.training.processes import is_first
 
 log = logging.getLogger(__name__)
 HOST = "api.wandb.ai"
@@ -64,7 +65,7 @@ def open_run(config: Config, *, run_id: str, job_type: str) -> Any | None:
             project=config.tracking.project,
             group=f"{config.cohort.name}-{config.name}",
             job_type=job_type,
-            name=f"{config.name}-fold{config.fold}-seed{config.seed}",
+            name=f"{config.name}-fold{config.fold_number}-seed{config.fold_seed}",
             tags=[config.cohort.name, config.model.name],
             config=public_config(config),
             settings=private_settings(),
@@ -77,8 +78,8 @@ def open_run(config: Config, *, run_id: str, job_type: str) -> Any | None:
 
 @contextmanager
 def live_logger(config: Config, *, run_id: str) -> Iterator[WandbLogger | None]:
-    """A Lightning logger into the W&B run of a training, which ends with the block."""
-    run = open_run(config, run_id=run_id, job_type="train")
+    """A Lightning logger into the W&B run of a training, which ends with the block; of several processes one logs."""
+    run = open_run(config, run_id=run_id, job_type="train") if is_first() else None
     try:
         yield WandbLogger(experiment=run, save_dir=str(config.root)) if run else None
     finally:
