@@ -110,6 +110,11 @@ class RunPaths:
         return self.folder / "floors.csv"
 
     @property
+    def audits(self) -> Path:
+        """Verdicts on shortcuts, leaks and labels, where they were asked for."""
+        return self.folder / "audits.json"
+
+    @property
     def explanations(self) -> Path:
         return self.folder / "explanations"
 
@@ -135,6 +140,21 @@ class FoldPaths:
     @property
     def history(self) -> Path:
         return self.folder / "history.csv"
+
+    @property
+    def steps(self) -> Path:
+        """A row an update: loss, rate, gradient norm, time, memory."""
+        return self.folder / "steps.csv"
+
+    @property
+    def best_epoch(self) -> Path:
+        """Figures of the epoch that best.ckpt comes from, for `dvc metrics show` and for searches."""
+        return self.folder / "best.json"
+
+    @property
+    def tracking(self) -> Path:
+        """How the training stands, and where its W&B run is."""
+        return self.folder / "tracking.json"
 
 
 @dataclass(frozen=True)

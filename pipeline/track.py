@@ -1,6 +1,6 @@
-"""Track: add final figures, curves, tables, model and report to the W&B runs of the trainings.
+"""Track: add final figures, charts, tables and artifacts to the W&B runs of the trainings, and one run over all.
 
-Reads   runs/<cohort>/, reports/<cohort>/
+Reads   runs/<cohort>/, reports/<cohort>/, dvc.lock; preprocessed scans where pixels may leave
 Writes  tracking/<cohort>.json: what was sent, under which run ids
 """
 
@@ -13,15 +13,15 @@ from pipeline.config import Config
 
 def track(config: Config, *, dry_run: Annotated[bool, "list what would be sent, and send nothing"] = False) -> None:
     """Complete the W&B runs of every experiment and fold, offline unless a key is configured."""
-    from pipeline.reporting.parcels import list_contents, pack
-    from pipeline.reporting.tracking import send
+    from pipeline.tracking.packing import pack
+    from pipeline.tracking.sending import last_steps, list_contents, send
 
-    paths = Artifacts(config.root)
-    parcels = pack(paths, config.cohort.name, config.experiments, config.folds)
+    record = Artifacts(config.root).tracking(config.cohort.name)
+    parcels = pack(config, last_steps(record))
     if dry_run:
         list_contents(parcels)
     else:
-        send(parcels, paths.tracking(config.cohort.name))
+        send(parcels, config.root, record)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Train: fit one model on one fold.
 
 Reads   preprocessed scans, splits.csv, plan.yaml, ingest.json
-Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv}
+Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv, steps.csv,
+        best.json, tracking.json}
 """
 
 from pipeline import stage
@@ -13,7 +14,7 @@ def train(config: Config) -> None:
     """Fit one model on one fold, keeping its best checkpoint; a killed training goes on where it stopped."""
     from lightning import seed_everything
 
-    from pipeline.reporting.tracking import live_logger
+    from pipeline.tracking.watching import watch_training
     from pipeline.training.build import build_network
     from pipeline.training.fitting import fit
     from pipeline.training.fold import load_fold
@@ -27,8 +28,8 @@ def train(config: Config) -> None:
     network = build_network(config.model, num_classes=len(fold.classes))
     keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
     describe_run(config, fold, network)
-    with live_logger(config, run_id=keeping.key) as logger:
-        fit(network, fold, config, keeping=keeping, cohort=cohort, logger=logger)
+    with watch_training(config, keeping, fold.classes) as watching:
+        fit(network, fold, config, keeping=keeping, cohort=cohort, watching=watching)
 
 
 if __name__ == "__main__":

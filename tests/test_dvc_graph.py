@@ -15,7 +15,7 @@ EXPERIMENTS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 COHORTS = sorted((REPOSITORY / "configs" / "cohorts").glob("*.yaml"))
 VERBS = ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "evaluate", "explain", "report", "track")
 # How a command line is read and where files lie decides no result; a change there need not rerun anything.
-ASIDE = {"plan": {"pipeline/forecast.py"}, "train": {"pipeline/reporting/tracking.py"}}
+ASIDE = {"plan": {"pipeline/forecast.py"}, "train": {"pipeline/tracking/watching.py"}}
 """What `plan --dry-run` alone calls, and what watches a training: neither decides an output."""
 PLUMBING = {
     f"pipeline/{name}.py" for name in ("__init__", "artifacts", "errors", "files", "reference", "resolve", "stage")

@@ -1,6 +1,8 @@
 """Fitting a network on a fold, by gradient descent or, where it is frozen, by a head on its features."""
 
-from lightning.pytorch.loggers import Logger
+from collections.abc import Iterable
+
+from lightning import Callback
 
 from pipeline.artifacts import CohortPaths
 from pipeline.config import Config
@@ -13,12 +15,18 @@ from pipeline.training.trainer import build_trainer
 
 
 def fit(
-    network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths, logger: Logger | None
+    network: Network,
+    fold: Fold,
+    config: Config,
+    *,
+    keeping: Keeping,
+    cohort: CohortPaths,
+    watching: Iterable[Callback] = (),
 ) -> None:
-    """Fit `network`, leaving what `keeping` keeps."""
+    """Fit `network`, leaving what `keeping` keeps; those who are `watching` see each step before it is kept."""
     if config.model.freeze and config.model.lora is None:
         fit_frozen(network, fold, keeping, cohort, config.seed)
         return
-    trainer = build_trainer(fold.training, keeping.callbacks, logger)
+    trainer = build_trainer(fold.training, [*watching, *keeping.callbacks])
     classifier = build_classifier(network, fold.training, fold.label_counts)
     trainer.fit(classifier, fold.scans, ckpt_path=keeping.resume_from, weights_only=True)

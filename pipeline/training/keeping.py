@@ -1,7 +1,6 @@
 """What a training leaves behind, and where it goes on from."""
 
 from pathlib import Path
-from typing import Any
 
 from lightning import Callback
 from torch import Tensor
@@ -11,6 +10,7 @@ from pipeline.config import Config
 from pipeline.files import write_yaml
 from pipeline.training.callbacks import History, KeepBest, write_history
 from pipeline.training.fold import Fold
+from pipeline.training.places import without_places
 from pipeline.training.resume import KeepLast, resumable, run_key
 from pipeline.training.runfile import RunFile
 
@@ -53,9 +53,3 @@ class Keeping:
             score=score,
             data_hash=self.fold.data_hash,
         )
-
-
-def without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without the folders of its machine: a checkpoint travels, and prediction needs none of them."""
-    source = {key: "" if key in ("scans", "table") else value for key, value in config["cohort"]["source"].items()}
-    return {**config, "root": ".", "cohort": {**config["cohort"], "source": source}}

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.callbacks import RichProgressBar
 from torch import nn
 
 from pipeline.artifacts import PATIENT_ID, TRAIN, VAL
@@ -20,13 +19,12 @@ from pipeline.training.fold import Fold
 log = logging.getLogger(__name__)
 
 
-def build_trainer(training: Training, callbacks: Iterable[Callback], logger: Logger | None) -> Trainer:
+def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
     """A deterministic trainer; `training` holds numbers, no `auto`."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning's own use of torch, and nothing that a user could change.
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     shown = RichProgressBar() if sys.stderr.isatty() else EpochLines()
-    rates = [LearningRateMonitor(logging_interval="epoch")] if logger else []
     return Trainer(
         max_epochs=training.max_epochs,
         accumulate_grad_batches=training.accumulate,
@@ -41,8 +39,8 @@ def build_trainer(training: Training, callbacks: Iterable[Callback], logger: Log
         enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        logger=logger or False,
-        callbacks=[SeedEachStep(), *callbacks, *rates, shown],
+        logger=False,
+        callbacks=[SeedEachStep(), *callbacks, shown],
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.reporting.parcels import flatten, pseudonym
+from pipeline.tracking.results import flatten, pseudonym
 from tests.conftest import Commands
 
 
