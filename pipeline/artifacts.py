@@ -166,11 +166,20 @@ class Artifacts:
     def cohort(self, name: str) -> CohortPaths:
         return CohortPaths(self.root / "data" / name)
 
+    def runs(self, cohort: str) -> Path:
+        """Folder of all experiments on a cohort."""
+        return self.root / "runs" / cohort
+
     def run(self, cohort: str, experiment: str) -> RunPaths:
-        return RunPaths(self.root / "runs" / cohort / experiment)
+        return RunPaths(self.runs(cohort) / experiment)
 
     def report(self, cohort: str, experiment: str = "index") -> Path:
         return self.root / "reports" / cohort / f"{experiment}.html"
+
+    @property
+    def wandb(self) -> Path:
+        """All that W&B keeps; this folder alone can be carried to a machine that may upload it."""
+        return self.root / "wandb"
 
     def tracking(self, cohort: str) -> Path:
         """What was sent to W&B, and under which run ids."""

@@ -16,10 +16,13 @@ def runs(config: Config) -> None:
     """List the trainings of a cohort: how they stand, what differs in their configs, figures with intervals, size."""
     from rich.console import Console
 
-    from pipeline.tracking.runs_table import find_runs, runs_table
+    from pipeline.tracking.runs_table import details, find_runs, runs_table
 
-    paths, cohort = Artifacts(config.root), config.cohort.name
-    Console().print(runs_table(find_runs(paths, cohort), f"{cohort}: {paths.run(cohort, '')}"))
+    found = find_runs(Artifacts(config.root), config.cohort.name)
+    console = Console(highlight=False)
+    console.print(runs_table(found))
+    for line in details(found):
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def run_of_model(

@@ -4,6 +4,7 @@ Reads   runs/<cohort>/, reports/<cohort>/, dvc.lock; preprocessed scans where pi
 Writes  tracking/<cohort>.json: what was sent, under which run ids
 """
 
+import logging
 from typing import Annotated
 
 from pipeline import stage
@@ -24,5 +25,17 @@ def track(config: Config, *, dry_run: Annotated[bool, "list what would be sent, 
         send(parcels, config.root, record)
 
 
+def save_report_layout(
+    *, layout: Annotated[str, "ENTITY/PROJECT: save a report there that lays its runs out; needs a key"]
+) -> None:
+    """Save a layout for reviewers on the W&B server."""
+    from pipeline.tracking.layout import save_layout
+
+    entity, slash, project = layout.partition("/")
+    if not (entity and slash and project):
+        raise ValueError(f"--layout: expected ENTITY/PROJECT, got '{layout}'.")
+    logging.getLogger(__name__).info("saved as %s", save_layout(entity, project))
+
+
 if __name__ == "__main__":
-    stage.run(track)
+    stage.run(track, layout=save_report_layout)

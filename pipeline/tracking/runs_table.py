@@ -19,7 +19,6 @@ from pipeline.tracking.record import read_record
 
 NO_SETTINGS = ("name", "fold", "folds", "experiments", "root", "tracking")
 """Keys of a config that say which run it is and not how it was made."""
-COLUMNS = ("Run", "Status", "Best epoch", "AUROC", "Size", "W&B", "Settings that differ")
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,14 @@ class Run:
 
 def find_runs(paths: Artifacts, cohort: str) -> list[Run]:
     """Sorted by experiment and fold; FileNotFoundError where nothing was trained."""
-    configs = sorted(paths.run(cohort, "").folder.glob("*/fold-*/config.yaml"))
+    folder = paths.runs(cohort)
+    configs = sorted(folder.glob("*/fold-*/config.yaml"))
     if not configs:
-        folder = paths.run(cohort, "").folder
         raise FileNotFoundError(f"{folder}: no training is there; 'python -m pipeline.train' or 'dvc repro' makes one.")
-    return [read_run(RunPaths(config.parents[1]), FoldPaths(config.parent), paths.root) for config in configs]
+    return [read_run(RunPaths(config.parents[1]), FoldPaths(config.parent), paths.wandb) for config in configs]
 
 
-def read_run(run: RunPaths, fold: FoldPaths, root: Path) -> Run:
+def read_run(run: RunPaths, fold: FoldPaths, wandb: Path) -> Run:
     record, config = read_record(fold.tracking), read_yaml(fold.config)
     return Run(
         name=f"{config['name']} {fold.folder.name} seed {config['seed']}",
@@ -54,7 +53,7 @@ def read_run(run: RunPaths, fold: FoldPaths, root: Path) -> Run:
         best=best_of(fold),
         auroc=headline(run),
         size=sum(path.stat().st_size for path in fold.folder.rglob("*") if path.is_file()),
-        tracked=f"{record.run_id}, {uploads(record.parts, root / 'wandb')}" if record and record.parts else "no",
+        tracked=f"{record.run_id}, {uploads(record.parts, wandb)}" if record and record.parts else "no",
         settings=settings({key: value for key, value in config.items() if key not in NO_SETTINGS}),
     )
 
@@ -107,10 +106,19 @@ def differing(runs: list[Run]) -> list[str]:
     return [key for key in keys if len({run.settings.get(key) for run in runs}) > 1]
 
 
-def runs_table(runs: list[Run], title: str) -> Table:
-    table = Table(*COLUMNS, title=title, title_justify="left", box=SIMPLE)
-    keys = differing(runs)
+def runs_table(runs: list[Run]) -> Table:
+    """A row a training."""
+    table = Table("Run", "Status", "Best epoch", "AUROC of the experiment", "Size", box=SIMPLE)
     for run in runs:
-        differs = "\n".join(f"{key}={run.settings[key]}" for key in keys if key in run.settings)
-        table.add_row(run.name, run.status, run.best, run.auroc, decimal(run.size), run.tracked, differs or "none")
+        table.add_row(run.name, run.status, run.best, run.auroc, decimal(run.size))
     return table
+
+
+def details(runs: list[Run]) -> list[str]:
+    """A line a training: its W&B run, and the settings on which the trainings do not agree."""
+    keys = differing(runs)
+    differences = [[f"{key}={run.settings[key]}" for key in keys if key in run.settings] for run in runs]
+    return [
+        f"{run.name}: W&B {run.tracked}; {', '.join(found) or 'no setting of its own'}"
+        for run, found in zip(runs, differences, strict=True)
+    ]

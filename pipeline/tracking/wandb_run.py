@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import pandas as pd
 import wandb
 
+from pipeline.artifacts import Artifacts
 from pipeline.tracking.contents import Artifact, Chart, Parcel, Picture
 
 log = logging.getLogger(__name__)
-FOLDER = "wandb"
-"""Below the root; all that wandb keeps, so that the folder alone can be carried to a machine that may upload it."""
 REACHABLE_WITHIN_S = 2.0
+STARTED_WITHIN_S = 10.0
 FLUSH_EVERY_S = 1.0
 """A killed run loses what came after the last flush; the local log gives it back when training goes on."""
 
@@ -81,31 +81,36 @@ class TrackedRun:
 
 def open_run(parcel: Parcel, root: Path, *, goes_on: bool) -> TrackedRun:
     """Start the W&B run of a parcel, or go on with it; silent where tracking is off or does not start."""
-    tracking = parcel.tracking
-    if tracking.mode == "none":
+    mode = parcel.tracking.mode
+    if mode == "none":
         return TrackedRun(None)
     # What is uploaded later is kept beside the runs that need it, not in the home directory.
-    os.environ["WANDB_DATA_DIR"] = str(root / FOLDER)
-    sweep_run = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
-    try:
-        run = wandb.init(
-            # The agent of a sweep knows its runs by ids that it gives.
-            id=sweep_run or parcel.run_id,
-            resume="allow" if goes_on else None,
-            dir=str(root),
-            mode="online" if tracking.mode == "auto" and can_upload() else "offline",
-            project=tracking.project,
-            group=parcel.group,
-            job_type=parcel.job_type,
-            name=parcel.name,
-            tags=parcel.tags,
-            config=parcel.config,
-            settings=private_settings(),
-        )
-    except Exception as error:
-        log.warning("tracking: W&B did not start (%s); going on with the local log alone.", said(error))
-        return TrackedRun(None)
-    return TrackedRun(run)
+    os.environ["WANDB_DATA_DIR"] = str(Artifacts(root).wandb)
+    for way in ("online", "offline") if mode == "auto" and can_upload() else ("offline",):
+        try:
+            return TrackedRun(start(parcel, root, way, goes_on=goes_on))
+        except Exception as error:
+            log.warning("tracking: W&B did not start %s: %s", way, said(error))
+    log.warning("tracking: going on with the local log alone.")
+    return TrackedRun(None)
+
+
+def start(parcel: Parcel, root: Path, mode: str, *, goes_on: bool) -> Any:
+    """The agent of a sweep knows its runs by ids that it gives; every other run has its own."""
+    given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+    return wandb.init(
+        id=given or parcel.run_id,
+        resume="allow" if goes_on else None,
+        dir=str(root),
+        mode=mode,
+        project=parcel.tracking.project,
+        group=parcel.group,
+        job_type=parcel.job_type,
+        name=parcel.name,
+        tags=parcel.tags,
+        config=parcel.config,
+        settings=private_settings(),
+    )
 
 
 def said(error: Exception) -> str:
@@ -122,7 +127,7 @@ def private_settings() -> wandb.Settings:
         save_code=False,
         console="off",
         silent=True,
-        init_timeout=20,
+        init_timeout=STARTED_WITHIN_S,
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=True,

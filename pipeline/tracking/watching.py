@@ -7,7 +7,7 @@ import pandas as pd
 from lightning import Callback
 from lightning.pytorch.utilities import rank_zero_only
 
-from pipeline.artifacts import FoldPaths
+from pipeline.artifacts import Artifacts, FoldPaths
 from pipeline.config import Config
 from pipeline.files import write_json
 from pipeline.tracking.live import Watch, epoch_figures
@@ -15,7 +15,7 @@ from pipeline.tracking.naming import fold_parcel
 from pipeline.tracking.panels import SlicePanel
 from pipeline.tracking.parts import last_step
 from pipeline.tracking.record import Record, read_record
-from pipeline.tracking.wandb_run import FOLDER, TrackedRun, open_run
+from pipeline.tracking.wandb_run import TrackedRun, open_run
 from pipeline.training.keeping import Keeping
 from pipeline.training.runfile import RunFile
 
@@ -32,7 +32,7 @@ def watch_training(config: Config, keeping: Keeping, classes: list[str]) -> Iter
     paths, earlier = keeping.paths, read_record(keeping.paths.tracking)
     goes_on = keeping.resume_from is not None and earlier is not None and earlier.run_id == keeping.key
     record = earlier if goes_on else Record(keeping.key, "running")
-    logged_step = last_step(config.root / FOLDER, record.parts)
+    logged_step = last_step(Artifacts(config.root).wandb, record.parts)
     run = open_run(fold_parcel(config, keeping.key), config.root, goes_on=goes_on)
     record = record.ended("running").with_part(run.part)
     record.write(paths.tracking)
