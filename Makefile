@@ -55,8 +55,7 @@ bench: .venv/ready-test ## run all benchmarks; each prints a table and a line of
 
 .PHONY: sync
 sync: .venv/ready ## upload offline W&B runs, once a key is configured
-	@ls -d wandb/offline-run-* > /dev/null 2>&1 || { echo "Nothing to upload: wandb/ holds no offline run."; exit 0; }; \
-	wandb sync --yes wandb/offline-run-*
+	@python -m pipeline.track --upload
 
 .PHONY: lock
 lock: .venv/ready ## renew constraints.txt from pyproject.toml

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCAN_ID, PATIENT_ID, PATH, LABEL = "scan_id", "patient_id", "path", "label"
-SPLIT, FOLD = "split", "fold"
+SPLIT, FOLD, SEED = "split", "fold", "seed"
 DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
 PROB_PREFIX = "prob_"
+LABEL_SEPARATOR, NO_LABEL = ";", "none"
+"""Between the classes of a scan that shows several, and the label of one that shows none of them."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,21 @@ class RunPaths:
     def calibration(self) -> Path:
         """Correction of the probabilities fitted on validation, by level."""
         return self.folder / "calibration.json"
+
+    @property
+    def conformal(self) -> Path:
+        """From which probability a class enters a set, fitted on validation, by level."""
+        return self.folder / "conformal.json"
+
+    @property
+    def models(self) -> Path:
+        """Figures of each fold's and seed's model by itself."""
+        return self.folder / "models.csv"
+
+    @property
+    def looks(self) -> Path:
+        """Every set of predictions of the cohort's locked test set that was judged, of any experiment."""
+        return self.folder.parent / "test_looks.csv"
 
     @property
     def subgroups(self) -> Path:

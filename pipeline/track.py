@@ -5,6 +5,7 @@ Writes  tracking/<cohort>.json: what was sent, under which run ids
 """
 
 import logging
+from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
@@ -37,5 +38,12 @@ def save_report_layout(
     logging.getLogger(__name__).info("saved as %s", save_layout(entity, project))
 
 
+def upload_offline_runs(*, upload: Annotated[bool, "send the offline runs of all cohorts to the server"]) -> int:
+    """What `make sync` does."""
+    from pipeline.tracking.server import upload_runs
+
+    return upload_runs(Artifacts(Path(".")).wandb)
+
+
 if __name__ == "__main__":
-    stage.run(track, layout=save_report_layout)
+    stage.run(track, layout=save_report_layout, upload=upload_offline_runs)

@@ -29,7 +29,7 @@ EXPERIMENT = """
 seed: 0
 model: {name: resnet18, options: {spatial_dims: 3}}
 augmentation: {strength: none}
-training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 1e-3}
+training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 1e-3, batch_norm: keep}
 evaluation: {num_bootstrap: 200}
 explanation: {num_scans: 2}
 tracking: {}

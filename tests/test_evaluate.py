@@ -64,6 +64,8 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
         "roc.csv",
         "precision_recall.csv",
         "calibration.csv",
+        "calibration_after.csv",
+        "decision_curve.csv",
         "confusion.csv",
         "scores.csv",
     }

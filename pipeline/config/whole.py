@@ -39,4 +39,8 @@ class Config(Section):
             raise ValueError("augmentation.flip_left_right=true contradicts the cohort's laterality: relevant")
         if self.augmentation.zoom is True and self.cohort.size_is_diagnostic:
             raise ValueError("augmentation.zoom=true contradicts the cohort's size_is_diagnostic: true")
+        if self.training.unfreeze_every and (self.model.freeze or self.model.lora):
+            raise ValueError("training.unfreeze_every contradicts model.freeze and model.lora: both keep weights")
+        if self.training.sampling == "balanced" and self.cohort.task == "multilabel":
+            raise ValueError("training.sampling=balanced needs one class a scan, the cohort's task is multilabel")
         return self

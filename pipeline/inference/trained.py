@@ -15,6 +15,7 @@ from pipeline.config import Config, Plan
 from pipeline.scans.preprocessing import Prepared, preprocess_scan
 from pipeline.training.build import build_network
 from pipeline.training.runfile import RunFile
+from pipeline.training.tasks import probabilities, settle_task
 
 Volume = NDArray[np.float32]
 
@@ -32,11 +33,15 @@ class Prediction:
 class TrainedRun:
     """A trained network with everything needed to use it."""
 
+    threshold: float | None = None
+    """One fold alone gives probabilities; what is called is decided when it is evaluated."""
+
     def __init__(self, content: RunFile, path: Path) -> None:
         self.path = path
         self.config = Config.model_validate(content.config)
         self.plan = Plan.model_validate(content.plan)
         self.classes = content.classes
+        self.task = settle_task(self.config.cohort, self.classes)
         self.network = build_network(self.config.model, num_classes=len(self.classes), pretrained=False)
         missing, unexpected = self._load(content)
         if missing or unexpected:
@@ -73,7 +78,7 @@ class TrainedRun:
         x = torch.from_numpy(np.ascontiguousarray(volume))[None, None].to(self.device)
         stages, logits = self.network.forward_stages(x)
         embeddings = tuple(stage.float().flatten(2).mean(2)[0].cpu().numpy() for stage in stages)
-        return Prediction(logits[0].double().softmax(0).cpu().numpy(), embeddings)
+        return Prediction(probabilities(logits.double(), self.task)[0].cpu().numpy(), embeddings)
 
     def predict_all(self, volumes: Iterable[Volume]) -> Iterator[Prediction]:
         return (self.predict(volume) for volume in volumes)

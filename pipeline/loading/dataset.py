@@ -1,6 +1,5 @@
 """Scans of the store as batches of tensors. Axes: B batch, D H W depth height width."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypedDict
@@ -12,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.artifacts import LABEL, SCAN_ID
+from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
 from pipeline.scans.store import Store
 
@@ -25,14 +25,14 @@ class Batch(TypedDict):
     volume: Tensor
     """(B, 1, D, H, W) float32."""
     label: Tensor
-    """(B,) int64, index of the class."""
+    """(B,) int64, index of the class; (B, K) float32 of zeros and ones where several may be right."""
     scan_id: list[str]
     index: Tensor
     """(B,) int64, row in the table."""
 
 
 class ScanDataset(Dataset[Batch]):
-    """Volumes of `scans` (columns scan_id, label as class index), a batch at a time.
+    """Volumes of `scans` (columns scan_id, label as class index or tuple of zeros and ones), a batch at a time.
 
     Voxels are decoded from the mapped file straight into the batch; there is no copy before augmentation, whose random
     choices depend on seed, epoch and scan alone.
@@ -41,7 +41,7 @@ class ScanDataset(Dataset[Batch]):
     def __init__(self, store: Store, scans: pd.DataFrame, *, augment: Augment | None = None, seed: int = 0) -> None:
         self.store = store
         self.scan_ids = scans[SCAN_ID].tolist()
-        self.labels = torch.tensor(scans[LABEL].to_numpy(np.int64))
+        self.labels = torch.tensor(scans[LABEL].tolist())
         self.augment = augment
         self.seed = seed
 
@@ -79,12 +79,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def scan_rng(seed: int, epoch: int, scan_id: str) -> np.random.Generator:
-    """Random numbers of one scan in one epoch, whoever loads it and whatever else is in the table."""
-    digest = hashlib.sha256(scan_id.encode()).digest()
-    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "little")])
 
 
 def as_is(batch: Batch) -> Batch:

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import Tensor, nn
+from torch import nn
 
 from pipeline.artifacts import FoldPaths
 from pipeline.tracking.step_log import StepLog, StepRow
@@ -40,7 +40,8 @@ class Update:
 class Watch(Callback):
     """Log every update with its loss, rate, gradient norm, time and memory, and every epoch with its figures.
 
-    It stands before the callback that writes checkpoints: no checkpoint is ahead of the log.
+    It stands after the callback that writes history.csv and before the one that writes checkpoints: no checkpoint is
+    ahead of the log. Of several processes the first one's batches are logged.
     """
 
     def __init__(self, paths: FoldPaths, run: TrackedRun, logged_step: int) -> None:
@@ -85,7 +86,8 @@ class Watch(Callback):
             self.tell(self.write_row(trainer, pl_module))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.tell(self.write_row(trainer, pl_module), epoch_figures(trainer.callback_metrics))
+        row = self.write_row(trainer, pl_module)
+        self.tell(row, read_epochs(self.paths).get(row.step))
 
     def lap(self) -> float:
         """Seconds since the last look at the clock."""
@@ -155,7 +157,7 @@ def step_figures(row: StepRow) -> dict[str, float]:
     return {"epoch": epoch, **{PREFIX + name: value for name, value in figures.items()}}
 
 
-def epoch_figures(metrics: dict[str, Tensor | float]) -> dict[str, float]:
+def epoch_figures(metrics: dict[str, float]) -> dict[str, float]:
     """Losses and validation figures of an epoch, by the names of history.csv, without what is undefined."""
     figures = {name: float(value) for name, value in metrics.items() if name.startswith(EPOCH_FIGURES)}
     return {name: value for name, value in figures.items() if not math.isnan(value)}

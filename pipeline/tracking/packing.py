@@ -71,21 +71,26 @@ def pack_fold(experiment: Experiment, trained: Trained, graph: Graph) -> Parcel:
 
 
 def predictions_of(experiment: Experiment, trained: Trained, graph: Graph) -> pd.DataFrame:
-    table = read_ids(experiment.run.predictions(trained.config.fold))
-    public = public_predictions(table, experiment.tracking.project)
+    table, public = read_public(experiment, trained)
     if not experiment.tracking.log_images:
         return public
     store = Store(graph.paths.cohort(trained.config.cohort.name).preprocessed)
     return with_pictures(public, table[SCAN_ID].tolist(), store, experiment.run.explanations)
 
 
+def read_public(experiment: Experiment, trained: Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """predictions.csv of a fold, with its ids and with pseudonyms."""
+    table = read_ids(experiment.run.predictions(trained.config.fold))
+    is_multilabel = trained.config.cohort.task == "multilabel"
+    return table, public_predictions(table, experiment.tracking.project, is_multilabel=is_multilabel)
+
+
 def made_artifacts(experiment: Experiment, trained: Trained, graph: Graph) -> list[Artifact]:
     """Model, predictions and report; the report's bytes only where pixels may leave."""
-    config, run = trained.config, experiment.run
-    predictions = run.predictions(config.fold)
+    config, (_, public) = trained.config, read_public(experiment, trained)
     content: dict[str, tuple[Path, dict[str, Any]]] = {
         "model": (trained.files.best, {"file": trained.files.best}),
-        "predictions": (predictions, {"table": public_predictions(read_ids(predictions), experiment.tracking.project)}),
+        "predictions": (experiment.run.predictions(config.fold), {"table": public}),
         "report": (experiment.report.parent, {"file": experiment.report} if experiment.tracking.log_images else {}),
     }
     best = ("best",) if trained is best_of(experiment.trainings) else ()

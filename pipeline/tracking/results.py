@@ -42,8 +42,8 @@ def read_charts(run: RunPaths) -> dict[str, Chart]:
     """One for each plot table that has points; which patients it shows stands in its title."""
     charts = {}
     for kind, title in CHARTS.items():
-        table = pd.read_csv(run.plots / f"{kind}.csv")
-        if len(table):
+        path = run.plots / f"{kind}.csv"
+        if path.is_file() and len(table := pd.read_csv(path)):
             shown = f"{table['split'].iloc[0]}, by {table['level'].iloc[0]}"
             charts[f"charts/{kind}"] = Chart(kind, table, f"{title} ({shown})")
     return charts

@@ -2,22 +2,19 @@
 
 import json
 import logging
-import netrc
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pandas as pd
 import wandb
 
 from pipeline.artifacts import Artifacts
 from pipeline.tracking.contents import Artifact, Chart, Parcel, Picture
+from pipeline.tracking.server import can_upload, said
 
 log = logging.getLogger(__name__)
-REACHABLE_WITHIN_S = 2.0
 STARTED_WITHIN_S = 10.0
 FLUSH_EVERY_S = 1.0
 """A killed run loses what came after the last flush; the local log gives it back when training goes on."""
@@ -113,11 +110,6 @@ def start(parcel: Parcel, root: Path, mode: str, *, goes_on: bool) -> Any:
     )
 
 
-def said(error: Exception) -> str:
-    """The error in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 def private_settings() -> wandb.Settings:
     """Keep host, user, paths, packages, code and console where they are."""
     return wandb.Settings(
@@ -134,30 +126,6 @@ def private_settings() -> wandb.Settings:
         x_save_requirements=False,
         x_transaction_log_flush_interval=FLUSH_EVERY_S,
     )
-
-
-def can_upload() -> bool:
-    """Is there a key for the W&B server, and does the server answer?"""
-    server = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"))
-    if not has_key(server.hostname or ""):
-        return False
-    try:
-        port = server.port or (443 if server.scheme == "https" else 80)
-        with socket.create_connection((server.hostname, port), timeout=REACHABLE_WITHIN_S):
-            return True
-    except OSError as error:
-        log.info("tracking: %s does not answer (%s); writing offline.", server.hostname, said(error))
-        return False
-
-
-def has_key(host: str) -> bool:
-    """Is a W&B key configured, in the environment or in netrc?"""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def media_of(parcel: Parcel) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import pandas as pd
 from lightning import Callback
-from lightning.pytorch.utilities import rank_zero_only
 
 from pipeline.artifacts import Artifacts, FoldPaths
 from pipeline.config import Config
@@ -17,17 +16,18 @@ from pipeline.tracking.parts import last_step
 from pipeline.tracking.record import Record, read_record
 from pipeline.tracking.wandb_run import TrackedRun, open_run
 from pipeline.training.keeping import Keeping
+from pipeline.training.processes import is_first
 from pipeline.training.runfile import RunFile
 
 
 @contextmanager
-def watch_training(config: Config, keeping: Keeping, classes: list[str]) -> Iterator[list[Callback]]:
-    """Callbacks that log a training until the block ends; of several processes the first alone logs.
+def watch_training(config: Config, keeping: Keeping) -> Iterator[None]:
+    """Log the training that runs inside the block; of several processes the first alone logs.
 
     A training that goes on after a kill goes on with the same W&B run, and sends what that run lacks.
     """
-    if rank_zero_only.rank != 0:
-        yield []
+    if not is_first():
+        yield
         return
     paths, earlier = keeping.paths, read_record(keeping.paths.tracking)
     goes_on = keeping.resume_from is not None and earlier is not None and earlier.run_id == keeping.key
@@ -37,9 +37,9 @@ def watch_training(config: Config, keeping: Keeping, classes: list[str]) -> Iter
     record = record.ended("running").with_part(run.part)
     record.write(paths.tracking)
     watch = Watch(paths, run, logged_step)
-    panel = SlicePanel(run, classes, every=config.tracking.panel_every, project=config.tracking.project)
+    keeping.admit([watch, *panels(config, keeping, run)])
     try:
-        yield [watch, panel] if config.tracking.log_images else [watch]
+        yield
         watch.complete()
         note_best(paths, run)
         record = record.ended("finished")
@@ -49,6 +49,15 @@ def watch_training(config: Config, keeping: Keeping, classes: list[str]) -> Iter
     finally:
         record.write(paths.tracking)
         run.finish()
+
+
+def panels(config: Config, keeping: Keeping, run: TrackedRun) -> list[Callback]:
+    """None where pixels may not leave."""
+    settings = config.tracking
+    if not settings.log_images:
+        return []
+    fold = keeping.fold
+    return [SlicePanel(run, fold.classes, fold.task, every=settings.panel_every, project=settings.project)]
 
 
 def note_best(paths: FoldPaths, run: TrackedRun) -> None:

@@ -3,7 +3,8 @@ import pytest
 import torch
 from store_making import make_store
 
-from pipeline.loading.dataset import ScanDataset, scan_rng
+from pipeline.loading.chance import scan_rng
+from pipeline.loading.dataset import ScanDataset
 
 
 def shift(volume, rng):

@@ -9,7 +9,7 @@ from torch import Tensor
 from pipeline.loading.augmentation.degradations import blur, lower_resolution, noise
 from pipeline.loading.augmentation.mr_artifacts import bias_field, ghosting, motion
 from pipeline.loading.augmentation.settings import STRENGTHS, AugmentationSettings
-from pipeline.loading.augmentation.spatial import deform, flip, turn
+from pipeline.loading.augmentation.spatial import deform, flip, random_crop, turn
 from pipeline.loading.augmentation.tones import gamma, scale_and_shift
 
 Change = Callable[[Tensor, np.random.Generator], Tensor]
@@ -28,6 +28,9 @@ class Augmenter:
         if settings.flip_axis is not None and share > 0:
             # A mirrored scan is as likely as the scan itself, at any strength.
             self.changes.insert(0, (FLIP_PROBABILITY, partial(flip, axis=settings.flip_axis)))
+        if settings.crop_share > 0:
+            # Asked for by name, so made always: its size is drawn from none at all to the share.
+            self.changes.insert(0, (1.0, partial(random_crop, share=settings.crop_share)))
 
     def __call__(self, volume: Tensor, rng: np.random.Generator) -> Tensor:
         """A changed copy of a volume (D, H, W), or the volume itself."""
