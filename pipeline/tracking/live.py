@@ -14,12 +14,8 @@ from lightning import Callback, LightningModule, Trainer
 from torch import nn
 
 from pipeline.artifacts import FoldPaths
-from pipeline.tracking.step_log import StepLog, StepRow
+from pipeline.tracking.step_log import EPOCH_FIGURES, PREFIX, StepLog, StepRow
 from pipeline.tracking.wandb_run import TrackedRun
-
-PREFIX = "step/"
-EPOCH_FIGURES = ("train_", "val_")
-"""How the columns of history.csv begin that judge an epoch."""
 
 
 @dataclass

@@ -10,9 +10,11 @@ from rich.console import Console
 
 from pipeline.files import read_json, write_json
 from pipeline.tracking.contents import Artifact, Parcel
+from pipeline.tracking.step_log import LIVE_NAMES
 from pipeline.tracking.wandb_run import open_run
 
 log = logging.getLogger(__name__)
+LIVE_PICTURES = ", and panels of sample slices"
 
 
 def last_steps(record: Path) -> dict[str, int]:
@@ -55,6 +57,8 @@ def list_contents(parcels: Iterable[Parcel]) -> None:
             f"[bold]{parcel.name}[/] in {parcel.group}, run {parcel.run_id}, project {parcel.tracking.project}"
         )
         console.print(f"  config: {', '.join(leaves(parcel.config))}")
+        if parcel.job_type == "train":
+            console.print(f"  while it trains: {', '.join(LIVE_NAMES)}{LIVE_PICTURES * parcel.tracking.log_images}")
         console.print(f"  {len(parcel.summary)} figures: {', '.join(parcel.summary)}")
         for name, chart in parcel.charts.items():
             console.print(f"  chart {name}: {describe(chart.table)}")

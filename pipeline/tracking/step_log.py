@@ -33,6 +33,12 @@ class StepRow:
 
 
 COLUMNS = tuple(field.name for field in fields(StepRow))
+PREFIX = "step/"
+"""Before these names, in the tracker."""
+EPOCH_FIGURES = ("train_", "val_")
+"""How the columns of history.csv begin that judge an epoch; the tracker has them by the same names."""
+LIVE_NAMES = ("epoch", *(PREFIX + name for name in COLUMNS[2:]), *(f"{prefix}*" for prefix in EPOCH_FIGURES))
+"""All that the tracker gets of a training as it runs."""
 
 
 class StepLog:

@@ -83,9 +83,10 @@ def open_run(parcel: Parcel, root: Path, *, goes_on: bool) -> TrackedRun:
         return TrackedRun(None)
     # What is uploaded later is kept beside the runs that need it, not in the home directory.
     os.environ["WANDB_DATA_DIR"] = str(Artifacts(root).wandb)
-    for way in ("online", "offline") if mode == "auto" and can_upload() else ("offline",):
+    for way in ("online", "offline"):
         try:
-            return TrackedRun(start(parcel, root, way, goes_on=goes_on))
+            if way == "offline" or (mode == "auto" and can_upload()):
+                return TrackedRun(start(parcel, root, way, goes_on=goes_on))
         except Exception as error:
             log.warning("tracking: W&B did not start %s: %s", way, said(error))
     log.warning("tracking: going on with the local log alone.")
