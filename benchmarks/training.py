@@ -75,7 +75,7 @@ def fit_here(config: Config, fold: Fold, name: str) -> Watch:
     keeping = Keeping(config, fold, paths.run(config.cohort.name, name).fold(config.fold))
     keeping.callbacks.append(watch)
     cohort = paths.cohort(config.cohort.name)
-    fit(network_of(config), fold, config, keeping=keeping, cohort=cohort, logger=None)
+    fit(network_of(config), fold, config, keeping=keeping, cohort=cohort)
     return watch
 
 

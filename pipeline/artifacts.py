@@ -138,6 +138,11 @@ class RunPaths:
         return self.folder / "floors.csv"
 
     @property
+    def audits(self) -> Path:
+        """Verdicts on shortcuts, leaks and labels, where they were asked for."""
+        return self.folder / "audits.json"
+
+    @property
     def explanations(self) -> Path:
         return self.folder / "explanations"
 
@@ -164,6 +169,21 @@ class FoldPaths:
     def history(self) -> Path:
         return self.folder / "history.csv"
 
+    @property
+    def steps(self) -> Path:
+        """A row an update: loss, rate, gradient norm, time, memory."""
+        return self.folder / "steps.csv"
+
+    @property
+    def best_epoch(self) -> Path:
+        """Figures of the epoch that best.ckpt comes from, for `dvc metrics show` and for searches."""
+        return self.folder / "best.json"
+
+    @property
+    def tracking(self) -> Path:
+        """How the training stands, and where its W&B run is."""
+        return self.folder / "tracking.json"
+
 
 @dataclass(frozen=True)
 class Artifacts:
@@ -174,11 +194,20 @@ class Artifacts:
     def cohort(self, name: str) -> CohortPaths:
         return CohortPaths(self.root / "data" / name)
 
+    def runs(self, cohort: str) -> Path:
+        """Folder of all experiments on a cohort."""
+        return self.root / "runs" / cohort
+
     def run(self, cohort: str, experiment: str) -> RunPaths:
-        return RunPaths(self.root / "runs" / cohort / experiment)
+        return RunPaths(self.runs(cohort) / experiment)
 
     def report(self, cohort: str, experiment: str = "index") -> Path:
         return self.root / "reports" / cohort / f"{experiment}.html"
+
+    @property
+    def wandb(self) -> Path:
+        """All that W&B keeps; this folder alone can be carried to a machine that may upload it."""
+        return self.root / "wandb"
 
     def tracking(self, cohort: str) -> Path:
         """What was sent to W&B, and under which run ids."""

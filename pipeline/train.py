@@ -1,7 +1,8 @@
 """Train: fit one model on one fold.
 
 Reads   preprocessed scans, splits.csv, plan.yaml, ingest.json
-Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv}
+Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv, steps.csv,
+        best.json, tracking.json}
 """
 
 from typing import Annotated
@@ -19,7 +20,7 @@ def train(
     """Fit one model on one fold, keeping its best checkpoint; a killed training goes on where it stopped."""
     from lightning import seed_everything
 
-    from pipeline.reporting.tracking import live_logger
+    from pipeline.tracking.watching import watch_training
     from pipeline.training.build import build_network
     from pipeline.training.checks import run_check
     from pipeline.training.fitting import fit
@@ -42,8 +43,8 @@ def train(
         return
     keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
     describe_run(config, fold, network)
-    with live_logger(config, run_id=keeping.key) as logger:
-        fit(network, fold, config, keeping=keeping, cohort=cohort, logger=logger)
+    with watch_training(config, keeping):
+        fit(network, fold, config, keeping=keeping, cohort=cohort)
 
 
 if __name__ == "__main__":

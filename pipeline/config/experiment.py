@@ -157,3 +157,7 @@ class Tracking(Section):
     """W&B project."""
     log_images: bool = False
     """Let pixels leave the machine, and the report, which shows scans and their ids."""
+    panel_every: PositiveInt = 5
+    """Epochs from one panel of sample slices to the next, where pixels may leave."""
+    assumed_watts: PositiveFloat = 100.0
+    """Draw of the machine while it trains, for the energy estimate."""

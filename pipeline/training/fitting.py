@@ -1,7 +1,5 @@
 """Fitting a network on a fold, by gradient descent or, where it is frozen, by a head on its features."""
 
-from lightning.pytorch.loggers import Logger
-
 from pipeline.artifacts import TRAIN, CohortPaths
 from pipeline.config import Config
 from pipeline.loading.augmentation.mixing import Mixer
@@ -17,15 +15,13 @@ from pipeline.training.trainer import build_trainer
 from pipeline.training.unfreezing import Unfreeze
 
 
-def fit(
-    network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths, logger: Logger | None
-) -> None:
+def fit(network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths) -> None:
     """Fit `network`, leaving what `keeping` keeps."""
     if config.model.freeze and config.model.lora is None:
         fit_frozen(network, fold, keeping, cohort, config.fold_seed)
         return
     unfreezing = [Unfreeze(fold.training.unfreeze_every)] if fold.training.unfreeze_every else []
-    trainer = build_trainer(fold.training, [*unfreezing, *keeping.callbacks], logger)
+    trainer = build_trainer(fold.training, [*unfreezing, *keeping.callbacks])
     with explained(fold.training):
         classifier = build_classifier(network, fold, config)
         trainer.fit(classifier, fold.scans, ckpt_path=keeping.resume_from, weights_only=True)

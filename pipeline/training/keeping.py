@@ -1,7 +1,6 @@
 """What a training leaves behind, and where it goes on from."""
 
 from pathlib import Path
-from typing import Any
 
 from lightning import Callback
 from torch import Tensor
@@ -13,6 +12,7 @@ from pipeline.training.averaging import AverageWeights
 from pipeline.training.callbacks import SIGNS, History, KeepBest, write_history
 from pipeline.training.fold import Fold
 from pipeline.training.interrupting import StopOnSignal
+from pipeline.training.places import without_places
 from pipeline.training.processes import is_first
 from pipeline.training.resume import KeepLast, resumable, run_key
 from pipeline.training.runfile import RunFile
@@ -45,6 +45,10 @@ class Keeping:
             callbacks.append(StopEarly(f"val_{monitor}", SIGNS[monitor], training.patience))
         return [*callbacks, History(self.paths.history), last, StopOnSignal(last.save)]
 
+    def admit(self, watching: list[Callback]) -> None:
+        """Let others watch too: after history.csv has its row, before the state is saved."""
+        self.callbacks[-2:-2] = watching
+
     def keep_best(self, epoch: int, score: float, weights: dict[str, Tensor]) -> None:
         """Write best.ckpt, which carries everything prediction needs."""
         self.run_file(epoch, score, weights).write(self.paths.best)
@@ -66,9 +70,3 @@ class Keeping:
             score=score,
             data_hash=self.fold.data_hash,
         )
-
-
-def without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without the folders of its machine: a checkpoint travels, and prediction needs none of them."""
-    source = {key: "" if key in ("scans", "table") else value for key, value in config["cohort"]["source"].items()}
-    return {**config, "root": ".", "cohort": {**config["cohort"], "source": source}}

@@ -10,6 +10,7 @@ from lightning import Callback, LightningModule, Trainer
 
 from pipeline.config import Config, Plan
 from pipeline.files import whole_file
+from pipeline.training.places import without_folders
 from pipeline.training.runfile import load_plain
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,8 @@ def run_key(config: Config, plan: Plan, data_hash: str) -> str:
         mode="json", include={"name", "modality", "laterality", "size_is_diagnostic", "task"}
     )
     decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json"), "data": data_hash}
+    # Folders decide nothing, and the checkpoint, from which the key can be told again, does not hold them.
+    decisive = without_folders(decisive)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 

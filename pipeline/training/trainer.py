@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import Logger
 from torch import nn
 
 from pipeline.artifacts import PATIENT_ID, TRAIN, VAL
@@ -20,7 +18,7 @@ from pipeline.training.showing import Bar, EpochLines
 log = logging.getLogger(__name__)
 
 
-def build_trainer(training: Training, callbacks: Iterable[Callback], logger: Logger | None) -> Trainer:
+def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
     """A deterministic trainer; `training` holds numbers, no `auto`."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -29,7 +27,6 @@ def build_trainer(training: Training, callbacks: Iterable[Callback], logger: Log
     # Every process logs the same figures: they are gathered before.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
     shown = Bar() if sys.stderr.isatty() else EpochLines()
-    rates = [LearningRateMonitor(logging_interval="epoch")] if logger else []
     return Trainer(
         max_epochs=training.max_epochs,
         accumulate_grad_batches=training.accumulate,
@@ -48,8 +45,8 @@ def build_trainer(training: Training, callbacks: Iterable[Callback], logger: Log
         enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
         log_every_n_steps=1,
-        logger=logger or False,
-        callbacks=[SeedEachStep(), *callbacks, *rates, shown],
+        logger=False,
+        callbacks=[SeedEachStep(), *callbacks, shown],
     )
 
 

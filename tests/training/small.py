@@ -77,7 +77,7 @@ class SmallTraining:
         network = self.start()
         keeping = Keeping(self.config, self.fold, paths)
         keeping.callbacks = [*callbacks, *keeping.callbacks]
-        fit(network, self.fold, self.config, keeping=keeping, cohort=CohortPaths(self.folder), logger=None)
+        fit(network, self.fold, self.config, keeping=keeping, cohort=CohortPaths(self.folder))
         return Outcome(network, RunFile.read(paths.best), pd.read_csv(paths.history))
 
 
