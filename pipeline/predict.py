@@ -25,7 +25,9 @@ def predict(config: Config) -> None:
 def predict_scans(
     *,
     run: Annotated[Path, "a trained fold, runs/<cohort>/<experiment>/fold-<k>, or its best.ckpt"],
-    scans: Annotated[list[Path], "NIfTI files or folders of them"],
+    scans: Annotated[
+        list[Path], "files, DICOM folders, folders of them, or a table with the training table's columns of files"
+    ],
     out: Annotated[Path, "table to write"] = Path("predictions.csv"),
 ) -> None:
     """Predict new scans with a trained run, straight from their raw files."""

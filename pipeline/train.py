@@ -24,7 +24,7 @@ def train(config: Config) -> None:
     cohort = paths.cohort(config.cohort.name)
     seed_everything(config.seed, workers=True, verbose=False)
     fold = load_fold(config, cohort)
-    network = build_network(config.model, num_classes=len(fold.classes))
+    network = build_network(config.model, num_classes=len(fold.classes), in_channels=fold.plan.in_channels)
     keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
     describe_run(config, fold, network)
     with live_logger(config, run_id=keeping.key) as logger:

@@ -27,11 +27,15 @@ class Plan(Section):
     orientation: Annotated[str, Field(pattern=r"^[RLAPIS]{3}$")]
     spacing_mm: Millimetres
     size_voxels: Voxels
-    crop: Literal["foreground", "center"]
+    crop: Literal["foreground", "center", "mask", "point"]
     tilt: Literal["keep", "straighten"] = "keep"
     intensity: Intensity
     fill_nonfinite: float | None = None
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
+    channels: tuple[str, ...] = ()
+    """Columns of the label table that name a file each; none where a scan is one file."""
+    missing_channel: Literal["refuse", "zero"] = "refuse"
+    """From the cohort's ingest section."""
     batch_size: PositiveInt
     accumulate: PositiveInt
     max_epochs: PositiveInt
@@ -49,3 +53,13 @@ class Plan(Section):
     reasons: dict[str, str]
     digests: dict[str, str] = {}
     """Of each line as planned; a line that no longer agrees with its digest was edited by hand."""
+
+    @property
+    def num_images(self) -> int:
+        """Files of a scan, which are the first channels of the input."""
+        return max(1, len(self.channels))
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: the images, then where channels may be missing as many that say which are there."""
+        return self.num_images * (2 if self.missing_channel == "zero" else 1)

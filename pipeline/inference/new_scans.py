@@ -8,25 +8,29 @@ import pandas as pd
 from rich.progress import track
 
 from pipeline.artifacts import PATH, PROB_PREFIX
+from pipeline.cohorts.table import read_table, select_files, with_hint
+from pipeline.config import Columns
 from pipeline.files import write_csv
 from pipeline.inference.trained import TrainedRun
+from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.scan_files import ScanFiles, files_of
 
 log = logging.getLogger(__name__)
-SUFFIXES = (".nii", ".nii.gz")
+TABLES = (".csv", ".tsv", ".parquet")
 
 
 def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
     """Write `path, prob_<class>…`; scans that cannot be read are listed in one error at the end, the others kept."""
-    files = list(find_scans(scans))
+    files = list(find_files(scans, trained.config.cohort.columns))
     rows, problems = [], []
-    for file in track(files, description="predict"):
+    for name, scan in track(files, description="predict"):
         try:
-            probs = trained.predict(trained.prepare(file).array).probs
+            probs = trained.predict(trained.prepare(scan).array).probs
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
         rows.append(
-            {PATH: str(file)} | {f"{PROB_PREFIX}{name}": p for name, p in zip(trained.classes, probs, strict=True)}
+            {PATH: name} | {f"{PROB_PREFIX}{label}": p for label, p in zip(trained.classes, probs, strict=True)}
         )
     write_csv(out, pd.DataFrame(rows, columns=[PATH, *(f"{PROB_PREFIX}{name}" for name in trained.classes)]))
     log.info("%s: %d scans", out, len(rows))
@@ -34,15 +38,25 @@ def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
         raise ValueError("\n".join([f"{len(problems)} of {len(files)} scans could not be predicted:", *problems]))
 
 
-def find_scans(places: list[Path]) -> Iterator[Path]:
-    """The files themselves, and every NIfTI file below folders, sorted."""
+def find_files(places: list[Path], columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
+    """Each scan by name: files and DICOM folders themselves, all below other folders, and the rows of tables."""
     for place in places:
-        if place.is_dir():
-            found = sorted(file for file in place.rglob("*") if file.name.lower().endswith(SUFFIXES))
-            if not found:
-                raise FileNotFoundError(f"{place}: no NIfTI files here, expected *.nii or *.nii.gz.")
-            yield from found
-        elif place.exists():
-            yield place
-        else:
+        if not place.exists():
             raise FileNotFoundError(f"{place}: no such file or folder.")
+        if place.suffix.lower() in TABLES:
+            yield from rows_of(place, columns)
+            continue
+        found = list(find_scans(place))
+        if not found:
+            raise FileNotFoundError(f"{place}: no scans here, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
+        yield from ((str(path), ScanFiles((path,))) for path in found)
+
+
+def rows_of(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
+    """The scans of a table with the columns of files that the training's table had, relative to its own folder."""
+    table = read_table(path)
+    for name in file_columns(columns):
+        if name not in table.columns:
+            raise ValueError(f"{path}: no column {with_hint(name, table.columns)} among {', '.join(table.columns)}.")
+    for row in pd.DataFrame(select_files(table, columns)).to_dict("records"):
+        yield row[PATH], files_of(row, path.parent)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Config, Plan
 from pipeline.scans.preprocessing import Prepared, preprocess_scan
+from pipeline.scans.scan_files import ScanFiles
 from pipeline.training.build import build_network
 from pipeline.training.runfile import RunFile
 
@@ -37,7 +38,9 @@ class TrainedRun:
         self.config = Config.model_validate(content.config)
         self.plan = Plan.model_validate(content.plan)
         self.classes = content.classes
-        self.network = build_network(self.config.model, num_classes=len(self.classes), pretrained=False)
+        self.network = build_network(
+            self.config.model, num_classes=len(self.classes), in_channels=self.plan.in_channels, pretrained=False
+        )
         missing, unexpected = self._load(content)
         if missing or unexpected:
             raise ValueError(
@@ -60,17 +63,17 @@ class TrainedRun:
             raise ValueError(f"{self.path}: its weights do not fit its own config ({reason}); train again.") from None
         return list(keys.missing_keys), list(keys.unexpected_keys)
 
-    def prepare(self, path: Path) -> Prepared:
+    def prepare(self, scan: ScanFiles | Path) -> Prepared:
         """A raw scan as this run's network sees it, by the function that prepared the training scans."""
-        return preprocess_scan(path, self.plan)
+        return preprocess_scan(scan, self.plan)
 
     @torch.inference_mode()
     def predict(self, volume: Volume) -> Prediction:
-        """One prepared volume (D, H, W) -> class probabilities and stage embeddings.
+        """One prepared volume (C, D, H, W) -> class probabilities and stage embeddings.
 
         One at a time, so that a probability does not depend on which scans it was computed beside.
         """
-        x = torch.from_numpy(np.ascontiguousarray(volume))[None, None].to(self.device)
+        x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
         stages, logits = self.network.forward_stages(x)
         embeddings = tuple(stage.float().flatten(2).mean(2)[0].cpu().numpy() for stage in stages)
         return Prediction(logits[0].double().softmax(0).cpu().numpy(), embeddings)

@@ -16,14 +16,14 @@ from pipeline.loading.sampler import Key
 from pipeline.scans.store import Store
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
-"""A random change of one volume (D, H, W)."""
+"""A random change of one volume (C, D, H, W)."""
 
 
 class Batch(TypedDict):
     """What a network is fed."""
 
     volume: Tensor
-    """(B, 1, D, H, W) float32."""
+    """(B, C, D, H, W) float32."""
     label: Tensor
     """(B,) int64, index of the class."""
     scan_id: list[str]
@@ -52,16 +52,16 @@ class ScanDataset(Dataset[Batch]):
         """The batch of these (epoch, index) keys; torch's DataLoader asks for whole batches by this name."""
         rows = torch.tensor([index for _, index in keys])
         first = self.store.entry(self.scan_ids[keys[0][1]])
-        volume = torch.empty((len(keys), 1, *first.codes.shape))
+        volume = torch.empty((len(keys), *first.codes.shape))
         with one_thread():
             for target, (epoch, index) in zip(volume, keys, strict=True):
-                self.load(self.scan_ids[index], epoch, target[0])
+                self.load(self.scan_ids[index], epoch, target)
         return Batch(
             volume=volume, label=self.labels[rows], scan_id=[self.scan_ids[index] for index in rows], index=rows
         )
 
     def load(self, scan_id: str, epoch: int, target: Tensor) -> None:
-        """Write one scan, augmented, into `target` (D, H, W)."""
+        """Write one scan, augmented, into `target` (C, D, H, W)."""
         try:
             self.store.entry(scan_id).decode(out=target.numpy())
             if self.augment is not None:

@@ -11,15 +11,18 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.artifacts import PATH, SCAN_ID
+from pipeline.artifacts import SCAN_ID
 from pipeline.config import Plan
-from pipeline.files import sha256
 from pipeline.scans.job import Job, Outcome, Versions, attempt
+from pipeline.scans.scan_files import files_of
 from pipeline.scans.scheduling import run_jobs
 from pipeline.scans.store import Store
 
 log = logging.getLogger(__name__)
-SHAPES_VOXELS = {"orientation", "spacing_mm", "size_voxels", "crop", "tilt", "intensity", "fill_nonfinite"}
+SHAPES_VOXELS = {
+    *("orientation", "spacing_mm", "size_voxels", "crop", "tilt"),
+    *("intensity", "fill_nonfinite", "channels", "missing_channel"),
+}
 """Fields of the plan that the store depends on; another batch size prepares nothing again."""
 FILE_SHA256 = "file_sha256"
 """Column of cohort.csv; without it each raw file is hashed."""
@@ -46,8 +49,8 @@ def preprocess_cohort(
 
 
 def make_job(row: Mapping[str, str], raw: Path) -> Job:
-    path = (raw / row[PATH]).absolute()
-    return Job(row[SCAN_ID], path, row[FILE_SHA256] if FILE_SHA256 in row else sha256(path))
+    files = files_of(row, raw.absolute())
+    return Job(row[SCAN_ID], files, row[FILE_SHA256] if FILE_SHA256 in row else files.sha256())
 
 
 def is_current(store: Store, job: Job, versions: Versions) -> bool:

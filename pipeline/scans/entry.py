@@ -1,7 +1,7 @@
 """One prepared scan as a file: uncompressed int16 NIfTI-1 that any viewer opens, with a record of how it was made.
 
-On disk the last axis of (D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D) and its affine's
-columns stand in that order. Values are codes times a power of two, so decoding is exact, encoding twice changes
+On disk the last axis of (C, D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D), or (W, H, D, C) of
+several channels, and its affine's columns stand in that order. Values are codes times a power of two, so decoding is exact, encoding twice changes
 nothing, and masks and integers below 32,768 stay themselves; the step is below 1/16,000 of the largest value.
 """
 
@@ -46,7 +46,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored scan: memory-mapped codes (D, H, W), their scale, the affine of that grid, and the record."""
+    """A stored scan: memory-mapped codes (C, D, H, W), their scale, the affine of that grid, and the record."""
 
     codes: Codes
     slope: float
@@ -77,10 +77,11 @@ def sha256_of(codes: Codes) -> str:
 
 
 def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: Record) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file of codes (C, D, H, W), whole or not at all."""
     header = Nifti1Header(endianness="<")
     header.set_data_dtype(np.int16)
-    header.set_data_shape(codes.shape[::-1])
+    # Some viewers take a fourth axis, even of one, for a film.
+    header.set_data_shape(codes.shape[::-1] if len(codes) > 1 else codes.shape[:0:-1])
     header.set_xyzt_units("mm")
     header.set_sform(affine[:, [2, 1, 0, 3]], code="scanner")
     header.set_qform(affine[:, [2, 1, 0, 3]], code="scanner")
@@ -100,6 +101,7 @@ def read_entry(path: Path) -> Entry:
         stream.seek(EXTENSION_START)
         record = parse_record(stream.read(max(0, offset - EXTENSION_START)))
     shape = header.get_data_shape()[::-1]
+    shape = (1, *shape) if len(shape) == 3 else shape
     if record is None or path.stat().st_size != offset + 2 * math.prod(shape):
         raise ValueError(f"{path}: not a whole entry of the store; 'dvc repro preprocess' writes it again.")
     codes = np.memmap(path, "<i2", "r", offset, shape)

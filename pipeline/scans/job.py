@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Plan
-from pipeline.files import sha256
 from pipeline.scans.preprocessing import preprocess_scan
+from pipeline.scans.scan_files import ScanFiles
 from pipeline.scans.store import Store
 
 
@@ -19,10 +19,10 @@ class Versions:
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to prepare, and the hash its file had when it was checked."""
+    """One scan to prepare, and the hash its files had when they were checked."""
 
     scan_id: str
-    path: Path
+    files: ScanFiles
     sha256: str
 
 
@@ -49,9 +49,9 @@ def attempt(job: Job, *, plan: Plan, folder: Path, versions: Versions) -> Outcom
 
 
 def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> None:
-    if job.path.is_file() and sha256(job.path) != job.sha256:
-        raise ValueError(f"{job.path}: not the file that was checked, its hash differs; run 'dvc repro ingest'.")
-    prepared = preprocess_scan(job.path, plan)
+    if (found := hash_if_there(job.files)) is not None and found != job.sha256:
+        raise ValueError(f"{job.files.first}: not the file that was checked, its hash differs; run 'dvc repro ingest'.")
+    prepared = preprocess_scan(job.files, plan)
     store.write(
         job.scan_id,
         prepared.array,
@@ -61,3 +61,11 @@ def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> None:
         code_sha256=versions.code_sha256,
         warnings=prepared.warnings,
     )
+
+
+def hash_if_there(files: ScanFiles) -> str | None:
+    """None where a file is missing, which reading says in its own words."""
+    try:
+        return files.sha256()
+    except FileNotFoundError:
+        return None

@@ -47,7 +47,7 @@ class Store:
         code_sha256: str,
         warnings: tuple[str, ...] = (),
     ) -> Record:
-        """Keep a prepared scan (D, H, W); OSError if the folder cannot be written or the disk is full."""
+        """Keep a prepared scan (C, D, H, W); OSError if the folder cannot be written or the disk is full."""
         codes, slope = encode(array)
         record = Record(scan_id, source_sha256, plan_sha256, code_sha256, sha256_of(codes), warnings)
         write_entry(self.path(scan_id), codes, slope, affine, record)
@@ -61,7 +61,7 @@ class Store:
         return read_entry(path)
 
     def read(self, scan_id: str) -> tuple[NDArray[np.float32], Affine]:
-        """Voxels (D, H, W) and the affine from their index to RAS millimetres."""
+        """Voxels (C, D, H, W) and the affine from their index to RAS millimetres."""
         entry = self.entry(scan_id)
         return entry.decode(), entry.affine
 

@@ -8,11 +8,11 @@ from pipeline.models import build_model
 from pipeline.training.classifier import Classifier
 
 
-def build_network(model: Model, *, num_classes: int, pretrained: bool = True) -> nn.Module:
+def build_network(model: Model, *, num_classes: int, in_channels: int = 1, pretrained: bool = True) -> nn.Module:
     """The network of a config; without `pretrained` its weights are about to be loaded from a run."""
     return build_model(
         model.name,
-        in_channels=1,
+        in_channels=in_channels,
         num_classes=num_classes,
         volume=model.volume,
         pretrained=model.pretrained if pretrained else None,

@@ -25,7 +25,7 @@ def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPath
     store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
 
     def embed(rows: pd.DataFrame) -> torch.Tensor:
-        return cache.embeddings(torch.from_numpy(store.read(scan_id)[0])[None] for scan_id in rows[SCAN_ID])
+        return cache.embeddings(torch.from_numpy(store.read(scan_id)[0]) for scan_id in rows[SCAN_ID])
 
     train, val = fold.rows[TRAIN], fold.rows[VAL]
     labels = {side: fold.rows[side][LABEL].map(fold.classes.index).to_numpy(copy=True) for side in (TRAIN, VAL)}

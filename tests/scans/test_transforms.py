@@ -1,6 +1,7 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage
 
 from pipeline.scans.preprocessing import preprocess_scan
@@ -23,7 +24,7 @@ def test_the_transforms_in_a_compose_do_what_preprocessing_does(path):
     plan = make_plan(crop="foreground", intensity={"scheme": "zscore"})
     image = Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])(path)
     prepared = preprocess_scan(path, plan)
-    np.testing.assert_allclose(image[0].numpy(), prepared.array, atol=3e-4)
+    np.testing.assert_allclose(image.numpy(), prepared.array, atol=3e-4)
     np.testing.assert_allclose(image.affine.numpy(), prepared.affine, atol=1e-4)
 
 
@@ -36,7 +37,16 @@ def test_the_inverse_gives_the_original_back_where_it_was(path):
     assert np.abs(back[0].numpy() - image[0].numpy()).max() < 0.06 * float(image.max())
 
 
-def test_several_channels_are_refused(path):
-    image = Compose([LoadImage(), EnsureChannelFirst()])(path).repeat(2, 1, 1, 1)
-    with pytest.raises(ValueError, match="expected one channel"):
-        ToNetworkGrid(make_plan())(image)
+def test_channels_share_a_grid_and_are_scaled_each_by_itself(path):
+    plan = make_plan(crop="foreground", intensity={"scheme": "zscore"})
+    image = Compose([LoadImage(), EnsureChannelFirst()])(path)
+    both = torch.cat([image, 7 * image + 50])
+    steps = Compose([ToNetworkGrid(plan), ScaleToPlan(plan)])
+    one, two = steps(image), steps(both)
+    np.testing.assert_allclose(two.affine.numpy(), one.affine.numpy())
+    np.testing.assert_allclose(two.numpy(), one.repeat(2, 1, 1, 1).numpy(), atol=2e-3)
+
+
+def test_an_image_without_channels_is_refused(path):
+    with pytest.raises(ValueError, match=r"expected channels and three axes.*got shape \(24, 26, 28\)"):
+        ToNetworkGrid(make_plan())(LoadImage()(path))

@@ -19,8 +19,8 @@ def write(tmp_path):
 def test_channels_keep_their_order_values_and_place(write):
     paths = [write("t1"), write("flair", VOXELS * 0.5), write("t2", -VOXELS)]
     channels = read_channels(paths)
-    np.testing.assert_array_equal(channels.array, np.stack([VOXELS, VOXELS * 0.5, -VOXELS]))
-    np.testing.assert_array_equal(channels.affine, read_scan(paths[0]).affine)
+    np.testing.assert_array_equal(channels.stacked(), np.stack([VOXELS, VOXELS * 0.5, -VOXELS]))
+    np.testing.assert_array_equal(channels.grid.affine, read_scan(paths[0]).affine)
 
 
 @pytest.mark.parametrize(
@@ -35,18 +35,18 @@ def test_channels_on_another_grid_are_refused_by_name(write, voxels, fields):
 
 
 def test_rounding_of_the_affine_is_no_other_grid(write):
-    assert read_channels([write("t1"), write("flair", srow_x=[2.001, 0, 0, -10.001])]).array.shape[0] == 2
+    assert read_channels([write("t1"), write("flair", srow_x=[2.001, 0, 0, -10.001])]).stacked().shape[0] == 2
 
 
-def test_missing_channel_is_refused_or_zeros_with_its_presence(write):
+def test_missing_channel_is_refused_or_zeros(write):
     path = write("t1")
     with pytest.raises(ScanProblem, match="no file for channel 1 of 2"):
         read_channels([path, None])
-    zeros, ones = np.zeros_like(VOXELS), np.ones_like(VOXELS)
-    np.testing.assert_array_equal(read_channels([None, path], missing="zero").array, [zeros, VOXELS, zeros, ones])
+    channels = read_channels([None, path], missing="zero")
+    np.testing.assert_array_equal(channels.stacked(), [np.zeros_like(VOXELS), VOXELS])
+    np.testing.assert_array_equal(channels.grid.affine, read_scan(path).affine)
 
 
-def test_presence_channels_are_there_for_complete_scans_too(write):
-    ones = np.ones_like(VOXELS)
-    both = [write("t1"), write("flair")]
-    np.testing.assert_array_equal(read_channels(both, missing="zero").array, [VOXELS, VOXELS, ones, ones])
+def test_a_scan_without_any_file_is_refused():
+    with pytest.raises(ValueError, match="no channel of the scan has a file"):
+        read_channels([None, None], missing="zero")
