@@ -25,9 +25,7 @@ def predict(config: Config) -> None:
 def predict_scans(
     *,
     run: Annotated[Path, "a trained fold, runs/<cohort>/<experiment>/fold-<k>, or its best.ckpt"],
-    scans: Annotated[
-        list[Path], "files, DICOM folders, folders of them, or a table with the training table's columns of files"
-    ],
+    scans: Annotated[list[Path], "scans, folders of scans, or a table with the training table's columns of files"],
     out: Annotated[Path, "table to write"] = Path("predictions.csv"),
 ) -> None:
     """Predict new scans with a trained run, straight from their raw files."""

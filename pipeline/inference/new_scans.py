@@ -8,7 +8,7 @@ import pandas as pd
 from rich.progress import track
 
 from pipeline.artifacts import PATH, PROB_PREFIX
-from pipeline.cohorts.table import read_table, select_files, with_hint
+from pipeline.cohorts.table import file_columns, read_table, select_files, with_hint
 from pipeline.config import Columns
 from pipeline.files import write_csv
 from pipeline.inference.trained import TrainedRun
@@ -29,10 +29,8 @@ def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
-        rows.append(
-            {PATH: name} | {f"{PROB_PREFIX}{label}": p for label, p in zip(trained.classes, probs, strict=True)}
-        )
-    write_csv(out, pd.DataFrame(rows, columns=[PATH, *(f"{PROB_PREFIX}{name}" for name in trained.classes)]))
+        rows.append([name, *probs])
+    write_csv(out, pd.DataFrame(rows, columns=[PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes)]))
     log.info("%s: %d scans", out, len(rows))
     if problems:
         raise ValueError("\n".join([f"{len(problems)} of {len(files)} scans could not be predicted:", *problems]))

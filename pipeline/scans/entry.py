@@ -1,8 +1,9 @@
 """One prepared scan as a file: uncompressed int16 NIfTI-1 that any viewer opens, with a record of how it was made.
 
 On disk the last axis of (C, D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D), or (W, H, D, C) of
-several channels, and its affine's columns stand in that order. Values are codes times a power of two, so decoding is exact, encoding twice changes
-nothing, and masks and integers below 32,768 stay themselves; the step is below 1/16,000 of the largest value.
+several channels, and its affine's columns stand in that order. Values are codes times a power of two, so decoding is
+exact, encoding twice changes nothing, and masks and integers below 32,768 stay themselves; the step is below 1/16,000
+of the largest value.
 """
 
 import hashlib

@@ -34,9 +34,8 @@ def find_leaks(table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: P
     Raises ValueError where a finding is accepted that is not there.
     """
     sides, columns = Sides(splits), cohort.columns
-    signatures = take_signatures(
-        [files_of(row, raw).first for row in table.to_dict("records")], cohort.ingest.fill_nonfinite
-    )
+    files = [files_of(row, raw).first for row in table.to_dict("records")]
+    signatures = take_signatures(files, cohort.ingest.fill_nonfinite)
     findings = [
         *shared(table, sides, "shared-patient", PATIENT_ID, "one patient"),
         *(finding for name in columns.group for finding in shared(table, sides, "shared-group", name, f"one {name}")),

@@ -7,7 +7,7 @@ from typing import Literal
 from pipeline.scans.checking.codes import Findings, Problem, ScanProblem
 from pipeline.scans.checking.scan import Inspected, ScanCheck, ScanFacts, inspect
 from pipeline.scans.focus import mask_focus, refuse_point_outside
-from pipeline.scans.formats.channels import refuse_missing, refuse_other_grid
+from pipeline.scans.formats.channels import refuse_missing, refuse_other_grid, turned_grid
 from pipeline.scans.scan_files import ScanFiles
 
 
@@ -34,7 +34,8 @@ def refuse_misfits(files: ScanFiles, parts: list[Inspected]) -> None:
     """Channels on other grids, an empty mask, a point outside."""
     first = parts[0]
     for part in parts[1:]:
-        refuse_other_grid(part.grid, first.grid, Findings(part.path), first.path.name)
+        grid, _ = turned_grid(part.grid, first.grid.affine)
+        refuse_other_grid(grid, first.grid, Findings(part.path), first.path.name)
     if files.crop_mask is not None:
         mask_focus(files)
     if files.crop_center_mm is not None:

@@ -1,16 +1,18 @@
 """Several files of one scan as its channels, such as T1 and FLAIR on one grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import nibabel as nib
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.scans.checking.affine import corner_distance, spacing_of
 from pipeline.scans.checking.codes import Findings
 from pipeline.scans.formats.reading import Scan, read_scan
-from pipeline.scans.geometry import Grid
+from pipeline.scans.geometry import Affine, Grid
 
 TOLERANCE_VOXELS = 0.05
 """How far two channels' grids may lie apart at any corner."""
@@ -45,14 +47,28 @@ def read_channels(
 ) -> Channels:
     """Read one file a channel, in order; they must lie on one grid, and a `None` is refused unless `missing` is zero.
 
+    The same grid may be stored in another order of axes, as tools do: then the voxels are turned to the first's.
     Raises `ScanProblem` naming the file that is missing or does not fit.
     """
     refuse_missing(paths, missing)
-    channels = Channels(tuple(read_scan(path, fill) if path is not None else None for path in paths))
-    first = channels.present[0]
-    for scan in channels.present[1:]:
-        refuse_other_grid(Grid(scan.array.shape, scan.affine), channels.grid, Findings(scan.path), first.path.name)
-    return channels
+    scans = [read_scan(path, fill) if path is not None else None for path in paths]
+    first = next(scan for scan in scans if scan is not None)
+    return Channels(tuple(scan and turned(scan, first) for scan in scans))
+
+
+def turned(scan: Scan, first: Scan) -> Scan:
+    """The scan with its axes in the order and direction of the first one's; its memory is shared."""
+    grid, change = turned_grid(Grid(scan.array.shape, scan.affine), first.affine)
+    refuse_other_grid(grid, Grid(first.array.shape, first.affine), Findings(scan.path), first.path.name)
+    return replace(scan, array=nib.apply_orientation(scan.array, change), affine=grid.affine)
+
+
+def turned_grid(grid: Grid, affine: Affine) -> tuple[Grid, NDArray]:
+    """The same grid in the order of axes that is nearest to another's, and nibabel's description of the change."""
+    orientations = nib.orientations
+    change = orientations.ornt_transform(orientations.io_orientation(grid.affine), orientations.io_orientation(affine))
+    shape = tuple(grid.shape[int(axis)] for axis in np.argsort(change[:, 0]))
+    return Grid(shape, grid.affine @ orientations.inv_ornt_aff(change, grid.shape)), change
 
 
 def refuse_missing(paths: Sequence[Path | None], missing: MissingChannel) -> None:

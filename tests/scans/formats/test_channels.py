@@ -4,6 +4,7 @@ import pytest
 from pipeline.scans.formats.channels import read_channels
 from pipeline.scans.formats.reading import ScanProblem, read_scan
 from tests.scans.nifti_bytes import VOXELS, nifti
+from tests.scans.scan_making import stored_as
 
 
 @pytest.fixture
@@ -25,13 +26,22 @@ def test_channels_keep_their_order_values_and_place(write):
 
 @pytest.mark.parametrize(
     ("voxels", "fields"),
-    [(VOXELS[:-1], {}), (VOXELS, {"srow_x": [2, 0, 0, -9]}), (VOXELS, {"srow_x": [-2, 0, 0, 2]})],
-    ids=["another shape", "moved by half a voxel", "flipped"],
+    [(VOXELS[:-1], {}), (VOXELS, {"srow_x": [2, 0, 0, -9]}), (VOXELS, {"srow_x": [-2, 0, 0, 4]})],
+    ids=["another shape", "moved by half a voxel", "flipped and moved"],
 )
 def test_channels_on_another_grid_are_refused_by_name(write, voxels, fields):
     with pytest.raises(ScanProblem, match=r"flair\.nii.*t1\.nii") as caught:
         read_channels([write("t1"), write("flair", voxels, **fields)])
     assert caught.value.code == "NII-CHANNEL-GRID"
+
+
+def test_the_same_grid_stored_in_another_order_of_axes_is_turned_to_the_firsts(write):
+    affine = read_scan(write("t1")).affine
+    for codes in ("LAS", "PIR", "SRA"):
+        voxels, turned = stored_as(VOXELS * 0.5, affine, codes)
+        rows = dict(zip(("srow_x", "srow_y", "srow_z"), turned[:3].tolist(), strict=True))
+        channels = read_channels([write("t1"), write("flair", np.ascontiguousarray(voxels), **rows)])
+        np.testing.assert_array_equal(channels.stacked(), np.stack([VOXELS, VOXELS * 0.5]))
 
 
 def test_rounding_of_the_affine_is_no_other_grid(write):
