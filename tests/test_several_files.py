@@ -27,11 +27,11 @@ CENTER = ["1.5", "-2", "0"]
 
 @pytest.fixture
 def sessions(tmp_path: Path) -> Path:
-    """Sixteen sessions: T1 as NIfTI, FLAIR, its negative, as a DICOM folder; in the third FLAIR is missing."""
+    """Twelve sessions: T1 as NIfTI, FLAIR, its negative, as a DICOM folder; in the third FLAIR is missing."""
     write_project(tmp_path, num_patients=1)
     generator = np.random.default_rng(1)
     rows = [HEADER]
-    for number in range(16):
+    for number in range(12):
         image = cube_scan(generator, has_cube=number % 2 == 1, variant=number)
         name = f"p{number:02}"
         nibabel.save(image, tmp_path / "cubes" / f"{name}.nii.gz")
@@ -74,9 +74,6 @@ def test_channels_reach_the_network_in_training_and_for_new_scans(sessions):
     run = str(sessions / "runs" / "cubes" / "tiny" / "fold-0")
     command("predict", "--run", run, "--scans", str(sessions / "cubes" / "new.csv"), "--out", "new.csv")
     assert pd.read_csv(sessions / "new.csv")["prob_cube"].item() == pytest.approx(told["prob_cube"][known], abs=1e-6)
-
-    one_file = command("predict", "--run", run, "--scans", str(sessions / "cubes" / "p00.nii.gz"), check=False)
-    assert one_file.returncode == 1 and "1 files a scan, expected 2: t1, flair" in one_file.stderr
 
 
 def test_what_is_wrong_with_any_file_of_a_scan_is_listed_at_once(sessions):

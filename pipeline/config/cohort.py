@@ -98,6 +98,8 @@ class Preprocess(Section):
     """What the input is centred on: the body's box, the scan's middle, columns.crop_mask or columns.crop_center_mm."""
     tilt: Literal["keep", "straighten"] = "keep"
     """A scan acquired at an angle keeps its own axes, or is interpolated along the scanner's."""
+    bias_correction: Literal["none", "n4"] = "none"
+    """MR: even out the coils' sensitivity before anything else; some seconds a scan, and needs SimpleITK."""
     intensity: Auto | Intensity = "auto"
     """How voxel values are scaled."""
     max_voxels: Auto | PositiveInt = "auto"
@@ -136,6 +138,8 @@ class Cohort(Section):
             raise ValueError(f"preprocess.crop: {self.preprocess.crop} needs columns.{needed}, got none")
         if self.preprocess.crop == "point" and self.preprocess.size_voxels == "auto":
             raise ValueError("preprocess.crop: point needs preprocess.size_voxels, got auto, which covers whole scans")
+        if self.preprocess.bias_correction == "n4" and self.modality != "MR":
+            raise ValueError(f"preprocess.bias_correction: n4 needs modality MR, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:
             raise ValueError(f"positive_class '{self.positive_class}' is none of classes: {', '.join(self.classes)}")
         return self

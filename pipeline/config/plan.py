@@ -29,6 +29,7 @@ class Plan(Section):
     size_voxels: Voxels
     crop: Literal["foreground", "center", "mask", "point"]
     tilt: Literal["keep", "straighten"] = "keep"
+    bias_correction: Literal["none", "n4"] = "none"
     intensity: Intensity
     fill_nonfinite: float | None = None
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
@@ -36,6 +37,8 @@ class Plan(Section):
     """Columns of the label table that name a file each; none where a scan is one file."""
     missing_channel: Literal["refuse", "zero"] = "refuse"
     """From the cohort's ingest section."""
+    standards: tuple[tuple[float, ...], ...] = ()
+    """Mean deciles of each image over a fold's training scans, for the scheme histogram; learned by training alone."""
     batch_size: PositiveInt
     accumulate: PositiveInt
     max_epochs: PositiveInt

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.config import Config, Plan
+from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import Prepared, preprocess_scan
 from pipeline.scans.scan_files import ScanFiles
 from pipeline.training.build import build_network
@@ -67,14 +69,19 @@ class TrainedRun:
         """A raw scan as this run's network sees it, by the function that prepared the training scans."""
         return preprocess_scan(scan, self.plan)
 
+    def network_input(self, volume: Volume) -> Tensor:
+        """One prepared volume (C, D, H, W) as a batch of one, after what the fold has learned of intensities."""
+        matched = np.array(volume, np.float32, order="C")
+        to_standards(matched, self.plan.standards)
+        return torch.from_numpy(matched)[None].to(self.device)
+
     @torch.inference_mode()
     def predict(self, volume: Volume) -> Prediction:
         """One prepared volume (C, D, H, W) -> class probabilities and stage embeddings.
 
         One at a time, so that a probability does not depend on which scans it was computed beside.
         """
-        x = torch.from_numpy(np.ascontiguousarray(volume))[None].to(self.device)
-        stages, logits = self.network.forward_stages(x)
+        stages, logits = self.network.forward_stages(self.network_input(volume))
         embeddings = tuple(stage.float().flatten(2).mean(2)[0].cpu().numpy() for stage in stages)
         return Prediction(logits[0].double().softmax(0).cpu().numpy(), embeddings)
 

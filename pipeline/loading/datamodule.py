@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Sampler
 from pipeline.artifacts import SCAN_ID
 from pipeline.loading.dataset import Augment, Batch, ScanDataset, as_is
 from pipeline.loading.sampler import EpochBatches, InOrder, Key
+from pipeline.scans.histogram import Deciles
 from pipeline.scans.store import Store
 
 
@@ -28,6 +29,7 @@ class ScanDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         augment: Augment | None = None,
+        standards: tuple[Deciles, ...] = (),
     ) -> None:
         super().__init__()
         tables = {"train": train, "val": val, "test": test if test is not None else val.iloc[:0]}
@@ -36,7 +38,9 @@ class ScanDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.datasets = {
-            split: ScanDataset(store, table, augment=augment if split == "train" else None, seed=seed)
+            split: ScanDataset(
+                store, table, augment=augment if split == "train" else None, seed=seed, standards=standards
+            )
             for split, table in tables.items()
         }
         self.sampler = EpochBatches(len(train), batch_size, seed, self.batches_done)

@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 from pipeline.artifacts import LABEL, SCAN_ID
 from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
+from pipeline.scans.histogram import Deciles, to_standards
 from pipeline.scans.store import Store
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
@@ -32,18 +33,27 @@ class Batch(TypedDict):
 
 
 class ScanDataset(Dataset[Batch]):
-    """Volumes of `scans` (columns scan_id, label as class index), a batch at a time.
+    """Volumes of `scans` (columns scan_id, label as class index), a batch at a time, matched to `standards` if given.
 
     Voxels are decoded from the mapped file straight into the batch; there is no copy before augmentation, whose random
     choices depend on seed, epoch and scan alone.
     """
 
-    def __init__(self, store: Store, scans: pd.DataFrame, *, augment: Augment | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        scans: pd.DataFrame,
+        *,
+        augment: Augment | None = None,
+        seed: int = 0,
+        standards: tuple[Deciles, ...] = (),
+    ) -> None:
         self.store = store
         self.scan_ids = scans[SCAN_ID].tolist()
         self.labels = torch.tensor(scans[LABEL].to_numpy(np.int64))
         self.augment = augment
         self.seed = seed
+        self.standards = standards
 
     def __len__(self) -> int:
         return len(self.scan_ids)
@@ -64,6 +74,7 @@ class ScanDataset(Dataset[Batch]):
         """Write one scan, augmented, into `target` (C, D, H, W)."""
         try:
             self.store.entry(scan_id).decode(out=target.numpy())
+            to_standards(target.numpy(), self.standards)
             if self.augment is not None:
                 target.copy_(self.augment(target, scan_rng(self.seed, epoch, scan_id)))
         except (ValueError, RuntimeError, OSError) as error:

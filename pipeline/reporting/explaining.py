@@ -8,7 +8,6 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
@@ -84,5 +83,4 @@ def explain_scan(
 
 def attribute(trained: TrainedRun, array: NDArray[np.float32], class_index: int, method: str) -> NDArray[np.float32]:
     """The evidence for a class at each voxel of a prepared volume (C, D, H, W), in 0..1."""
-    volume = torch.from_numpy(array)[None].to(trained.device)
-    return METHODS[method](trained.network, volume, class_index).cpu().numpy()
+    return METHODS[method](trained.network, trained.network_input(array), class_index).cpu().numpy()

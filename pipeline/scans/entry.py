@@ -9,11 +9,12 @@ of the largest value.
 import hashlib
 import json
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Extension, Nifti1Header
+from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 from numpy.typing import NDArray
 
 from pipeline.files import whole_file
@@ -24,6 +25,8 @@ Codes = NDArray[np.int16]
 LARGEST_CODE = 32767
 HEADER_BYTES = 348
 EXTENSION_START = 352
+LARGEST_START = 1 << 20
+"""Where voxels begin at the latest: no record is that long."""
 COMMENT = 6
 """NIfTI's extension code for plain text."""
 
@@ -95,18 +98,36 @@ def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: 
 
 def read_entry(path: Path) -> Entry:
     """Map an entry; a file that is short, foreign or without a record is an error."""
+    header, record = read_start(path)
+    shape = shape_of(header)
+    codes = np.memmap(path, "<i2", "r", int(header["vox_offset"]), shape)
+    affine = np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], (0, 0, 0, 1)]).astype(np.float64)
+    return Entry(codes, float(header["scl_slope"]), affine[:, [2, 1, 0, 3]], record)
+
+
+def read_record(path: Path) -> Record:
+    """How an entry was made, without its voxels; the same errors as `read_entry`."""
+    return read_start(path)[1]
+
+
+def read_start(path: Path) -> tuple[np.void, Record]:
+    """Fields of the header and the record of a file that is whole by its size."""
     with path.open("rb") as stream:
-        start = stream.read(HEADER_BYTES)
-        header = Nifti1Header(start.ljust(HEADER_BYTES, b"\0"), endianness="<", check=False)
-        offset = int(header["vox_offset"])
+        block = stream.read(HEADER_BYTES).ljust(HEADER_BYTES, b"\0")
+        header = np.frombuffer(block, header_dtype.newbyteorder("<"))[0]
         stream.seek(EXTENSION_START)
-        record = parse_record(stream.read(max(0, offset - EXTENSION_START)))
-    shape = header.get_data_shape()[::-1]
-    shape = (1, *shape) if len(shape) == 3 else shape
-    if record is None or path.stat().st_size != offset + 2 * math.prod(shape):
+        offset = int(np.clip(np.nan_to_num(header["vox_offset"]), EXTENSION_START, LARGEST_START))
+        record = parse_record(stream.read(offset - EXTENSION_START))
+        num_bytes = stream.seek(0, os.SEEK_END)
+    if record is None or num_bytes != header["vox_offset"] + 2 * math.prod(shape_of(header)):
         raise ValueError(f"{path}: not a whole entry of the store; 'dvc repro preprocess' writes it again.")
-    codes = np.memmap(path, "<i2", "r", offset, shape)
-    return Entry(codes, float(header["scl_slope"]), header.get_sform()[:, [2, 1, 0, 3]], record)
+    return header, record
+
+
+def shape_of(header: np.void) -> tuple[int, int, int, int]:
+    """(C, D, H, W)."""
+    wide, high, deep, channels = (int(size) for size in header["dim"][1:5])
+    return max(1, channels), deep, high, wide
 
 
 def parse_record(extension: bytes) -> Record | None:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Plan
+from pipeline.scans.entry import Record
 from pipeline.scans.preprocessing import preprocess_scan
 from pipeline.scans.scan_files import ScanFiles
 from pipeline.scans.store import Store
@@ -28,9 +29,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `error` is empty when the scan is in the store."""
+    """What became of a job: the record of the stored scan, or what is wrong with it."""
 
     scan_id: str
+    record: Record | None = None
     error: str = ""
 
 
@@ -40,19 +42,18 @@ def attempt(job: Job, *, plan: Plan, folder: Path, versions: Versions) -> Outcom
     Raises OSError where the store cannot be written, since no other scan could be either.
     """
     try:
-        complete(job, plan, Store(folder), versions)
+        return Outcome(job.scan_id, complete(job, plan, Store(folder), versions))
     except ValueError as error:
-        return Outcome(job.scan_id, str(error))
+        return Outcome(job.scan_id, error=str(error))
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; what is stored already is kept", str(folder)) from error
-    return Outcome(job.scan_id)
 
 
-def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> None:
+def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> Record:
     if (found := hash_if_there(job.files)) is not None and found != job.sha256:
         raise ValueError(f"{job.files.first}: not the file that was checked, its hash differs; run 'dvc repro ingest'.")
     prepared = preprocess_scan(job.files, plan)
-    store.write(
+    return store.write(
         job.scan_id,
         prepared.array,
         prepared.affine,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Plan
+from pipeline.scans.bias_field import correct_bias
 from pipeline.scans.checking.codes import ScanProblem
 from pipeline.scans.entry import LARGEST_CODE, decode, encode
 from pipeline.scans.focus import Focus, cut_warnings, focus_of
@@ -62,6 +63,8 @@ def prepare(images: Sequence[NDArray | None], affine: Affine, plan: Plan, files:
 
     `files` say where to look, if the plan crops to a mask or a point.
     """
+    if plan.bias_correction == "n4":
+        images = [None if image is None else correct_bias(image) for image in images]
     bodies = [None if image is None else find_foreground(image, plan.intensity) for image in images]
     shape, body = next((image.shape, body) for image, body in zip(images, bodies, strict=True) if body)
     focus = focus_of(files, Grid(shape, affine), body, plan)

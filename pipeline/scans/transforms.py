@@ -1,6 +1,6 @@
 """Preprocessing as MONAI transforms, for a `Compose` of one's own.
 
-    Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])
+    Compose([LoadImage(), EnsureChannelFirst(), CorrectBias(), ToNetworkGrid(plan), ScaleToPlan(plan)])
 
 Images are MetaTensors with channels in front; axes (C, X, Y, Z) go in, (C, D, H, W) come out.
 """
@@ -12,9 +12,11 @@ from monai.transforms import InvertibleTransform, Transform
 from numpy.typing import NDArray
 
 from pipeline.config import Plan
+from pipeline.scans.bias_field import correct_bias
 from pipeline.scans.focus import focus_of
 from pipeline.scans.foreground import find_foreground
 from pipeline.scans.geometry import Affine, Grid
+from pipeline.scans.histogram import Deciles, to_standards
 from pipeline.scans.intensity import scale_intensity
 from pipeline.scans.preprocessing import NOT_ON_DISK, plan_grid
 from pipeline.scans.resampling import resample, to_original_grid
@@ -23,6 +25,14 @@ from pipeline.scans.scan_files import ScanFiles
 THRESHOLDS = "foreground_thresholds"
 """Key of the meta data where the geometric step leaves what the intensity step needs of each channel: where its body
 begins, None without empty space."""
+
+
+class CorrectBias(Transform):
+    """N4 on the raw scan; its values are changed for good, its grid is not."""
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        channels, affine = voxels(image)
+        return like(image, np.stack([correct_bias(channel) for channel in channels]), affine)
 
 
 class ToNetworkGrid(InvertibleTransform):
@@ -70,6 +80,19 @@ class ScaleToPlan(Transform):
             for channel, threshold in zip(channels, image.meta[THRESHOLDS], strict=True)
         ]
         return like(image, np.stack(scaled), affine)
+
+
+class MatchHistogram(Transform):
+    """The deciles of the training scans, which `fit_standards` gives, after `ScaleToPlan` with the scheme histogram."""
+
+    def __init__(self, standards: tuple[Deciles, ...]) -> None:
+        self.standards = standards
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        channels, affine = voxels(image)
+        matched = channels.astype(np.float32)
+        to_standards(matched, self.standards)
+        return like(image, matched, affine)
 
 
 def voxels(image: MetaTensor) -> tuple[NDArray, Affine]:

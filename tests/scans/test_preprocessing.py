@@ -60,3 +60,16 @@ def test_outside_the_scan_is_the_scans_own_background():
     plan = make_plan(intensity={"scheme": "window", "window_hu": (-200, 200)}, size_voxels=(20, 20, 20))
     prepared = prepare([array], np.eye(4), plan)
     assert prepared.array[0, 0, 0, 0] == 0 and prepared.array.max() == pytest.approx(0.6, abs=1e-3)
+
+
+def test_a_scan_of_another_number_of_files_than_planned_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"scan\.nii: 1 files a scan, expected 2: t1, flair"):
+        preprocess_scan(tmp_path / "scan.nii", make_plan(channels=("t1", "flair")))
+
+
+def test_a_channel_that_the_common_step_would_round_away_is_refused():
+    small = np.random.default_rng(0).random((20, 20, 20))
+    plan = make_plan(channels=("t1", "map"))
+    assert prepare([small * 30, small], np.eye(4), plan).array.shape == (2, 32, 32, 32)
+    with pytest.raises(ValueError, match="differ at most 32-fold; choose a preprocess.intensity"):
+        prepare([small * 4000, small], np.eye(4), plan)

@@ -45,7 +45,7 @@ from pipeline.scans.planning.training import (
     plan_patience,
 )
 
-PREPARATION = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "intensity")
+PREPARATION = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction", "intensity")
 """Lines that a cohort's `preprocess` section may decide."""
 Fixed = Mapping[str, Because]
 """Lines that are not for the rules to decide, with who decided."""
@@ -160,6 +160,7 @@ def prepare(cohort: Cohort, fingerprint: Fingerprint, machine: Machine, fixed: F
         "size_voxels": size,
         "crop": crop,
         "tilt": fixed.get("tilt") or Because("keep", "a tilted stack keeps its own slices"),
+        "bias_correction": fixed.get("bias_correction") or Because("none", "off unless asked for"),
         "intensity": intensity_of(cohort, fixed),
         "fill_nonfinite": fixed.get("fill_nonfinite") or fill_of(cohort),
         **channels_of(cohort),
