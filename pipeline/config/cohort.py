@@ -133,13 +133,23 @@ class Cohort(Section):
     def _possible_pairs(self) -> "Cohort":
         if isinstance(self.preprocess.intensity, Window) and self.modality != "CT":
             raise ValueError(f"preprocess.intensity: a window in HU needs modality CT, got {self.modality}")
-        needed = {"mask": "crop_mask", "point": "crop_center_mm"}.get(self.preprocess.crop)
-        if needed and getattr(self.columns, needed) is None:
-            raise ValueError(f"preprocess.crop: {self.preprocess.crop} needs columns.{needed}, got none")
-        if self.preprocess.crop == "point" and self.preprocess.size_voxels == "auto":
-            raise ValueError("preprocess.crop: point needs preprocess.size_voxels, got auto, which covers whole scans")
         if self.preprocess.bias_correction == "n4" and self.modality != "MR":
             raise ValueError(f"preprocess.bias_correction: n4 needs modality MR, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:
             raise ValueError(f"positive_class '{self.positive_class}' is none of classes: {', '.join(self.classes)}")
+        return self
+
+    @model_validator(mode="after")
+    def _named_files(self) -> "Cohort":
+        columns, crop = self.columns, self.preprocess.crop
+        if columns.channels and columns.path != Columns().path:
+            raise ValueError(f"columns.channels stand in place of columns.path, got path '{columns.path}' too")
+        if columns.channels and isinstance(self.source, FolderSource) and self.source.bids_suffix:
+            raise ValueError("source.bids_suffix finds one file a scan, got columns.channels too")
+        if crop == "mask" and not columns.crop_mask:
+            raise ValueError("preprocess.crop: mask needs columns.crop_mask, got none")
+        if crop == "point" and not columns.crop_center_mm:
+            raise ValueError("preprocess.crop: point needs columns.crop_center_mm, got none")
+        if crop == "point" and self.preprocess.size_voxels == "auto":
+            raise ValueError("preprocess.crop: point needs preprocess.size_voxels, got auto, which covers whole scans")
         return self

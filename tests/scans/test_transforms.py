@@ -4,8 +4,10 @@ import pytest
 import torch
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage
 
+from pipeline.scans.bias_field import correct_bias
+from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import preprocess_scan
-from pipeline.scans.transforms import ScaleToPlan, ToNetworkGrid
+from pipeline.scans.transforms import CorrectBias, MatchHistogram, ScaleToPlan, ToNetworkGrid
 from tests.scans.scan_making import blob, centered_affine, make_plan, random_linear
 
 SHAPE = (24, 26, 28)
@@ -35,6 +37,27 @@ def test_the_inverse_gives_the_original_back_where_it_was(path):
     back = turned.inverse(turned(image))
     np.testing.assert_allclose(back.affine.numpy(), image.affine.numpy())
     assert np.abs(back[0].numpy() - image[0].numpy()).max() < 0.06 * float(image.max())
+
+
+def test_a_whole_compose_puts_what_was_prepared_back_onto_the_scan(path):
+    plan = make_plan(spacing_mm=(1, 1, 1), size_voxels=(80, 80, 80), tilt="straighten", intensity={"scheme": "rescale"})
+    original = Compose([LoadImage(), EnsureChannelFirst()])(path)
+    steps = Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])
+    back = steps.inverse(steps(path))
+    assert back.shape == original.shape
+    np.testing.assert_allclose(back.affine.numpy(), original.affine.numpy())
+    assert np.corrcoef(back.numpy().ravel(), original.numpy().ravel())[0, 1] > 0.99
+
+
+def test_bias_and_histogram_do_in_a_compose_what_they_do_alone(path):
+    image = Compose([LoadImage(), EnsureChannelFirst()])(path)
+    np.testing.assert_array_equal(CorrectBias()(image)[0].numpy(), correct_bias(image[0].numpy()))
+    plan = make_plan(intensity={"scheme": "histogram"})
+    standards = (tuple(np.linspace(0.2, 0.9, 9).tolist()),)
+    matched = Compose([ToNetworkGrid(plan), ScaleToPlan(plan), MatchHistogram(standards)])(image)
+    expected = Compose([ToNetworkGrid(plan), ScaleToPlan(plan)])(image).numpy()
+    to_standards(expected, standards)
+    np.testing.assert_array_equal(matched.numpy(), expected)
 
 
 def test_channels_share_a_grid_and_are_scaled_each_by_itself(path):
