@@ -5,6 +5,7 @@ from pathlib import Path
 
 SCAN_ID, PATIENT_ID, PATH, LABEL = "scan_id", "patient_id", "path", "label"
 SPLIT, FOLD, SEED = "split", "fold", "seed"
+CROP_MASK, CROP_CENTER_MM = "crop_mask", "crop_center_mm"
 DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
 PROB_PREFIX = "prob_"
 LABEL_SEPARATOR, NO_LABEL = ";", "none"

@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 from rich.progress import track
 
-from pipeline.artifacts import PATH, SPLIT, TEST, CohortPaths, FoldPaths, RunPaths
+from pipeline.artifacts import SPLIT, TEST, CohortPaths, FoldPaths, RunPaths
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.config import Config
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
+from pipeline.scans.scan_files import files_of
 
 PREFIX = "fold-"
 
@@ -43,7 +44,7 @@ class TrainedFolds:
         rows = read_cohort(cohort.cohort).assign(**{SPLIT: TEST})
         tables = []
         for fold, trained in self.folds.items():
-            files = track(cohort.raw / rows[PATH], description=f"predict, fold {fold}")
-            predictions = list(trained.predict_all(trained.prepare(file).array for file in files))
+            files = [files_of(row, cohort.raw) for row in rows.to_dict("records")]
+            predictions = list(trained.predict_all(trained.prepare(scan).array for scan in track(files, f"predict, fold {fold}")))
             tables.append(prediction_table(rows, predictions, classes=trained.classes, fold=fold))
         return pd.concat(tables, ignore_index=True)
