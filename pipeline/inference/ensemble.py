@@ -46,7 +46,7 @@ class Ensemble:
         return self.prepare_with.prepare(scan)
 
     def predict(self, volume: Volume) -> Prediction:
-        """One prepared volume (C, D, H, W) -> the mean of the folds' calibrated probabilities (K,), and no embeddings."""
+        """A prepared volume (C, D, H, W) -> the mean of the folds' calibrated probabilities (K,), no embeddings."""
         calibrated = [
             self.calibrations[name].apply(model.predict(volume).probs[None])[0] for name, model in self.folds.items()
         ]

@@ -44,7 +44,8 @@ class TrainedFolds:
         rows = read_cohort(cohort.cohort).assign(**{SPLIT: TEST})
         tables = []
         for fold, trained in self.folds.items():
-            files = [files_of(row, cohort.raw) for row in rows.to_dict("records")]
-            predictions = list(trained.predict_all(trained.prepare(scan).array for scan in track(files, f"predict, fold {fold}")))
+            scans = [files_of(row, cohort.raw) for row in rows.to_dict("records")]
+            volumes = (trained.prepare(scan).array for scan in track(scans, f"predict, fold {fold}"))
+            predictions = list(trained.predict_all(volumes))
             tables.append(prediction_table(rows, predictions, classes=trained.classes, fold=fold))
         return pd.concat(tables, ignore_index=True)
