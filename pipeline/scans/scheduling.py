@@ -2,6 +2,7 @@
 
 import functools
 import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -40,16 +41,14 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
 
 def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
     """The pool works from the front, this process from the back: it need not wait while the others start."""
-    waiting = {pool.submit(function, job): job for job in jobs}
+    waiting = deque((pool.submit(function, job), job) for job in jobs)
     try:
-        for future, job in reversed(list(waiting.items())):
-            if future.cancel():
-                del waiting[future]
-                yield function(job)
-            for done in [other for other in waiting if other.done()]:
-                del waiting[done]
-                yield done.result()
-        for future in as_completed(waiting):
+        # The last that cannot be called back is at work already, and so are all before it.
+        while waiting and waiting[-1][0].cancel():
+            yield function(waiting.pop()[1])
+            while waiting and waiting[0][0].done():
+                yield waiting.popleft()[0].result()
+        for future in as_completed([future for future, _ in waiting]):
             yield future.result()
     finally:
         # An interrupt must not wait for thousands of scans.
