@@ -119,6 +119,8 @@ class Cohort(Section):
     """Class names in order; default: those found, sorted, the positive class last."""
     positive_class: str | None = None
     """Binary only, and required there: the class whose probability is reported."""
+    task: Auto | Literal["binary", "multiclass", "multilabel", "ordinal"] = "auto"
+    """multilabel: labels like `a;b`, or `none`; ordinal: `classes` are grades in order; auto: by their number."""
     modality: Literal["CT", "MR", "PET", "mask", "other"]
     """Decides how intensities are scaled and augmented."""
     laterality: Literal["relevant", "irrelevant"]
@@ -137,6 +139,10 @@ class Cohort(Section):
             raise ValueError(f"preprocess.bias_correction: n4 needs modality MR, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:
             raise ValueError(f"positive_class '{self.positive_class}' is none of classes: {', '.join(self.classes)}")
+        if self.task == "ordinal" and not self.classes:
+            raise ValueError("task 'ordinal' needs classes, the grades from the lowest to the highest, got none")
+        if self.task == "multilabel" and self.positive_class:
+            raise ValueError(f"task 'multilabel' has no positive_class, got '{self.positive_class}'")
         return self
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from pipeline.artifacts import SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, RunPaths
+from pipeline.artifacts import SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, FoldLabel, RunPaths, parse_fold
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.files import write_csv
 from pipeline.inference.tables import prediction_table, write_embeddings
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-6
 
 
-def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: int) -> None:
+def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: FoldLabel) -> None:
     """Write predictions and embeddings of the scans that `fold` did not train on."""
     store = Store(cohort.preprocessed)
-    rows = rows_of_fold(read_splits(cohort.splits), fold)
+    rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])
     prove_same_from_raw(trained, store, cohort, rows[TRAIN][SCAN_ID].iloc[0])
     held_out = pd.concat([rows[split].assign(**{SPLIT: split}) for split in (VAL, TEST)])
     volumes = (store.read(scan_id)[0] for scan_id in held_out[SCAN_ID])

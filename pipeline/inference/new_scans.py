@@ -3,25 +3,47 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.progress import track
 
 from pipeline.artifacts import PATH, PROB_PREFIX
 from pipeline.cohorts.table import file_columns, read_table, select_files, with_hint
 from pipeline.config import Columns
 from pipeline.files import write_csv
-from pipeline.inference.trained import TrainedRun
+from pipeline.inference.trained import Prediction, Volume
 from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.preprocessing import Prepared
 from pipeline.scans.scan_files import ScanFiles, files_of
 
 log = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv", ".parquet")
+CALLED = "called"
 
 
-def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
-    """Write `path, prob_<class>…`; scans that cannot be read are listed in one error at the end, the others kept."""
-    files = list(find_files(scans, trained.config.cohort.columns))
+class ScanClassifier(Protocol):
+    """A trained fold, or several together."""
+
+    columns: Columns
+    """Of the table that it was trained from."""
+    classes: list[str]
+    threshold: float | None
+    """From which probability of the second class it is called; None where nothing was chosen."""
+
+    def prepare(self, scan: ScanFiles) -> Prepared: ...
+
+    def predict(self, volume: Volume) -> Prediction: ...
+
+
+def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None:
+    """Write `path, prob_<class>…`, and `called` where a threshold was chosen.
+
+    Scans that cannot be read are listed in one error at the end, the others kept.
+    """
+    files = list(find_files(scans, trained.columns))
     rows, problems = [], []
     for name, scan in track(files, description="predict"):
         try:
@@ -29,11 +51,17 @@ def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
-        rows.append([name, *probs])
-    write_csv(out, pd.DataFrame(rows, columns=[PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes)]))
+        rows.append([name, *probs, *called(trained, probs)])
+    columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes)]
+    write_csv(out, pd.DataFrame(rows, columns=columns + ([CALLED] if trained.threshold is not None else [])))
     log.info("%s: %d scans", out, len(rows))
     if problems:
         raise ValueError("\n".join([f"{len(problems)} of {len(files)} scans could not be predicted:", *problems]))
+
+
+def called(trained: ScanClassifier, probs: NDArray[np.float64]) -> list[str]:
+    """The class of two that the threshold calls; nothing without one."""
+    return [] if trained.threshold is None else [trained.classes[int(probs[1] >= trained.threshold)]]
 
 
 def find_files(places: list[Path], columns: Columns) -> Iterator[tuple[str, ScanFiles]]:

@@ -26,14 +26,16 @@ class Batch(TypedDict):
     volume: Tensor
     """(B, C, D, H, W) float32."""
     label: Tensor
-    """(B,) int64, index of the class."""
+    """(B,) int64, index of the class; (B, K) float32 of zeros and ones where several may be right."""
     scan_id: list[str]
     index: Tensor
     """(B,) int64, row in the table."""
 
 
 class ScanDataset(Dataset[Batch]):
-    """Volumes of `scans` (columns scan_id, label as class index), a batch at a time, matched to `standards` if given.
+    """Volumes of `scans` (columns scan_id, label as class index or tuple of zeros and ones), a batch at a time.
+
+    Intensities are matched to `standards` where a fold has learnt any.
 
     Voxels are decoded from the mapped file straight into the batch; there is no copy before augmentation, whose random
     choices depend on seed, epoch and scan alone.
@@ -50,7 +52,7 @@ class ScanDataset(Dataset[Batch]):
     ) -> None:
         self.store = store
         self.scan_ids = scans[SCAN_ID].tolist()
-        self.labels = torch.tensor(scans[LABEL].to_numpy(np.int64))
+        self.labels = torch.tensor(scans[LABEL].tolist())
         self.augment = augment
         self.seed = seed
         self.standards = standards
