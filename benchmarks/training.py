@@ -18,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 from lightning import Callback, seed_everything
 from torch import nn
 
@@ -145,7 +144,6 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("pipeline.training.showing").setLevel(logging.INFO)
-    torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(REPOSITORY)
         config = resolve("3d_poolformer", [*SETTINGS, f"root={folder}"])
