@@ -53,4 +53,4 @@ def test_grades_have_one_distribution_and_a_figure_that_knows_their_order(labell
     columns = [name for name in predictions if name.startswith("prob_")]
     assert columns == [f"prob_{grade}" for grade in GRADES]
     assert np.allclose(predictions[columns].sum(axis=1), 1)
-    assert any("kappa" in name for name in metrics["test"]["patient"])
+    assert "quadratic_kappa" in metrics["test"]["patient"]
