@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import TEST
+from pipeline.artifacts import TEST, parse_fold
 from pipeline.config import Config
 from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.evaluation.operating_table import OPERATING_POINTS
@@ -95,7 +95,8 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
 
 def subtitle(run: RunFacts, config: Config) -> str:
     model = ((run.config or {}).get("model") or {}).get("name", config.model.name)
-    return f"{model}, {config.cohort.modality}; {len(config.folds)} of {config.cohort.split.num_folds} folds trained."
+    trained = {parse_fold(fold)[0] for fold in config.folds}
+    return f"{model}, {config.cohort.modality}; {len(trained)} of {config.cohort.split.num_folds} folds trained."
 
 
 def summary(run: RunFacts) -> str:
