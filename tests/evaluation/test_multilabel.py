@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
+from pipeline.evaluation.background import Background
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels, one_label
 from pipeline.evaluation.sample import sample_of
 from pipeline.evaluation.settings import Settings
@@ -85,3 +86,16 @@ def test_an_unknown_label_among_several_is_refused_with_the_nearest():
     table.loc[3, "label"] = "cyst;tumor"
     with pytest.raises(ValueError, match="label 'tumor'. Did you mean 'tumour'"):
         evaluate_labels(table, QUICK)
+
+
+def test_a_floor_is_fitted_for_each_label_and_named_after_it():
+    """A marker that gives one label away, and says nothing of the others."""
+    table = made(patients=120)
+    shows_cyst = table["label"].str.contains("cyst").astype(int)
+    cohort = table[["patient_id"]].assign(marker=(shows_cyst + np.arange(len(table)) % 7 / 10).astype(str))
+    splits = table[["patient_id", "label"]].assign(
+        split=np.where(table["split"] == "test", "test", "development"), fold=np.arange(len(table)) % 5
+    )
+    found = evaluate_labels(table, QUICK, Background(cohort, splits, clinical=("marker",))).floors.set_index("name")
+    assert found.loc["cyst: clinical covariates", "auroc"] > 0.95
+    assert found.loc["tumour: clinical covariates", "auroc"] < 0.75
