@@ -1,12 +1,16 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
+from pipeline.artifacts import RunPaths
 from pipeline.evaluation.background import Background
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels, one_label
 from pipeline.evaluation.sample import sample_of
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.writing import read_frozen, write_evaluation
 
 QUICK = Settings(task="multilabel", num_bootstrap=200)
 NAMES = ["cyst", "stone", "tumour"]
@@ -79,6 +83,14 @@ def test_rare_combinations_are_drawn_from_one_pool():
     pattern = by_pattern(samples)
     assert (np.bincount(pattern.labels)[1:] >= 10).all()
     assert pattern.num_classes < len(test["label"].unique())
+
+
+def test_frozen_thresholds_are_kept_by_label_and_not_taken_for_a_single_one(tmp_path):
+    write_evaluation(evaluate_labels(made(), QUICK), RunPaths(tmp_path))
+    points = json.loads(RunPaths(tmp_path).operating_point.read_text())
+    assert set(points["patient"]) == set(NAMES)
+    with pytest.raises(ValueError, match="each of several labels has a threshold of its own"):
+        read_frozen(RunPaths(tmp_path))
 
 
 def test_an_unknown_label_among_several_is_refused_with_the_nearest():
