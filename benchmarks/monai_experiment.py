@@ -1,5 +1,6 @@
 """The experiment of `benchmarks/training.py` as written with MONAI: CacheDataset, stock transforms, a plain loop."""
 
+import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,9 @@ from torch import nn
 from pipeline.config import Plan, Training
 from pipeline.training.optimisers import build_optimizer, warmup_cosine
 from pipeline.training.tasks import scan_auroc
+
+log = logging.getLogger("pipeline.training.showing")
+"""Where the pipeline's own epochs are told."""
 
 
 def seconds_to_auroc(
@@ -42,7 +46,9 @@ def seconds_to_auroc(
         for batch in loaders[0]:
             step(network, optimizer, batch["volume"].as_tensor(), batch["label"], training.clip_norm)
             schedule.step()
-        if validate(network, loaders[1]) >= target:
+        auroc = validate(network, loaders[1])
+        log.info("MONAI: epoch %d/%d  val_auroc %.3f", epoch, training.max_epochs, auroc)
+        if auroc >= target:
             return time.perf_counter() - start, epoch
     raise RuntimeError(f"MONAI: no epoch of {training.max_epochs} reached a validation AUROC of {target}")
 

@@ -5,10 +5,22 @@ from pathlib import Path
 
 SCAN_ID, PATIENT_ID, PATH, LABEL = "scan_id", "patient_id", "path", "label"
 SPLIT, FOLD, SEED = "split", "fold", "seed"
+CROP_MASK, CROP_CENTER_MM = "crop_mask", "crop_center_mm"
 DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
 PROB_PREFIX = "prob_"
 LABEL_SEPARATOR, NO_LABEL = ";", "none"
 """Between the classes of a scan that shows several, and the label of one that shows none of them."""
+
+
+FoldLabel = int | str
+"""A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""
+SEED_MARK = "-seed-"
+
+
+def parse_fold(label: FoldLabel) -> tuple[int, int]:
+    """The fold's number and how far its seed is from the experiment's own: `0-seed-1` -> (0, 1), 3 -> (3, 0)."""
+    number, _, seed = str(label).partition(SEED_MARK)
+    return int(number), int(seed or 0)
 
 
 @dataclass(frozen=True)
@@ -68,13 +80,13 @@ class RunPaths:
 
     folder: Path
 
-    def fold(self, fold: int) -> "FoldPaths":
+    def fold(self, fold: FoldLabel) -> "FoldPaths":
         return FoldPaths(self.folder / f"fold-{fold}")
 
-    def predictions(self, fold: int) -> Path:
+    def predictions(self, fold: FoldLabel) -> Path:
         return self.folder / "predictions" / f"fold-{fold}.csv"
 
-    def embeddings(self, fold: int) -> Path:
+    def embeddings(self, fold: FoldLabel) -> Path:
         return self.folder / "embeddings" / f"fold-{fold}.npz"
 
     @property

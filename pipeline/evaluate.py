@@ -79,11 +79,14 @@ def evaluate_external(
     out: Annotated[Path | None, "folder for the figures; default: external/<cohort> in the run's folder"] = None,
 ) -> None:
     """Judge a frozen run on an external cohort: its own threshold and calibration, nothing fitted anew."""
+    from rich.console import Console
+
     from pipeline.evaluation.external import evaluate_frozen
     from pipeline.evaluation.settings import Settings
     from pipeline.evaluation.writing import read_frozen, write_evaluation
     from pipeline.files import write_csv
     from pipeline.inference.external import TrainedFolds
+    from pipeline.reporting.external_table import external_table
 
     trained, external = TrainedFolds.load(run), check_cohort(str(cohort))
     predictions = trained.predict_cohort(Artifacts(Path(".")).cohort(external.name))
@@ -92,6 +95,7 @@ def evaluate_external(
     written = RunPaths(out or trained.paths.folder / "external" / external.name)
     write_csv(written.folder / "predictions.csv", predictions)
     write_evaluation(evaluation, written)
+    Console().print(external_table(evaluation, external.name), f"Written to {written.folder}", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def predict(config: Config) -> None:
 def predict_scans(
     *,
     run: Annotated[Path, "runs/<cohort>/<experiment> for all its folds together, or fold-<k> in it for one"],
-    scans: Annotated[list[Path], "NIfTI files or folders of them"],
+    scans: Annotated[list[Path], "scans, folders of scans, or a table with the training table's columns of files"],
     out: Annotated[Path, "table to write"] = Path("predictions.csv"),
 ) -> None:
     """Predict new scans, straight from their raw files: with one fold, or the mean of all folds, each calibrated."""

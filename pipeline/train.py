@@ -36,8 +36,8 @@ def train(
     fold = load_fold(config, cohort)
     model = settle_norm(config.model, fold.training, fold.plan.size_voxels, num_classes=len(fold.classes))
     config = config.model_copy(update={"model": model})
-    seed_everything(config.seed, workers=True, verbose=False)
-    network = build_network(config.model, num_classes=len(fold.classes))
+    seed_everything(config.fold_seed, workers=True, verbose=False)
+    network = build_network(config.model, num_classes=len(fold.classes), in_channels=fold.plan.in_channels)
     if check is not None:
         run_check(check, network, fold, config)
         return

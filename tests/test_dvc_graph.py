@@ -19,7 +19,7 @@ ASIDE = {
     "plan": {"pipeline/forecast.py"},
     "train": {"pipeline/tracking/watching.py"},
     "predict": {"pipeline/inference/ensemble.py"},
-    "evaluate": {"pipeline/inference/external.py"},
+    "evaluate": {"pipeline/inference/external.py", "pipeline/reporting/external_table.py"},
 }
 """What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
 output."""

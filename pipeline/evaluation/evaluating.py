@@ -13,6 +13,7 @@ from pipeline.evaluation.estimates import Entry, Estimate, estimate_metrics
 from pipeline.evaluation.floors import judge_floors
 from pipeline.evaluation.frozen import Frozen, FrozenByLevel, freeze
 from pipeline.evaluation.models import judge_models
+from pipeline.evaluation.operating_table import OPERATING_POINTS, operating_table
 from pipeline.evaluation.ordinal import judge_cuts
 from pipeline.evaluation.plots import plot_tables
 from pipeline.evaluation.pooling import PATIENT, SCAN, Pooled, pool, units_by_level
@@ -83,13 +84,14 @@ def evaluate_table(
         frozen = {level: freeze(rows, settings) for level, rows in units.items()}
     judged = {level: splits_of(pool(rows, frozen[level].calibrations), frozen[level]) for level, rows in units.items()}
     split, level = headline_of(judged)
-    shown = judged[level][split]
+    shown, validated = judged[level][split], judged[level].get(VAL)
     has_background = background is not None and shown.sample.is_binary
     return Evaluation(
         metrics=all_metrics(judged, frozen, settings),
         frozen=frozen,
         headline=(split, level),
-        plots=plot_tables(shown.sample, shown.corrected, settings),
+        plots=plot_tables(shown.sample, shown.corrected, settings)
+        | {OPERATING_POINTS: operating_table(validated.sample if validated else None, shown.sample, settings)},
         models=judge_models(units[level][units[level][SPLIT] == split], settings),
         subgroups=judge_subgroups(shown.sample, shown.rows, background, settings) if has_background else None,
         floors=judge_floors(shown.sample, shown.rows, background, settings.confidence) if has_background else None,

@@ -21,6 +21,7 @@ from pipeline.evaluation.predictions import check_predictions, class_names, prob
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 
+OF_LABEL = "of_label"
 AVERAGED: dict[str, Figure] = {
     "auroc": discrimination.auroc,
     "average_precision": discrimination.average_precision,
@@ -47,8 +48,8 @@ def evaluate_labels(predictions: pd.DataFrame, settings: Settings, background: B
         headline=any_label.headline,
         plots={plot: joined({name: label.plots[plot] for name, label in labels.items()}) for plot in any_label.plots},
         models=joined({name: label.models for name, label in labels.items()}),
-        subgroups=joined({name: label.subgroups for name, label in labels.items()}),
-        floors=joined({name: label.floors for name, label in labels.items()}),
+        subgroups=named({name: label.subgroups for name, label in labels.items()}, "covariate"),
+        floors=named({name: label.floors for name, label in labels.items()}, "name"),
         judged={},
     )
 
@@ -62,8 +63,18 @@ def one_label(table: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def joined(tables: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame | None:
-    """One table with a column `of_label`; None where no label has one."""
-    parts = [table.assign(of_label=name) for name, table in tables.items() if table is not None]
+    """One table with a column that names the label; None where no label has one."""
+    parts = [table.assign(**{OF_LABEL: name}) for name, table in tables.items() if table is not None]
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
+def named(tables: Mapping[str, pd.DataFrame | None], column: str) -> pd.DataFrame | None:
+    """One table, the label written before the names in `column`."""
+    parts = [
+        table.assign(**{column: [f"{name}: {value}" for value in table[column]]})
+        for name, table in tables.items()
+        if table is not None
+    ]
     return pd.concat(parts, ignore_index=True) if parts else None
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 
+RULES = ("youden", "sensitivity", "specificity", "cost")
 EVEN_ODDS = 0.5
 APPROXIMATE = "approximate, since each validation patient has one model's probability and a test patient the mean of {}"
 STRICT_TARGET = 0.95

@@ -1,6 +1,6 @@
 """The folds of a run as one classifier: each fold's probabilities are calibrated, then averaged.
 
-Axes: D H W depth height width, K classes.
+Axes: C channels, D H W depth height width, K classes.
 """
 
 import logging
@@ -15,6 +15,7 @@ from pipeline.evaluation.writing import read_frozen
 from pipeline.inference.external import TrainedFolds
 from pipeline.inference.trained import Prediction, TrainedRun, Volume
 from pipeline.scans.preprocessing import Prepared
+from pipeline.scans.scan_files import ScanFiles
 
 log = logging.getLogger(__name__)
 LEVEL = "scan"
@@ -29,6 +30,7 @@ class Ensemble:
         self.calibrations = usable(folds, frozen.calibrations)
         first = next(iter(folds.values()))
         self.classes = first.classes
+        self.columns = first.columns
         self.prepare_with = first
         self.threshold = frozen.point.threshold
         log.info("%s", describe(folds, self.calibrations, frozen))
@@ -39,12 +41,12 @@ class Ensemble:
         trained = TrainedFolds.load(run)
         return cls({f"fold-{fold}": model for fold, model in trained.folds.items()}, read_frozen(trained.paths)[LEVEL])
 
-    def prepare(self, path: Path) -> Prepared:
+    def prepare(self, scan: ScanFiles | Path) -> Prepared:
         """A raw scan as the folds see it, which share one plan."""
-        return self.prepare_with.prepare(path)
+        return self.prepare_with.prepare(scan)
 
     def predict(self, volume: Volume) -> Prediction:
-        """One prepared volume (D, H, W) -> the mean of the folds' calibrated probabilities (K,), and no embeddings."""
+        """A prepared volume (C, D, H, W) -> the mean of the folds' calibrated probabilities (K,), no embeddings."""
         calibrated = [
             self.calibrations[name].apply(model.predict(volume).probs[None])[0] for name, model in self.folds.items()
         ]

@@ -7,6 +7,7 @@ from torch.utils.data import DataLoader, Sampler
 from pipeline.artifacts import LABEL, SCAN_ID
 from pipeline.loading.dataset import Augment, Batch, ScanDataset, as_is
 from pipeline.loading.sampler import EpochBatches, InOrder, Key, Share
+from pipeline.scans.histogram import Deciles
 from pipeline.scans.store import Store
 
 
@@ -30,6 +31,7 @@ class ScanDataModule(LightningDataModule):
         seed: int = 0,
         augment: Augment | None = None,
         balanced: bool = False,
+        standards: tuple[Deciles, ...] = (),
     ) -> None:
         super().__init__()
         tables = {"train": train, "val": val, "test": test if test is not None else val.iloc[:0]}
@@ -38,7 +40,9 @@ class ScanDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.datasets = {
-            split: ScanDataset(store, table, augment=augment if split == "train" else None, seed=seed)
+            split: ScanDataset(
+                store, table, augment=augment if split == "train" else None, seed=seed, standards=standards
+            )
             for split, table in tables.items()
         }
         classes = train[LABEL].tolist() if balanced else None

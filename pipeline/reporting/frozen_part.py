@@ -75,10 +75,10 @@ def set_words(fitted: Json) -> str:
     if fitted["reason"]:
         return f"No conformal sets: {fitted['reason']}."
     ranges = ", ".join(
-        f"{name} {low:.0%} to {high:.0%} ({fitted['num_patients'][name]} validation patients)"
+        f"{low:.0%} and {high:.0%} of {name} ({fitted['num_patients'][name]} validation patients)"
         for name, (low, high) in fitted["expected_range"].items()
     )
     return (
-        f"Conformal sets shall hold the true class of {fitted['coverage']:.0%} of the patients of each class. Limits from "
-        f"so few patients give a coverage of: {ranges}. A set that is not one single class is an abstention."
+        f"Conformal sets shall hold the true class of {fitted['coverage']:.0%} of the patients of each class. Limits "
+        f"from so many patients keep between {ranges}. A set that is not one single class is an abstention."
     )

@@ -15,7 +15,16 @@ from pipeline.evaluation.writing import has_values, read_metrics
 from pipeline.files import read_json, read_yaml, sha256
 
 Json = dict[str, Any]
-PLOTS = ("roc", "precision_recall", "calibration", "calibration_after", "decision_curve", "confusion", "scores")
+PLOTS = (
+    "roc",
+    "precision_recall",
+    "calibration",
+    "calibration_after",
+    "decision_curve",
+    "operating_points",
+    "confusion",
+    "scores",
+)
 
 
 @dataclass(frozen=True)

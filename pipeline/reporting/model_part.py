@@ -6,9 +6,8 @@ import pandas as pd
 
 from pipeline.artifacts import FOLD, SEED
 from pipeline.evaluation.models import ALL, spread
+from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.reporting.wording import metric_name, number
-
-OF_LABEL = "of_label"
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,13 @@
 """What a page says about the result: headline cards, figures and the tables of all metrics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
 from pipeline.evaluation.calibration import EQUAL_WIDTH
-from pipeline.evaluation.evaluating import PATIENT, SCAN
+from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.pooling import PATIENT, SCAN
 from pipeline.reporting.figures import (
     calibration_figure,
     confusion_figure,
@@ -71,7 +72,27 @@ def card(name: str, entry: Entry, note: str) -> Card:
 
 
 def result_figures(run: RunFacts, binning: str) -> list[Drawing]:
-    """Each figure of which the table is there; `binning` is that of the calibration curve."""
+    """Each figure of which the table is there, of each label where a scan has several.
+
+    `binning` is that of the calibration curve.
+    """
+    if OF_LABEL not in run.plots.get("scores", ()):
+        return figures_of(run, binning)
+    return [
+        replace(drawing, title=f"{drawing.title}, {label}")
+        for label in run.plots["scores"][OF_LABEL].unique()
+        for drawing in figures_of(about_label(run, label), binning)
+    ]
+
+
+def about_label(run: RunFacts, label: str) -> RunFacts:
+    """The run as if this label were all."""
+    plots = {name: table[table[OF_LABEL] == label] for name, table in run.plots.items()}
+    points = run.operating_points and {level: own[label] for level, own in run.operating_points.items()}
+    return replace(run, plots=plots, operating_points=points)
+
+
+def figures_of(run: RunFacts, binning: str) -> list[Drawing]:
     plots, level = run.plots, UNITS[run.headline_level]
     where = f"{SPLIT_NAMES[run.headline_split].capitalize()}, by {level}"
     drawings = []

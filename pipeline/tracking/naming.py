@@ -12,7 +12,7 @@ def fold_parcel(config: Config, run_id: str) -> Parcel:
     """The run of one training."""
     return Parcel(
         run_id=run_id,
-        name=f"{config.name}-fold{config.fold}-seed{config.seed}",
+        name=f"{config.name}-fold{config.fold_number}-seed{config.fold_seed}",
         group=f"{config.cohort.name}-{config.name}",
         job_type="train",
         tags=(config.cohort.name, config.name, config.model.name),

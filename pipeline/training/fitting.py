@@ -18,7 +18,7 @@ from pipeline.training.unfreezing import Unfreeze
 def fit(network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths) -> None:
     """Fit `network`, leaving what `keeping` keeps."""
     if config.model.freeze and config.model.lora is None:
-        fit_frozen(network, fold, keeping, cohort, config.seed)
+        fit_frozen(network, fold, keeping, cohort, config.fold_seed)
         return
     unfreezing = [Unfreeze(fold.training.unfreeze_every)] if fold.training.unfreeze_every else []
     trainer = build_trainer(fold.training, [*unfreezing, *keeping.callbacks])
@@ -30,7 +30,7 @@ def fit(network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohor
 def build_classifier(network: Network, fold: Fold, config: Config) -> Classifier:
     """The Lightning module of a network on a fold."""
     training, augmentation = fold.training, config.augmentation
-    mixer = Mixer(augmentation.mixup, augmentation.cutmix, config.seed)
+    mixer = Mixer(augmentation.mixup, augmentation.cutmix, config.fold_seed)
     stage_classifiers = None
     if training.deep_supervision:
         channels = stage_channels(network, fold.plan.size_voxels)

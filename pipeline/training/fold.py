@@ -6,12 +6,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL, CohortPaths
-from pipeline.config import Config, Plan, Training
+from pipeline.config import Config, Histogram, Plan, Training
 from pipeline.files import read_json
 from pipeline.loading.augmentation.augmenter import Augmenter
 from pipeline.loading.augmentation.settings import settle_augmentation
 from pipeline.loading.datamodule import ScanDataModule
 from pipeline.resolve import check_file
+from pipeline.scans.histogram import fit_standards
 from pipeline.scans.store import Store
 from pipeline.splits.folds import read_splits, rows_of_fold
 from pipeline.training.settle import settle
@@ -45,9 +46,10 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     plan = check_file(Plan, paths.plan)
     classes = read_json(paths.ingest)["classes"]
     task = settle_task(config.cohort, classes)
-    rows = rows_of_fold(read_splits(paths.splits), config.fold)
+    rows = rows_of_fold(read_splits(paths.splits), config.fold_number)
     training = settle(config.training, plan)
     store = Store(paths.preprocessed)
+    plan = learn(plan, store, rows[TRAIN][SCAN_ID])
     num_patients = rows[TRAIN][PATIENT_ID].nunique()
     scans = ScanDataModule(
         store,
@@ -55,11 +57,20 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
         val=with_targets(rows[VAL], classes, task),
         batch_size=training.batch_size,
         num_workers=training.num_workers,
-        seed=config.seed,
+        seed=config.fold_seed,
         balanced=training.sampling == "balanced",
         augment=Augmenter(settle_augmentation(config.augmentation, config.cohort, plan, num_patients)),
+        standards=plan.standards,
     )
     return Fold(scans, rows, classes, task, plan, training, hash_of_data(store, rows))
+
+
+def learn(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
+    """The plan with what its intensity scheme learns from the training scans of this fold, if it learns anything."""
+    if not isinstance(plan.intensity, Histogram):
+        return plan
+    volumes = (store.read(scan_id)[0] for scan_id in train_scans)
+    return plan.model_copy(update={"standards": fit_standards(volumes, plan.num_images)})
 
 
 def hash_of_data(store: Store, rows: dict[str, pd.DataFrame]) -> str:

@@ -5,13 +5,16 @@ The strongest choice under some 200 patients. Features are computed once a scan 
 
 import logging
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.models.frozen import FeatureCache
 from pipeline.models.logistic_head import fit_logistic_head
 from pipeline.models.network import Network
+from pipeline.scans.histogram import to_standards
 from pipeline.scans.store import Store
 from pipeline.training.fold import Fold
 from pipeline.training.keeping import Keeping
@@ -25,7 +28,12 @@ def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPath
     store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
 
     def embed(rows: pd.DataFrame) -> torch.Tensor:
-        return cache.embeddings(torch.from_numpy(store.read(scan_id)[0])[None] for scan_id in rows[SCAN_ID])
+        return cache.embeddings(torch.from_numpy(load(scan_id)) for scan_id in rows[SCAN_ID])
+
+    def load(scan_id: str) -> NDArray[np.float32]:
+        volume, _ = store.read(scan_id)
+        to_standards(volume, fold.plan.standards)
+        return volume
 
     train, val = fold.rows[TRAIN], fold.rows[VAL]
     refuse_several_labels(fold)
