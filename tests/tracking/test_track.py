@@ -235,5 +235,5 @@ def test_runs_are_listed_with_status_figures_size_and_differences(finished: Path
     listed = Commands(finished)("runs").stdout
     metrics = json.loads((finished / RUN / "metrics.json").read_text())
     auroc = metrics["test"]["patient"]["auroc"]["value"]
-    for part in ("tiny fold-0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "1 of 1 parts to upload"):
+    for part in ("tiny fold 0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "1 of 1 parts to upload"):
         assert part in " ".join(listed.split())
