@@ -38,7 +38,7 @@ def run_of_model(
     config = trained.config
     Console(soft_wrap=True, highlight=False).print(
         f"run {run_id_of(trained)} of project {config['tracking']['project']}: {config['name']} on "
-        f"{config['cohort']['name']}, fold {config['fold']}, seed {config['seed']}, epoch {trained.epoch}"
+        f"{config['cohort']['name']}, fold {config['fold']}, epoch {trained.epoch}"
     )
 
 

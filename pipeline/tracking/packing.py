@@ -20,6 +20,9 @@ from pipeline.tracking.results import Results, read_results
 from pipeline.tracking.step_log import read_steps
 from pipeline.tracking.trained import Trained, best_of, read_trained
 
+MODES = ("auto", "offline", "none")
+"""From the widest to the narrowest."""
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -46,10 +49,18 @@ def pack(config: Config, last_steps: Mapping[str, int]) -> list[Parcel]:
 def read_experiment(config: Config, paths: Artifacts, name: str) -> Experiment:
     cohort = config.cohort.name
     run = paths.run(cohort, name)
-    # What may leave is what the experiment's config says today, not what it said when training began.
-    now = config if name == config.name else resolve(f"{name}.yaml", [f"cohort={cohort}"])
     trainings = [read_trained(run.fold(fold)) for fold in config.folds]
-    return Experiment(name, now.tracking, run, paths.report(cohort, name), read_results(run), trainings)
+    return Experiment(name, tracking_of(config, name), run, paths.report(cohort, name), read_results(run), trainings)
+
+
+def tracking_of(config: Config, name: str) -> Tracking:
+    """What the experiment's config says today of what may leave; what this command was given can only narrow it."""
+    given = config.tracking
+    if name == config.name:
+        return given
+    own = resolve(f"{name}.yaml", [f"cohort={config.cohort.name}"]).tracking
+    mode = max(own.mode, given.mode, key=MODES.index)
+    return own.model_copy(update={"mode": mode, "log_images": own.log_images and given.log_images})
 
 
 def pack_fold(experiment: Experiment, trained: Trained, graph: Graph) -> Parcel:

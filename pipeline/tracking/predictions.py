@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.image import imread
 
-from pipeline.artifacts import FOLD, LABEL, LABEL_SEPARATOR, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
+from pipeline.artifacts import FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.files import read_json
 from pipeline.scans.store import Store
 from pipeline.tracking.contents import Picture
@@ -24,7 +24,7 @@ def public_predictions(table: pd.DataFrame, project: str, *, is_multilabel: bool
     probs = [column for column in table.columns if column.startswith(PROB_PREFIX)]
     names = {column: [pseudonym(name, project) for name in table[column]] for column in (SCAN_ID, PATIENT_ID)}
     called = [called_set(row, is_multilabel) for row in table[probs].to_dict("records")]
-    labels = [set(label.split(LABEL_SEPARATOR)) - {""} if is_multilabel else {label} for label in table[LABEL]]
+    labels = [set(label.split(LABEL_SEPARATOR)) - {NO_LABEL} if is_multilabel else {label} for label in table[LABEL]]
     public = table.assign(**names, is_correct=[one == other for one, other in zip(called, labels, strict=True)])
     return public[[SCAN_ID, PATIENT_ID, FOLD, SPLIT, LABEL, *probs, "is_correct"]]
 

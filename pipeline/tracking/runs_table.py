@@ -10,7 +10,7 @@ from rich.box import SIMPLE
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipeline.artifacts import Artifacts, FoldPaths, RunPaths
+from pipeline.artifacts import Artifacts, FoldPaths, RunPaths, parse_fold
 from pipeline.evaluation.evaluating import PATIENT, SCAN
 from pipeline.evaluation.writing import has_values, read_metrics
 from pipeline.files import read_json, read_yaml
@@ -47,8 +47,9 @@ def find_runs(paths: Artifacts, cohort: str) -> list[Run]:
 
 def read_run(run: RunPaths, fold: FoldPaths, wandb: Path) -> Run:
     record, config = read_record(fold.tracking), read_yaml(fold.config)
+    number, further = parse_fold(config["fold"])
     return Run(
-        name=f"{config['name']} {fold.folder.name} seed {config['seed']}",
+        name=f"{config['name']} fold {number} seed {config['seed'] + further}",
         status=status_of(fold),
         best=best_of(fold),
         auroc=headline(run),

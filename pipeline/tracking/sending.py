@@ -67,7 +67,7 @@ def list_contents(parcels: Iterable[Parcel]) -> None:
         for name, path in parcel.pages.items():
             console.print(f"  page {name}: {path.name}, with pictures")
         for artifact in parcel.artifacts:
-            console.print(f"  {'used' if artifact.is_input else 'made'} {artifact.name}: {describe_artifact(artifact)}")
+            console.print(f"  {describe_artifact(artifact)}")
 
 
 def leaves(config: dict[str, Any], prefix: str = "") -> list[str]:
@@ -83,7 +83,8 @@ def describe(table: pd.DataFrame) -> str:
 
 
 def describe_artifact(artifact: Artifact) -> str:
-    where = f"DVC path {artifact.origin['dvc_path']} and hash {artifact.origin['dvc_md5'] or 'unknown'}"
+    what = f"{'used' if artifact.is_input else 'made'} {artifact.name} ({', '.join(artifact.aliases)})"
+    where = f"{what}: DVC path {artifact.origin['dvc_path']} and hash {artifact.origin['dvc_md5'] or 'unknown'}"
     if artifact.file is not None:
         return f"{where}, and the file, {artifact.file.stat().st_size / 1e6:.1f} MB"
     return f"{where}, and {describe(artifact.table)}" if artifact.table is not None else f"{where}, no content"

@@ -63,7 +63,8 @@ class Keeping:
     def run_file(self, epoch: int, score: float, weights: dict[str, Tensor]) -> RunFile:
         return RunFile(
             config=without_places(self.config),
-            plan=self.fold.plan.model_dump(mode="json"),
+            # A checkpoint travels: it tells how scans are prepared, not whose were looked at to decide so.
+            plan=self.fold.plan.model_dump(mode="json", exclude={"measured"}),
             classes=self.fold.classes,
             state_dict=weights,
             epoch=epoch,

@@ -23,8 +23,8 @@ def run_key(config: Config, plan: Plan, data_hash: str) -> str:
     cohort = config.cohort.model_dump(
         mode="json", include={"name", "modality", "laterality", "size_is_diagnostic", "task"}
     )
-    decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json"), "data": data_hash}
-    # Folders decide nothing, and the checkpoint, from which the key can be told again, does not hold them.
+    decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json", exclude={"measured"}), "data": data_hash}
+    # What is left out decides nothing, and the checkpoint, from which the key can be told again, does not hold it.
     decisive = without_folders(decisive)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 

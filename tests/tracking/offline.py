@@ -59,9 +59,10 @@ class OfflineRun:
         }
 
     def table(self, name: str) -> pd.DataFrame:
-        """A logged table, from the file that its history row names."""
-        media = next(row["item"] for row in self.of_kind("history") if f"{name}.path" in row["item"])
-        content = json.loads((self.parts[-1] / "files" / media[f"{name}.path"]).read_text())
+        """The table that was logged last under a name, from the file that its history row names."""
+        rows = [row["item"] for row in self.of_kind("history") if f"{name}.path" in row["item"]]
+        files = [part / "files" / rows[-1][f"{name}.path"] for part in self.parts]
+        content = json.loads(next(file for file in files if file.is_file()).read_text())
         return pd.DataFrame(content["data"], columns=content["columns"])
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from ruamel.yaml import YAML
 
 from pipeline.tracking.privacy import pseudonym
 from pipeline.tracking.results import audits_table, flatten
+from pipeline.training.runfile import RunFile
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.offline import OfflineRun, hex_digest, sent_bytes
 
@@ -210,9 +213,27 @@ def test_pictures_and_the_report_leave_only_when_asked_and_tracking_again_goes_o
 
 
 @pytest.mark.slow
+def test_of_several_folds_one_model_is_the_best_and_the_figures_stand_in_the_summary(
+    finished: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    shutil.copytree(copy / RUN / "fold-0", copy / RUN / "fold-1")
+    trained = RunFile.read(copy / RUN / "fold-0/best.ckpt")
+    worse = replace(trained, config={**trained.config, "fold": 1}, score=trained.score - 0.1)
+    worse.write(copy / RUN / "fold-1/best.ckpt")
+    config = copy / RUN / "fold-1/config.yaml"
+    config.write_text(config.read_text().replace("fold: 0", "fold: 1"))
+    shutil.copy(copy / RUN / "predictions/fold-0.csv", copy / RUN / "predictions/fold-1.csv")
+    listed = Commands(copy)("track", "--dry-run", "folds=[0,1]").stdout
+    first, second, summary = re.split(r"^(?:tiny-fold\d|cubes-summary)", listed, flags=re.MULTILINE)[1:]
+    assert "cubes-tiny-model (latest, fold-0, best)" in first and "cubes-tiny-model (latest, fold-1)" in second
+    assert "test/patient/auroc" not in first and "tiny/test/patient/auroc" in summary
+
+
+@pytest.mark.slow
 def test_runs_are_listed_with_status_figures_size_and_differences(finished: Path) -> None:
     listed = Commands(finished)("runs").stdout
     metrics = json.loads((finished / RUN / "metrics.json").read_text())
     auroc = metrics["test"]["patient"]["auroc"]["value"]
-    for part in ("tiny fold-0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "1 of 1 parts to upload"):
+    for part in ("tiny fold 0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "1 of 1 parts to upload"):
         assert part in " ".join(listed.split())
