@@ -54,7 +54,10 @@ class Ensemble:
 
 
 def usable(folds: Mapping[str, TrainedRun], calibrations: Mapping[str, Calibration]) -> dict[str, Calibration]:
-    """The calibration of each fold, or of none where one has none: a mean of both kinds would mean nothing."""
+    """The calibration of each fold, or of none where one has none: a mean of both kinds would mean nothing.
+
+    One fold alone is used as it predicts, for that is what its threshold was chosen on.
+    """
     missing = [name for name in folds if name not in calibrations]
     if missing:
         raise ValueError(
@@ -62,6 +65,8 @@ def usable(folds: Mapping[str, TrainedRun], calibrations: Mapping[str, Calibrati
             "run 'python -m pipeline.evaluate' with all folds of the run first."
         )
     own = {name: calibrations[name] for name in folds}
+    if len(own) == 1:
+        return {name: Calibration("none", {}, fitted.num_patients, "one fold alone") for name, fitted in own.items()}
     plain = next((fitted for fitted in own.values() if fitted.method == "none"), None)
     return dict.fromkeys(own, plain) if plain else own
 
