@@ -8,6 +8,7 @@ optimiser and schedule. Prints a table and, as its last line, one JSON object; a
 
 import logging
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -17,7 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-import torch
 from lightning import Callback, seed_everything
 from torch import nn
 
@@ -42,6 +42,8 @@ from pipeline.training.fold import Fold, load_fold  # noqa: E402
 from pipeline.training.keeping import Keeping  # noqa: E402
 from pipeline.training.optimisers import build_optimizer, warmup_cosine  # noqa: E402
 
+log = logging.getLogger("pipeline.training.showing")
+"""Where the pipeline's own epochs are told."""
 TARGET_AUROC = 0.7
 STEPS, ROUNDS = 16, 3
 SETTINGS = ["cohort=hippocampus", "tracking.mode=none", "training.max_epochs=12"]
@@ -94,7 +96,9 @@ def seconds_a_step(config: Config, fold: Fold) -> dict[str, float]:
         started = fit_here(config, few_scans(config, fold), f"round-{round_}").started
         intervals["step"] += differences(started)
         intervals["step_plain_loop"] += differences(plain_loop(config, few_scans(config, fold)))
-    return {name: statistics.median(values) for name, values in intervals.items()}
+    medians = {name: statistics.median(values) for name, values in intervals.items()}
+    log.info("seconds a step: %s", medians)
+    return medians
 
 
 def differences(moments: list[float]) -> list[float]:
@@ -140,16 +144,17 @@ def main() -> None:
     warnings.simplefilter("ignore")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("pipeline.training.showing").setLevel(logging.INFO)
-    torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(REPOSITORY)
         config = resolve("3d_poolformer", [*SETTINGS, f"root={folder}"])
         for verb in (fetch, ingest, split, make_plan):
             verb(config)
         paths = Artifacts(config.root).cohort(config.cohort.name)
-        ours, our_epochs = seconds_from_raw(config)
+        preprocess(config)
         fold, plan = load_fold(config, paths), check_file(Plan, paths.plan)
         seconds = seconds_a_step(config, fold)
+        shutil.rmtree(paths.preprocessed)
+        ours, our_epochs = seconds_from_raw(config)
         rows = rows_with_paths(fold, read_cohort(paths.cohort))
         theirs, their_epochs = seconds_to_auroc(network_of(config), plan, fold.training, rows, paths.raw, TARGET_AUROC)
     overhead = seconds["step"] / seconds["step_plain_loop"] - 1

@@ -89,9 +89,10 @@ def evaluate_external(
     from pipeline.reporting.external_table import external_table
 
     trained, external = TrainedFolds.load(run), check_cohort(str(cohort))
-    predictions = trained.predict_cohort(Artifacts(Path(".")).cohort(external.name))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())
-    evaluation = evaluate_frozen(predictions, settings, read_frozen(trained.paths))
+    frozen = read_frozen(trained.paths)
+    predictions = trained.predict_cohort(Artifacts(Path(".")).cohort(external.name))
+    evaluation = evaluate_frozen(predictions, settings, frozen)
     written = RunPaths(out or trained.paths.folder / "external" / external.name)
     write_csv(written.folder / "predictions.csv", predictions)
     write_evaluation(evaluation, written)

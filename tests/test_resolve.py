@@ -29,6 +29,14 @@ def test_overrides_reach_experiment_and_cohort() -> None:
     assert (config.cohort.split.num_folds, config.fold) == (3, 1)
 
 
+def test_a_fold_may_be_trained_again_with_another_seed() -> None:
+    config = resolve("tiny", ["seed=5", "fold=1-seed-2", "folds=[0, 1-seed-2]"])
+    assert (config.fold, config.fold_number, config.fold_seed) == ("1-seed-2", 1, 7)
+    plain = resolve("tiny", ["seed=5", "fold=1"])
+    assert (plain.fold_number, plain.fold_seed) == (1, 5)
+    assert "fold" in refused("fold=1-sed-2")
+
+
 def test_a_bare_name_and_a_path_give_the_same_config() -> None:
     assert resolve("tiny", []) == resolve("configs/tiny.yaml", [])
 
@@ -72,6 +80,12 @@ def test_a_wrong_word_is_refused_with_key_value_and_nearest(words: list[str], sa
         (["augmentation.zoom=true"], ["zoom", "size_is_diagnostic"]),
         (["cohort.preprocess.intensity={scheme: window, window_hu: [0, 80]}"], ["window", "CT", "MR"]),
         (["cohort.classes=[a, b]"], ["positive_class", "'cube'", "a, b"]),
+        (["cohort.task=ordinal"], ["ordinal", "classes", "grades"]),
+        (["cohort.task=multilabel"], ["multilabel", "positive_class", "'cube'"]),
+        (["training.unfreeze_every=2", "model.freeze=true"], ["unfreeze_every", "model.freeze"]),
+        (["training.unfreeze_every=2", "training.devices=2"], ["unfreeze_every", "one process"]),
+        (["training.strategy=fsdp", "training.ema_decay=0.9"], ["fsdp", "ema_decay"]),
+        (["training.compile=true", "training.deep_supervision=[0, 0, 1, 1]"], ["compile", "deep_supervision"]),
         (["cohort.preprocess.bias_correction=n4", "cohort.modality=CT"], ["bias_correction", "MR", "CT"]),
         (["cohort.preprocess.crop=mask"], ["columns.crop_mask"]),
         (["cohort.preprocess.crop=point"], ["columns.crop_center_mm"]),

@@ -23,7 +23,7 @@ def check_classes(table: pd.DataFrame, cohort: Cohort) -> list[Problem]:
         return [Problem("TAB-EMPTY", "no row with a usable scan")]
     classes = order_classes(table[LABEL], cohort)
     if cohort.task == "multilabel":
-        table = table.drop(columns=LABEL).join(one_a_row(table[LABEL]))
+        table = table.drop(columns=LABEL).join(one_a_row(table[LABEL]), how="inner")
     problems = unknown_labels(table[LABEL], classes)
     if len(classes) == 1:
         problems.append(Problem("TAB-LABEL-SINGLE", f"'{classes[0]}' alone"))

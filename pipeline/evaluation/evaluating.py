@@ -90,7 +90,8 @@ def evaluate_table(
         metrics=all_metrics(judged, frozen, settings),
         frozen=frozen,
         headline=(split, level),
-        plots=plot_tables(shown.sample, shown.corrected, settings)
+        # On validation the calibration was fitted: drawn there, it would flatter itself.
+        plots=plot_tables(shown.sample, None if split == VAL else shown.corrected, settings)
         | {OPERATING_POINTS: operating_table(validated.sample if validated else None, shown.sample, settings)},
         models=judge_models(units[level][units[level][SPLIT] == split], settings),
         subgroups=judge_subgroups(shown.sample, shown.rows, background, settings) if has_background else None,

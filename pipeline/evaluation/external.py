@@ -19,7 +19,7 @@ from pipeline.evaluation.frozen import Frozen
 from pipeline.evaluation.pooling import by_model
 from pipeline.evaluation.predictions import check_predictions
 from pipeline.evaluation.sample import Sample
-from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.evaluation.settings import Settings
 
 PARTS = 10
 """Patients are divided in so many parts, and each part is shifted by what the others say."""
@@ -29,8 +29,6 @@ SHIFTED = (*CALIBRATED, "accuracy", "balanced_accuracy", "sensitivity", "specifi
 
 def evaluate_frozen(predictions: pd.DataFrame, settings: Settings, frozen: Mapping[str, Frozen]) -> Evaluation:
     """All rows are test rows, judged by what was frozen; `recalibrated_<metric>` after the shift."""
-    if settings.task == MULTILABEL:
-        raise ValueError("task multilabel: a frozen run is judged on an external cohort for one class a scan only.")
     check_models(predictions, frozen)
     found = evaluate_table(predictions, settings, frozen=frozen)
     levels = {

@@ -4,6 +4,7 @@ A table has independent probabilities, and in `label` the present classes joined
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -40,7 +41,10 @@ AVERAGED: dict[str, Figure] = {
 def evaluate_labels(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
     """Each label judged by itself, their figures named `<metric>_<label>`, and the means over all labels."""
     table = check_predictions(predictions, several_labels=True)
-    labels = {name: evaluate_table(one_label(table, name), settings, background) for name in class_names(table)}
+    labels = {
+        name: evaluate_table(one_label(table, name), settings, about_label(background, name))
+        for name in class_names(table)
+    }
     any_label = next(iter(labels.values()))
     return Evaluation(
         metrics=all_metrics(labels, settings),
@@ -56,10 +60,26 @@ def evaluate_labels(predictions: pd.DataFrame, settings: Settings, background: B
 
 def one_label(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The question whether the label is present, as a table of two classes."""
-    present = table[LABEL].map(lambda joined: name in joined.split(LABEL_SEPARATOR))
-    prob, absent = table[PROB_PREFIX + name], f"no {name}"
-    kept = table.drop(columns=prob_columns(table)).assign(**{LABEL: np.where(present, name, absent)})
-    return kept.assign(**{PROB_PREFIX + absent: 1 - prob, PROB_PREFIX + name: prob})
+    prob, kept = table[PROB_PREFIX + name], table.drop(columns=prob_columns(table))
+    probs = {PROB_PREFIX + absent(name): 1 - prob, PROB_PREFIX + name: prob}
+    return kept.assign(**{LABEL: presence(table[LABEL], name)}, **probs)
+
+
+def absent(name: str) -> str:
+    return f"no {name}"
+
+
+def presence(labels: pd.Series, name: str) -> pd.Series:
+    """The name where it is among the joined labels, else that it is absent."""
+    return labels.map(lambda label: name if name in label.split(LABEL_SEPARATOR) else absent(name))
+
+
+def about_label(background: Background | None, name: str) -> Background | None:
+    """The background with this label alone to learn a floor from."""
+    if background is None or background.splits is None:
+        return background
+    labels = presence(background.splits[LABEL], name)
+    return replace(background, splits=background.splits.assign(**{LABEL: labels}))
 
 
 def joined(tables: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame | None:

@@ -54,6 +54,11 @@ def read_frozen(paths: RunPaths) -> dict[str, Frozen]:
             raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' freezes it on validation.")
     points, calibrations = read_json(paths.operating_point), read_json(paths.calibration)
     conformal = read_json(paths.conformal)
+    if not all("rule" in point for point in points.values()):
+        raise ValueError(
+            f"{paths.operating_point}: each of several labels has a threshold of its own, expected one; only runs of "
+            "one class a scan can be applied frozen."
+        )
     return {
         level: Frozen(
             {name: Calibration(**fitted) for name, fitted in calibrations[level].items()},

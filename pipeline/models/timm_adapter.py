@@ -24,6 +24,7 @@ from pipeline.models.timm_neck import (
     build_projection,
 )
 from pipeline.models.timm_trunk import (
+    NUM_STAGES,
     as_map,
     check_backbone,
     create_trunk,
@@ -102,7 +103,9 @@ class TimmAdapter(Network):
     def forward_stages(self, x: Tensor) -> StageOutputs:
         self._check_input(x)
         features, stages = self.trunk.forward_intermediates(x, indices=self.stage_indices, output_fmt="NCHW")
-        return StageOutputs(tuple(stages), self.forward_head(features))
+        # A network of three levels shows its last one twice.
+        repeated = [stages[-1]] * (NUM_STAGES - len(stages))
+        return StageOutputs((*stages, *repeated), self.forward_head(features))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         pooled = self.trunk.forward_head(features, pre_logits=True)

@@ -79,10 +79,15 @@ def _check_dropping(backbone: str, trunk: nn.Module, drop_path_rate: float, patc
 
 
 def stage_indices(trunk: nn.Module, backbone: str) -> list[int]:
-    """The four of timm's feature levels to show: the last ones of a pyramid, evenly spaced ones of a plain column."""
+    """The four of timm's feature levels to show: the last ones of a pyramid, evenly spaced ones of a plain column.
+
+    All of them where there are fewer.
+    """
     reductions = [level["reduction"] for level in levels_of(trunk)]
-    if len(reductions) < NUM_STAGES or not hasattr(trunk, "forward_intermediates"):
-        raise ValueError(f"timm model '{backbone}' does not show {NUM_STAGES} stages, only {len(reductions)}")
+    if not reductions or not hasattr(trunk, "forward_intermediates"):
+        raise ValueError(f"timm model '{backbone}' does not show its stages; choose one of its relatives")
+    if len(reductions) < NUM_STAGES:
+        return list(range(len(reductions)))
     if len(set(reductions)) == 1:
         return [len(reductions) * (index + 1) // NUM_STAGES - 1 for index in range(NUM_STAGES)]
     return list(range(len(reductions) - NUM_STAGES, len(reductions)))

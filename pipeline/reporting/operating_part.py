@@ -6,6 +6,7 @@ import pandas as pd
 
 from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.evaluation.operating_table import SHOWN
+from pipeline.reporting.frozen_part import RULES
 from pipeline.reporting.model_part import cell
 from pipeline.reporting.wording import metric_name, number
 
@@ -30,7 +31,10 @@ def operating_part(table: pd.DataFrame | None) -> OperatingPart | None:
     if table is None or table.empty:
         return None
     keys = [key for key in (OF_LABEL, "rule") if key in table]
-    rows = [operating_row(", ".join(names), group) for names, group in table.groupby(keys, sort=False)]
+    rows = [
+        operating_row(", ".join([*labels, RULES[rule]]), group)
+        for (*labels, rule), group in table.groupby(keys, sort=False)
+    ]
     return OperatingPart([metric_name(name) for name in SHOWN], rows)
 
 

@@ -134,7 +134,10 @@ def decision_drawing(table: pd.DataFrame, where: str) -> Drawing:
     if useful.empty:
         words = "At no threshold is the model shown to beat acting on everybody or on nobody"
     else:
-        words = f"Shown to beat acting on everybody and on nobody at thresholds from {useful.min()} to {useful.max()}"
+        words = (
+            f"Shown to beat acting on everybody and on nobody at {len(useful)} of {len(table)} thresholds, "
+            f"between {useful.min():g} and {useful.max():g}"
+        )
     caption = f"{where}. {words}, looking at each threshold alone. Net benefit is in true positives a patient."
     return Drawing("Decision curve", caption, decision_figure(table))
 

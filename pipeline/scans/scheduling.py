@@ -2,13 +2,16 @@
 
 import functools
 import multiprocessing
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+AHEAD = 2
+"""Jobs handed to each other process at a time: more would leave it with a queue when this one has run out."""
 
 
 def run_jobs(
@@ -30,7 +33,7 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
     """This process and others, which inherit nothing of it, so that threads here cannot hang them."""
     with ProcessPoolExecutor(workers - 1, mp_context=clean_processes(home(function))) as pool:
         try:
-            yield from shared(pool, function, jobs)
+            yield from shared(pool, function, jobs, workers - 1)
         except BrokenProcessPool:
             raise ValueError(
                 f"{workers} processes: one was killed, most often for memory; run again with fewer --workers, "
@@ -38,19 +41,18 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
             ) from None
 
 
-def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    """The pool works from the front, this process from the back: it need not wait while the others start."""
-    waiting = {pool.submit(function, job): job for job in jobs}
+def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job], others: int) -> Iterator[Result]:
+    """Every other process has a job and the next one at hand; this one works too, and need not wait for their start."""
+    waiting, running = deque(jobs), set()
     try:
-        for future, job in reversed(list(waiting.items())):
-            if future.cancel():
-                del waiting[future]
-                yield function(job)
-            for done in [other for other in waiting if other.done()]:
-                del waiting[done]
-                yield done.result()
-        for future in as_completed(waiting):
-            yield future.result()
+        while waiting or running:
+            while waiting and len(running) < AHEAD * others:
+                running.add(pool.submit(function, waiting.popleft()))
+            if waiting:
+                yield function(waiting.popleft())
+            done, running = wait(running, timeout=0 if waiting else None, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
     finally:
         # An interrupt must not wait for thousands of scans.
         pool.shutdown(wait=True, cancel_futures=True)

@@ -37,10 +37,10 @@ class StageClassifiers(nn.Module):
 
 
 @torch.no_grad()
-def stage_channels(network: Network, size_voxels: Sequence[int]) -> list[int]:
-    """Channels of the four stage maps, from one pass of an empty volume."""
+def stage_channels(network: Network, shape: Sequence[int]) -> list[int]:
+    """Channels of the four stage maps, from one pass of an empty volume of `shape` (C, D, H, W)."""
     was_training = network.training
     device = next(network.parameters()).device
-    stages = network.eval().forward_stages(torch.zeros(1, 1, *size_voxels, device=device)).stages
+    stages = network.eval().forward_stages(torch.zeros(1, *shape, device=device)).stages
     network.train(was_training)
     return [stage.shape[1] for stage in stages]

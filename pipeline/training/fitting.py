@@ -33,7 +33,7 @@ def build_classifier(network: Network, fold: Fold, config: Config) -> Classifier
     mixer = Mixer(augmentation.mixup, augmentation.cutmix, config.fold_seed)
     stage_classifiers = None
     if training.deep_supervision:
-        channels = stage_channels(network, fold.plan.size_voxels)
+        channels = stage_channels(network, (fold.plan.in_channels, *fold.plan.size_voxels))
         stage_classifiers = StageClassifiers(channels, len(fold.classes), training.deep_supervision)
     if training.compile:
         network.compile()

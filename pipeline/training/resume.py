@@ -47,8 +47,11 @@ class KeepLast(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Write the state as it is now; all processes must call it."""
-        with whole_file(self.path) as temporary:
-            trainer.save_checkpoint(temporary)
+        if trainer.is_global_zero:
+            with whole_file(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:  # it hands over its part of the state, and must not put a file of its own in the other's place
+            trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"key": self.key, "is_finished": self.is_finished}

@@ -240,3 +240,20 @@ def test_nonfinite_voxels_are_filled_where_the_config_says(paths):
         ingest_cohort(cohort(), paths)
     ingest_cohort(cohort(ingest={"fill_nonfinite": 0}), paths)
     assert read_cohort(paths.cohort)["warnings"][0] == "NII-FILLED"
+
+
+def several(**changes) -> Cohort:
+    return cohort(task="multilabel", positive_class=None, **changes)
+
+
+def test_labels_of_several_classes_are_kept_and_each_class_is_checked(paths):
+    labels = ["a;b", "none", "b", "a", "b;a", "none", "a", "b"]
+    write_table(paths, [HEADER, *([*row[:3], label] for row, label in zip(ROWS, labels, strict=True))])
+    ingest_cohort(several(), paths)
+    assert read_cohort(paths.cohort)["label"].tolist() == labels
+    assert json.loads(paths.ingest.read_text())["classes"] == ["a", "b"]
+    with pytest.raises(ValueError, match="'b'.*TAB-LABEL-UNKNOWN"):
+        ingest_cohort(several(classes=("a", "c")), paths)
+    write_table(paths, changed(0, label="fit;rare"))
+    with pytest.raises(ValueError, match="1 patient with 'rare'"):
+        ingest_cohort(several(), paths)

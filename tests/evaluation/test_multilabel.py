@@ -1,11 +1,16 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
+from pipeline.artifacts import RunPaths
+from pipeline.evaluation.background import Background
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels, one_label
 from pipeline.evaluation.sample import sample_of
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.writing import read_frozen, write_evaluation
 
 QUICK = Settings(task="multilabel", num_bootstrap=200)
 NAMES = ["cyst", "stone", "tumour"]
@@ -80,8 +85,29 @@ def test_rare_combinations_are_drawn_from_one_pool():
     assert pattern.num_classes < len(test["label"].unique())
 
 
+def test_frozen_thresholds_are_kept_by_label_and_not_taken_for_a_single_one(tmp_path):
+    write_evaluation(evaluate_labels(made(), QUICK), RunPaths(tmp_path))
+    points = json.loads(RunPaths(tmp_path).operating_point.read_text())
+    assert set(points["patient"]) == set(NAMES)
+    with pytest.raises(ValueError, match="each of several labels has a threshold of its own"):
+        read_frozen(RunPaths(tmp_path))
+
+
 def test_an_unknown_label_among_several_is_refused_with_the_nearest():
     table = made()
     table.loc[3, "label"] = "cyst;tumor"
     with pytest.raises(ValueError, match="label 'tumor'. Did you mean 'tumour'"):
         evaluate_labels(table, QUICK)
+
+
+def test_a_floor_is_fitted_for_each_label_and_named_after_it():
+    """A marker that gives one label away, and says nothing of the others."""
+    table = made(patients=120)
+    shows_cyst = table["label"].str.contains("cyst").astype(int)
+    cohort = table[["patient_id"]].assign(marker=(shows_cyst + np.arange(len(table)) % 7 / 10).astype(str))
+    splits = table[["patient_id", "label"]].assign(
+        split=np.where(table["split"] == "test", "test", "development"), fold=np.arange(len(table)) % 5
+    )
+    found = evaluate_labels(table, QUICK, Background(cohort, splits, clinical=("marker",))).floors.set_index("name")
+    assert found.loc["cyst: clinical covariates", "auroc"] > 0.95
+    assert found.loc["tumour: clinical covariates", "auroc"] < 0.75

@@ -1,3 +1,4 @@
+from collections import Counter
 from itertools import chain
 
 import pytest
@@ -47,3 +48,37 @@ def test_in_order_is_the_order_of_the_table():
     sampler = InOrder(5, 2)
     assert list(sampler) == [[(0, 0), (0, 1)], [(0, 2), (0, 3)], [(0, 4)]]
     assert len(sampler) == 3
+
+
+def test_balanced_epochs_are_as_long_and_show_each_class_as_often():
+    classes = [0] * 9 + [1] * 2 + [2]
+    sampler = EpochBatches(12, 5, seed=0, classes=classes)
+    seen = Counter()
+    for _ in range(3):
+        epoch = [index for _, index in chain(*sampler)]
+        assert len(epoch) == 12
+        assert Counter(classes[index] for index in epoch) == {0: 4, 1: 4, 2: 4}
+        # Scans of a class come in turn: none a second time before all of it have come.
+        assert Counter(index for index in epoch if classes[index] == 1) == {9: 2, 10: 2}
+        seen.update(index for index in epoch if classes[index] == 0)
+    assert len(seen) > 4, "another part of the common class in each epoch"
+
+
+@pytest.mark.parametrize("num_scans", [8, 9, 11])
+def test_processes_together_take_the_steps_of_one_with_the_batches_of_all(num_scans):
+    alone = list(EpochBatches(num_scans, 4, seed=3))
+    shares = []
+    for process in range(2):
+        sampler = EpochBatches(num_scans, 2, seed=3)
+        sampler.share = (process, 2)
+        shares.append(list(sampler))
+    assert len(shares[0]) == len(shares[1]) == len(alone)
+    for batch, first, second in zip(alone, *shares, strict=True):
+        assert len(first) == len(second)
+        assert set(batch) <= set(first) | set(second)
+    assert set(chain(*shares[0], *shares[1])) == set(chain(*alone))
+
+
+def test_a_scan_too_few_for_all_processes_is_validated_twice_and_none_is_left_out():
+    shares = [list(InOrder(5, 1, share=(process, 2))) for process in range(2)]
+    assert shares == [[[(0, 0)], [(0, 2)], [(0, 4)]], [[(0, 1)], [(0, 3)], [(0, 4)]]]

@@ -60,6 +60,7 @@ def test_embeddings_equal_open_clips_adapter(pooling, projection):
         ("test_convnext", ["stages.0", "stages.1", "stages.2", "stages.3"]),
         ("test_maxvit", ["stages.0", "stages.1", "stages.2", "stages.3"]),
         ("test_vit", ["blocks.0", "blocks.2", "blocks.3", "blocks.5"]),
+        ("shvit_s1", ["stages.0", "stages.1", "stages.2", "stages.2"]),
     ],
 )
 def test_stages_are_what_four_modules_give_and_leave_the_stem_out(backbone, modules):

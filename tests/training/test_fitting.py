@@ -132,6 +132,6 @@ def test_a_lack_of_memory_says_what_to_change(tmp_path: Path) -> None:
     ],
 )
 def test_several_labels_and_grades_are_learnt(tmp_path: Path, labels: tuple[str, ...], cohort: dict) -> None:
-    training = SmallTraining(tmp_path, labels, cohort=cohort, max_epochs=25, learning_rate=1e-2)
+    training = SmallTraining(tmp_path, labels, cohort=cohort, max_epochs=12, learning_rate=1e-2)
     history = training("run").history
-    assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
+    assert history["train_loss"].iloc[-1] < 0.8 * history["train_loss"].iloc[0]

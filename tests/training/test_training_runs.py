@@ -96,6 +96,8 @@ def test_two_processes_make_the_update_and_the_figures_of_one(ready: Path, tmp_p
     assert "12 scans an update (batch 2 x 3 accumulated x 2 processes)" in done.stderr
     (weights, _), (others, _) = outcome(alone), outcome(ready)
     assert all(torch.allclose(weights[name], others[name], rtol=0, atol=1e-5) for name in weights)
+    state = torch.load(ready / FOLD / "last.ckpt", weights_only=True)
+    assert state["global_step"] == 1
     torch.manual_seed(0)
     moved = build_model("resnet18", spatial_dims=3, norm="group").state_dict()["conv1.weight"] - weights["conv1.weight"]
     assert moved.abs().max() > 1e-3

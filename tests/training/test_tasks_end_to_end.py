@@ -1,0 +1,56 @@
+"""Several labels a scan, and grades, from the label table to figures, by the commands that a user gives."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import COHORT, Commands
+
+pytestmark = pytest.mark.slow
+FINDINGS = ("cube", "cube;rim", "none", "rim")
+GRADES = ("low", "middle", "high")
+RUN = Path("runs/cubes/tiny")
+
+
+def run_all(project: Path, label: str, cohort: str) -> tuple[pd.DataFrame, dict]:
+    """Predictions and metrics of the tiny experiment on another label of the same scans."""
+    config = COHORT.replace("columns: {}", f"columns: {{label: {label}}}").replace("positive_class: cube", cohort)
+    (project / "configs" / "cohorts" / "cubes.yaml").write_text(config)
+    command = Commands(project)
+    for verb in ("fetch", "ingest", "split", "plan", "preprocess"):
+        command(verb)
+    command("train", "tracking.mode=none", "training.max_epochs=1")
+    command("predict")
+    command("evaluate")
+    metrics = json.loads((project / RUN / "metrics.json").read_text())
+    return pd.read_csv(project / RUN / "predictions" / "fold-0.csv", keep_default_na=False), metrics
+
+
+@pytest.fixture
+def labelled(project: Path) -> Path:
+    """The tiny project with two more columns of labels, one value a patient."""
+    table = pd.read_csv(project / "cubes" / "labels.csv")
+    number = table["patient_id"].str[1:].astype(int)
+    table["findings"] = [FINDINGS[patient % 4] for patient in number]
+    table["grade"] = [GRADES[patient % 3] for patient in number]
+    table.to_csv(project / "cubes" / "labels.csv", index=False)
+    return project
+
+
+def test_several_labels_have_probabilities_of_their_own_and_figures_of_their_own(labelled: Path) -> None:
+    predictions, metrics = run_all(labelled, "findings", "task: multilabel")
+    assert set(predictions["label"]) == set(FINDINGS)
+    probs = predictions[["prob_cube", "prob_rim"]].to_numpy()
+    assert (probs > 0).all() and (probs < 1).all() and not np.allclose(probs.sum(1), 1, atol=1e-3)
+    assert {"auroc_cube", "auroc_rim"} <= set(metrics["test"]["patient"])
+
+
+def test_grades_have_one_distribution_and_a_figure_that_knows_their_order(labelled: Path) -> None:
+    predictions, metrics = run_all(labelled, "grade", f"task: ordinal\nclasses: [{', '.join(GRADES)}]")
+    columns = [name for name in predictions if name.startswith("prob_")]
+    assert columns == [f"prob_{grade}" for grade in GRADES]
+    assert np.allclose(predictions[columns].sum(axis=1), 1)
+    assert "quadratic_kappa" in metrics["test"]["patient"]
