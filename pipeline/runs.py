@@ -4,12 +4,15 @@ Reads   runs/<cohort>/
 Writes  nothing; prints
 """
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
 from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+
+LINE_WIDTH = 140
 
 
 def runs(config: Config) -> None:
@@ -19,7 +22,8 @@ def runs(config: Config) -> None:
     from pipeline.tracking.runs_table import details, find_runs, runs_table
 
     found = find_runs(Artifacts(config.root), config.cohort.name)
-    console = Console(highlight=False)
+    # A terminal has its own width; a file or a pipe gets whole lines.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else LINE_WIDTH)
     console.print(runs_table(found))
     for line in details(found):
         console.print(line, soft_wrap=True, markup=False)

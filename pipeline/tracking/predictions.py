@@ -36,7 +36,7 @@ def called_set(probs: dict[str, float], is_multilabel: bool) -> set[str]:
 
 
 def with_pictures(public: pd.DataFrame, scan_ids: list[str], store: Store, explanations: Path) -> pd.DataFrame:
-    """The table with each scan's middle slice and, of explained scans, the evidence laid over it."""
+    """The table with each scan's middle slice (first channel) and, of explained scans, the evidence over it."""
     evidence = {caption["scan_id"]: explanations / caption["picture"] for caption in read_captions(explanations)}
     slices = [Picture(middle_slice(store.read(scan_id)[0][0])) for scan_id in scan_ids]
     overlays = [Picture(read_picture(evidence[scan_id])) if scan_id in evidence else None for scan_id in scan_ids]

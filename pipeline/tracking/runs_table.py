@@ -109,7 +109,9 @@ def differing(runs: list[Run]) -> list[str]:
 
 def runs_table(runs: list[Run]) -> Table:
     """A row a training."""
-    table = Table("Run", "Status", "Best epoch", "AUROC of the experiment", "Size", box=SIMPLE)
+    table = Table(box=SIMPLE)
+    for name in ("Run", "Status", "Best epoch", "AUROC of the experiment", "Size"):
+        table.add_column(name, no_wrap=True)
     for run in runs:
         table.add_row(run.name, run.status, run.best, run.auroc, decimal(run.size))
     return table

@@ -132,7 +132,10 @@ def private_settings() -> wandb.Settings:
 def media_of(parcel: Parcel) -> dict[str, Any]:
     media: dict[str, Any] = {name: as_chart(chart) for name, chart in parcel.charts.items()}
     media |= {name: as_table(table) for name, table in parcel.tables.items()}
-    return media | {name: wandb.Html(path.read_text(encoding="utf-8")) for name, path in parcel.pages.items()}
+    # Without `inject` the page stays as it is, and loads nothing from elsewhere.
+    return media | {
+        name: wandb.Html(path.read_text(encoding="utf-8"), inject=False) for name, path in parcel.pages.items()
+    }
 
 
 def as_images(pictures: dict[str, list[Picture]]) -> dict[str, list[wandb.Image]]:
