@@ -18,12 +18,14 @@ def train(config: Config) -> None:
     from pipeline.training.fitting import fit
     from pipeline.training.fold import load_fold
     from pipeline.training.keeping import Keeping
+    from pipeline.training.settle import settle_config
     from pipeline.training.trainer import describe_run
 
     paths = Artifacts(config.root)
     cohort = paths.cohort(config.cohort.name)
     seed_everything(config.seed, workers=True, verbose=False)
     fold = load_fold(config, cohort)
+    config = settle_config(config, fold.plan)
     network = build_network(config.model, num_classes=len(fold.classes))
     keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
     describe_run(config, fold, network)

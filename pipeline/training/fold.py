@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL, CohortPaths
+from pipeline.artifacts import LABEL, SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.config import Config, Plan, Training
 from pipeline.files import read_json
 from pipeline.loading.augmentation.augmenter import Augmenter
@@ -45,7 +45,6 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     rows = rows_of_fold(read_splits(paths.splits), config.fold)
     training = settle(config.training, plan)
     store = Store(paths.preprocessed)
-    num_patients = rows[TRAIN][PATIENT_ID].nunique()
     scans = ScanDataModule(
         store,
         train=indexed(rows[TRAIN], classes),
@@ -53,7 +52,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
         batch_size=training.batch_size,
         num_workers=training.num_workers,
         seed=config.seed,
-        augment=Augmenter(settle_augmentation(config.augmentation, config.cohort, plan, num_patients)),
+        augment=Augmenter(settle_augmentation(config.augmentation, config.cohort, plan)),
     )
     return Fold(scans, rows, classes, plan, training, hash_of_data(store, rows))
 
