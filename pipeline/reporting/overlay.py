@@ -1,5 +1,6 @@
 """Pictures of a volume with evidence laid over it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,21 @@ def draw_overlay(
     low, high = np.percentile(volume, (1, 99.5))
     figure = Figure(figsize=(9, 3.3), layout="constrained")
     for axis, panel in enumerate(figure.subplots(1, 3)):
-        rows, columns = (other for other in range(3) if other != axis)
-        aspect = spacing_mm[rows] / spacing_mm[columns]
-        # Where rows run towards the head, the first one is drawn at the bottom.
-        origin = "lower" if orientation[rows] == "S" else "upper"
-        view = {"aspect": aspect, "origin": origin}
+        view = plane_view(axis, spacing_mm, orientation)
         panel.imshow(volume.take(point[axis], axis), cmap="gray", vmin=low, vmax=max(high, low + 1e-6), **view)
         shade(panel, evidence.take(point[axis], axis), view)
         panel.set_title(VIEW_ALONG[orientation[axis]], fontsize=9)
         panel.axis("off")
     with whole_file(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
+
+
+def plane_view(axis: int, spacing_mm: Sequence[float], orientation: str) -> dict[str, object]:
+    """How matplotlib's `imshow` has to draw the plane across `axis` of a (D, H, W) volume."""
+    rows, columns = (other for other in range(3) if other != axis)
+    # Where rows run towards the head, the first one is drawn at the bottom.
+    origin = "lower" if orientation[rows] == "S" else "upper"
+    return {"aspect": spacing_mm[rows] / spacing_mm[columns], "origin": origin}
 
 
 def shade(panel: Axes, evidence: NDArray, view: dict[str, object]) -> None:
