@@ -10,10 +10,11 @@ plan        cohort.csv, splits.csv, raw scans       plan.yaml
 preprocess  raw scans, plan.yaml                    preprocessed/
 train       preprocessed/, splits.csv, plan.yaml    runs/<cohort>/<experiment>/fold-<k>/
 predict     a run, its folds or any new scan        predictions/fold-<k>.csv, embeddings/fold-<k>.npz
-evaluate    predictions                             metrics.json, summary.json, plots/
+evaluate    predictions                             metrics.json, models.csv, operating_point.json, plots/
 explain     a run, chosen scans                     explanations/, NIfTI on each scan's own grid
 report      all of the above                        reports/<cohort>/<experiment>.html, index.html
 track       all of the above                        tracking/<cohort>.json, the W&B runs
 
-Beside the graph: `init` writes a cohort's config, `results` prints the table of figures.
+Beside the graph: `init` writes a cohort's config, `results` prints the table of figures, `compare` sets revisions of an
+experiment against each other.
 """

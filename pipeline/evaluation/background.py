@@ -22,6 +22,8 @@ class Background:
     clinical: tuple[str, ...] = ()
     acquisition: tuple[str, ...] = ()
     """Scanner, protocol and site."""
+    site: str | None = None
+    """Which of these is the site."""
 
     def __post_init__(self) -> None:
         for name in self.covariates:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pipeline.artifacts import DEVELOPMENT, LABEL, PATIENT_ID, SCAN_ID, SPLIT
 from pipeline.reporting.gathering import CohortFacts
-from pipeline.reporting.overlay import VIEW_ALONG, plane_view
+from pipeline.reporting.overlay import VIEW_ALONG, plane_view, upright
 from pipeline.scans.store import Store
 
 SCANS_A_CLASS = 5
@@ -27,7 +27,7 @@ class Sample:
 
 
 def sample_slices(facts: CohortFacts, classes: list[str], store: Store) -> list[Sample]:
-    """None where a scan, the split or the plan is not there. Test scans are never shown."""
+    """None where the store, the split or the plan is not there. Test scans are never shown."""
     if facts.splits is None or facts.plan is None:
         return []
     stored = set(store.scan_ids())
@@ -43,23 +43,23 @@ def draw(rows: pd.DataFrame) -> list[str]:
 
 
 def sample(label: str, scan_ids: list[str], plan: dict, store: Store) -> Sample:
-    volumes = [store.read(scan_id)[0] for scan_id in scan_ids]
+    volumes = [store.read(scan_id)[0][0] for scan_id in scan_ids]
     view = VIEW_ALONG[plan["orientation"][0]]
     caption = f"{label}: the middle {view} slice of {', '.join(scan_ids)}."
     return Sample(label, as_data_uri(draw_middles(volumes, plan["spacing_mm"], plan["orientation"])), caption)
 
 
 def draw_middles(volumes: list[np.ndarray], spacing_mm: tuple[float, float, float], orientation: str) -> Figure:
-    """Middle slices along D side by side, each in grey from its own percentiles, true to the scan's proportions."""
+    """Middle slices along D side by side, upright, each in grey of its own; of several images the first."""
     figure = Figure(figsize=(1.8 * SCANS_A_CLASS, 2.1), layout="constrained")
     panels = figure.subplots(1, SCANS_A_CLASS)
     for panel in panels:
         panel.axis("off")
     for panel, volume in zip(panels, volumes, strict=False):
         low, high = np.percentile(volume, (1, 99.5))
-        plane = volume[len(volume) // 2]
-        view = plane_view(0, spacing_mm, orientation)
-        panel.imshow(plane, cmap="gray", vmin=low, vmax=max(high, low + 1e-6), **view)
+        plane = upright(volume, 0, len(volume) // 2, orientation)
+        tones = {"vmin": low, "vmax": max(high, low + 1e-6)}
+        panel.imshow(plane, cmap="gray", **tones, **plane_view(0, spacing_mm, orientation))
     return figure
 
 

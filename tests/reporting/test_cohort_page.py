@@ -61,7 +61,7 @@ def store(tmp_path) -> Store:
     store = Store(tmp_path)
     volume = np.broadcast_to(np.linspace(0, 1, 12, dtype=np.float32), (6, 8, 12))
     for row in range(24):
-        store.write(f"s{row}", volume, np.eye(4), source_sha256="a", plan_sha256="b", code_sha256="c")
+        store.write(f"s{row}", volume[None], np.eye(4), source_sha256="a", plan_sha256="b", code_sha256="c")
     return store
 
 

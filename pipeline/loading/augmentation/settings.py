@@ -23,6 +23,10 @@ class AugmentationSettings:
     """The left-right axis where it may be flipped."""
     rotation_axes: tuple[int, ...] = (0, 1, 2)
     """Axes that scans may be turned about."""
+    num_images: int = 1
+    """Channels that are images; those after them say which are there."""
+    crop_share: float = 0.0
+    """Most that is cut off at a side, as a share of the axis."""
     is_deformable: bool = False
     """May size and shape change?"""
     is_mask: bool = False
@@ -51,6 +55,8 @@ def settle_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan) 
         spacing_mm=plan.spacing_mm,
         flip_axis=left_right_axis(plan.orientation) if decided.flip_left_right else None,
         rotation_axes=rotation_axes(plan.spacing_mm),
+        num_images=plan.num_images,
+        crop_share=augmentation.random_crop,
         is_deformable=decided.zoom,
         is_mask=cohort.modality == "mask",
         is_mr=cohort.modality == "MR",
