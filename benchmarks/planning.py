@@ -9,8 +9,9 @@ Every figure comes from the pipeline's own stages, run on two cohorts: hippocamp
 a phantom of coarse scans. A seed has a fold of its own, so that three seeds validate three sets of patients; the
 locked test sets are not predicted. The score is the validation AUROC over scans of the best epoch: settings that are
 trained by gradient choose among their epochs on the very patients they are judged on, the plan's frozen one does not,
-so the comparison leans towards the settings made by hand. All of them have the same number of epochs, and grids coarse
-enough to be affordable; the plan's recipe was made on other divisions of these cohorts, and other phantoms.
+so the comparison leans towards the settings made by hand. It leans the other way in that these have few epochs and a
+coarse grid, alike for all and affordable, while the plan takes its own; and in that the plan's features were chosen on
+the same hippocampus scans, divided otherwise. The phantom's patients are new.
 """
 
 import argparse

@@ -154,7 +154,7 @@ def test_everything_known_is_shown(config):
     ):
         assert phrase in text
     assert "/home/somebody" not in html
-    assert html.count("<svg") == 7
+    assert html.count("<svg") == 8
     assert "Not available: explanation maps" in text
 
 
