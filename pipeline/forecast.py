@@ -10,7 +10,7 @@ from torch import nn
 
 from pipeline.config import Config, Forecast, Model, Plan
 from pipeline.training.build import build_network
-from pipeline.training.settle import settle
+from pipeline.training.settle import settle_config
 
 log = logging.getLogger(__name__)
 NUM_STEPS = 3
@@ -19,9 +19,9 @@ NUM_STEPS = 3
 
 def forecast_here(config: Config, planned: Plan, num_scans: int) -> None:
     """Log what the experiment would cost on this machine."""
-    training = settle(config.training, planned)
-    settled = planned.model_copy(update={"batch_size": training.batch_size, "max_epochs": training.max_epochs})
-    found = probe(config.model, settled, num_scans)
+    run = settle_config(config, planned)
+    settled = planned.model_copy(update={key: getattr(run.training, key) for key in ("batch_size", "max_epochs")})
+    found = probe(run.model, settled, num_scans)
     log.info(
         f"{config.name} on {num_scans} scans: about {found.hours_per_fold:.2f} h a fold "
         f"({found.seconds_per_epoch:.1f} s an epoch), {found.memory_mb:.0f} MB of memory beyond the libraries, "
@@ -35,14 +35,28 @@ def probe(model: Model, plan: Plan, num_scans: int) -> Forecast:
     network = build_network(model, num_classes=2, in_channels=plan.in_channels, pretrained=False).to(device).train()
     volumes = torch.randn(plan.batch_size, plan.in_channels, *plan.size_voxels, device=device)
     before = peak_bytes(device)
-    seconds = median([train_step(network, volumes) for _ in range(1 + NUM_STEPS)][1:])
+    is_frozen = model.freeze and model.lora is None
+    step = read_features if is_frozen else train_step
+    seconds = median([step(network, volumes) for _ in range(1 + NUM_STEPS)][1:])
     per_epoch = seconds * num_scans / plan.batch_size
+    # Features of a frozen network are computed once.
+    epochs = 1 if is_frozen else plan.max_epochs
     return Forecast(
         disk_mb=plan.forecast.disk_mb,
         memory_mb=round((peak_bytes(device) - before) / 1e6, 1),
         seconds_per_epoch=round(per_epoch, 1),
-        hours_per_fold=round(per_epoch * plan.max_epochs / 3600, 2),
+        hours_per_fold=round(per_epoch * epochs / 3600, 2),
     )
+
+
+@torch.no_grad()
+def read_features(network: nn.Module, volumes: torch.Tensor) -> float:
+    """Seconds of one forward pass, all that a frozen network takes."""
+    start = time.perf_counter()
+    network(volumes)
+    if volumes.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
 
 
 def train_step(network: nn.Module, volumes: torch.Tensor) -> float:

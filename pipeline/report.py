@@ -1,7 +1,7 @@
-"""Report: a page for each experiment, and one that compares them.
+"""Report: a page for each experiment, one of the cohort, and one that compares the experiments.
 
-Reads   data/<cohort>/{cohort.csv, ingest.json, splits.csv, leakage.json, plan.yaml}, runs/<cohort>/
-Writes  reports/<cohort>/{<experiment>.html, index.html}, each a file that needs nothing else
+Reads   data/<cohort>/{cohort.csv, ingest.json, splits.csv, leakage.json, plan.yaml, preprocessed/}, runs/<cohort>/
+Writes  reports/<cohort>/{<experiment>.html, cohort.html, index.html}, each a file that needs nothing else
 """
 
 from pipeline import stage
@@ -12,9 +12,11 @@ from pipeline.config import Config
 def report(config: Config) -> None:
     """Write the pages of all experiments of the cohort."""
     from pipeline.files import write_text
+    from pipeline.reporting.cohort_page import cohort_html
     from pipeline.reporting.experiment_page import experiment_html
     from pipeline.reporting.gathering import gather_cohort, gather_run
     from pipeline.reporting.index_page import index_html
+    from pipeline.scans.store import Store
 
     paths, cohort = Artifacts(config.root), config.cohort.name
     facts = gather_cohort(paths.cohort(cohort))
@@ -24,6 +26,8 @@ def report(config: Config) -> None:
     ]
     for run in runs:
         write_text(paths.report(cohort, run.name), experiment_html(run, facts, config))
+    store = Store(paths.cohort(cohort).preprocessed)
+    write_text(paths.report(cohort, "cohort"), cohort_html(facts, config.cohort, store))
     write_text(paths.report(cohort), index_html(runs, config))
 
 

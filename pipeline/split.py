@@ -1,17 +1,18 @@
 """Split: every patient to the locked test set or to folds, and a gate against leaks.
 
-Reads   cohort.csv, raw scans, an earlier splits.csv
+Reads   cohort.csv, raw scans, an earlier splits.csv, an edited plan.yaml
 Writes  leakage.json; splits.csv only where no leak crosses it
 """
 
 from pipeline import stage
 from pipeline.artifacts import Artifacts
-from pipeline.config import Config
+from pipeline.config import Config, Plan
 
 
 def split(config: Config) -> None:
     """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
     from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.resolve import check_file
     from pipeline.splits.folds import read_splits, write_splits
     from pipeline.splits.leakage import find_leaks, stop_at_leaks, write_leakage
     from pipeline.splits.splitting import split_patients
@@ -20,7 +21,8 @@ def split(config: Config) -> None:
     cohort, table = config.cohort, read_cohort(paths.cohort)
     previous = read_splits(paths.splits) if paths.splits.exists() else None
     splits = split_patients(table, cohort.split, cohort.columns, previous)
-    leakage = find_leaks(table, splits, cohort, paths.raw)
+    plan = check_file(Plan, paths.plan) if paths.plan.exists() else None
+    leakage = find_leaks(table, splits, cohort, paths.raw, plan)
     write_leakage(paths.leakage, leakage)
     stop_at_leaks(leakage, paths.leakage)
     write_splits(paths.splits, splits)

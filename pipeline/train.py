@@ -28,12 +28,14 @@ def train(
     from pipeline.training.keeping import Keeping
     from pipeline.training.norms import settle_norm
     from pipeline.training.processes import let_first_process_talk
+    from pipeline.training.settle import settle_config
     from pipeline.training.trainer import describe_run
 
     let_first_process_talk()
     paths = Artifacts(config.root)
     cohort = paths.cohort(config.cohort.name)
     fold = load_fold(config, cohort)
+    config = settle_config(config, fold.plan)
     model = settle_norm(config.model, fold.training, fold.plan.size_voxels, num_classes=len(fold.classes))
     config = config.model_copy(update={"model": model})
     seed_everything(config.fold_seed, workers=True, verbose=False)

@@ -83,6 +83,8 @@ class Split(Section):
     """Codes of findings in leakage.json that are known and accepted; each is stamped in the report."""
     pretraining_patients: str | None = None
     """Text file of patients seen in pretraining, one a line; `${NAME}` is read from the environment."""
+    statistics_patients: str | None = None
+    """The same for patients that went into statistics behind the given files: a harmonisation, a template."""
 
 
 class Preprocess(Section):

@@ -11,9 +11,9 @@ class Model(Section):
     """Which network."""
 
     name: str
-    """A registered model; `python -m pipeline.models` lists them."""
+    """A registered model; `python -m pipeline.models` lists them. auto: the plan's, with all that goes with it."""
     volume: str | dict[str, Any] | None = None
-    """How a 2D network sees a volume (slicewise, slab, triplanar, acs, inflate), with that mode's options."""
+    """How a 2D network sees a volume (slicewise, slab, triplanar, stage_grid, acs, inflate), with its options."""
     pretrained: str | None = None
     """Local file, package:NAME/FILE of an installed package, URL with #sha256=, or timm:NAME."""
     allow_missing: tuple[str, ...] = ()
@@ -25,12 +25,19 @@ class Model(Section):
     options: dict[str, Any] = {}
     """Options of that network, such as depths or drop_path_rate."""
 
+    @model_validator(mode="after")
+    def _auto_alone(self) -> "Model":
+        given = self.model_fields_set - {"name"}
+        if self.name == "auto" and given:
+            raise ValueError(f"name auto decides the whole model, got {', '.join(sorted(given))} beside it")
+        return self
+
 
 class Augmentation(Section):
     """Random changes to training scans; each is a function of (seed, epoch, scan)."""
 
     strength: Auto | Literal["none", "light", "medium", "strong"] = "auto"
-    """auto: strong under 200 training patients, medium to 1,000, light above."""
+    """auto: the plan's, which is strong under 200 training patients, medium to 1,000, light above."""
     flip_left_right: Auto | bool = "auto"
     """auto: only where the cohort's laterality is irrelevant."""
     zoom: Auto | bool = "auto"

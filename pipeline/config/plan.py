@@ -46,10 +46,10 @@ class Plan(Section):
     """Epochs without improvement after which training may stop."""
     stem_stride: Voxels = (4, 4, 4)
     """First downsampling along (D, H, W) that leaves two tokens an axis in the last of four stages."""
-    model: str | None = None
-    """Recommended kind of model for this many patients."""
+    model: Literal["frozen_2d", "lora_2d", "network_3d"] = "frozen_2d"
+    """What `model.name: auto` stands for: frozen 2D features, 2D slices with low-rank updates, or a 3D network."""
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
-    """Recommended strength."""
+    """What `augmentation.strength: auto` stands for."""
     forecast: Forecast | None = None
     measured: tuple[str, ...] = ()
     """Development scans whose voxels were looked at; all others gave their header only."""

@@ -1,4 +1,4 @@
-"""What a page says about the cohort: the flow of scans, who is in which split, and how covariates are spread."""
+"""What every page says about the cohort: the flow of scans, who is in which split, and what the leak gate found."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, SPLIT, TEST
-from pipeline.config import Columns
+from pipeline.reporting.covariates import Table
 from pipeline.reporting.gathering import CohortFacts, count_classes
-
-MOST_CATEGORIES = 6
+from pipeline.reporting.wording import Statement
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,6 @@ class Step:
     is_loss: bool = False
     is_part: bool = False
     """One of the parts that the last step divides into."""
-
-
-@dataclass(frozen=True)
-class Table:
-    caption: str
-    columns: list[str]
-    rows: list[list[str]]
 
 
 def flow(facts: CohortFacts) -> list[Step]:
@@ -76,14 +68,15 @@ def leak_words(leakage: dict[str, Any]) -> str:
     return f"{verdict}; {len(across)} of {len(findings)} findings cross splits." if findings else f"{verdict}."
 
 
-def tables(facts: CohortFacts, columns: Columns) -> list[Table]:
-    """Splits by class, then covariates by class."""
-    made = []
-    if facts.splits is not None:
-        made.append(split_table(facts.splits, class_order(facts, facts.splits)))
-    if facts.table is not None:
-        made += covariate_tables(facts.table, columns, class_order(facts, facts.table))
-    return made
+def leak_statements(leakage: dict[str, Any] | None) -> list[Statement]:
+    """Each leak across the split, stamped: accepted by name, or still open."""
+    across = [entry for entry in (leakage or {}).get("findings", []) if entry["across_splits"]]
+    return [
+        ("caution", f"Accepted leak {entry['code']}: {entry['message']}.")
+        if entry["accepted"]
+        else ("bad", f"Open leak {entry['code']}: {entry['message']}.")
+        for entry in across
+    ]
 
 
 def class_order(facts: CohortFacts, table: pd.DataFrame) -> list[str]:
@@ -91,8 +84,11 @@ def class_order(facts: CohortFacts, table: pd.DataFrame) -> list[str]:
     return (facts.ingest or {}).get("classes") or sorted(table[LABEL].unique())
 
 
-def split_table(splits: pd.DataFrame, classes: list[str]) -> Table:
+def split_table(facts: CohortFacts) -> Table | None:
     """Patients and scans of each class in test and in each fold."""
+    if facts.splits is None:
+        return None
+    splits, classes = facts.splits, class_order(facts, facts.splits)
     named = splits.assign(**{SPLIT: [part_name(*row) for row in splits[[SPLIT, FOLD]].itertuples(index=False)]})
     counts = count_classes(named)
     rows = []
@@ -114,34 +110,3 @@ def part_name(split: str, fold: str) -> str:
     if split == TEST:
         return "locked test set"
     return f"fold {int(float(fold))}" if fold != "" else "always training"
-
-
-def covariate_tables(table: pd.DataFrame, columns: Columns, classes: list[str]) -> list[Table]:
-    """One table of all declared covariates, a column a class, counted by patient."""
-    known = [name for name in columns.covariates if name in table]
-    if not known:
-        return []
-    patients = table.drop_duplicates(PATIENT_ID)
-    rows = [row for name in known for row in covariate_rows(patients, name, classes)]
-    sizes = [f"{name} (n = {(patients[LABEL] == name).sum()})" for name in classes]
-    caption = "Covariates by class, one row a patient (the first scan's): median and quartiles, or share."
-    return [Table(caption, ["Covariate", *sizes], rows)]
-
-
-def covariate_rows(patients: pd.DataFrame, name: str, classes: list[str]) -> list[list[str]]:
-    numbers = pd.to_numeric(patients[name], errors="coerce")
-    if numbers.notna().sum() > 0.9 * len(patients) and numbers.nunique() > MOST_CATEGORIES:
-        return [[name, *(quartiles(numbers[patients[LABEL] == label]) for label in classes)]]
-    common = patients[name].value_counts().index[:MOST_CATEGORIES]
-    return [
-        [
-            f"{name}: {value or 'not given'}",
-            *(f"{(patients.loc[patients[LABEL] == label, name] == value).mean():.0%}" for label in classes),
-        ]
-        for value in common
-    ]
-
-
-def quartiles(numbers: pd.Series) -> str:
-    low, middle, high = numbers.quantile([0.25, 0.5, 0.75])
-    return f"{middle:.4g} ({low:.4g} to {high:.4g})"

@@ -10,8 +10,10 @@ from pipeline.config import Config
 from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.evaluation.operating_table import OPERATING_POINTS
 from pipeline.reporting import cohort_part, frozen_part, record_part, result_part
+from pipeline.reporting.covariates import Table
 from pipeline.reporting.figures import history_figure
 from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
+from pipeline.reporting.flow_diagram import Diagram, flow_diagram
 from pipeline.reporting.gathering import CohortFacts, RunFacts
 from pipeline.reporting.model_part import ModelPart, model_part
 from pipeline.reporting.operating_part import OperatingPart, operating_part
@@ -49,9 +51,9 @@ class ExperimentPage:
     floors: list[FloorRow]
     subgroups: SubgroupPart | None
     explanations: list[Explanation]
-    flow: list[cohort_part.Step]
+    flow: Diagram | None
     cohort_notes: list[str]
-    cohort_tables: list[cohort_part.Table]
+    split_table: Table | None
     plan: list[record_part.PlanRow]
     history: Drawing | None
     provenance: list[tuple[str, str]]
@@ -72,7 +74,9 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         summary=summary(run),
         confidence=f"{confidence:.0%}",
         cards=result_part.cards(run.headline),
-        statements=statements(run.headline, run.headline_split, confidence) + floor_statements(run.floors),
+        statements=statements(run.headline, run.headline_split, confidence)
+        + floor_statements(run.floors)
+        + cohort_part.leak_statements(cohort.leakage),
         figures=result_part.result_figures(run, config.evaluation.calibration_bins),
         decision=frozen_part.decision_words(run),
         calibration=frozen_part.calibration_words(run),
@@ -83,9 +87,9 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         floors=floor_rows(run.floors),
         subgroups=subgroup_part(run.subgroups),
         explanations=[explanation(entry, run.explanations_folder) for entry in run.explanations or []],
-        flow=cohort_part.flow(cohort),
+        flow=flow_diagram(cohort_part.flow(cohort)),
         cohort_notes=cohort_part.notes(cohort),
-        cohort_tables=cohort_part.tables(cohort, config.cohort.columns),
+        split_table=cohort_part.split_table(cohort),
         plan=record_part.plan_rows(cohort.plan),
         history=history(run),
         provenance=record_part.provenance(run, config.root),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT
+from pipeline.artifacts import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.splits.folds import fold_columns
 
 SHOWN = 4
@@ -58,6 +58,10 @@ class Sides:
         found = self.finding(kind, scans, what)
         is_evaluated = any(self.is_evaluated(scan) for scan in found.scans)
         return replace(found, across_splits=is_evaluated, message=f"{what}: {', '.join(found.scans[:SHOWN])}")
+
+    def is_test(self, scan: str) -> bool:
+        """Is it locked away as test?"""
+        return scan in self.side_of and self.side_of[scan][0] == TEST
 
     def is_evaluated(self, scan: str) -> bool:
         """Is it ever in test or validation?"""

@@ -32,9 +32,12 @@ def respelled(patient_ids: Iterable[str]) -> list[list[str]]:
     return [ids for ids in by_spelling.values() if len(ids) > 1]
 
 
-def read_patients(file: str) -> set[str]:
-    """Patients of a text file, one a line, in plain spelling; `${NAME}` is read from the environment."""
+def read_patients(file: str, key: str) -> set[str]:
+    """Patients of a text file, one a line, in plain spelling; `${NAME}` is read from the environment.
+
+    `key` of the config is what an error names.
+    """
     path = Path(os.path.expandvars(file))
     if not path.exists():
-        raise FileNotFoundError(f"split.pretraining_patients: {path} does not exist; expected one patient id a line.")
+        raise FileNotFoundError(f"{key}: {path} does not exist; expected one patient id a line.")
     return {plain_spelling(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()}

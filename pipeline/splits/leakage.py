@@ -13,9 +13,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts import PATIENT_ID, SCAN_ID
-from pipeline.config import Cohort
+from pipeline.config import Cohort, Plan, Split
 from pipeline.errors import did_you_mean
 from pipeline.files import write_json
+from pipeline.scans.planning.file import edits_of
 from pipeline.scans.scan_files import files_of
 from pipeline.splits.duplicates import near_duplicates
 from pipeline.splits.findings import Finding, Sides
@@ -28,9 +29,12 @@ Leakage = dict[str, Any]
 HASHES = {"same-file": "file_sha256", "same-voxels": "voxel_sha256"}
 
 
-def find_leaks(table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: Path) -> Leakage:
+def find_leaks(
+    table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: Path, plan: Plan | None = None
+) -> Leakage:
     """Check the rows of cohort.csv and their scans below `raw` against the rows of splits.csv.
 
+    `plan` is an earlier plan.yaml, whose edited lines will be kept.
     Raises ValueError where a finding is accepted that is not there.
     """
     sides, columns = Sides(splits), cohort.columns
@@ -41,7 +45,8 @@ def find_leaks(table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: P
         *(finding for name in columns.group for finding in shared(table, sides, "shared-group", name, f"one {name}")),
         *copies(table, sides),
         *two_spellings(table, sides),
-        *seen_in_pretraining(table, sides, cohort.split.pretraining_patients),
+        *known_patients(table, sides, cohort.split),
+        *planned_on_test(sides, plan),
         *similar(table, sides, group_of_scans(table, columns.group), signatures),
     ]
     return judge(findings, cohort.split.accepted_leaks, num_scans=len(table))
@@ -71,14 +76,26 @@ def two_spellings(table: pd.DataFrame, sides: Sides) -> Iterator[Finding]:
         yield sides.finding("patient-spelling", scans, f"one patient under the names {', '.join(map(repr, ids))}?")
 
 
-def seen_in_pretraining(table: pd.DataFrame, sides: Sides, file: str | None) -> Iterator[Finding]:
-    """Patients of the list, if there is one: whoever is evaluated on them is not evaluated on strangers."""
-    if file is None:
+def known_patients(table: pd.DataFrame, sides: Sides, settings: Split) -> Iterator[Finding]:
+    """Patients of the lists, if there are any: whoever is evaluated on them is not evaluated on strangers."""
+    lists = {
+        "pretraining": (settings.pretraining_patients, "was seen in pretraining"),
+        "statistics": (settings.statistics_patients, "is among those that statistics were fitted on"),
+    }
+    for kind, (file, what) in lists.items():
+        known = read_patients(file, key=f"split.{kind}_patients") if file else set()
+        for patient, scans in table.groupby(PATIENT_ID)[SCAN_ID]:
+            if plain_spelling(patient) in known:
+                yield sides.finding_of_known(kind, scans, f"patient '{patient}' {what}")
+
+
+def planned_on_test(sides: Sides, plan: Plan | None) -> Iterator[Finding]:
+    """An edited plan is kept, so it must not rest on what its measurements said of scans that are test scans now."""
+    if plan is None or not edits_of(plan):
         return
-    seen = read_patients(file)
-    for patient, scans in table.groupby(PATIENT_ID)[SCAN_ID]:
-        if plain_spelling(patient) in seen:
-            yield sides.finding_of_known("pretraining", scans, f"patient '{patient}' was seen in pretraining")
+    measured = [scan for scan in plan.measured if sides.is_test(scan)]
+    if measured:
+        yield sides.finding_of_known("statistics", measured, "plan.yaml is edited, and was measured on test scans")
 
 
 def similar(table: pd.DataFrame, sides: Sides, groups: pd.Series, signatures: Signatures) -> Iterator[Finding]:

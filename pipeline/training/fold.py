@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL, CohortPaths
+from pipeline.artifacts import LABEL, SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.config import Config, Histogram, Plan, Training
 from pipeline.files import read_json
 from pipeline.loading.augmentation.augmenter import Augmenter
@@ -50,7 +50,6 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     training = settle(config.training, plan)
     store = Store(paths.preprocessed)
     plan = learn(plan, store, rows[TRAIN][SCAN_ID])
-    num_patients = rows[TRAIN][PATIENT_ID].nunique()
     scans = ScanDataModule(
         store,
         train=with_targets(rows[TRAIN], classes, task),
@@ -59,7 +58,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
         num_workers=training.num_workers,
         seed=config.fold_seed,
         balanced=training.sampling == "balanced",
-        augment=Augmenter(settle_augmentation(config.augmentation, config.cohort, plan, num_patients)),
+        augment=Augmenter(settle_augmentation(config.augmentation, config.cohort, plan)),
         standards=plan.standards,
     )
     return Fold(scans, rows, classes, task, plan, training, hash_of_data(store, rows))

@@ -149,14 +149,12 @@ def test_everything_known_is_shown(config):
         "excluded: TRUNCATED",
         "axial view",
         "No leak between splits",
-        "age",
-        "site: north",
         "validation AUROC",
         "name: tiny",
     ):
         assert phrase in text
     assert "/home/somebody" not in html
-    assert html.count("<svg") == 7
+    assert html.count("<svg") == 8
     assert "Not available: explanation maps" in text
 
 
@@ -211,7 +209,7 @@ def test_the_page_needs_nothing_else(config):
     write_run(config, "tiny", predictions())
     write_run(config, "other", predictions(seed=1))
     for link in read(experiment(config)).links + read(index(config)).links:
-        assert link.startswith(("#", "data:")) or link in ("index.html", "tiny.html", "other.html")
+        assert link.startswith(("#", "data:")) or link in ("index.html", "cohort.html", "tiny.html", "other.html")
 
 
 def test_a_picture_is_carried_in_the_page_and_a_lost_one_is_said(config):

@@ -30,6 +30,6 @@ def test_different_ids_stay_apart(ids):
 def test_a_list_of_patients_is_read_by_line_and_a_missing_one_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "seen.txt").write_text("\ufeffP001\n\nsub-2\n", encoding="utf-8")
     monkeypatch.setenv("LISTS", str(tmp_path))
-    assert read_patients("${LISTS}/seen.txt") == {"p1", "2"}
+    assert read_patients("${LISTS}/seen.txt", "split.pretraining_patients") == {"p1", "2"}
     with pytest.raises(FileNotFoundError, match="pretraining_patients"):
-        read_patients("${LISTS}/unseen.txt")
+        read_patients("${LISTS}/unseen.txt", "split.pretraining_patients")

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from scipy import ndimage
 
-from pipeline.config import Cohort, Columns, Split
+from pipeline.config import Cohort, Columns, Plan, Split
+from pipeline.scans.planning.file import mark
 from pipeline.splits.leakage import find_leaks, stop_at_leaks, write_leakage
 from pipeline.splits.splitting import split_patients
 from tests.splits.phantoms import AFFINE, head, row_of, write_cohort, write_scan
@@ -129,6 +130,43 @@ def test_patients_seen_in_pretraining_are_found(heads, tmp_path):
     assert [(entry["kind"], entry["patients"], entry["across_splits"]) for entry in found] == [
         ("pretraining", ("P012",), True)
     ]
+
+
+def test_test_patients_behind_a_harmonisation_are_found(heads, tmp_path):
+    """Statistics fitted outside training: the user names who went into them."""
+    folder, table = heads
+    (tmp_path / "combat.txt").write_text("P003\n")
+    found = audit(folder, table, make_cohort(statistics_patients=str(tmp_path / "combat.txt")))["findings"]
+    assert [(entry["kind"], entry["patients"], entry["across_splits"]) for entry in found] == [
+        ("statistics", ("P003",), True)
+    ]
+
+
+@pytest.mark.parametrize(("edited", "kinds"), [(True, ["statistics"]), (False, [])])
+def test_an_edited_plan_measured_on_what_is_test_now_is_found(heads, edited, kinds):
+    """Statistics fitted outside training: edits outlive the split they were made under; other plans are made anew."""
+    folder, table = heads
+    cohort = make_cohort()
+    splits = split_patients(table, cohort.split, cohort.columns)
+    test, development = (splits.loc[splits["split"] == side, "scan_id"].iloc[0] for side in ("test", "development"))
+    plan = Plan(
+        orientation="SPL",
+        spacing_mm=(1, 1, 1),
+        size_voxels=(8, 8, 8),
+        crop="center",
+        intensity={"scheme": "unchanged"},
+        batch_size=2,
+        accumulate=1,
+        max_epochs=1,
+        measured=(development, test),
+        reasons=dict.fromkeys(Plan.model_fields, ""),
+    )
+    plan = mark(plan, plan, edited={})
+    if edited:
+        plan = plan.model_copy(update={"batch_size": 3})
+    found = find_leaks(table, splits, cohort, folder, plan)["findings"]
+    assert [entry["kind"] for entry in found] == kinds
+    assert all(entry["across_splits"] and entry["scans"] == (test,) for entry in found)
 
 
 def test_a_leak_across_the_split_stops_until_it_is_accepted_by_its_code(heads, tmp_path):

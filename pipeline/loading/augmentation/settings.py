@@ -8,7 +8,6 @@ from pipeline.config import Augmentation, Cohort, Plan
 Strength = Literal["none", "light", "medium", "strong"]
 STRENGTHS: dict[Strength, float] = {"none": 0.0, "light": 1 / 3, "medium": 2 / 3, "strong": 1.0}
 """Share of the full probability of each change: strength says how often, never how far."""
-STRONG_BELOW_PATIENTS, MEDIUM_UP_TO_PATIENTS = 200, 1000
 ANISOTROPIC_FROM = 3.0
 """Ratio of the largest to the smallest spacing from which scans are stacks of slices."""
 
@@ -36,32 +35,32 @@ class AugmentationSettings:
     """May it show what only happens in MR?"""
 
 
-def settle_augmentation(
-    augmentation: Augmentation, cohort: Cohort, plan: Plan, num_patients: int
-) -> AugmentationSettings:
-    """Decide what the config leaves to `auto`; `num_patients` are those of the training set."""
-    flip = augmentation.flip_left_right
-    zoom = augmentation.zoom
-    return AugmentationSettings(
-        strength=strength_for(num_patients) if augmentation.strength == "auto" else augmentation.strength,
-        spacing_mm=plan.spacing_mm,
-        flip_axis=left_right_axis(plan.orientation)
-        if (cohort.laterality == "irrelevant" if flip == "auto" else flip)
-        else None,
-        rotation_axes=rotation_axes(plan.spacing_mm),
-        num_images=plan.num_images,
-        crop_share=augmentation.random_crop,
-        is_deformable=not cohort.size_is_diagnostic if zoom == "auto" else zoom,
-        is_mask=cohort.modality == "mask",
-        is_mr=cohort.modality == "MR",
+def decide_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan) -> Augmentation:
+    """What the config leaves to `auto`, from the plan and from what the cohort says of itself."""
+    auto = {
+        "strength": plan.augmentation,
+        "flip_left_right": cohort.laterality == "irrelevant",
+        "zoom": not cohort.size_is_diagnostic,
+    }
+    return augmentation.model_copy(
+        update={key: value for key, value in auto.items() if getattr(augmentation, key) == "auto"}
     )
 
 
-def strength_for(num_patients: int) -> Strength:
-    """The fewer the patients, the more often each scan is changed."""
-    if num_patients < STRONG_BELOW_PATIENTS:
-        return "strong"
-    return "medium" if num_patients <= MEDIUM_UP_TO_PATIENTS else "light"
+def settle_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan) -> AugmentationSettings:
+    """Everything an `Augmenter` needs to know."""
+    decided = decide_augmentation(augmentation, cohort, plan)
+    return AugmentationSettings(
+        strength=decided.strength,
+        spacing_mm=plan.spacing_mm,
+        flip_axis=left_right_axis(plan.orientation) if decided.flip_left_right else None,
+        rotation_axes=rotation_axes(plan.spacing_mm),
+        num_images=plan.num_images,
+        crop_share=augmentation.random_crop,
+        is_deformable=decided.zoom,
+        is_mask=cohort.modality == "mask",
+        is_mr=cohort.modality == "MR",
+    )
 
 
 def left_right_axis(orientation: str) -> int:

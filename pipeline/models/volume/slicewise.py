@@ -81,7 +81,11 @@ class Slicewise(Network):
         score = self._logits(passes, len(x))[:, class_index].sum()
         # The maps of the volume are put together beside the way to the logits; those of the images lie on it.
         maps = [[outputs.stages for outputs in chunks] for chunks in passes]
-        slopes = [[torch.autograd.grad(score, stages, retain_graph=True) for stages in chunks] for chunks in maps]
+        # A stage that the logits do not come from has no say in them.
+        slopes = [
+            [torch.autograd.grad(score, stages, retain_graph=True, materialize_grads=True) for stages in chunks]
+            for chunks in maps
+        ]
         return self._volume_maps(maps, len(x)), self._volume_maps(slopes, len(x))
 
     def reset_classifier(self, num_classes: int) -> None:

@@ -10,6 +10,7 @@ from pipeline.models.volume.acs import use_acs_convolutions
 from pipeline.models.volume.choices import Choice, choose
 from pipeline.models.volume.slice_pooling import POOLINGS
 from pipeline.models.volume.slicewise import Slicewise
+from pipeline.models.volume.stage_grid import StageGrid
 from pipeline.models.volume.views import Planes, Slabs, Slices, View
 
 
@@ -90,6 +91,31 @@ def triplanar(
     return _read_images(build, view, in_channels, num_classes, pooling, chunk_slices, drop_rate)
 
 
+def stage_grid(
+    build: NetworkBuilder,
+    in_channels: int,
+    num_classes: int,
+    /,
+    *,
+    stage: int = 2,
+    grid: int = 2,
+    step: int = 1,
+    chunk_slices: int | None = None,
+    drop_rate: float = 0.0,
+) -> StageGrid:
+    """Every `step`-th slice along D by itself, then means of one stage's maps over a coarse grid of the volume."""
+    return StageGrid(
+        build(spatial_dims=2, in_channels=in_channels, num_classes=0),
+        in_channels=in_channels,
+        num_classes=num_classes,
+        stage=stage,
+        grid=grid,
+        step=step,
+        chunk_slices=chunk_slices,
+        drop_rate=drop_rate,
+    )
+
+
 def acs(build: NetworkBuilder, in_channels: int, num_classes: int, /) -> Network:
     """The 3D twin with 2D kernels, a third of them in each plane, holding the 2D network's weights as they are."""
     network = build(spatial_dims=3, in_channels=in_channels, num_classes=num_classes)
@@ -103,7 +129,14 @@ def inflate(build: NetworkBuilder, in_channels: int, num_classes: int, /) -> Net
     return build(spatial_dims=3, in_channels=in_channels, num_classes=num_classes)
 
 
-MODES = {"slicewise": slicewise, "slab": slab, "triplanar": triplanar, "acs": acs, "inflate": inflate}
+MODES = {
+    "slicewise": slicewise,
+    "slab": slab,
+    "triplanar": triplanar,
+    "stage_grid": stage_grid,
+    "acs": acs,
+    "inflate": inflate,
+}
 NATIVE_MODES = (acs, inflate)
 """Modes that need the network's own 3D twin; the others need its 2D form alone."""
 

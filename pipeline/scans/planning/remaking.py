@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import SCAN_ID, SPLIT, TEST
 from pipeline.config import Cohort, Plan
 from pipeline.resolve import check_file
 from pipeline.scans.planning.file import edits_of, mark
@@ -23,16 +22,4 @@ def replan(
     edited = {key: value for key, value in edits_of(before).items() if key not in configured(cohort)}
     if not edited:
         return mark(as_planned, as_planned, edited={})
-    refuse_test_scans(before, splits, earlier)
     return mark(make_plan(cohort, table, splits, raw, machine, edits=edited), as_planned, edited)
-
-
-def refuse_test_scans(plan: Plan, splits: pd.DataFrame, where: Path) -> None:
-    """An edited plan is kept only while none of the scans it was measured on is a test scan."""
-    test = set(splits.loc[splits[SPLIT] == TEST, SCAN_ID])
-    seen = sorted(test & set(plan.measured))
-    if seen:
-        raise ValueError(
-            f"{where}: edited, and measured on {len(seen)} scans that are in the test set now, such as '{seen[0]}', "
-            "expected development scans alone; delete it to plan anew, and edit it again."
-        )

@@ -80,10 +80,10 @@ def plan_patience(max_epochs: int) -> Because[int]:
 
 def plan_model(num_patients: int) -> Because[str]:
     if num_patients < SMALL:
-        return Because("frozen 2D features with a logistic head", f"{num_patients} training patients, under {SMALL}")
+        return Because("frozen_2d", f"{num_patients} training patients, under {SMALL}: only a logistic head learns")
     if num_patients <= MEDIUM:
-        return Because("2D slices with attention, LoRA", f"{num_patients} training patients, up to {MEDIUM}")
-    return Because("3D network, besides 2D slices with attention", f"{num_patients} training patients, over {MEDIUM}")
+        return Because("lora_2d", f"{num_patients} training patients, up to {MEDIUM}: slices, low-rank updates")
+    return Because("network_3d", f"{num_patients} training patients, over {MEDIUM}: a 3D network from scratch")
 
 
 def plan_augmentation(num_patients: int) -> Because[str]:

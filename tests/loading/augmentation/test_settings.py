@@ -7,7 +7,7 @@ from pipeline.loading.augmentation.settings import settle_augmentation
 SOURCE = {"kind": "folder", "scans": "scans", "table": "labels.csv"}
 
 
-def settled(num_patients: int = 100, orientation: str = "SPL", spacing_mm=(1.0, 1.0, 1.0), augmentation=None, **cohort):
+def settled(planned: str = "strong", orientation: str = "SPL", spacing_mm=(1.0, 1.0, 1.0), augmentation=None, **cohort):
     content = {"name": "c", "source": SOURCE, "modality": "MR", "laterality": "irrelevant", **cohort}
     plan = Plan(
         orientation=orientation,
@@ -18,18 +18,17 @@ def settled(num_patients: int = 100, orientation: str = "SPL", spacing_mm=(1.0, 
         batch_size=1,
         accumulate=1,
         max_epochs=1,
+        augmentation=planned,
         reasons={},
     )
-    return settle_augmentation(
-        Augmentation(**(augmentation or {})), TypeAdapter(Cohort).validate_python(content), plan, num_patients
-    )
+    cohort = TypeAdapter(Cohort).validate_python(content)
+    return settle_augmentation(Augmentation(**(augmentation or {})), cohort, plan)
 
 
-@pytest.mark.parametrize(
-    ("num_patients", "strength"), [(20, "strong"), (199, "strong"), (200, "medium"), (1000, "medium"), (1001, "light")]
-)
-def test_fewer_patients_get_stronger_augmentation(num_patients, strength):
-    assert settled(num_patients).strength == strength
+@pytest.mark.parametrize("strength", ["none", "light", "strong"])
+def test_auto_is_the_plan_s_strength_and_the_config_s_beats_it(strength):
+    assert settled(strength).strength == strength
+    assert settled(strength, augmentation={"strength": "medium"}).strength == "medium"
 
 
 @pytest.mark.parametrize(("orientation", "axis"), [("SPL", 2), ("RAS", 0), ("ARS", 1)])
@@ -61,7 +60,3 @@ def test_the_modality_decides_about_tones_and_artifacts():
     assert settled().is_mr and not settled().is_mask
     assert settled(modality="mask").is_mask and not settled(modality="mask").is_mr
     assert not settled(modality="CT").is_mr
-
-
-def test_a_set_strength_wins_over_the_number_of_patients():
-    assert settled(5000, augmentation={"strength": "strong"}).strength == "strong"

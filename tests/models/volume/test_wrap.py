@@ -69,11 +69,11 @@ def test_pretrained_weights_reach_the_encoder(build_tiny, tmp_path):
 
 
 def test_every_mode_of_a_convolutional_network_applies():
-    assert modes_of("resnet18") == ("slicewise", "slab", "triplanar", "acs", "inflate")
+    assert modes_of("resnet18") == ("slicewise", "slab", "triplanar", "stage_grid", "acs", "inflate")
 
 
 def test_modes_that_need_a_3d_twin_say_so():
-    assert modes_of("timm") == ("slicewise", "slab", "triplanar")
+    assert modes_of("timm") == ("slicewise", "slab", "triplanar", "stage_grid")
     with pytest.raises(ValueError, match="volume mode 'acs'.*'timm' is 2D only; use one of slicewise, slab, triplanar"):
         build_model("timm", volume="acs")
 

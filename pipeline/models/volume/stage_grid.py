@@ -1,0 +1,83 @@
+"""Stage grid: a 2D network's maps of all slices at one stage, averaged over a coarse grid of the volume.
+
+Slice-wise networks forget where in the volume something was seen; here each cell of the grid keeps features of its own.
+An early stage suits small images, of which the last stage leaves a token or two.
+
+Axes: B batch, C channels, D H W depth height width, N images of one volume, F features of a stage, G cells an axis.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from pipeline.models.network import Network, StageOutputs
+from pipeline.models.volume.slice_pooling import MeanPooling
+from pipeline.models.volume.slicewise import Slicewise
+from pipeline.models.volume.views import Slices
+
+NUM_STAGES = 4
+
+
+class StageGrid(Slicewise):
+    """A linear head on the means of G x G x G cells of a stage's map. Shape: (B, C, D, H, W) -> (B, K).
+
+    `stage` counts from 0, the finest; `step` takes every so-manieth slice.
+    """
+
+    def __init__(
+        self,
+        encoder: Network,
+        *,
+        in_channels: int,
+        num_classes: int,
+        stage: int,
+        grid: int,
+        step: int = 1,
+        chunk_slices: int | None = None,
+        drop_rate: float = 0.0,
+    ) -> None:
+        if not 0 <= stage < NUM_STAGES:
+            raise ValueError(f"volume option 'stage' must be 0 (finest) to {NUM_STAGES - 1}, got {stage}")
+        if grid < 1:
+            raise ValueError(f"volume option 'grid' must be 1 or more, got {grid}")
+        super().__init__(
+            encoder,
+            Slices(step),
+            MeanPooling(encoder.num_features),
+            in_channels=in_channels,
+            num_classes=0,
+            chunk_slices=chunk_slices,
+            drop_rate=drop_rate,
+        )
+        self.stage, self.grid = stage, grid
+        self.num_features = self._width_of_stage() * grid**3
+        self.reset_classifier(num_classes)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Volume (B, C, D, H, W) -> cells (B, F, G, G, G)."""
+        (images,) = self._sequences(x)
+        maps = [self.encoder.forward_stages(chunk).stages[self.stage] for chunk in self._chunks(images)]
+        return self._cells(torch.cat(maps).unflatten(0, images.shape[:2]))
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Cells (B, F, G, G, G) -> logits (B, K), or with `pre_logits` all cells' features (B, F G^3)."""
+        embedding = features.flatten(1)
+        return embedding if pre_logits else self.head(self.drop(embedding))
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, stage={self.stage}, grid={self.grid}"
+
+    def _cells(self, maps: Tensor) -> Tensor:
+        """Maps of the images (B, N, F, h, w) -> cells (B, F, G, G, G)."""
+        return functional.adaptive_avg_pool3d(self.view.volume_map([maps]), self.grid)
+
+    def _logits(self, passes: list[list[StageOutputs]], batch_size: int) -> Tensor:
+        (chunks,) = passes
+        maps = torch.cat([outputs.stages[self.stage] for outputs in chunks])
+        return self.forward_head(self._cells(maps.unflatten(0, (batch_size, -1))))
+
+    @torch.no_grad()
+    def _width_of_stage(self) -> int:
+        """F, from one pass of an empty image."""
+        image = torch.zeros(1, self.in_channels, 64, 64, device=next(self.encoder.parameters()).device)
+        return self.encoder.eval().forward_stages(image).stages[self.stage].shape[1]

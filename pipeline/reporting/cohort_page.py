@@ -1,0 +1,89 @@
+"""The page of the cohort: who is in it, what is missing, how classes and splits differ, and what scans look like."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.artifacts import DEVELOPMENT, LABEL, PATIENT_ID, SPLIT, TEST
+from pipeline.config import Cohort
+from pipeline.reporting import cohort_part
+from pipeline.reporting.covariates import Table, covariate_table, is_missing, share
+from pipeline.reporting.flow_diagram import Diagram, flow_diagram
+from pipeline.reporting.gathering import CohortFacts
+from pipeline.reporting.page import render
+from pipeline.reporting.sample_slices import Sample, sample_slices
+from pipeline.reporting.wording import Statement
+from pipeline.scans.store import Store
+
+SIDE_NAMES = {DEVELOPMENT: "development", TEST: "locked test set"}
+
+
+@dataclass(frozen=True)
+class CohortPage:
+    """What cohort.html.j2 fills in."""
+
+    cohort: str
+    subtitle: str
+    counts: list[tuple[str, str, str]]
+    """(name, value, note) of each card."""
+    statements: list[Statement]
+    flow: Diagram | None
+    notes: list[str]
+    split_table: Table | None
+    covariate_tables: list[Table]
+    missing_table: Table | None
+    samples: list[Sample]
+
+
+def cohort_html(facts: CohortFacts, cohort: Cohort, store: Store) -> str:
+    """The page as text."""
+    known = [name for name in cohort.columns.covariates if facts.table is not None and name in facts.table]
+    classes = [] if facts.table is None else cohort_part.class_order(facts, facts.table)
+    page = CohortPage(
+        cohort=cohort.name,
+        subtitle=f"{cohort.modality}, {len(classes)} classes: {', '.join(classes)}.",
+        counts=counts(facts.table, classes),
+        statements=cohort_part.leak_statements(facts.leakage),
+        flow=flow_diagram(cohort_part.flow(facts)),
+        notes=cohort_part.notes(facts),
+        split_table=cohort_part.split_table(facts),
+        covariate_tables=covariate_tables(facts, known, classes),
+        missing_table=missing_table(facts.table, [LABEL, *known]),
+        samples=sample_slices(facts, classes, store),
+    )
+    return render("cohort.html.j2", page)
+
+
+def counts(table: pd.DataFrame | None, classes: list[str]) -> list[tuple[str, str, str]]:
+    """Patients, scans, and patients of each class."""
+    if table is None:
+        return []
+    num_patients = table[PATIENT_ID].nunique()
+    of_class = {name: table.loc[table[LABEL] == name, PATIENT_ID].nunique() for name in classes}
+    return [
+        ("Patients", f"{num_patients:,}", f"with {len(table) / num_patients:.2g} scans each on average"),
+        ("Scans", f"{len(table):,}", ""),
+        *((name, f"{number:,}", f"patients, {number / num_patients:.0%}") for name, number in of_class.items()),
+    ]
+
+
+def covariate_tables(facts: CohortFacts, names: list[str], classes: list[str]) -> list[Table]:
+    """By class, and by side of the split; a patient is in the class and on the side of the first scan."""
+    if not names:
+        return []
+    patients = facts.table.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    made = [covariate_table(patients, names, patients[LABEL], classes, of="class")]
+    if facts.splits is not None:
+        sides = facts.splits.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[SPLIT].map(SIDE_NAMES)
+        order = [name for name in SIDE_NAMES.values() if name in set(sides)]
+        made.append(covariate_table(patients, names, sides.reindex(patients.index), order, of="split"))
+    return made
+
+
+def missing_table(table: pd.DataFrame | None, names: list[str]) -> Table | None:
+    """Scans without a value, a row a column of the table that has a role."""
+    if table is None:
+        return None
+    missing = {name: is_missing(table[name]) for name in names}
+    rows = [[name, f"{claims.sum():,}", share(claims)] for name, claims in missing.items()]
+    return Table("Scans whose value is missing.", ["Column", "Scans", "Share"], rows)
