@@ -7,6 +7,8 @@ SCAN_ID, PATIENT_ID, PATH, LABEL = "scan_id", "patient_id", "path", "label"
 SPLIT, FOLD = "split", "fold"
 DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
 PROB_PREFIX = "prob_"
+CHANGE, UNCHANGED, MASKED = "change", "none", "body masked out"
+"""The column of changes.csv that names a change of the scan, and two of its values that are no harmless ones."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,26 @@ class RunPaths:
     def floors(self) -> Path:
         """AUROC of predictors that never see the image."""
         return self.folder / "floors.csv"
+
+    @property
+    def audits(self) -> Path:
+        """What each audit found."""
+        return self.folder / "audits.json"
+
+    @property
+    def audit_summary(self) -> Path:
+        """Alarms and their main figures alone, for `dvc metrics show`."""
+        return self.folder / "audit_summary.json"
+
+    @property
+    def doubtful_labels(self) -> Path:
+        """Patients or scans, from the most doubtful label to the least."""
+        return self.folder / "doubtful_labels.csv"
+
+    @property
+    def changes(self) -> Path:
+        """Predictions of some scans under changes."""
+        return self.folder / "changes.csv"
 
     @property
     def explanations(self) -> Path:

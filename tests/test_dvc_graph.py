@@ -13,7 +13,10 @@ REPOSITORY = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]
 EXPERIMENTS = sorted((REPOSITORY / "configs").glob("*.yaml"))
 COHORTS = sorted((REPOSITORY / "configs" / "cohorts").glob("*.yaml"))
-VERBS = ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "evaluate", "explain", "report", "track")
+VERBS = (
+    *("fetch", "ingest", "split", "plan", "preprocess", "train", "predict"),
+    *("evaluate", "audit", "explain", "report", "track"),
+)
 # How a command line is read and where files lie decides no result; a change there need not rerun anything.
 ASIDE = {"plan": {"pipeline/forecast.py"}, "train": {"pipeline/reporting/tracking.py"}}
 """What `plan --dry-run` alone calls, and what watches a training: neither decides an output."""

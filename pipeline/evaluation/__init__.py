@@ -12,8 +12,9 @@ operating_point, calibrators
               whatever is fitted, on validation only
 estimates     value, interval, number of patients or the reason why not
 comparison    differences between experiments
-background, subgroups, floors
+background, held_out, subgroups, floors
               differences between kinds of patients, and what is reached without the image
+audits        is the model right for the right reasons?
 plots         tables behind the curves
 evaluating, writing
               the whole table -> all of these -> files

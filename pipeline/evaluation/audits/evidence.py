@@ -1,0 +1,106 @@
+"""The tables that audits look at, brought to one row a patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SPLIT, TRAIN
+from pipeline.evaluation.audits.stages import FoldEmbeddings
+from pipeline.evaluation.background import Background
+from pipeline.evaluation.calibration import logit
+from pipeline.evaluation.floors import features_of, held_out_probs
+from pipeline.evaluation.held_out import PART, division_of, parts_of
+from pipeline.evaluation.predictions import average_folds, by_patient, class_names, prob_columns
+from pipeline.evaluation.sample import Array
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of one experiment on one cohort."""
+
+    predictions: pd.DataFrame
+    """Checked, of all trained folds."""
+    background: Background
+    """With splits."""
+    looks: Mapping[str, pd.DataFrame]
+    """Simple features of every scan in splits.csv, by scan; no label took part in them."""
+    embeddings: Mapping[int, Mapping[str, Array]]
+    """By fold: `scan_id` (m,) and the stages, (m, F) each."""
+    changes: pd.DataFrame
+    """changes.csv: predictions of some scans under changes."""
+
+    @property
+    def positive(self) -> str:
+        """The last class, which is the positive one of two."""
+        return class_names(self.predictions)[-1]
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        """Predictions of scans that were not trained on."""
+        return self.predictions[self.predictions[SPLIT] != TRAIN]
+
+
+def read_embeddings(path: Path) -> dict[str, Array]:
+    """The arrays of one fold's file; FileNotFoundError if it is missing."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def shortcut_table(evidence: Evidence, patient_rule: str) -> pd.DataFrame:
+    """What `judge_shortcut` takes, a row a patient of splits.csv."""
+    splits, positive = evidence.background.splits, evidence.positive
+    patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    columns, unknown = evidence.background.predictors["acquisition"], pd.Series(np.nan, index=patients.index)
+    features = features_of(evidence.background.cohort, columns) if columns else None
+    masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
+    scores = by_patient(average_folds(evidence.held_out), patient_rule).drop_duplicates(PATIENT_ID)
+    return pd.DataFrame(
+        {
+            "is_positive": patients[LABEL] == positive,
+            "part": patients[PART],
+            "acquisition": unknown if features is None else held_out_probs(features, splits, positive),
+            "logit": logits(scores.set_index(PATIENT_ID)).reindex(patients.index),
+            "masked": logits(masked).reindex(patients.index),
+        }
+    )
+
+
+def logits(rows: pd.DataFrame) -> pd.Series:
+    """Of the positive class, by patient."""
+    return pd.Series(logit(rows[prob_columns(rows)[-1]].to_numpy(dtype=float)), index=rows.index)
+
+
+def patient_looks(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """The simple features by patient, means of its scans."""
+    patients = evidence.background.splits.set_index(SCAN_ID)[PATIENT_ID]
+    return {name: look.groupby(patients.reindex(look.index).to_numpy()).mean() for name, look in evidence.looks.items()}
+
+
+def frozen_embeddings(evidence: Evidence) -> tuple[pd.DataFrame, Array]:
+    """The division's rows, and for each the mean of its scans' simple features: an embedding that is never trained."""
+    splits = evidence.background.splits
+    features = pd.concat(list(evidence.looks.values()), axis=1).reindex(splits[SCAN_ID]).to_numpy()
+    means = pd.DataFrame(features).groupby([splits[PATIENT_ID].to_numpy(), parts_of(splits)]).mean()
+    division = division_of(splits)
+    return division, means.reindex(pd.MultiIndex.from_frame(division[[PATIENT_ID, PART]])).to_numpy()
+
+
+def fold_embeddings(evidence: Evidence) -> list[FoldEmbeddings]:
+    """What each network makes of each patient that it did not train on, means of its scans."""
+    return [of_fold(evidence, fold, arrays) for fold, arrays in evidence.embeddings.items()]
+
+
+def of_fold(evidence: Evidence, fold: int, arrays: Mapping[str, Array]) -> FoldEmbeddings:
+    rows = evidence.held_out[evidence.held_out[FOLD] == fold].set_index(SCAN_ID).reindex(arrays["scan_id"])
+    known = rows[PATIENT_ID].notna().to_numpy()
+    codes, patients = pd.factorize(rows.loc[known, PATIENT_ID])
+    is_positive = rows.loc[known].drop_duplicates(PATIENT_ID)[LABEL].to_numpy() == evidence.positive
+    stages = {
+        name: pd.DataFrame(embeddings[known]).groupby(codes).mean().to_numpy()
+        for name, embeddings in arrays.items()
+        if name != "scan_id"
+    }
+    return FoldEmbeddings(np.asarray(patients), is_positive, stages)

@@ -1,0 +1,41 @@
+"""A prepared scan in a few numbers: a blurred, tiny copy, and what its histogram says. No label takes part."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.scans.store import Store
+
+SIZE = 8
+"""Voxels an axis of the tiny copy."""
+PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
+
+Volume = NDArray[np.float32]
+
+
+def summarise_scans(store: Store, scan_ids: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Two simple looks at every scan: its tiny copy and its intensities, a row a scan each."""
+    names = list(scan_ids)
+    found = [(shrink(volume).ravel(), summarise(volume)) for volume in (store.read(name)[0] for name in names)]
+    tiny, summaries = (np.stack(part) for part in zip(*found, strict=True))
+    columns = ["mean", "deviation", *(f"percentile_{share}" for share in PERCENTILES)]
+    return {
+        "blurred volume": pd.DataFrame(tiny, index=names),
+        "intensity summaries": pd.DataFrame(summaries, index=names, columns=columns),
+    }
+
+
+def shrink(volume: Volume) -> NDArray[np.float64]:
+    """Means of up to 8 blocks along each axis of (D, H, W), as even as they can be."""
+    for axis, size in enumerate(volume.shape):
+        starts = np.unique(np.arange(SIZE) * size // SIZE)
+        counts = np.diff(np.append(starts, size)).reshape([-1 if other == axis else 1 for other in range(3)])
+        volume = np.add.reduceat(volume, starts, axis=axis, dtype=float) / counts
+    return volume
+
+
+def summarise(volume: Volume) -> NDArray[np.float64]:
+    """Mean, deviation and percentiles of all voxels, which place does not change."""
+    return np.array([volume.mean(dtype=float), volume.std(dtype=float), *np.percentile(volume, PERCENTILES)])
