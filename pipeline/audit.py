@@ -35,7 +35,7 @@ def audit(config: Config) -> None:
     evidence = Evidence(
         predictions=read_folds([run.predictions(fold) for fold in config.folds]),
         background=background,
-        looks=summarise_scans(Store(cohort.preprocessed), background.splits[SCAN_ID]),
+        summaries=summarise_scans(Store(cohort.preprocessed), background.splits[SCAN_ID]),
         embeddings={fold: read_embeddings(run.embeddings(fold)) for fold in config.folds},
         changes=predict_changed(TrainedRun.load(run.fold(config.folds[0]).best), cohort, config.folds[0]),
     )

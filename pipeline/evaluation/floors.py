@@ -68,7 +68,8 @@ def judge_floor(
         return Floor(name, shown, sample.num_patients, reason="without splits.csv there is nobody to fit on")
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         return Floor(name, shown, sample.num_patients, reason=f"under {FEWEST_PATIENTS} patients of a class")
-    scores = floor_scores(sample, rows, background.splits, features_of(background.cohort, columns))
+    features = features_of(background.cohort, columns)
+    scores = held_out_probs(features, background.splits, sample.class_names[1], rows[PATIENT_ID])
     return compare_with_floor(sample, scores, name, shown, confidence)
 
 
@@ -91,24 +92,20 @@ def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, con
     return Floor(name, shown, sample.num_patients, floor, low, high, advantage, advantage - reach, advantage + reach)
 
 
-def floor_scores(sample: Sample, rows: pd.DataFrame, splits: pd.DataFrame, features: pd.DataFrame) -> Array:
-    """(n,) probability of the positive class from `features` by patient, by models that never saw the row's patient.
+def held_out_probs(
+    features: pd.DataFrame, splits: pd.DataFrame, positive: str, asked: pd.Series, fit: Fit | None = None
+) -> Array:
+    """(n,) probability of the positive class for the `asked` patients, by regressions that never saw them.
 
-    NaN for patients that no model has not seen.
+    `features` has a row a patient, `fit` makes a regression. NaN for patients that no model has not seen.
     """
-    return held_out_probs(features, splits, sample.class_names[1]).reindex(rows[PATIENT_ID]).to_numpy()
-
-
-def held_out_probs(features: pd.DataFrame, splits: pd.DataFrame, positive: str, fit: Fit | None = None) -> pd.Series:
-    """Probability of the positive class by patient, by regressions that never saw the patient; `fit` makes them."""
-    fit = fit or fit_and_score
-    patients = division_of(splits).drop_duplicates(PATIENT_ID)
-    known, is_positive = features.reindex(patients[PATIENT_ID]).to_numpy(), (patients[LABEL] == positive).to_numpy()
-    probs = np.full(len(patients), np.nan)
+    patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    known, is_positive = features.reindex(patients.index).to_numpy(), (patients[LABEL] == positive).to_numpy()
+    probs, is_asked = np.full(len(patients), np.nan), patients.index.isin(asked)
     for seen, judged in rounds(patients[PART].to_numpy()):
-        if seen.any():
-            probs[judged] = fit(known[seen], is_positive[seen], known[judged])
-    return pd.Series(probs, index=patients[PATIENT_ID])
+        if seen.any() and (judged & is_asked).any():
+            probs[judged] = (fit or fit_and_score)(known[seen], is_positive[seen], known[judged])
+    return pd.Series(probs, patients.index).reindex(asked).to_numpy()
 
 
 def fit_and_score(seen: Array, is_positive: Array, judged: Array) -> Array:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.reporting import cohort_part, record_part, result_part
+from pipeline.reporting.audit_part import AuditPart, audit_part, audit_statements
 from pipeline.reporting.figures import history_figure
 from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
 from pipeline.reporting.gathering import CohortFacts, RunFacts
@@ -38,6 +39,7 @@ class ExperimentPage:
     decision: str
     calibration: str
     metric_tables: list[result_part.MetricTable]
+    audits: AuditPart | None
     floors: list[FloorRow]
     subgroups: SubgroupPart | None
     explanations: list[Explanation]
@@ -57,6 +59,8 @@ def experiment_html(run: RunFacts, cohort: CohortFacts, config: Config) -> str:
 
 def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> ExperimentPage:
     confidence = config.evaluation.confidence
+    audits = audit_part(run.audits, run.doubtful_labels)
+    said = statements(run.headline, run.headline_split, confidence) + floor_statements(run.floors)
     return ExperimentPage(
         experiment=run.name,
         cohort=config.cohort.name,
@@ -64,11 +68,12 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         summary=summary(run),
         confidence=f"{confidence:.0%}",
         cards=result_part.cards(run.headline),
-        statements=statements(run.headline, run.headline_split, confidence) + floor_statements(run.floors),
+        statements=audit_statements(audits) + said,
         figures=result_part.result_figures(run),
         decision=result_part.decision_words(run),
         calibration=result_part.calibration_words(run),
         metric_tables=result_part.metric_tables(run),
+        audits=audits,
         floors=floor_rows(run.floors),
         subgroups=subgroup_part(run.subgroups),
         explanations=[explanation(entry, run.explanations_folder) for entry in run.explanations or []],

@@ -38,6 +38,9 @@ class RunFacts:
     calibrations: Json | None
     subgroups: pd.DataFrame | None
     floors: pd.DataFrame | None
+    """Of the audits, which look at simple views of the image as well; else those of the evaluation."""
+    audits: Json | None
+    doubtful_labels: pd.DataFrame | None
     predictions: pd.DataFrame | None
     predictions_digest: str | None
     """First letters of the SHA-256 of each fold's table."""
@@ -77,6 +80,7 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
     tables = [paths.predictions(fold) for fold in folds]
     predicted = all(table.is_file() for table in tables)
     captions = paths.explanations / "captions.json"
+    audits = read_json(paths.audits) if paths.audits.is_file() else None
     return RunFacts(
         name=name,
         metrics=read_metrics(paths.metrics),
@@ -84,7 +88,9 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
         operating_points=read_json(paths.operating_point) if paths.operating_point.is_file() else None,
         calibrations=read_json(paths.calibration) if paths.calibration.is_file() else None,
         subgroups=read_filled(paths.subgroups),
-        floors=read_filled(paths.floors),
+        floors=simple_predictors(audits) if audits else read_filled(paths.floors),
+        audits=audits,
+        doubtful_labels=read_labels(paths.doubtful_labels),
         predictions=read_folds(tables) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
         histories={fold: pd.read_csv(path) for fold in folds if (path := paths.fold(fold).history).is_file()},
@@ -92,6 +98,18 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
         explanations_folder=paths.explanations,
         config=read_yaml(paths.fold(folds[0]).config) if paths.fold(folds[0]).config.is_file() else None,
     )
+
+
+def simple_predictors(audits: Json) -> pd.DataFrame | None:
+    """The floors among the audits' figures; None where they could not be judged."""
+    predictors = audits["audits"]["simple"]["figures"].get("predictors")
+    return pd.DataFrame(predictors) if predictors else None
+
+
+def read_labels(path: Path) -> pd.DataFrame | None:
+    """doubtful_labels.csv with ids and labels as text."""
+    texts = dict.fromkeys((SCAN_ID, PATIENT_ID, LABEL, "suggested"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False) if path.is_file() else None
 
 
 def read_filled(path: Path) -> pd.DataFrame | None:

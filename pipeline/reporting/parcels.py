@@ -50,7 +50,7 @@ def pack_fold(run: RunPaths, fold: int, report: Path) -> Parcel:
     return Parcel(
         config=config,
         run_id=run_key(config, Plan.model_validate(trained.plan), trained.data_hash),
-        summary=flatten(read_json(run.metrics)),
+        summary=flatten(read_json(run.metrics)) | alarms(run.audit_summary),
         tables={**curves, "predictions": predictions},
         files=sent,
     )
@@ -70,6 +70,12 @@ def flatten(metrics: dict[str, Any]) -> dict[str, float]:
                 }
                 flat |= {f"{split}.{level}.{name}{end}": value for end, value in parts.items() if value is not None}
     return flat
+
+
+def alarms(path: Path) -> dict[str, float]:
+    """`audit.<name>`, 1 for an alarm and 0 for none; what was not judged is left out."""
+    found = read_json(path) if path.is_file() else {}
+    return {f"audit.{name}": alarm for name, alarm in found.items() if alarm is not None}
 
 
 def public_predictions(path: Path, project: str) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pipeline.evaluation.audits.evidence import (
     Evidence,
     fold_embeddings,
     frozen_embeddings,
-    patient_looks,
+    patient_summaries,
     shortcut_table,
 )
 from pipeline.evaluation.audits.finding import Finding, not_judged
@@ -69,7 +69,7 @@ def audit_patients(
     rows = rows_of(scans, split, PATIENT, settings.patient_rule)
     patients, splits = rows[PATIENT_ID], evidence.background.splits
     floors = column_floors(sample, rows, evidence.background, confidence)
-    floors += image_floors(sample, patients, splits, patient_looks(evidence), confidence)
+    floors += image_floors(sample, patients, splits, patient_summaries(evidence), confidence)
     division, embeddings = frozen_embeddings(evidence)
     return {
         "shortcut": judge_shortcut(shortcut_table(evidence, settings.patient_rule), seed=seed),

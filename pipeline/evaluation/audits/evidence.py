@@ -25,7 +25,7 @@ class Evidence:
     """Checked, of all trained folds."""
     background: Background
     """With splits."""
-    looks: Mapping[str, pd.DataFrame]
+    summaries: Mapping[str, pd.DataFrame]
     """Simple features of every scan in splits.csv, by scan; no label took part in them."""
     embeddings: Mapping[int, Mapping[str, Array]]
     """By fold: `scan_id` (m,) and the stages, (m, F) each."""
@@ -53,7 +53,7 @@ def shortcut_table(evidence: Evidence, patient_rule: str) -> pd.DataFrame:
     """What `judge_shortcut` takes, a row a patient of splits.csv."""
     splits, positive = evidence.background.splits, evidence.positive
     patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
-    columns, unknown = evidence.background.predictors["acquisition"], pd.Series(np.nan, index=patients.index)
+    columns = evidence.background.predictors["acquisition"]
     features = features_of(evidence.background.cohort, columns) if columns else None
     masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
     scores = by_patient(average_folds(evidence.held_out), patient_rule).drop_duplicates(PATIENT_ID)
@@ -61,7 +61,7 @@ def shortcut_table(evidence: Evidence, patient_rule: str) -> pd.DataFrame:
         {
             "is_positive": patients[LABEL] == positive,
             "part": patients[PART],
-            "acquisition": unknown if features is None else held_out_probs(features, splits, positive),
+            "acquisition": np.nan if features is None else held_out_probs(features, splits, positive, patients.index),
             "logit": logits(scores.set_index(PATIENT_ID)).reindex(patients.index),
             "masked": logits(masked).reindex(patients.index),
         }
@@ -73,16 +73,19 @@ def logits(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(logit(rows[prob_columns(rows)[-1]].to_numpy(dtype=float)), index=rows.index)
 
 
-def patient_looks(evidence: Evidence) -> dict[str, pd.DataFrame]:
+def patient_summaries(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """The simple features by patient, means of its scans."""
     patients = evidence.background.splits.set_index(SCAN_ID)[PATIENT_ID]
-    return {name: look.groupby(patients.reindex(look.index).to_numpy()).mean() for name, look in evidence.looks.items()}
+    return {
+        name: features.groupby(patients.reindex(features.index).to_numpy()).mean()
+        for name, features in evidence.summaries.items()
+    }
 
 
 def frozen_embeddings(evidence: Evidence) -> tuple[pd.DataFrame, Array]:
     """The division's rows, and for each the mean of its scans' simple features: an embedding that is never trained."""
     splits = evidence.background.splits
-    features = pd.concat(list(evidence.looks.values()), axis=1).reindex(splits[SCAN_ID]).to_numpy()
+    features = pd.concat(list(evidence.summaries.values()), axis=1).reindex(splits[SCAN_ID]).to_numpy()
     means = pd.DataFrame(features).groupby([splits[PATIENT_ID].to_numpy(), parts_of(splits)]).mean()
     division = division_of(splits)
     return division, means.reindex(pd.MultiIndex.from_frame(division[[PATIENT_ID, PART]])).to_numpy()

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-LEVEL = 0.05
-"""Chance of a false alarm that each audit allows itself."""
+LEVEL = 0.025
+"""Chance of a false alarm that each audit allows itself: its tests have one side, as one of a two-sided 5 %."""
 
 
 @dataclass(frozen=True)

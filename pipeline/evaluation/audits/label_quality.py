@@ -55,7 +55,7 @@ def judge_labels(rows: pd.DataFrame, num_draws: int = NUM_DRAWS, seed: int = 0) 
         )
         return Finding("labels in doubt", True, words, figures)
     words = f"{counted}; the model's own probabilities allow for {expected:.1f}."
-    return Finding("as many as expected", False, words, figures)
+    return Finding("no more contradictions than expected", False, words, figures)
 
 
 def arrays_of(rows: pd.DataFrame) -> tuple[list[str], Array, Array]:

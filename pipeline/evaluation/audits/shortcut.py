@@ -90,7 +90,7 @@ def judge_following(
 ) -> tuple[Part, Fall | None]:
     """Does the logit follow acquisition within each class, and does its AUROC fall where acquisition is alike?"""
     known = patients[patients["acquisition"].notna() & patients["logit"].notna()]
-    problem = why_not(known, "acquisition") or why_not(known, "logit")
+    problem = why_not(patients[patients["acquisition"].notna()], "acquisition") or why_not(known, "logit")
     if problem:
         return Part(num_patients=len(known), reason=problem), None
     labels, parts = known["is_positive"].to_numpy(), known["part"].to_numpy()
@@ -109,16 +109,26 @@ def judge_following(
 def judge_fall(labels: Array, logits: Array, parts: Array, acquisition: Array, rows: Array) -> Fall | None:
     """AUROC within kinds of acquisition, against the same with acquisition shuffled by `rows` (n, R)."""
     kinds = kinds_of_acquisition(acquisition, parts)
-
-    def within(kind: Array) -> float:
-        return aurocs(labels[:, None], logits[:, None], parts * NUM_STRATA + kind)[0]
-
-    observed = within(kinds)
+    observed = aurocs_within(labels, logits, parts, kinds[:, None])[0]
     if np.isnan(observed):
         return None
-    shuffled = np.array([within(kinds[column]) for column in rows.T])
+    shuffled = aurocs_within(labels, logits, parts, kinds[rows])
     auroc = float(aurocs(labels[:, None], logits[:, None], parts)[0])
     return Fall(auroc, float(observed), p_value(-observed, -shuffled[np.isfinite(shuffled)]))
+
+
+def aurocs_within(labels: Array, logits: Array, parts: Array, kinds: Array) -> Array:
+    """(R,) AUROC over pairs of the same part and kind, for each column of `kinds` (n, R); NaN without such pairs."""
+    wins, pairs = np.zeros(kinds.shape[1]), np.zeros(kinds.shape[1])
+    for part in np.unique(parts):
+        positives, negatives = (np.flatnonzero((parts == part) & rows) for rows in (labels, ~labels))
+        won = (np.sign(logits[positives][:, None] - logits[negatives]) + 1) / 2
+        for kind in range(NUM_STRATA):
+            of_positives, of_negatives = kinds[positives] == kind, kinds[negatives] == kind
+            wins += (of_positives * (won @ of_negatives)).sum(0)
+            pairs += of_positives.sum(0) * of_negatives.sum(0)
+    with np.errstate(invalid="ignore"):
+        return wins / pairs
 
 
 def kinds_of_acquisition(acquisition: Array, parts: Array) -> Array:

@@ -1,7 +1,7 @@
-"""What simpler looks at the image reach, and what the model adds: a logistic regression on a small blurred volume, and
-one on summaries of the intensities, beside those on the tables' columns.
+"""What simpler predictors reach, and what the model adds to them.
 
-A model that is not shown to beat a blur or a histogram has not been shown to need more than that.
+A logistic regression on a small blurred volume, and one on summaries of the intensities, beside those on the tables'
+columns. A model that is not shown to beat a blur or a histogram has not been shown to need more than that.
 """
 
 from collections.abc import Mapping
@@ -27,18 +27,17 @@ NUM_FOLDS = 5
 
 
 def image_floors(
-    sample: Sample, patients: pd.Series, splits: pd.DataFrame, looks: Mapping[str, pd.DataFrame], confidence: float
+    sample: Sample, patients: pd.Series, splits: pd.DataFrame, summaries: Mapping[str, pd.DataFrame], confidence: float
 ) -> list[Floor]:
-    """A floor for each of `looks`, features by patient; `patients` names those of the sample's rows."""
+    """A floor for each of `summaries`, features by patient; `patients` names those of the sample's rows."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         reason = f"under {FEWEST_PATIENTS} patients of a class"
-        return [Floor(name, "image", sample.num_patients, reason=reason) for name in looks]
+        return [Floor(name, "image", sample.num_patients, reason=reason) for name in summaries]
     positive = sample.class_names[1]
-    probs = {name: held_out_probs(features, splits, positive, penalised) for name, features in looks.items()}
-    return [
-        compare_with_floor(sample, probs[name].reindex(patients).to_numpy(), name, "image", confidence)
-        for name in looks
-    ]
+    probs = {
+        name: held_out_probs(features, splits, positive, patients, penalised) for name, features in summaries.items()
+    }
+    return [compare_with_floor(sample, scores, name, "image", confidence) for name, scores in probs.items()]
 
 
 def penalised(seen: Array, is_positive: Array, judged: Array) -> Array:
