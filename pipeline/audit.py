@@ -1,7 +1,7 @@
 """Audit: is the model right for the right reasons? Six questions, each with a verdict in words.
 
 Reads   runs/<cohort>/<experiment>/{predictions/, embeddings/, fold-<k>/best.ckpt}, cohort.csv, splits.csv,
-        preprocessed scans
+        raw and preprocessed scans
 Writes  runs/<cohort>/<experiment>/{audits.json, audit_summary.json, doubtful_labels.csv, changes.csv}
 """
 
@@ -21,7 +21,7 @@ def audit(config: Config) -> None:
     from pipeline.inference.changing import predict_changed
     from pipeline.inference.trained import TrainedRun
     from pipeline.scans.store import Store
-    from pipeline.scans.summaries import summarise_scans
+    from pipeline.scans.summaries import measure_files, summarise_scans
 
     paths, columns = Artifacts(config.root), config.cohort.columns
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
@@ -37,6 +37,7 @@ def audit(config: Config) -> None:
         background=background,
         summaries=summarise_scans(Store(cohort.preprocessed), background.splits[SCAN_ID]),
         embeddings={fold: read_embeddings(run.embeddings(fold)) for fold in config.folds},
+        file_bytes=measure_files(cohort.raw, background.cohort),
         changes=predict_changed(TrainedRun.load(run.fold(config.folds[0]).best), cohort, config.folds[0]),
     )
     write_csv(run.changes, evidence.changes)

@@ -93,6 +93,7 @@ PARTS = {
     "available": "Acquisition alone tells the label (AUROC)",
     "followed": "The answer follows it within classes (rank correlation)",
     "without_body": "The input without the body tells the label (AUROC)",
+    "file_size": "The file's size tells the label, which proves nothing by itself (AUROC)",
 }
 
 

@@ -1,11 +1,13 @@
-"""A prepared scan in a few numbers: a blurred, tiny copy, and what its histogram says. No label takes part."""
+"""A scan in a few numbers: a blurred, tiny copy, what its histogram says, its file's size. No label takes part."""
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipeline.artifacts import PATH, SCAN_ID
 from pipeline.scans.store import Store
 
 SIZE = 8
@@ -25,6 +27,17 @@ def summarise_scans(store: Store, scan_ids: Iterable[str]) -> dict[str, pd.DataF
         "blurred volume": pd.DataFrame(tiny, index=names),
         "intensity summaries": pd.DataFrame(summaries, index=names, columns=columns),
     }
+
+
+def measure_files(raw: Path, cohort: pd.DataFrame) -> pd.Series:
+    """Bytes of each scan of cohort.csv, which is a file or a folder of slices."""
+    return pd.Series({scan: bytes_of(raw / path) for scan, path in zip(cohort[SCAN_ID], cohort[PATH], strict=True)})
+
+
+def bytes_of(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
 
 
 def shrink(volume: Volume) -> NDArray[np.float64]:

@@ -1,7 +1,8 @@
 import numpy as np
+import pandas as pd
 
 from pipeline.scans.store import Store
-from pipeline.scans.summaries import shrink, summarise_scans
+from pipeline.scans.summaries import measure_files, shrink, summarise_scans
 
 
 def test_shrinking_takes_the_means_of_even_blocks():
@@ -29,3 +30,11 @@ def test_intensities_do_not_depend_on_place_and_the_tiny_copy_does(tmp_path):
     assert np.allclose(intensities.loc["a"], intensities.loc["b"])
     assert np.allclose(tiny.loc["a"].to_numpy().reshape(8, 8, 8)[::-1].ravel(), tiny.loc["b"])
     assert np.allclose(intensities.loc["a", "percentile_50"], np.median(volume), atol=1e-3)
+
+
+def test_the_size_of_a_folder_of_slices_is_that_of_its_files(tmp_path):
+    (tmp_path / "series").mkdir()
+    for name, content in (("one.nii", b"123"), ("series/a.dcm", b"12"), ("series/b.dcm", b"1234")):
+        (tmp_path / name).write_bytes(content)
+    cohort = pd.DataFrame({"scan_id": ["s1", "s2"], "path": ["one.nii", "series"]})
+    assert measure_files(tmp_path, cohort).to_dict() == {"s1": 3, "s2": 6}

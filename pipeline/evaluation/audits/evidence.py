@@ -31,6 +31,8 @@ class Evidence:
     """By fold: `scan_id` (m,) and the stages, (m, F) each."""
     changes: pd.DataFrame
     """changes.csv: predictions of some scans under changes."""
+    file_bytes: pd.Series | None = None
+    """Size of each scan's file, by scan."""
 
     @property
     def positive(self) -> str:
@@ -54,18 +56,29 @@ def shortcut_table(evidence: Evidence, patient_rule: str) -> pd.DataFrame:
     splits, positive = evidence.background.splits, evidence.positive
     patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
     columns = evidence.background.predictors["acquisition"]
-    features = features_of(evidence.background.cohort, columns) if columns else None
+
+    def held_out(features: pd.DataFrame) -> Array:
+        return held_out_probs(features, splits, positive, patients.index)
+
     masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
     scores = by_patient(average_folds(evidence.held_out), patient_rule).drop_duplicates(PATIENT_ID)
     return pd.DataFrame(
         {
             "is_positive": patients[LABEL] == positive,
             "part": patients[PART],
-            "acquisition": np.nan if features is None else held_out_probs(features, splits, positive, patients.index),
+            "acquisition": held_out(features_of(evidence.background.cohort, columns)) if columns else np.nan,
+            "file_size": np.nan if evidence.file_bytes is None else held_out(file_features(evidence)),
             "logit": logits(scores.set_index(PATIENT_ID)).reindex(patients.index),
             "masked": logits(masked).reindex(patients.index),
         }
     )
+
+
+def file_features(evidence: Evidence) -> pd.DataFrame:
+    """Logarithm of the files' size, by patient."""
+    patients = evidence.background.splits.set_index(SCAN_ID)[PATIENT_ID]
+    sizes = np.log(evidence.file_bytes.reindex(patients.index).to_numpy(dtype=float))
+    return pd.DataFrame({"log_bytes": sizes}).groupby(patients.to_numpy()).mean()
 
 
 def logits(rows: pd.DataFrame) -> pd.Series:

@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 
 from pipeline.evaluation.sample import Array
 
+NUM_SHUFFLES = 999
 TIE = 1e-9
 """Statistics nearer than this are equal: sums in another order differ in their last digits."""
 

@@ -8,8 +8,11 @@
 `used` takes (a) and (b), or (c). Anything else that is found makes a shortcut `possible`. p-values are adjusted over
 the three (Holm); a fall alone says little, so it is asked for beside (b), never counted by itself.
 
-All work on a table with a row a patient: `is_positive`, `part` (fold or test), and `acquisition`, `logit` and `masked`,
-scores that are NaN where there are none.
+The size of the files is judged beside them and never counted: a compressed file is as large as what it shows is rich,
+so its size may follow the disease itself.
+
+All work on a table with a row a patient: `is_positive`, `part` (fold or test), and `acquisition`, `file_size`, `logit`
+and `masked`, scores that are NaN where there are none.
 """
 
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +22,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import auroc_p_value, aurocs, p_value, shuffled_rows
+from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.sample import Array
@@ -57,7 +60,7 @@ class Fall:
         return self.p_value < LEVEL
 
 
-def judge_shortcut(patients: pd.DataFrame, num_shuffles: int = 999, seed: int = 0) -> Finding:
+def judge_shortcut(patients: pd.DataFrame, num_shuffles: int = NUM_SHUFFLES, seed: int = 0) -> Finding:
     """All three parts and what they mean together."""
     generator = np.random.default_rng(seed)
     follows, fall = judge_following(patients, num_shuffles, generator)
@@ -68,14 +71,15 @@ def judge_shortcut(patients: pd.DataFrame, num_shuffles: int = 999, seed: int = 
             "without_body": judge_ranking(patients, "masked", num_shuffles, generator),
         }
     )
+    beside = {"file_size": judge_ranking(patients, "file_size", num_shuffles, generator)}
+    figures = {name: asdict(part) for name, part in (parts | beside).items()} | {"fall": asdict(fall) if fall else None}
     if all(part.value is None for part in parts.values()):
-        return not_judged(parts["available"].reason)
-    figures = {name: asdict(part) for name, part in parts.items()} | {"fall": asdict(fall) if fall else None}
+        return replace(not_judged(parts["available"].reason), figures=figures)
     return Finding(**verdict(parts, fall), figures=figures)
 
 
 def judge_ranking(patients: pd.DataFrame, score: str, num_shuffles: int, generator: np.random.Generator) -> Part:
-    """Does `acquisition` or `masked` rank patients by their label?"""
+    """Does a score, such as `acquisition` or `masked`, rank patients by their label?"""
     known = patients[patients[score].notna()]
     problem = why_not(known, score)
     if problem:
@@ -166,11 +170,13 @@ def why_not(known: pd.DataFrame, score: str) -> str | None:
 
 MISSING = {
     "acquisition": "no column says how the scans were made",
+    "file_size": "the files' sizes are not known",
     "logit": "no predictions",
     "masked": "the scans show no empty space around the body that could be left over",
 }
 CONSTANT = {
     "acquisition": "all scans were made alike",
+    "file_size": "all files have the same size",
     "logit": "every prediction is the same",
     "masked": "without the body every prediction is the same",
 }

@@ -13,7 +13,7 @@ from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import auroc_p_value
+from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, auroc_p_value
 from pipeline.evaluation.audits.probes import probe_map
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.estimates import FEWEST_PATIENTS
@@ -103,7 +103,7 @@ def measure(sample: Sample, scores: Mapping[str, Array], confidence: float, seed
     generator, is_positive = np.random.default_rng(seed), sample.labels == 1
     stacked = np.stack([sample.probs[:, 1], *scores.values()], axis=1)
     aurocs, covariance = clustered_auroc(is_positive, stacked, sample.patients, sample.folds)
-    chance = [auroc_p_value(is_positive, column, sample.folds, 999, generator) for column in scores.values()]
+    chance = [auroc_p_value(is_positive, column, sample.folds, NUM_SHUFFLES, generator) for column in scores.values()]
     leads = aurocs[1:] - aurocs[0]
     variances = np.diag(covariance)[1:] + covariance[0, 0] - 2 * covariance[0, 1:]
     errors = np.sqrt(np.maximum(variances, np.finfo(float).tiny))

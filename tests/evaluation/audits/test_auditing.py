@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from pipeline.artifacts import RunPaths
 from pipeline.evaluation.audits.auditing import Audits, audit_run, write_audits
@@ -70,6 +71,13 @@ def test_a_planted_site_shortcut_is_found_used():
     assert found["shortcut"].verdict == "shortcut used"
     # The stages carry the label, not the site; that the head follows the site is no signal left unused.
     assert {name for name, finding in found.items() if finding.is_alarm} <= {"shortcut", "simple", "label_quality"}
+
+
+def test_the_size_of_files_is_judged_by_regressions_that_never_saw_the_patient():
+    evidence = made()
+    is_ill = evidence.background.splits.set_index("scan_id")["label"] == "ill"
+    table = shortcut_table(replace(evidence, file_bytes=1000 + 500 * is_ill), "mean")
+    assert roc_auc_score(table["is_positive"], table["file_size"]) == 1
 
 
 def test_what_the_label_was_made_from_never_enters():

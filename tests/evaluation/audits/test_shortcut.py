@@ -19,6 +19,7 @@ def made(
             "is_positive": is_positive,
             "part": part,
             "acquisition": acquisition,
+            "file_size": np.nan,
             "logit": 1.5 * is_positive + rng.normal(size=patients) + used * acquisition,
             "masked": np.where(part < 2, masked * is_positive + rng.normal(size=patients), np.nan),
         }
@@ -54,6 +55,13 @@ def test_a_label_told_without_the_body_is_a_shortcut_used_whatever_acquisition_s
         "num_patients": 0,
         "reason": "no column says how the scans were made",
     }
+
+
+def test_the_size_of_files_is_shown_and_never_counted():
+    table = made()
+    found = judge_shortcut(table.assign(file_size=table["is_positive"].astype(float)))
+    assert found.figures["file_size"]["value"] == 1 and found.verdict == "none found"
+    assert found.figures["file_size"]["adjusted_p_value"] is None
 
 
 def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
