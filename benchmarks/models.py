@@ -25,7 +25,7 @@ path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.peak_memory import training_peak  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
 from pipeline.models.pool_mixer import PoolMixer  # noqa: E402
-from pipeline.models.poolformer import TokenMlp  # noqa: E402
+from pipeline.models.poolformer import ResidualSum, TokenMlp  # noqa: E402
 
 THREADS, REPEATS = 2, 7
 MIXER_SHAPE = (2, 64, 24, 24, 24)
@@ -66,6 +66,17 @@ class StockMlp(nn.Module):
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
+class StockResidual(nn.Module):
+    """The authors' order: scale the branch, drop it, add it; holding the weights of `residual`."""
+
+    def __init__(self, residual: ResidualSum) -> None:
+        super().__init__()
+        self.scale, self.drop_path = residual.scale, residual.drop_path
+
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        return x + self.drop_path(self.scale[:, None, None, None] * branch)
+
+
 def as_convolution(linear: nn.Linear) -> nn.Conv3d:
     """A 1x1x1 convolution that does to each token what `linear` does."""
     convolution = nn.Conv3d(linear.in_features, linear.out_features, 1)
@@ -75,7 +86,7 @@ def as_convolution(linear: nn.Linear) -> nn.Conv3d:
 
 
 def with_stock_layers(network: nn.Module) -> nn.Module:
-    """The same PoolFormer, weights included, from stock pooling and convolutions."""
+    """The same PoolFormer, weights included, from stock pooling, convolutions and sums."""
     stock = copy.deepcopy(network)
     for parent in list(stock.modules()):
         for name, child in list(parent.named_children()):
@@ -83,6 +94,8 @@ def with_stock_layers(network: nn.Module) -> nn.Module:
                 setattr(parent, name, StockMixer())
             elif isinstance(child, TokenMlp):
                 setattr(parent, name, StockMlp(child))
+            elif isinstance(child, ResidualSum):
+                setattr(parent, name, StockResidual(child))
     return stock
 
 

@@ -16,14 +16,29 @@ from pipeline.models.layers import Size, per_axis
 def sum_over_window(x: Tensor, radii: tuple[int, ...]) -> Tensor:
     """Sum of the window of 2 radius + 1 voxels about each voxel, along each spatial axis; outside counts as 0."""
     for axis, radius in enumerate(radii, start=2):
-        length = x.shape[axis]
-        total = x.clone()
-        for shift in range(1, min(radius, length - 1) + 1):
-            rest = length - shift
-            total.narrow(axis, shift, rest).add_(x.narrow(axis, 0, rest))
+        reach = min(radius, x.shape[axis] - 1)
+        total = with_left_neighbour(x, axis) if reach else x.clone()
+        for shift in range(1, reach + 1):
+            rest = x.shape[axis] - shift
+            if shift > 1:
+                total.narrow(axis, shift, rest).add_(x.narrow(axis, 0, rest))
             total.narrow(axis, 0, rest).add_(x.narrow(axis, shift, rest))
         x = total
     return x
+
+
+def with_left_neighbour(x: Tensor, axis: int) -> Tensor:
+    """Each voxel and the one before it."""
+    rest = x.shape[axis] - 1
+    if torch.compiler.is_compiling():
+        total = x.clone()  # The compiler fuses passes by itself, and takes no part of a tensor as `out`.
+        total.narrow(axis, 1, rest).add_(x.narrow(axis, 0, rest))
+        return total
+    # The first addition fills the sum, so that the input need not be copied into it: one pass over memory less.
+    total = torch.empty_like(x)
+    torch.add(x.narrow(axis, 1, rest), x.narrow(axis, 0, rest), out=total.narrow(axis, 1, rest))
+    total.select(axis, 0).copy_(x.select(axis, 0))
+    return total
 
 
 def inverse_window_count(x: Tensor, radii: tuple[int, ...]) -> Tensor:
@@ -37,19 +52,20 @@ def inverse_window_count(x: Tensor, radii: tuple[int, ...]) -> Tensor:
 
 
 class _LocalMeanMinusInput(torch.autograd.Function):
+    """Count and sum swap places in the adjoint, whose own adjoint is the mixer again: derivatives of any order."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, radii: tuple[int, ...]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, radii: tuple[int, ...], adjoint: bool) -> Tensor:
+        ctx.radii, ctx.adjoint = radii, adjoint
         # Half precision would round at every addition: sum in float32, round once.
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         inverse = inverse_window_count(wide, radii)
-        ctx.save_for_backward(inverse)
-        ctx.radii = radii
-        return sum_over_window(wide, radii).mul_(inverse).sub_(wide).to(x.dtype)
+        mean = sum_over_window(wide * inverse, radii) if adjoint else sum_over_window(wide, radii).mul_(inverse)
+        return mean.sub_(wide).to(x.dtype)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (inverse,) = ctx.saved_tensors
-        return sum_over_window(grad * inverse, ctx.radii).sub_(grad).to(grad.dtype), None
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return _LocalMeanMinusInput.apply(grad, ctx.radii, not ctx.adjoint), None, None
 
 
 class PoolMixer(nn.Module):
@@ -67,7 +83,7 @@ class PoolMixer(nn.Module):
         self.radii = tuple(size // 2 for size in sizes)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _LocalMeanMinusInput.apply(x, self.radii)
+        return _LocalMeanMinusInput.apply(x, self.radii, False)
 
     def extra_repr(self) -> str:
         return f"pool_size={tuple(2 * radius + 1 for radius in self.radii)}"

@@ -68,11 +68,11 @@ class ResidualSum(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, branch: Tensor) -> Tensor:
-        branch = self.drop_path(branch)
         if self.scale is None:
-            return x + branch
-        # Scaling and adding in one pass over memory.
-        return torch.addcmul(x, branch, self.scale.view(-1, *[1] * (x.dim() - 2)))
+            return x + self.drop_path(branch)
+        # Dropping the scale drops the branch, and scaling while adding takes one pass over memory for all three.
+        scale = self.drop_path(self.scale.expand(len(x), -1))
+        return torch.addcmul(x, branch, scale.view(*scale.shape, *[1] * (x.dim() - 2)))
 
 
 class PoolFormerBlock(nn.Module):
