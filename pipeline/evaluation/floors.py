@@ -122,9 +122,9 @@ def fit_and_score(seen: Array, is_positive: Array, judged: Array) -> Array:
 
 
 def features_of(cohort: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Numbers by patient, means of its scans: numbers as they are, categories as zeros and ones."""
-    of_scans = pd.concat([feature_columns(cohort[name].astype(str)) for name in columns], axis=1).astype(float)
-    return of_scans.groupby(cohort[PATIENT_ID].to_numpy()).mean()
+    """Numbers by patient, from its first scan: numbers as they are, categories as zeros and ones."""
+    first = cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    return pd.concat([feature_columns(first[name].astype(str)) for name in columns], axis=1).astype(float)
 
 
 def feature_columns(values: pd.Series) -> pd.DataFrame:
