@@ -51,11 +51,11 @@ lint: .venv/ready-test ## check the style
 
 .PHONY: bench
 bench: .venv/ready-test ## run all benchmarks; each prints a table and a line of JSON
-	@set -e; for name in models preprocess loading splits evaluation; do echo "== $$name"; python -m benchmarks.$$name; done
+	@set -e; for name in models preprocess loading splits evaluation tracking; do echo "== $$name"; python -m benchmarks.$$name; done
 
 .PHONY: sync
 sync: .venv/ready ## upload offline W&B runs, once a key is configured
-	@wandb sync --include-offline wandb/offline-run-*
+	@python -m pipeline.track --upload
 
 .PHONY: lock
 lock: .venv/ready ## renew constraints.txt from pyproject.toml

@@ -6,11 +6,6 @@ Prints a table and, as its last line, one JSON object. The loop over scikit-lear
 the same resamples, in the same process, and is scaled up; about a minute in all.
 """
 
-import json
-import os
-import platform
-import time
-from collections.abc import Callable
 from pathlib import Path
 from sys import path
 
@@ -19,6 +14,7 @@ from sklearn import metrics as sklearn
 
 path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.evaluation import calibration, decisions, discrimination  # noqa: E402
 from pipeline.evaluation.bootstrap import bootstrap, resamples  # noqa: E402
 from pipeline.evaluation.sample import Sample  # noqa: E402
@@ -73,40 +69,24 @@ def with_scikit_learn(sample: Sample, weights: np.ndarray) -> dict[str, float]:
     }
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Median time of a few runs."""
-    times = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
-
-
 def main() -> None:
     sample = made_sample()
     weights = next(resamples(sample, LOOPED, seed=0)).weights
     ours = bootstrap(sample, FIGURES, LOOPED, seed=0)
     theirs = [with_scikit_learn(sample, row) for row in weights]
     gap = max(abs(row[name] - ours[name][number]) for number, row in enumerate(theirs) for name in FIGURES)
-
-    vectorised = seconds(lambda: bootstrap(sample, FIGURES, RESAMPLES, seed=0))
-    looped = seconds(lambda: [with_scikit_learn(sample, row) for row in weights]) * RESAMPLES / LOOPED
-    print(f"{len(FIGURES)} metrics, {RESAMPLES} resamples, {SCANS} scans, {CLASSES} classes")
-    print(f"{'clustered bootstrap':32}{vectorised:10.1f} s")
-    print(f"{'loop over scikit-learn, scaled':32}{looped:10.1f} s")
-    print(f"{'largest difference of a figure':32}{gap:12.1e}")
-    ratios = {
-        "seconds": {"value": round(vectorised, 2), "bar": LARGEST_SECONDS, "holds": vectorised <= LARGEST_SECONDS},
-        "faster_than_scikit_learn": {
-            "value": round(looped / vectorised, 1),
-            "bar": SMALLEST_RATIO,
-            "holds": looped / vectorised >= SMALLEST_RATIO,
-        },
-        "largest_difference": {"value": float(gap), "bar": TOLERANCE, "holds": bool(gap <= TOLERANCE)},
-    }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    print(json.dumps({"benchmark": "evaluation", "ratios": ratios, "machine": machine}))
+    seconds = in_turn(
+        REPEATS,
+        bootstrap=lambda: bootstrap(sample, FIGURES, RESAMPLES, seed=0),
+        loop=lambda: [with_scikit_learn(sample, row) for row in weights],
+    )
+    seconds["loop"] *= RESAMPLES / LOOPED
+    ratios = [
+        Ratio("seconds", seconds["bootstrap"], at_most=LARGEST_SECONDS),
+        Ratio("faster_than_scikit_learn", seconds["loop"] / seconds["bootstrap"], at_least=SMALLEST_RATIO),
+        Ratio("largest_difference", float(gap), at_most=TOLERANCE),
+    ]
+    report("evaluation", {"clustered bootstrap": seconds["bootstrap"], "loop, scaled": seconds["loop"]}, ratios)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def make_scans(folder: Path) -> tuple[Store, pd.DataFrame, list[np.ndarray]]:
     """The same volumes in the store and in memory."""
     store, rng, arrays = Store(folder), np.random.default_rng(0), []
     for number in range(NUM_SCANS):
-        array = rng.normal(size=SHAPE).astype(np.float32)
+        array = rng.normal(size=(1, *SHAPE)).astype(np.float32)
         store.write(f"s{number}", array, np.eye(4), source_sha256="", plan_sha256="", code_sha256="")
         arrays.append(store.read(f"s{number}")[0])
     names = [f"s{number}" for number in range(NUM_SCANS)]
@@ -46,7 +46,7 @@ def persistent_loader(folder: Path, arrays: list[np.ndarray]) -> DataLoader:
     from monai.data import PersistentDataset
 
     def load(item: dict[str, int]) -> dict[str, torch.Tensor | int]:
-        return {"volume": torch.from_numpy(arrays[item["index"]][None]), "label": item["index"] % 2}
+        return {"volume": torch.from_numpy(arrays[item["index"]]), "label": item["index"] % 2}
 
     dataset = PersistentDataset([{"index": index} for index in range(NUM_SCANS)], [load], cache_dir=folder)
     return DataLoader(dataset, BATCH_SIZE, shuffle=True)

@@ -18,14 +18,12 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pandas as pd
 from isal import igzip
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.config import Plan  # noqa: E402
-from pipeline.scans.cohort_preprocessing import preprocess_cohort  # noqa: E402
 from pipeline.scans.formats.reading import read_scan  # noqa: E402
 from pipeline.scans.preprocessing import preprocess_scan  # noqa: E402
 from pipeline.scans.store import Store  # noqa: E402
@@ -155,6 +153,10 @@ def time_one_scan(folder: Path) -> dict[str, float]:
 
 def time_cohort(folder: Path, num_scans: int) -> dict[str, float]:
     """Seconds for a cohort by one and by two processes, and for one scan more; eight files stand for all its scans."""
+    import pandas as pd
+
+    from pipeline.scans.cohort_preprocessing import preprocess_cohort
+
     raw = folder / "raw"
     raw.mkdir()
     for number in range(8):

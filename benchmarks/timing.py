@@ -1,4 +1,4 @@
-"""What the benchmarks of preprocessing and loading share: timing in turn, and the report."""
+"""What the benchmarks share: timing in turn, and the report."""
 
 import json
 import os

@@ -4,11 +4,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SCAN_ID, PATIENT_ID, PATH, LABEL = "scan_id", "patient_id", "path", "label"
-SPLIT, FOLD = "split", "fold"
+SPLIT, FOLD, SEED = "split", "fold", "seed"
+CROP_MASK, CROP_CENTER_MM = "crop_mask", "crop_center_mm"
 DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
 PROB_PREFIX = "prob_"
 CHANGE, UNCHANGED, MASKED = "change", "none", "body masked out"
 """The column of changes.csv that names a change of the scan, and two of its values that are no harmless ones."""
+LABEL_SEPARATOR, NO_LABEL = ";", "none"
+"""Between the classes of a scan that shows several, and the label of one that shows none of them."""
+
+
+FoldLabel = int | str
+"""A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""
+SEED_MARK = "-seed-"
+
+
+def parse_fold(label: FoldLabel) -> tuple[int, int]:
+    """The fold's number and how far its seed is from the experiment's own: `0-seed-1` -> (0, 1), 3 -> (3, 0)."""
+    number, _, seed = str(label).partition(SEED_MARK)
+    return int(number), int(seed or 0)
 
 
 @dataclass(frozen=True)
@@ -68,13 +82,13 @@ class RunPaths:
 
     folder: Path
 
-    def fold(self, fold: int) -> "FoldPaths":
+    def fold(self, fold: FoldLabel) -> "FoldPaths":
         return FoldPaths(self.folder / f"fold-{fold}")
 
-    def predictions(self, fold: int) -> Path:
+    def predictions(self, fold: FoldLabel) -> Path:
         return self.folder / "predictions" / f"fold-{fold}.csv"
 
-    def embeddings(self, fold: int) -> Path:
+    def embeddings(self, fold: FoldLabel) -> Path:
         return self.folder / "embeddings" / f"fold-{fold}.npz"
 
     @property
@@ -102,6 +116,21 @@ class RunPaths:
         return self.folder / "calibration.json"
 
     @property
+    def conformal(self) -> Path:
+        """From which probability a class enters a set, fitted on validation, by level."""
+        return self.folder / "conformal.json"
+
+    @property
+    def models(self) -> Path:
+        """Figures of each fold's and seed's model by itself."""
+        return self.folder / "models.csv"
+
+    @property
+    def looks(self) -> Path:
+        """Every set of predictions of the cohort's locked test set that was judged, of any experiment."""
+        return self.folder.parent / "test_looks.csv"
+
+    @property
     def subgroups(self) -> Path:
         """AUROC within kinds of patients."""
         return self.folder / "subgroups.csv"
@@ -113,7 +142,7 @@ class RunPaths:
 
     @property
     def audits(self) -> Path:
-        """What each audit found."""
+        """What each audit found: a verdict, whether it is an alarm, the figures behind."""
         return self.folder / "audits.json"
 
     @property
@@ -158,6 +187,21 @@ class FoldPaths:
     def history(self) -> Path:
         return self.folder / "history.csv"
 
+    @property
+    def steps(self) -> Path:
+        """A row an update: loss, rate, gradient norm, time, memory."""
+        return self.folder / "steps.csv"
+
+    @property
+    def best_epoch(self) -> Path:
+        """Figures of the epoch that best.ckpt comes from, for `dvc metrics show` and for searches."""
+        return self.folder / "best.json"
+
+    @property
+    def tracking(self) -> Path:
+        """How the training stands, and where its W&B run is."""
+        return self.folder / "tracking.json"
+
 
 @dataclass(frozen=True)
 class Artifacts:
@@ -168,11 +212,20 @@ class Artifacts:
     def cohort(self, name: str) -> CohortPaths:
         return CohortPaths(self.root / "data" / name)
 
+    def runs(self, cohort: str) -> Path:
+        """Folder of all experiments on a cohort."""
+        return self.root / "runs" / cohort
+
     def run(self, cohort: str, experiment: str) -> RunPaths:
-        return RunPaths(self.root / "runs" / cohort / experiment)
+        return RunPaths(self.runs(cohort) / experiment)
 
     def report(self, cohort: str, experiment: str = "index") -> Path:
         return self.root / "reports" / cohort / f"{experiment}.html"
+
+    @property
+    def wandb(self) -> Path:
+        """All that W&B keeps; this folder alone can be carried to a machine that may upload it."""
+        return self.root / "wandb"
 
     def tracking(self, cohort: str) -> Path:
         """What was sent to W&B, and under which run ids."""

@@ -6,7 +6,7 @@ Writes  runs/<cohort>/<experiment>/{audits.json, audit_summary.json, doubtful_la
 """
 
 from pipeline import stage
-from pipeline.artifacts import SCAN_ID, Artifacts
+from pipeline.artifacts import SCAN_ID, Artifacts, parse_fold
 from pipeline.config import Config
 
 
@@ -16,7 +16,7 @@ def audit(config: Config) -> None:
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
     from pipeline.evaluation.background import read_background
     from pipeline.evaluation.predictions import read_folds
-    from pipeline.evaluation.settings import Settings
+    from pipeline.evaluation.settings import MULTILABEL, Settings
     from pipeline.files import write_csv
     from pipeline.inference.changing import predict_changed
     from pipeline.inference.trained import TrainedRun
@@ -32,16 +32,18 @@ def audit(config: Config) -> None:
         site=columns.site,
         label_source=columns.label_source,
     )
+    settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
+    first, tables = config.folds[0], [run.predictions(fold) for fold in config.folds]
     evidence = Evidence(
-        predictions=read_folds([run.predictions(fold) for fold in config.folds]),
+        predictions=read_folds(tables, several_labels=settings.task == MULTILABEL),
         background=background,
         summaries=summarise_scans(Store(cohort.preprocessed), background.splits[SCAN_ID]),
         embeddings={fold: read_embeddings(run.embeddings(fold)) for fold in config.folds},
         file_bytes=measure_files(cohort.raw, background.cohort),
-        changes=predict_changed(TrainedRun.load(run.fold(config.folds[0]).best), cohort, config.folds[0]),
+        changes=predict_changed(TrainedRun.load(run.fold(first).best), cohort, parse_fold(first)[0]),
     )
     write_csv(run.changes, evidence.changes)
-    write_audits(audit_run(evidence, Settings(**config.evaluation.model_dump())), run)
+    write_audits(audit_run(evidence, settings), run)
 
 
 if __name__ == "__main__":

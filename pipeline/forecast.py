@@ -32,8 +32,8 @@ def forecast_here(config: Config, planned: Plan, num_scans: int) -> None:
 def probe(model: Model, plan: Plan, num_scans: int) -> Forecast:
     """Time and memory of training `model` as planned on `num_scans` scans; disk is the plan's own figure."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = build_network(model, num_classes=2, pretrained=False).to(device).train()
-    volumes = torch.randn(plan.batch_size, 1, *plan.size_voxels, device=device)
+    network = build_network(model, num_classes=2, in_channels=plan.in_channels, pretrained=False).to(device).train()
+    volumes = torch.randn(plan.batch_size, plan.in_channels, *plan.size_voxels, device=device)
     before = peak_bytes(device)
     seconds = median([train_step(network, volumes) for _ in range(1 + NUM_STEPS)][1:])
     per_epoch = seconds * num_scans / plan.batch_size

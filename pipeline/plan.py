@@ -30,7 +30,7 @@ def plan(
     if dry_run:
         from pipeline.forecast import forecast_here
 
-        forecast_here(config, planned, num_scans=len(rows_of_fold(splits, config.fold)[TRAIN]))
+        forecast_here(config, planned, num_scans=len(rows_of_fold(splits, config.fold_number)[TRAIN]))
     else:
         write_plan(paths.plan, planned)
 

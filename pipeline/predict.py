@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
+from pipeline.artifacts import Artifacts, FoldPaths
 from pipeline.config import Config
 
 
@@ -24,16 +24,17 @@ def predict(config: Config) -> None:
 
 def predict_scans(
     *,
-    run: Annotated[Path, "a trained fold, runs/<cohort>/<experiment>/fold-<k>, or its best.ckpt"],
-    scans: Annotated[list[Path], "NIfTI files or folders of them"],
+    run: Annotated[Path, "runs/<cohort>/<experiment> for all its folds together, or fold-<k> in it for one"],
+    scans: Annotated[list[Path], "scans, folders of scans, or a table with the training table's columns of files"],
     out: Annotated[Path, "table to write"] = Path("predictions.csv"),
 ) -> None:
-    """Predict new scans with a trained run, straight from their raw files."""
+    """Predict new scans, straight from their raw files: with one fold, or the mean of all folds, each calibrated."""
+    from pipeline.inference.ensemble import Ensemble
     from pipeline.inference.new_scans import predict_files
     from pipeline.inference.trained import TrainedRun
 
-    checkpoint = run / "best.ckpt" if run.is_dir() else run
-    predict_files(TrainedRun.load(checkpoint), scans, out)
+    fold = FoldPaths(run).best if run.is_dir() else run
+    predict_files(TrainedRun.load(fold) if fold.is_file() else Ensemble.load(run), scans, out)
 
 
 if __name__ == "__main__":

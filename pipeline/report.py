@@ -18,7 +18,10 @@ def report(config: Config) -> None:
 
     paths, cohort = Artifacts(config.root), config.cohort.name
     facts = gather_cohort(paths.cohort(cohort))
-    runs = [gather_run(name, paths.run(cohort, name), config.folds) for name in config.experiments or (config.name,)]
+    runs = [
+        gather_run(name, paths.run(cohort, name), config.folds, config.cohort.task)
+        for name in config.experiments or (config.name,)
+    ]
     for run in runs:
         write_text(paths.report(cohort, run.name), experiment_html(run, facts, config))
     write_text(paths.report(cohort), index_html(runs, config))

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.config import TAGS, Config, Section
+from pipeline.config import TAGS, Cohort, Config, Section
 from pipeline.errors import did_you_mean
 from pipeline.files import parse_value, read_yaml
 
@@ -45,6 +45,12 @@ def first_experiment(params: dict[str, Any]) -> str:
     if not params.get("experiments"):
         raise ValueError(f"{PARAMS}: experiments is empty; name one there, or give --config 3d_poolformer.yaml.")
     return params["experiments"][0]
+
+
+def check_cohort(name: str) -> Cohort:
+    """A cohort's file alone, by its path or its name."""
+    content = read_cohort(name)
+    return check(Cohort, content, where=str(COHORTS / f"{content['name']}.yaml"))
 
 
 def read_cohort(name: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ A verb is a function of a `Config`; its keyword-only parameters are its options,
 
     def preprocess(config: Config, *, workers: Annotated[int, "processes"] = 2) -> None: ...
 
+A verb with a parameter like `*revisions: Annotated[str, "git revisions"]` takes the words without `=` as these.
+
 A verb may have another form that works on bare files, without a config: `stage.run(ingest, check=check_scans)` calls
 `check_scans` when `--check` is given, whose keyword-only parameters again are its options.
 """
@@ -43,8 +45,9 @@ def call(verb: Verb, forms: dict[str, Verb], arguments: argparse.Namespace) -> i
     for flag, form in forms.items():
         if getattr(arguments, flag) is not None:
             return form(**chosen(form, arguments))
-    config = resolve(arguments.config, arguments.overrides)
-    return verb(config, **chosen(verb, arguments))
+    words = [] if words_of(verb) is None else [word for word in arguments.overrides if "=" not in word]
+    config = resolve(arguments.config, [word for word in arguments.overrides if word not in words])
+    return verb(config, *words, **chosen(verb, arguments))
 
 
 def describe(error: Exception) -> str:
@@ -68,7 +71,11 @@ def parse(verb: Verb, forms: dict[str, Verb]) -> argparse.Namespace:
     parser.add_argument(
         "--config", metavar="FILE", help="experiment, a path or a name in configs/ (default: first of params.yaml)"
     )
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change a key of the config")
+    words = words_of(verb)
+    if words is not None:
+        parser.add_argument("overrides", nargs="*", metavar=f"{words.name} section.key=value", help=help_of(words))
+    else:
+        parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="change a key of the config")
     declared: list[str] = []
     for function in (verb, *forms.values()):
         for option in options(function):
@@ -89,10 +96,21 @@ def options(function: Verb) -> list[inspect.Parameter]:
     return [parameter for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY]
 
 
+def words_of(function: Verb) -> inspect.Parameter | None:
+    """The parameter that takes bare words, if the verb has one."""
+    parameters = inspect.signature(function, eval_str=True).parameters.values()
+    return next((parameter for parameter in parameters if parameter.kind is parameter.VAR_POSITIONAL), None)
+
+
+def help_of(parameter: inspect.Parameter) -> str | None:
+    is_annotated = typing.get_origin(parameter.annotation) is Annotated
+    return typing.get_args(parameter.annotation)[1] if is_annotated else None
+
+
 def add(parser: argparse.ArgumentParser, option: inspect.Parameter) -> None:
-    kind, text = option.annotation, None
+    kind, text = option.annotation, help_of(option)
     if typing.get_origin(kind) is Annotated:
-        kind, text = typing.get_args(kind)[:2]
+        kind = typing.get_args(kind)[0]
     flag = "--" + option.name.replace("_", "-")
     if isinstance(kind, types.UnionType):
         kind = next(member for member in typing.get_args(kind) if member is not type(None))

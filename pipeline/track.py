@@ -1,9 +1,11 @@
-"""Track: add final figures, curves, tables, model and report to the W&B runs of the trainings.
+"""Track: add final figures, charts, tables and artifacts to the W&B runs of the trainings, and one run over all.
 
-Reads   runs/<cohort>/, reports/<cohort>/
+Reads   runs/<cohort>/, reports/<cohort>/, dvc.lock; preprocessed scans where pixels may leave
 Writes  tracking/<cohort>.json: what was sent, under which run ids
 """
 
+import logging
+from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
@@ -13,16 +15,35 @@ from pipeline.config import Config
 
 def track(config: Config, *, dry_run: Annotated[bool, "list what would be sent, and send nothing"] = False) -> None:
     """Complete the W&B runs of every experiment and fold, offline unless a key is configured."""
-    from pipeline.reporting.parcels import list_contents, pack
-    from pipeline.reporting.tracking import send
+    from pipeline.tracking.packing import pack
+    from pipeline.tracking.sending import last_steps, list_contents, send
 
-    paths = Artifacts(config.root)
-    parcels = pack(paths, config.cohort.name, config.experiments, config.folds)
+    record = Artifacts(config.root).tracking(config.cohort.name)
+    parcels = pack(config, last_steps(record))
     if dry_run:
         list_contents(parcels)
     else:
-        send(parcels, paths.tracking(config.cohort.name))
+        send(parcels, config.root, record)
+
+
+def save_report_layout(
+    *, layout: Annotated[str, "ENTITY/PROJECT: save a report there that lays its runs out; needs a key"]
+) -> None:
+    """Save a layout for reviewers on the W&B server."""
+    from pipeline.tracking.layout import save_layout
+
+    entity, slash, project = layout.partition("/")
+    if not (entity and slash and project):
+        raise ValueError(f"--layout: expected ENTITY/PROJECT, got '{layout}'.")
+    logging.getLogger(__name__).info("saved as %s", save_layout(entity, project))
+
+
+def upload_offline_runs(*, upload: Annotated[bool, "send the offline runs of all cohorts to the server"]) -> int:
+    """What `make sync` does."""
+    from pipeline.tracking.server import upload_runs
+
+    return upload_runs(Artifacts(Path(".")).wandb)
 
 
 if __name__ == "__main__":
-    stage.run(track)
+    stage.run(track, layout=save_report_layout, upload=upload_offline_runs)

@@ -1,34 +1,50 @@
 """Train: fit one model on one fold.
 
 Reads   preprocessed scans, splits.csv, plan.yaml, ingest.json
-Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv}
+Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv, steps.csv,
+        best.json, tracking.json}
 """
+
+from typing import Annotated
 
 from pipeline import stage
 from pipeline.artifacts import Artifacts
 from pipeline.config import Config
 
 
-def train(config: Config) -> None:
+def train(
+    config: Config,
+    *,
+    check: Annotated[str | None, "overfit: can it learn one batch by heart? rate: which learning rates work?"] = None,
+) -> None:
     """Fit one model on one fold, keeping its best checkpoint; a killed training goes on where it stopped."""
     from lightning import seed_everything
 
-    from pipeline.reporting.tracking import live_logger
+    from pipeline.tracking.watching import watch_training
     from pipeline.training.build import build_network
+    from pipeline.training.checks import run_check
     from pipeline.training.fitting import fit
     from pipeline.training.fold import load_fold
     from pipeline.training.keeping import Keeping
+    from pipeline.training.norms import settle_norm
+    from pipeline.training.processes import let_first_process_talk
     from pipeline.training.trainer import describe_run
 
+    let_first_process_talk()
     paths = Artifacts(config.root)
     cohort = paths.cohort(config.cohort.name)
-    seed_everything(config.seed, workers=True, verbose=False)
     fold = load_fold(config, cohort)
-    network = build_network(config.model, num_classes=len(fold.classes))
+    model = settle_norm(config.model, fold.training, fold.plan.size_voxels, num_classes=len(fold.classes))
+    config = config.model_copy(update={"model": model})
+    seed_everything(config.fold_seed, workers=True, verbose=False)
+    network = build_network(config.model, num_classes=len(fold.classes), in_channels=fold.plan.in_channels)
+    if check is not None:
+        run_check(check, network, fold, config)
+        return
     keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
     describe_run(config, fold, network)
-    with live_logger(config, run_id=keeping.key) as logger:
-        fit(network, fold, config, keeping=keeping, cohort=cohort, logger=logger)
+    with watch_training(config, keeping):
+        fit(network, fold, config, keeping=keeping, cohort=cohort)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
+PLANTED_USER, PLANTED_HOST = "planted-user", "planted-host"
 
 COHORT = """
 source: {kind: folder, scans: "${CUBES}", table: "${CUBES}/labels.csv"}
@@ -28,7 +29,7 @@ EXPERIMENT = """
 seed: 0
 model: {name: resnet18, options: {spatial_dims: 3}}
 augmentation: {strength: none}
-training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 1e-3}
+training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 1e-3, batch_norm: keep}
 evaluation: {num_bootstrap: 200}
 explanation: {num_scans: 2}
 tracking: {}
@@ -91,6 +92,8 @@ class Commands:
         self.environment = {**os.environ, **caches, "PYTHONPATH": str(REPOSITORY), "CUBES": str(folder / "cubes")}
         self.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.environment |= {"DVC_SITE_CACHE_DIR": cache, "DVC_NO_ANALYTICS": "1"}
+        # Looked for in what would be uploaded.
+        self.environment |= {"USER": PLANTED_USER, "LOGNAME": PLANTED_USER, "HOSTNAME": PLANTED_HOST}
         self.environment.pop("WANDB_API_KEY", None)
 
     def __call__(self, verb: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:

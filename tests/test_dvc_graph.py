@@ -11,15 +11,21 @@ from pipeline.training.build import build_network
 
 REPOSITORY = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]
-EXPERIMENTS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+EXPERIMENTS = sorted(set((REPOSITORY / "configs").glob("*.yaml")) - {REPOSITORY / "configs" / "sweep.yaml"})
 COHORTS = sorted((REPOSITORY / "configs" / "cohorts").glob("*.yaml"))
 VERBS = (
     *("fetch", "ingest", "split", "plan", "preprocess", "train", "predict"),
     *("evaluate", "audit", "explain", "report", "track"),
 )
 # How a command line is read and where files lie decides no result; a change there need not rerun anything.
-ASIDE = {"plan": {"pipeline/forecast.py"}, "train": {"pipeline/reporting/tracking.py"}}
-"""What `plan --dry-run` alone calls, and what watches a training: neither decides an output."""
+ASIDE = {
+    "plan": {"pipeline/forecast.py"},
+    "train": {"pipeline/tracking/watching.py"},
+    "predict": {"pipeline/inference/ensemble.py"},
+    "evaluate": {"pipeline/inference/external.py", "pipeline/reporting/external_table.py"},
+}
+"""What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
+output."""
 PLUMBING = {
     f"pipeline/{name}.py" for name in ("__init__", "artifacts", "errors", "files", "reference", "resolve", "stage")
 }

@@ -64,6 +64,9 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
         "roc.csv",
         "precision_recall.csv",
         "calibration.csv",
+        "calibration_after.csv",
+        "decision_curve.csv",
+        "operating_points.csv",
         "confusion.csv",
         "scores.csv",
     }
@@ -79,6 +82,20 @@ def test_an_impossible_probability_is_one_clear_line(table, tmp_path):
     assert "scan '005' has prob_disease = nan" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_tables_of_several_labels_and_of_another_prevalence_are_judged_without_any_config(table, tmp_path):
+    labels = predictions().assign(label=lambda rows: rows["label"].replace({"healthy": "none"}))
+    labels = labels.rename(columns={"prob_healthy": "prob_cyst"})
+    labels.loc[::3, "label"] += ";cyst"
+    labels.to_csv(tmp_path / "labels.csv", index=False)
+    for words, metric in (
+        (["--predictions", tmp_path / "labels.csv", "--task", "multilabel"], "auroc_cyst"),
+        (["--predictions", table, "--prevalence", "0.02"], "positive_predictive_value_at_prevalence"),
+    ):
+        done = run("evaluate", *words, "--out", tmp_path / "out", "--num-bootstrap", "100")
+        assert done.returncode == 0, done.stderr
+        assert json.loads((tmp_path / "out/metrics.json").read_text())["test"]["patient"][metric]["value"] is not None
 
 
 @pytest.mark.slow

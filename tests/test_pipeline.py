@@ -57,6 +57,23 @@ def test_metrics_follow_from_predictions_alone(finished: Path) -> None:
     assert shown["low"] is None and shown["high"] is None and "an interval needs 10" in shown["reason"]
 
 
+def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
+    shutil.copytree(copy / "data/cubes", copy / "data/elsewhere", symlinks=True)
+    shutil.copy(copy / "configs/cohorts/cubes.yaml", copy / "configs/cohorts/elsewhere.yaml")
+    said = Commands(copy)("evaluate", "--run", str(RUN), "--cohort", "elsewhere.yaml", "--out", "outside").stdout
+    assert "As it is" in said and "Intercept fitted anew" in said
+    outside = pd.read_csv(copy / "outside/predictions.csv").set_index("scan_id")
+    own = predictions_of(copy).set_index("scan_id")
+    assert len(outside) == len(pd.read_csv(copy / "data/cubes/cohort.csv"))
+    assert np.allclose(outside.loc[own.index, "prob_cube"], own["prob_cube"], atol=1e-6)
+    frozen = [json.loads((folder / "operating_point.json").read_text()) for folder in (copy / RUN, copy / "outside")]
+    assert frozen[0] == frozen[1]
+    metrics = json.loads((copy / "outside/metrics.json").read_text())["test"]["scan"]
+    called = outside["prob_cube"] >= frozen[0]["scan"]["threshold"]
+    assert metrics["accuracy"]["value"] == pytest.approx((called == (outside["label"] == "cube")).mean())
+    assert "recalibrated_brier_score" in metrics
+
+
 def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> None:
     with np.load(finished / RUN / "embeddings" / "fold-0.npz", allow_pickle=False) as archive:
         assert archive["scan_id"].tolist() == predictions_of(finished)["scan_id"].tolist()
@@ -74,7 +91,7 @@ def test_audits_predict_the_scans_as_they_are_beside_the_changed_ones(finished: 
 
 
 def test_audits_of_a_tiny_cohort_say_why_they_judge_nothing(finished: Path) -> None:
-    audits = json.loads((finished / RUN / "audits.json").read_text())["audits"]
+    audits = json.loads((finished / RUN / "audits.json").read_text())
     assert "this takes 10" in audits["shortcut"]["figures"]["followed"]["reason"]
     assert "under 10 patients" in audits["simple"]["reason"] and "stability" in audits
     page = (finished / "reports" / "cubes" / "tiny.html").read_text()

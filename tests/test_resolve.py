@@ -72,6 +72,10 @@ def test_a_wrong_word_is_refused_with_key_value_and_nearest(words: list[str], sa
         (["augmentation.zoom=true"], ["zoom", "size_is_diagnostic"]),
         (["cohort.preprocess.intensity={scheme: window, window_hu: [0, 80]}"], ["window", "CT", "MR"]),
         (["cohort.classes=[a, b]"], ["positive_class", "'cube'", "a, b"]),
+        (["cohort.preprocess.bias_correction=n4", "cohort.modality=CT"], ["bias_correction", "MR", "CT"]),
+        (["cohort.preprocess.crop=mask"], ["columns.crop_mask"]),
+        (["cohort.preprocess.crop=point"], ["columns.crop_center_mm"]),
+        (["cohort.columns.channels=[t1, flair]", "cohort.columns.path=file"], ["columns.channels", "'file'"]),
     ],
 )
 def test_an_impossible_pair_is_refused(words: list[str], says: list[str]) -> None:

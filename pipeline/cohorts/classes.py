@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID
+from pipeline.artifacts import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID
 from pipeline.cohorts.table import is_missing, listing, with_hint
 from pipeline.config import Cohort
 from pipeline.scans.checking.codes import Problem
@@ -10,7 +10,8 @@ from pipeline.scans.checking.codes import Problem
 
 def order_classes(labels: pd.Series, cohort: Cohort) -> tuple[str, ...]:
     """The declared classes, or those found in sorted order; of two, the positive class last."""
-    classes = cohort.classes or tuple(sorted(set(labels[~is_missing(labels)])))
+    found = labels[~is_missing(labels)]
+    classes = cohort.classes or tuple(sorted(set(one_a_row(found) if cohort.task == "multilabel" else found)))
     if len(classes) == 2 and cohort.positive_class in classes:
         return (*(name for name in classes if name != cohort.positive_class), cohort.positive_class)
     return classes
@@ -21,13 +22,21 @@ def check_classes(table: pd.DataFrame, cohort: Cohort) -> list[Problem]:
     if table.empty:
         return [Problem("TAB-EMPTY", "no row with a usable scan")]
     classes = order_classes(table[LABEL], cohort)
+    if cohort.task == "multilabel":
+        table = table.drop(columns=LABEL).join(one_a_row(table[LABEL]))
     problems = unknown_labels(table[LABEL], classes)
     if len(classes) == 1:
         problems.append(Problem("TAB-LABEL-SINGLE", f"'{classes[0]}' alone"))
     elif classes:
-        problems += positive_problems(classes, cohort.positive_class)
+        problems += [] if cohort.task == "multilabel" else positive_problems(classes, cohort.positive_class)
         problems += small_classes(table, classes)
     return problems
+
+
+def one_a_row(labels: pd.Series) -> pd.Series:
+    """The classes that labels like `a;b` name, each in a row with the index of its scan; `none` names none."""
+    single = labels.str.split(LABEL_SEPARATOR).explode()
+    return single[single != NO_LABEL]
 
 
 def unknown_labels(labels: pd.Series, classes: tuple[str, ...]) -> list[Problem]:

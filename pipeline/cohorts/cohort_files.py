@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID, CohortPaths
-from pipeline.cohorts.row_scans import CheckedRows, inside
+from pipeline.cohorts.row_scans import CheckedRows, all_inside
 from pipeline.files import write_csv, write_json
 from pipeline.scans.checking.codes import Problem
 from pipeline.scans.checking.scan import ScanFacts
@@ -18,7 +18,7 @@ Entry = dict[str, str | None]
 def write_cohort(paths: CohortPaths, rows: CheckedRows) -> None:
     """The rows of usable scans, with what was measured of each."""
     table = rows.usable.reset_index(drop=True)
-    table[PATH] = [inside(path, paths.raw) for path in table[PATH]]
+    table = pd.DataFrame([all_inside(row, paths.raw) for row in table.to_dict("records")])
     measured = pd.DataFrame([measure(check.facts, check.problems) for check in rows.checks if check.facts])
     write_csv(paths.cohort, pd.concat([table, measured], axis=1))
 

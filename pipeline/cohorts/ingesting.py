@@ -10,9 +10,11 @@ from pipeline.cohorts.bids import scan_rows
 from pipeline.cohorts.classes import check_classes, order_classes
 from pipeline.cohorts.cohort_files import Entry, write_cohort, write_summary
 from pipeline.cohorts.row_scans import CheckedRows, check_row_scans, inside, list_scans
-from pipeline.cohorts.table import check_columns, check_rows, listing, read_table, select_columns
+from pipeline.cohorts.table import check_columns, check_rows, listing, path_columns, read_table, select_columns
 from pipeline.config import Cohort, FolderSource
 from pipeline.scans.checking.codes import Problem
+from pipeline.scans.checking.files import Tolerance
+from pipeline.scans.scan_files import split_paths
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,8 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     known = list_scans(paths.raw)
     labels = load_labels(cohort, paths, known)
     table = select_columns(labels, cohort.columns)
-    rows = check_row_scans(table, paths.raw, known, cohort.ingest.fill_nonfinite, workers)
+    tolerance = Tolerance(cohort.ingest.fill_nonfinite, cohort.ingest.missing_channel)
+    rows = check_row_scans(table, paths.raw, known, len(path_columns(cohort.columns)), tolerance, workers)
     excluding = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excluding else table
     in_table = [*check_rows(table), *check_classes(kept, cohort), *orphans(labels, table, known, paths), *twins(rows)]
@@ -75,7 +78,8 @@ def refuse(findings: list[Finding], paths: CohortPaths) -> None:
 
 def orphans(labels: pd.DataFrame, table: pd.DataFrame, known: list[str], paths: CohortPaths) -> list[Problem]:
     """Scans that no row names, as its scan or in another column, such as the scan's mask."""
-    named = {inside(path, paths.raw) for path in table[PATH]} | set(labels.to_numpy().ravel())
+    files = {path for cell in table[PATH] for path in split_paths(cell)}
+    named = {inside(path, paths.raw) for path in files} | set(labels.to_numpy().ravel())
     rest = [scan for scan in known if scan not in named]
     return [Problem("TAB-NO-ROW", f"{len(rest)}: {listing(rest)}")] if rest else []
 

@@ -1,5 +1,6 @@
 """The scan of each row: where it lies, whether it can be used, and which scans have no row."""
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,15 +10,17 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from pipeline.artifacts import PATH
+from pipeline.artifacts import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.cohorts.table import with_hint
 from pipeline.scans.checking.codes import Problem
-from pipeline.scans.checking.scan import ScanCheck, check_scan
+from pipeline.scans.checking.files import Tolerance, check_files
+from pipeline.scans.checking.scan import ScanCheck
 from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.scan_files import ScanFiles, files_of, join_paths, split_paths
 from pipeline.scans.scheduling import run_jobs
 
-Job = tuple[int, Path, float | None]
-"""Row, scan and fill."""
+Job = tuple[int, ScanFiles, Tolerance]
+"""Row, its files, and what they may lack."""
 Outcome = tuple[int, ScanCheck]
 
 MOST_HINTS = 500
@@ -64,15 +67,28 @@ def inside(path: str, raw: Path) -> str | None:
     return None
 
 
-def check_row_scans(table: pd.DataFrame, raw: Path, known: list[str], fill: float | None, workers: int) -> CheckedRows:
-    """Check the scan of every row; a row without a usable path is a rejected scan. `known` are the scans there are."""
+def all_inside(row: dict[str, str], raw: Path) -> dict[str, str]:
+    """The row with every path of its files relative to the raw folder, whichever way it was written."""
+    paths = {PATH: join_paths([path and inside(path, raw) for path in split_paths(row[PATH])])}
+    if row.get(CROP_MASK):
+        paths[CROP_MASK] = inside(row[CROP_MASK], raw)
+    return row | paths
+
+
+def check_row_scans(
+    table: pd.DataFrame, raw: Path, known: list[str], num_files: int, tolerance: Tolerance, workers: int
+) -> CheckedRows:
+    """Check the `num_files` files of every row's scan; a row without usable paths is a rejected scan.
+
+    `known` are the scans there are.
+    """
     checks: dict[int, ScanCheck] = {}
     jobs: list[Job] = []
-    for row, path in enumerate(table[PATH]):
-        if problem := path_problem(path, raw, known):
-            checks[row] = ScanCheck(Path(path), (problem,), None)
+    for number, row in enumerate(table.to_dict("records")):
+        if problem := row_problem(row, raw, known, num_files):
+            checks[number] = ScanCheck(Path(row[PATH]), (problem,), None)
         else:
-            jobs.append((row, raw / inside(path, raw), fill))
+            jobs.append((number, files_of(all_inside(row, raw), raw), tolerance))
     outcomes = run_jobs(check_job, jobs, workers=workers)
     checks |= with_progress(outcomes, len(jobs))
     return CheckedRows(table, [checks[row] for row in range(len(table))])
@@ -86,8 +102,31 @@ def with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
 
 def check_job(job: Job) -> Outcome:
     """One row's check, with the row, for outcomes come in any order."""
-    row, path, fill = job
-    return row, check_scan(path, fill)
+    row, files, tolerance = job
+    return row, check_files(files, tolerance)
+
+
+def row_problem(row: dict[str, str], raw: Path, known: list[str], num_files: int) -> Problem | None:
+    """Why a row's paths and its point lead to no scan, if they do not."""
+    paths = split_paths(row[PATH])
+    if len(paths) != num_files or not any(paths):
+        return Problem("TAB-PATH", repr(row[PATH]))
+    if CROP_MASK in row:
+        paths.append(row[CROP_MASK] or ".")
+    problems = (path_problem(path, raw, known) for path in paths if path)
+    return next((problem for problem in problems if problem), None) or point_problem(row.get(CROP_CENTER_MM))
+
+
+def point_problem(cell: str | None) -> Problem | None:
+    """Why a point is none, if one is asked for."""
+    if cell is None:
+        return None
+    try:
+        numbers = [float(number) for number in cell.split()]
+    except ValueError:
+        numbers = []
+    is_point = len(numbers) == 3 and all(map(math.isfinite, numbers))
+    return None if is_point else Problem("NII-CROP-CENTER", repr(cell))
 
 
 def path_problem(path: str, raw: Path, known: list[str]) -> Problem | None:

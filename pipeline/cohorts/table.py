@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATH, PATIENT_ID, SCAN_ID
+from pipeline.artifacts import CROP_CENTER_MM, CROP_MASK, LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.config import Columns
 from pipeline.errors import did_you_mean
 from pipeline.scans.checking.codes import Problem
+from pipeline.scans.scan_files import join_paths
 
 PARQUET_MAGIC = b"PAR1"
 SEPARATORS = "\t,;"
@@ -19,7 +20,7 @@ MISSING = {"", "na", "n/a", "nan", "null"}
 """Words for a missing value, in any case; 'none' may be a class."""
 SHOWN = 5
 RESERVED = (
-    *(SCAN_ID, PATIENT_ID, PATH, LABEL),
+    *(SCAN_ID, PATIENT_ID, PATH, LABEL, CROP_MASK, CROP_CENTER_MM),
     *("shape", "spacing_mm", "orientation", "dtype", "file_sha256", "voxel_sha256", "warnings"),
 )
 """Columns that cohort.csv has of its own."""
@@ -68,13 +69,14 @@ def parquet_as_text(path: Path) -> pd.DataFrame:
 
 def check_columns(table: pd.DataFrame, columns: Columns) -> list[Problem]:
     """Columns that the config names and the table lacks, names that clash, and ids that are numbers."""
-    wanted = [columns.scan_id, columns.patient_id, columns.path, columns.label, *covariates(columns)]
+    own = [columns.scan_id, columns.patient_id, columns.label, *file_columns(columns)]
+    wanted = [*own, *covariates(columns)]
     problems = [
         Problem("TAB-COLUMN", f"no {with_hint(name, table.columns)} among {', '.join(table.columns)}")
         for name in wanted
         if name not in table.columns
     ]
-    taken = [name for name in covariates(columns) if name in RESERVED and name not in wanted[:4]]
+    taken = [name for name in covariates(columns) if name in RESERVED and name not in own]
     problems += [Problem("TAB-NAME", f"'{name}'") for name in taken]
     numbers = set(table.attrs.get("numbers", ())) & {columns.scan_id, columns.patient_id}
     return problems + [Problem("TAB-ID-NUMBER", f"column '{name}'") for name in sorted(numbers)]
@@ -86,11 +88,48 @@ def covariates(columns: Columns) -> list[str]:
     return list(dict.fromkeys([*single, *columns.group, *columns.clinical, *columns.acquisition]))
 
 
+def path_columns(columns: Columns) -> tuple[str, ...]:
+    """Columns that name a file of the scan each, one a channel."""
+    return columns.channels or (columns.path,)
+
+
+def file_columns(columns: Columns) -> tuple[str, ...]:
+    """All columns that say what a scan is made from: its files and what to crop them to."""
+    return (
+        *path_columns(columns),
+        *([columns.crop_mask] if columns.crop_mask else []),
+        *(columns.crop_center_mm or ()),
+    )
+
+
 def select_columns(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """The cohort's columns under their standard names."""
-    names = {SCAN_ID: columns.scan_id, PATIENT_ID: columns.patient_id, PATH: columns.path, LABEL: columns.label}
-    names |= {name: name for name in covariates(columns)}
-    return pd.DataFrame({new: table[old] for new, old in names.items()})
+    return pd.DataFrame(
+        {
+            SCAN_ID: table[columns.scan_id],
+            PATIENT_ID: table[columns.patient_id],
+            **select_files(table, columns),
+            LABEL: table[columns.label],
+            **{name: table[name] for name in covariates(columns)},
+        }
+    )
+
+
+def select_files(table: pd.DataFrame, columns: Columns) -> dict[str, pd.Series]:
+    """The files of each scan and what to crop them to, as cohort.csv holds them."""
+    channels = [present(table[name]) for name in columns.channels] or [table[columns.path]]
+    files = {PATH: pd.Series(map(join_paths, zip(*channels, strict=True)), table.index)}
+    if columns.crop_mask:
+        files[CROP_MASK] = present(table[columns.crop_mask])
+    if columns.crop_center_mm:
+        points = zip(*(table[name] for name in columns.crop_center_mm), strict=True)
+        files[CROP_CENTER_MM] = pd.Series(map(" ".join, points), table.index)
+    return files
+
+
+def present(column: pd.Series) -> pd.Series:
+    """The column with nothing where a word stands for it."""
+    return column.mask(is_missing(column), "")
 
 
 def check_rows(table: pd.DataFrame) -> list[Problem]:

@@ -6,7 +6,7 @@ scans are and how they are prepared; `Config` is the two together, which is what
 
 from pipeline.config.cohort import Cohort, Columns, Ingest, Preprocess, Split
 from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
-from pipeline.config.intensity import Intensity, Rescale, Unchanged, Window, ZScore
+from pipeline.config.intensity import Histogram, Intensity, Rescale, Unchanged, Window, ZScore
 from pipeline.config.plan import Forecast, Plan
 from pipeline.config.section import TAGS, Section
 from pipeline.config.source import FolderSource, MedmnistSource, PhantomSource
@@ -22,6 +22,7 @@ __all__ = [
     "Explanation",
     "FolderSource",
     "Forecast",
+    "Histogram",
     "Ingest",
     "Intensity",
     "MedmnistSource",

@@ -17,7 +17,13 @@ class Columns(Section):
     patient_id: str = "patient_id"
     """Who was scanned, kept as text; never on two sides of a split."""
     path: str = "path"
-    """Scan file, relative to the scans folder."""
+    """Scan file or folder of DICOM slices, relative to the scans folder."""
+    channels: tuple[str, ...] = ()
+    """Where a scan is several files on one grid: the columns that name one each, in place of `path`."""
+    crop_mask: str | None = None
+    """File of a mask in the scan's world, relative to the scans folder; for preprocess.crop: mask."""
+    crop_center_mm: tuple[str, str, str] | None = None
+    """Columns of a point's R, A and S in mm; for preprocess.crop: point."""
     label: str = "label"
     """The class to predict."""
     split: str | None = None
@@ -48,6 +54,8 @@ class Ingest(Section):
     """Stop with all of them listed, or go on without them and say so in the report."""
     fill_nonfinite: float | None = None
     """Value for NaN and infinite voxels; without one, a scan that has any is bad."""
+    missing_channel: Literal["refuse", "zero"] = "refuse"
+    """A scan that lacks a channel is bad, or has zeros there, and every scan has channels that say which it has."""
 
 
 class Split(Section):
@@ -86,10 +94,12 @@ class Preprocess(Section):
     """Voxel size along (D, H, W)."""
     size_voxels: Auto | Voxels = "auto"
     """Input size along (D, H, W); the scan is cropped or padded to it, never stretched."""
-    crop: Auto | Literal["foreground", "center"] = "auto"
-    """What the input is centred on: the body's box, or the middle of the scan."""
+    crop: Auto | Literal["foreground", "center", "mask", "point"] = "auto"
+    """What the input is centred on: the body's box, the scan's middle, columns.crop_mask or columns.crop_center_mm."""
     tilt: Literal["keep", "straighten"] = "keep"
     """A scan acquired at an angle keeps its own axes, or is interpolated along the scanner's."""
+    bias_correction: Literal["none", "n4"] = "none"
+    """MR: even out the coils' sensitivity before anything else; some seconds a scan, and needs SimpleITK."""
     intensity: Auto | Intensity = "auto"
     """How voxel values are scaled."""
     max_voxels: Auto | PositiveInt = "auto"
@@ -109,6 +119,8 @@ class Cohort(Section):
     """Class names in order; default: those found, sorted, the positive class last."""
     positive_class: str | None = None
     """Binary only, and required there: the class whose probability is reported."""
+    task: Auto | Literal["binary", "multiclass", "multilabel", "ordinal"] = "auto"
+    """multilabel: labels like `a;b`, or `none`; ordinal: `classes` are grades in order; auto: by their number."""
     modality: Literal["CT", "MR", "PET", "mask", "other"]
     """Decides how intensities are scaled and augmented."""
     laterality: Literal["relevant", "irrelevant"]
@@ -123,6 +135,27 @@ class Cohort(Section):
     def _possible_pairs(self) -> "Cohort":
         if isinstance(self.preprocess.intensity, Window) and self.modality != "CT":
             raise ValueError(f"preprocess.intensity: a window in HU needs modality CT, got {self.modality}")
+        if self.preprocess.bias_correction == "n4" and self.modality != "MR":
+            raise ValueError(f"preprocess.bias_correction: n4 needs modality MR, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:
             raise ValueError(f"positive_class '{self.positive_class}' is none of classes: {', '.join(self.classes)}")
+        if self.task == "ordinal" and not self.classes:
+            raise ValueError("task 'ordinal' needs classes, the grades from the lowest to the highest, got none")
+        if self.task == "multilabel" and self.positive_class:
+            raise ValueError(f"task 'multilabel' has no positive_class, got '{self.positive_class}'")
+        return self
+
+    @model_validator(mode="after")
+    def _named_files(self) -> "Cohort":
+        columns, crop = self.columns, self.preprocess.crop
+        if columns.channels and columns.path != Columns().path:
+            raise ValueError(f"columns.channels stand in place of columns.path, got path '{columns.path}' too")
+        if columns.channels and isinstance(self.source, FolderSource) and self.source.bids_suffix:
+            raise ValueError("source.bids_suffix finds one file a scan, got columns.channels too")
+        if crop == "mask" and not columns.crop_mask:
+            raise ValueError("preprocess.crop: mask needs columns.crop_mask, got none")
+        if crop == "point" and not columns.crop_center_mm:
+            raise ValueError("preprocess.crop: point needs columns.crop_center_mm, got none")
+        if crop == "point" and self.preprocess.size_voxels == "auto":
+            raise ValueError("preprocess.crop: point needs preprocess.size_voxels, got auto, which covers whole scans")
         return self

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.config.section import Auto, Fraction, Name, Section
 
@@ -35,6 +35,12 @@ class Augmentation(Section):
     """auto: only where the cohort's laterality is irrelevant."""
     zoom: Auto | bool = "auto"
     """auto: only where size is not diagnostic."""
+    random_crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """Most that a scan is cut at one side of an axis and padded at the other, as a share of the axis; 0: off."""
+    mixup: NonNegativeFloat = 0.0
+    """Alpha of the Beta distribution by which two scans of a batch and their labels are blended; 0: off."""
+    cutmix: NonNegativeFloat = 0.0
+    """The same for a box of one scan pasted into another; 0: off."""
 
 
 class Training(Section):
@@ -54,20 +60,56 @@ class Training(Section):
     """On matrices and kernels only."""
     warmup_fraction: Fraction = 0.1
     """Share of all updates in which the rate rises."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Factor on the learning rate for each part further from the head; 1: the same rate everywhere."""
+    unfreeze_every: PositiveInt | None = None
+    """Epochs after which one more part learns, the head first; null: all learn from the start."""
+    loss: Auto | Literal["cross_entropy", "focal", "logit_adjustment", "bce", "ordinal"] = "auto"
+    """auto: bce for several labels a scan, ordinal for grades, else cross-entropy."""
+    focal_gamma: NonNegativeFloat = 2.0
+    """For loss focal: how fast a scan counts less, the surer the network is of it."""
     label_smoothing: Fraction = 0.0
-    """Cross-entropy towards the uniform distribution."""
+    """Moves the targets of any loss towards the uniform distribution."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: each class counts the same in the loss."""
+    sampling: Literal["shuffled", "balanced"] = "shuffled"
+    """balanced: each class as often in an epoch, which stays as long; scans of rare classes return."""
+    deep_supervision: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] | None = None
+    """Weight of a classifier on each of the four stages, finest first, beside the network's own with weight 1."""
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Validate and keep a running mean of the weights that forgets by this factor an update; 0: the weights."""
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm."""
     monitor: Literal["auroc", "loss"] = "auroc"
     """Validation figure that picks the best checkpoint."""
+    patience: Auto | PositiveInt | None = "auto"
+    """Epochs without a better smoothed validation figure until it stops; auto: planned with the epochs; null: never."""
+    batch_norm: Literal["safe", "keep"] = "safe"
+    """safe: under 8 images a step, batch norm gives way to group norm, or is refused; keep: as the model has it."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Lightning's word for the arithmetic."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train."""
+    devices: PositiveInt = 1
+    """Processes a machine, each with its own accelerator or share of the cores; each takes batch_size scans a step."""
+    nodes: PositiveInt = 1
+    """Machines; docs/cluster.md shows how they are started."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How processes share the work: auto is ddp where there are several; fsdp also divides the weights (GPU only)."""
+    compile: bool = False
+    """Compile the network first; pays off on a GPU, and takes minutes on a CPU."""
     num_workers: NonNegativeInt = 0
     """Loading processes; the result does not depend on them."""
+
+    @model_validator(mode="after")
+    def _possible_pairs(self) -> "Training":
+        if self.strategy == "fsdp" and (self.ema_decay or self.accelerator == "cpu"):
+            raise ValueError("strategy 'fsdp' divides the weights between GPUs: not on cpu, and not with ema_decay")
+        if self.unfreeze_every and self.devices * self.nodes > 1:
+            raise ValueError("unfreeze_every needs one process: others would wait for gradients of what does not learn")
+        if self.compile and self.deep_supervision:
+            raise ValueError("compile does not reach the stage maps that deep_supervision learns from; leave one out")
+        return self
 
 
 class Evaluation(Section):
@@ -87,8 +129,12 @@ class Evaluation(Section):
     """How the probabilities of a patient's scans become one."""
     prevalence: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Share of the positive class where the model would be used; adds predictive values at that share."""
-    ordered_classes: bool = False
-    """Are more than two classes grades of one thing? Adds the quadratic kappa."""
+    calibration_bins: Literal["equal_width", "equal_count"] = "equal_width"
+    """Ten bins of the calibration error and curve: of equal width, or with equally many rows."""
+    conformal_coverage: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
+    """Share of patients of each class whose conformal set shall hold their class."""
+    intersections: tuple[tuple[str, ...], ...] = ()
+    """Covariates to judge together as subgroups, such as [[sex, site]]."""
     seed: NonNegativeInt = 0
     """Fixes the resamples."""
 
@@ -111,3 +157,7 @@ class Tracking(Section):
     """W&B project."""
     log_images: bool = False
     """Let pixels leave the machine, and the report, which shows scans and their ids."""
+    panel_every: PositiveInt = 5
+    """Epochs from one panel of sample slices to the next, where pixels may leave."""
+    assumed_watts: PositiveFloat = 100.0
+    """Draw of the machine while it trains, for the energy estimate."""

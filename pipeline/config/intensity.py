@@ -37,10 +37,18 @@ class Rescale(Section):
     """(low, high) of the foreground, in percent."""
 
 
+class Histogram(Section):
+    """MR: percentiles of the foreground to 0..1, then its deciles to their mean over the training scans of the fold."""
+
+    scheme: Literal["histogram"]
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    """(low, high) of the foreground, in percent."""
+
+
 class Unchanged(Section):
     """Binary masks, and values that already mean something: left as they are (a mask resampled is its occupancy)."""
 
     scheme: Literal["unchanged"]
 
 
-Intensity = Annotated[Window | ZScore | Rescale | Unchanged, Field(discriminator="scheme")]
+Intensity = Annotated[Window | ZScore | Rescale | Histogram | Unchanged, Field(discriminator="scheme")]

@@ -27,11 +27,18 @@ class Plan(Section):
     orientation: Annotated[str, Field(pattern=r"^[RLAPIS]{3}$")]
     spacing_mm: Millimetres
     size_voxels: Voxels
-    crop: Literal["foreground", "center"]
+    crop: Literal["foreground", "center", "mask", "point"]
     tilt: Literal["keep", "straighten"] = "keep"
+    bias_correction: Literal["none", "n4"] = "none"
     intensity: Intensity
     fill_nonfinite: float | None = None
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
+    channels: tuple[str, ...] = ()
+    """Columns of the label table that name a file each; none where a scan is one file."""
+    missing_channel: Literal["refuse", "zero"] = "refuse"
+    """From the cohort's ingest section."""
+    standards: tuple[tuple[float, ...], ...] = ()
+    """Mean deciles of each image over a fold's training scans, for the scheme histogram; learned by training alone."""
     batch_size: PositiveInt
     accumulate: PositiveInt
     max_epochs: PositiveInt
@@ -49,3 +56,13 @@ class Plan(Section):
     reasons: dict[str, str]
     digests: dict[str, str] = {}
     """Of each line as planned; a line that no longer agrees with its digest was edited by hand."""
+
+    @property
+    def num_images(self) -> int:
+        """Files of a scan, which are the first channels of the input."""
+        return max(1, len(self.channels))
+
+    @property
+    def in_channels(self) -> int:
+        """Channels of the input: the images, then where channels may be missing as many that say which are there."""
+        return self.num_images * (2 if self.missing_channel == "zero" else 1)

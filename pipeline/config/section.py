@@ -2,13 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Millimetres = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Voxels = tuple[PositiveInt, PositiveInt, PositiveInt]
+FoldName = NonNegativeInt | Annotated[str, Field(pattern=r"^\d+-seed-\d+$")]
 TAGS = ("kind", "scheme")
 """Keys whose value chooses one of several sections."""
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from pydantic import NonNegativeInt, model_validator
 
+from pipeline.artifacts import parse_fold
 from pipeline.config.cohort import Cohort
 from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
-from pipeline.config.section import Name, Section
+from pipeline.config.section import FoldName, Name, Section
 
 
 class Config(Section):
@@ -16,10 +17,10 @@ class Config(Section):
     """The experiment: its file's name."""
     cohort: Cohort
     """The cohort's own file; on the command line `cohort=NAME` picks it and `cohort.split.num_folds=3` changes it."""
-    fold: NonNegativeInt = 0
-    """Which fold validates, from 0."""
-    folds: tuple[NonNegativeInt, ...] = (0,)
-    """Folds that are trained, from params.yaml."""
+    fold: FoldName = 0
+    """Which fold validates, from 0; `0-seed-1` trains fold 0 once more, with the next seed."""
+    folds: tuple[FoldName, ...] = (0,)
+    """Folds that are trained, from params.yaml, such as [0, 1] or [0, 0-seed-1, 0-seed-2]."""
     experiments: tuple[Name, ...] = ()
     """Experiments that are compared, from params.yaml."""
     seed: NonNegativeInt = 0
@@ -33,10 +34,24 @@ class Config(Section):
     root: Path = Path(".")
     """Folder that holds data/, runs/ and reports/."""
 
+    @property
+    def fold_number(self) -> int:
+        """The fold of splits.csv."""
+        return parse_fold(self.fold)[0]
+
+    @property
+    def fold_seed(self) -> int:
+        """The seed of this training: the experiment's own, or one further for each repeat."""
+        return self.seed + parse_fold(self.fold)[1]
+
     @model_validator(mode="after")
     def _possible_pairs(self) -> "Config":
         if self.augmentation.flip_left_right is True and self.cohort.laterality == "relevant":
             raise ValueError("augmentation.flip_left_right=true contradicts the cohort's laterality: relevant")
         if self.augmentation.zoom is True and self.cohort.size_is_diagnostic:
             raise ValueError("augmentation.zoom=true contradicts the cohort's size_is_diagnostic: true")
+        if self.training.unfreeze_every and (self.model.freeze or self.model.lora):
+            raise ValueError("training.unfreeze_every contradicts model.freeze and model.lora: both keep weights")
+        if self.training.sampling == "balanced" and self.cohort.task == "multilabel":
+            raise ValueError("training.sampling=balanced needs one class a scan, the cohort's task is multilabel")
         return self

@@ -22,6 +22,8 @@ class Background:
     clinical: tuple[str, ...] = ()
     acquisition: tuple[str, ...] = ()
     """Scanner, protocol and site."""
+    site: str | None = None
+    """Which of these is the site."""
     label_source: tuple[str, ...] = ()
     """What the label was made from; in none of the sets below, whatever its other roles."""
 
@@ -65,6 +67,7 @@ def read_background(
         splits=read_background_table(paths.splits),
         clinical=clinical,
         acquisition=acquisition + ((site,) if site else ()),
+        site=site,
         label_source=label_source,
     )
 

@@ -8,6 +8,7 @@ import numpy as np
 from pipeline.evaluation.sample import Array, Sample, Weighted
 
 NUM_BINS = 10
+EQUAL_WIDTH = "equal_width"
 SMALLEST_PROB = 1e-7
 """Keeps the logit of a probability of 0 or 1 finite: single precision cannot say more either."""
 NEWTON_STEPS = 30
@@ -25,14 +26,14 @@ def log_loss(weighted: Weighted) -> Array:
     return weighted.mean(-np.log(np.maximum(of_truth, SMALLEST_PROB)))
 
 
-def expected_calibration_error(weighted: Weighted) -> Array:
-    """Mean gap between stated and observed share over ten bins of equal width.
+def expected_calibration_error(weighted: Weighted, binning: str = EQUAL_WIDTH) -> Array:
+    """Mean gap between stated and observed share over ten bins, of equal width or with equally many rows.
 
     Stated is the positive class's probability of two, the called class's of more. It is biased upwards in small
     samples, most of all with many bins.
     """
     stated, happened = stated_and_happened(weighted.sample)
-    bins = np.eye(NUM_BINS)[bin_of(stated)]
+    bins = np.eye(NUM_BINS)[bin_of(stated, binning)]
     gaps = weighted.weights @ (bins * (stated - happened)[:, None])
     return np.abs(gaps).sum(1) / weighted.total
 
@@ -45,9 +46,10 @@ def stated_and_happened(sample: Sample) -> tuple[Array, Array]:
     return sample.probs.max(1), (sample.labels == preds).astype(float)
 
 
-def bin_of(stated: Array) -> Array:
-    """Which of the bins (0, .1], (.1, .2] … each probability falls in; 0 belongs to the first."""
-    edges = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
+def bin_of(stated: Array, binning: str = EQUAL_WIDTH) -> Array:
+    """Which of the bins (0, .1], (.1, .2] … or tenths of the rows each probability falls in; 0 is in the first."""
+    inner = np.linspace(0, 1, NUM_BINS + 1)[1:-1]
+    edges = inner if binning == EQUAL_WIDTH else np.quantile(stated, inner)
     return np.searchsorted(edges, stated, side="left")
 
 

@@ -6,10 +6,10 @@ from functools import partial
 
 import numpy as np
 
-from pipeline.evaluation import calibration, decisions, discrimination
+from pipeline.evaluation import brier_parts, calibration, decisions, discrimination
 from pipeline.evaluation.bootstrap import Figure
 from pipeline.evaluation.sample import Array, Sample, Weighted
-from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.settings import ORDINAL, Settings
 
 Rows = Callable[[Sample], Array]
 
@@ -36,9 +36,11 @@ def catalogue(sample: Sample, settings: Settings) -> dict[str, Metric]:
     """Metrics by name, in the order of reporting."""
     if sample.is_binary:
         rates = binary_rates() | prevalence_metrics(settings.prevalence)
-        return ranking_metrics(ranked_class=1) | decision_metrics(rates) | probability_metrics() | binary_calibration()
-    decided = decision_metrics(mean_rates(settings.ordered_classes))
-    return ranking_metrics(ranked_class=None) | decided | probability_metrics() | class_metrics(sample)
+        stated = probability_metrics(settings.calibration_bins) | binary_calibration()
+        return ranking_metrics(ranked_class=1) | decision_metrics(rates) | stated
+    decided = decision_metrics(mean_rates(is_ordinal=settings.task == ORDINAL))
+    stated = probability_metrics(settings.calibration_bins)
+    return ranking_metrics(ranked_class=None) | decided | stated | class_metrics(sample)
 
 
 def ranking_metrics(ranked_class: int | None) -> dict[str, Metric]:
@@ -62,11 +64,16 @@ def decision_metrics(rates: dict[str, Metric]) -> dict[str, Metric]:
     }
 
 
-def probability_metrics() -> dict[str, Metric]:
+def probability_metrics(binning: str) -> dict[str, Metric]:
     return {
         "brier_score": Metric(calibration.brier_score),
+        "brier_miscalibration": Metric(brier_parts.brier_miscalibration, grows_when_resampled=True),
+        "brier_discrimination": Metric(brier_parts.brier_discrimination, grows_when_resampled=True),
+        "brier_uncertainty": Metric(brier_parts.brier_uncertainty, has_spread=False),
         "log_loss": Metric(calibration.log_loss),
-        "expected_calibration_error": Metric(calibration.expected_calibration_error, grows_when_resampled=True),
+        "expected_calibration_error": Metric(
+            partial(calibration.expected_calibration_error, binning=binning), grows_when_resampled=True
+        ),
     }
 
 
@@ -101,7 +108,7 @@ def prevalence_metrics(prevalence: float | None) -> dict[str, Metric]:
     }
 
 
-def mean_rates(ordered: bool) -> dict[str, Metric]:
+def mean_rates(*, is_ordinal: bool) -> dict[str, Metric]:
     """Means over more than two classes, which are no shares of rows."""
     metrics = {
         "sensitivity": Metric(decisions.sensitivity),
@@ -109,7 +116,15 @@ def mean_rates(ordered: bool) -> dict[str, Metric]:
         "positive_predictive_value": Metric(decisions.positive_predictive_value),
         "negative_predictive_value": Metric(decisions.negative_predictive_value),
     }
-    return metrics | ({"quadratic_kappa": Metric(decisions.quadratic_kappa)} if ordered else {})
+    return metrics | (ordinal_metrics() if is_ordinal else {})
+
+
+def ordinal_metrics() -> dict[str, Metric]:
+    """Figures that hold a call two grades off for worse than one grade off."""
+    return {
+        "quadratic_kappa": Metric(decisions.quadratic_kappa),
+        "mean_grades_off": Metric(decisions.mean_grades_off),
+    }
 
 
 def class_metrics(sample: Sample) -> dict[str, Metric]:

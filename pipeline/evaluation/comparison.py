@@ -1,7 +1,7 @@
 """Do experiments differ on the same patients? Paired, clustered by patient, in words that claim no more than that.
 
-One fitted model an experiment tells about these fitted models, not about their methods: that would take several seeds.
-Comparisons look at validation by default, so that the test set stays unseen until the end.
+One fitted model an experiment tells about these fitted models, not about their methods: that takes three seeds or more,
+whose spread then widens the interval. Comparisons look at validation by default, so that the test set stays unseen.
 """
 
 from collections.abc import Mapping
@@ -10,52 +10,58 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import t as student
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SPLIT, VAL
+from pipeline.artifacts import VAL
 from pipeline.evaluation.bootstrap import resamples
+from pipeline.evaluation.catalogue import is_right
 from pipeline.evaluation.discrimination import auroc
-from pipeline.evaluation.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.intervals import normal_quantile, percentile_interval
+from pipeline.evaluation.intervals import percentile_interval
+from pipeline.evaluation.mcnemar import clustered_mcnemar
 from pipeline.evaluation.obuchowski import clustered_auroc
-from pipeline.evaluation.predictions import (
-    average_folds,
-    by_patient,
-    check_predictions,
-    class_names,
-    patients_of_two_labels,
-)
-from pipeline.evaluation.sample import Sample, sample_of
+from pipeline.evaluation.pairing import Contender, pair_up
+from pipeline.evaluation.power import smallest_detectable
+from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 
-POWER = 0.8
-"""Chance of finding a difference of the smallest detectable size."""
+SEEDS_FOR_METHODS = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """AUROC of `first` minus that of `second`."""
+    """`first` against `second`; differences are those of the first less those of the second."""
 
     first: str
     second: str
     is_primary: bool
     difference: float
+    """Of the AUROCs."""
     low: float
     high: float
     p_value: float
     adjusted_p_value: float
     """The primary comparison's own; Holm's over the others."""
+    accuracy_difference: float
+    accuracy_p_value: float
+    """McNemar's test at the thresholds frozen on validation."""
     smallest_detectable: float
-    """Difference that would be found with a chance of 80 % with these patients."""
+    """Difference of AUROCs that would be found with a chance of 80 % with these patients."""
     num_patients: int
+    num_seeds: int
+    """Of the experiment with fewer."""
+
+    @property
+    def subject(self) -> str:
+        """What the comparison is about."""
+        return "these methods" if self.num_seeds >= SEEDS_FOR_METHODS else "these fitted models"
 
     def in_words(self, level: float = 0.05) -> str:
         size = f"{abs(self.difference):.3f} ({self.low:+.3f} to {self.high:+.3f})"
         if self.adjusted_p_value < level:
             better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
-            return f"Of these fitted models {better} ranks patients better than {worse}, by {size}."
+            return f"Of {self.subject} {better} ranks patients better than {worse}, by {size}."
         return (
-            f"No evidence of a difference between these fitted models ({self.difference:+.3f}, "
+            f"No evidence of a difference between {self.subject} ({self.difference:+.3f}, "
             f"{self.low:+.3f} to {self.high:+.3f}); "
             f"with these patients one under {self.smallest_detectable:.3f} would often be missed."
         )
@@ -66,8 +72,8 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
 
     ValueError where they did not predict the same patients, or a class has too few of them.
     """
-    samples = paired_samples(tables, settings.patient_rule, split)
-    pairs = [compare_pair(first, second, samples, settings) for first, second in combinations(samples, 2)]
+    contenders = pair_up(tables, settings, split)
+    pairs = [compare_pair(first, second, settings) for first, second in combinations(contenders, 2)]
     if not pairs:
         return []
     others = holm(np.array([pair.p_value for pair in pairs[1:]]))
@@ -75,79 +81,87 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
     return [primary, *(replace(pair, adjusted_p_value=float(p)) for pair, p in zip(pairs[1:], others, strict=True))]
 
 
-def paired_samples(tables: Mapping[str, pd.DataFrame], patient_rule: str, split: str) -> dict[str, Sample]:
-    """One sample an experiment, all with the same rows in the same order."""
-    rows = {name: unit_rows(table, name, patient_rule, split) for name, table in tables.items()}
-    first, reference = next(iter(rows.items()))
-    for name, table in rows.items():
-        if class_names(table) != class_names(reference):
-            raise ValueError(
-                f"{name}: expected the classes of {first}, {class_names(reference)}, got "
-                f"{class_names(table)}; compare experiments on the same cohort."
-            )
-        different = set(zip(table[PATIENT_ID], table[LABEL], strict=True)) ^ set(
-            zip(reference[PATIENT_ID], reference[LABEL], strict=True)
-        )
-        if different or len(table) != len(reference):
-            raise ValueError(
-                f"{name}: {len(different)} {split} patients differ from those of {first}, expected the "
-                "same; predict with the same folds."
-            )
-    samples = {name: sample_of(table) for name, table in rows.items()}
-    fewest = next(iter(samples.values())).patients_of_class.min()
-    if fewest < FEWEST_PATIENTS:
-        raise ValueError(f"{split}: a class has {fewest} patients, a comparison needs {FEWEST_PATIENTS}.")
-    return samples
-
-
-def unit_rows(predictions: pd.DataFrame, name: str, patient_rule: str, split: str) -> pd.DataFrame:
-    """A row a patient in a fixed order, or a row a scan where a patient has scans of two labels."""
-    scans = average_folds(check_predictions(predictions, where=name))
-    scans = scans[scans[SPLIT] == split]
-    if patients_of_two_labels(scans):
-        return scans.sort_values(SCAN_ID, ignore_index=True)
-    return by_patient(scans, patient_rule).sort_values(PATIENT_ID, ignore_index=True)
-
-
-def compare_pair(first: str, second: str, samples: Mapping[str, Sample], settings: Settings) -> Comparison:
-    """Obuchowski's covariance for two classes, the paired clustered bootstrap for more."""
-    pair = samples[first], samples[second]
-    measure = normal_difference if pair[0].is_binary else resampled_difference
-    difference, error, low, high = measure(*pair, settings)
-    p_value = two_sided(difference, error)
-    detectable = (normal_quantile(0.95) + float(norm.ppf(POWER))) * error
-    return Comparison(first, second, False, difference, low, high, p_value, p_value, detectable, pair[0].num_patients)
-
-
-def normal_difference(first: Sample, second: Sample, settings: Settings) -> tuple[float, float, float, float]:
-    """Difference of the AUROCs, its standard error, low and high."""
-    scores = np.stack([first.probs[:, 1], second.probs[:, 1]], axis=1)
-    aurocs, covariance = clustered_auroc(first.labels == 1, scores, first.patients, first.folds)
-    contrast = np.array([1, -1])
-    difference, error = float(aurocs @ contrast), float(np.sqrt(max(0.0, contrast @ covariance @ contrast)))
-    reach = normal_quantile(settings.confidence) * error
-    return difference, error, difference - reach, difference + reach
-
-
-def resampled_difference(first: Sample, second: Sample, settings: Settings) -> tuple[float, float, float, float]:
-    """The same by resampling patients, each resample judging both models."""
-    differences = np.concatenate(
-        [
-            auroc(weighted) - auroc(second.weighted(weighted.weights))
-            for weighted in resamples(first, settings.num_bootstrap, settings.seed)
-        ]
+def compare_pair(first: Contender, second: Contender, settings: Settings) -> Comparison:
+    """Obuchowski's covariance for two classes, the paired clustered bootstrap for more; seeds widen either."""
+    measure = normal_difference if first.pooled.is_binary else resampled_difference
+    found = measure(first.seeds, second.seeds, settings)
+    right = [is_right(contender.pooled) for contender in (first, second)]
+    return Comparison(
+        first=first.name,
+        second=second.name,
+        is_primary=False,
+        difference=found.value,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        adjusted_p_value=found.p_value,
+        accuracy_difference=float(right[0].mean() - right[1].mean()),
+        accuracy_p_value=clustered_mcnemar(*right, first.pooled.patients),
+        smallest_detectable=smallest_detectable(found.error),
+        num_patients=first.pooled.num_patients,
+        num_seeds=min(len(first.seeds), len(second.seeds)),
     )
-    difference = float(auroc(first.weighted())[0] - auroc(second.weighted())[0])
-    found = percentile_interval(differences, settings.confidence)
-    low, high = (difference, difference) if isinstance(found, str) else found
-    return difference, float(differences.std(ddof=1)), low, high
 
 
-def two_sided(difference: float, error: float) -> float:
-    """p-value of a normal difference; 1 for models that agree on everything."""
+@dataclass(frozen=True)
+class Difference:
+    """Of two AUROCs, each the mean over seeds."""
+
+    value: float
+    error: float
+    low: float
+    high: float
+    p_value: float
+
+
+def normal_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
+    """From the covariance of all scores over patients, and the variance over seeds."""
+    reference, samples = first[0], [*first, *second]
+    scores = np.stack([sample.probs[:, 1] for sample in samples], axis=1)
+    aurocs, covariance = clustered_auroc(reference.labels == 1, scores, reference.patients, reference.folds)
+    contrast = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])
+    of_patients = max(0.0, float(contrast @ covariance @ contrast))
+    return student_difference(float(aurocs @ contrast), of_patients, aurocs, len(first), settings.confidence)
+
+
+def resampled_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
+    """The same by resampling patients, each resample judging all models."""
+    blocks = [
+        [auroc(sample.weighted(weighted.weights)) for sample in (*first, *second)]
+        for weighted in resamples(first[0], settings.num_bootstrap, settings.seed)
+    ]
+    resampled = np.concatenate(blocks, axis=1)
+    aurocs = np.array([auroc(sample.weighted())[0] for sample in (*first, *second)])
+    contrast = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])
+    differences = contrast @ resampled
+    found = student_difference(
+        float(contrast @ aurocs), float(differences.var(ddof=1)), aurocs, len(first), settings.confidence
+    )
+    if len(first) > 1 or len(second) > 1:
+        return found
+    bounds = percentile_interval(differences, settings.confidence)
+    return found if isinstance(bounds, str) else replace(found, low=bounds[0], high=bounds[1])
+
+
+def student_difference(
+    value: float, of_patients: float, aurocs: Array, num_first: int, confidence: float
+) -> Difference:
+    """Normal without seeds; with them Student's, whose degrees of freedom say how well few seeds show their spread."""
+    groups = [part for part in (aurocs[:num_first], aurocs[num_first:]) if len(part) > 1]
+    of_seeds = [float(part.var(ddof=1)) / len(part) for part in groups]
+    variance = of_patients + sum(of_seeds)
+    uncertain = sum(part**2 / (len(group) - 1) for part, group in zip(of_seeds, groups, strict=True))
+    freedom = variance**2 / uncertain if uncertain else np.inf
+    error = float(np.sqrt(variance))
+    reach = float(student.ppf((1 + confidence) / 2, freedom)) * error
+    return Difference(value, error, value - reach, value + reach, two_sided(value, error, freedom))
+
+
+def two_sided(difference: float, error: float, freedom: float = np.inf) -> float:
+    """p-value of no difference; 1 for models that agree on everything."""
     if error == 0:
         return 1.0 if difference == 0 else 0.0
-    return float(2 * norm.sf(abs(difference) / error))
+    return float(2 * student.sf(abs(difference) / error, freedom))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

@@ -74,6 +74,11 @@ def quadratic_kappa(weighted: Weighted) -> Array:
     return agreement(weighted, (steps[:, None] - steps) ** 2)
 
 
+def mean_grades_off(weighted: Weighted) -> Array:
+    """Mean number of grades between the true class and the called one, of ordered classes."""
+    return weighted.mean(np.abs(weighted.sample.labels - weighted.sample.preds))
+
+
 def agreement(weighted: Weighted, penalty: Array) -> Array:
     """One minus observed over expected penalty, `penalty` of shape (K, K)."""
     by_chance = np.einsum("ri,rj,ij->r", weighted.confusion.sum(2), weighted.confusion.sum(1), penalty)

@@ -1,13 +1,13 @@
 """A figure with what can be said about its precision, or the reason why nothing can."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TypedDict
 
 import numpy as np
 
 from pipeline.evaluation.bootstrap import bootstrap
-from pipeline.evaluation.catalogue import Metric, catalogue
+from pipeline.evaluation.catalogue import Metric
 from pipeline.evaluation.intervals import (
     effective_count,
     logit_interval,
@@ -48,16 +48,13 @@ class Estimate:
         return Entry(**asdict(self))
 
 
-def estimate_metrics(sample: Sample, settings: Settings, names: Iterable[str] | None = None) -> dict[str, Estimate]:
-    """The named metrics of the catalogue, or all."""
-    metrics = catalogue(sample, settings)
-    if names is not None:
-        metrics = {name: metrics[name] for name in names}
+def estimate_metrics(sample: Sample, metrics: Mapping[str, Metric], settings: Settings) -> dict[str, Estimate]:
+    """Each metric of the sample."""
     resampled = resample_where_needed(sample, metrics, settings)
     return {name: estimate(sample, metric, resampled.get(name), settings) for name, metric in metrics.items()}
 
 
-def resample_where_needed(sample: Sample, metrics: dict[str, Metric], settings: Settings) -> dict[str, Array]:
+def resample_where_needed(sample: Sample, metrics: Mapping[str, Metric], settings: Settings) -> dict[str, Array]:
     """Bootstrap values of the metrics that have no interval of their own kind."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         return {}

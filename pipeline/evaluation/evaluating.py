@@ -1,26 +1,37 @@
 """From the whole table of predictions to everything that is reported about it."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pandas as pd
 
 from pipeline.artifacts import SPLIT, TEST, TRAIN, VAL
 from pipeline.evaluation.background import Background
-from pipeline.evaluation.calibrators import Calibration, fit_calibration
-from pipeline.evaluation.catalogue import catalogue
+from pipeline.evaluation.catalogue import Metric, catalogue
+from pipeline.evaluation.conformal import Conformal, conformal_metrics
 from pipeline.evaluation.estimates import Entry, Estimate, estimate_metrics
 from pipeline.evaluation.floors import judge_floors
-from pipeline.evaluation.operating_point import OperatingPoint, choose_operating_point
+from pipeline.evaluation.frozen import Frozen, FrozenByLevel, freeze
+from pipeline.evaluation.models import judge_models
+from pipeline.evaluation.operating_table import OPERATING_POINTS, operating_table
+from pipeline.evaluation.ordinal import judge_cuts
 from pipeline.evaluation.plots import plot_tables
-from pipeline.evaluation.predictions import average_folds, by_patient, check_predictions, patients_of_two_labels
+from pipeline.evaluation.pooling import PATIENT, SCAN, Pooled, pool, units_by_level
+from pipeline.evaluation.power import smallest_difference
+from pipeline.evaluation.predictions import check_predictions, patients_of_two_labels
 from pipeline.evaluation.sample import Sample, sample_of
-from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.settings import ORDINAL, Settings
 from pipeline.evaluation.subgroups import judge_subgroups
 
 Metrics = dict[str, dict[str, dict[str, Entry]]]
-Samples = dict[str, dict[str, Sample]]
-SCAN, PATIENT = "scan", "patient"
-CALIBRATED = ("brier_score", "log_loss", "expected_calibration_error", "calibration_slope", "calibration_intercept")
+CALIBRATED = (
+    "brier_score",
+    "brier_miscalibration",
+    "log_loss",
+    "expected_calibration_error",
+    "calibration_slope",
+    "calibration_intercept",
+)
 """Metrics that a calibration may change; the others look at the order alone."""
 
 
@@ -29,17 +40,30 @@ class Evaluation:
     """What the evaluate stage writes."""
 
     metrics: Metrics
-    operating_points: dict[str, OperatingPoint]
-    """By level; frozen on validation."""
-    calibrations: dict[str, Calibration]
-    """By level; fitted on validation."""
+    frozen: FrozenByLevel
+    """Fitted on validation."""
     headline: tuple[str, str]
     """(split, level) that the plot tables show."""
     plots: dict[str, pd.DataFrame]
+    models: pd.DataFrame
+    """Each model of the headline by itself."""
     subgroups: pd.DataFrame | None
     """Of the headline; None with more than two classes or without a background."""
     floors: pd.DataFrame | None
     """Likewise."""
+    judged: Mapping[str, dict[str, "Judged"]]
+    """By level and split."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One split at one level: its rows, and the arrays at the frozen threshold, before and after calibration."""
+
+    rows: pd.DataFrame
+    sample: Sample
+    corrected: Sample | None
+    reason: str
+    """Why nothing was corrected."""
 
 
 def evaluate_predictions(predictions: pd.DataFrame, settings: Settings | None = None) -> Metrics:
@@ -47,100 +71,108 @@ def evaluate_predictions(predictions: pd.DataFrame, settings: Settings | None = 
     return evaluate_table(predictions, settings or Settings()).metrics
 
 
-def evaluate_table(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
-    """Choose and fit on validation, then judge every split at both levels, and the headline against its background."""
-    scans = average_folds(check_predictions(predictions))
-    samples = samples_of(scans, settings.patient_rule)
-    validation = {level: splits.get(VAL) for level, splits in samples.items()}
-    points = {level: choose_operating_point(validation[level], settings, num_classes(samples)) for level in samples}
-    calibrations = {level: fit_calibration(validation[level]) for level in samples}
-    judged = at_operating_points(samples, points)
+def evaluate_table(
+    predictions: pd.DataFrame,
+    settings: Settings,
+    background: Background | None = None,
+    frozen: FrozenByLevel | None = None,
+) -> Evaluation:
+    """Freeze on validation, or take what was frozen before; judge every split, and the headline by its background."""
+    predictions = check_predictions(predictions)
+    units = units_by_level(predictions, settings.patient_rule)
+    if frozen is None:
+        frozen = {level: freeze(rows, settings) for level, rows in units.items()}
+    judged = judge_units(units, frozen)
     split, level = headline_of(judged)
-    shown, rows = judged[level][split], rows_of(scans, split, level, settings.patient_rule)
-    has_background = background is not None and shown.is_binary
+    shown, validated = judged[level][split], judged[level].get(VAL)
+    has_background = background is not None and shown.sample.is_binary
     return Evaluation(
-        metrics=all_metrics(judged, scans, calibrations, settings),
-        operating_points=points,
-        calibrations=calibrations,
+        metrics=all_metrics(judged, frozen, settings),
+        frozen=frozen,
         headline=(split, level),
-        plots=plot_tables(shown, settings.confidence),
-        subgroups=judge_subgroups(shown, rows, background, settings.confidence) if has_background else None,
-        floors=judge_floors(shown, rows, background, settings.confidence) if has_background else None,
+        plots=plot_tables(shown.sample, shown.corrected, settings)
+        | {OPERATING_POINTS: operating_table(validated.sample if validated else None, shown.sample, settings)},
+        models=judge_models(units[level][units[level][SPLIT] == split], settings),
+        subgroups=judge_subgroups(shown.sample, shown.rows, background, settings) if has_background else None,
+        floors=judge_floors(shown.sample, shown.rows, background, settings.confidence) if has_background else None,
+        judged=judged,
     )
 
 
-def rows_of(scans: pd.DataFrame, split: str, level: str, patient_rule: str) -> pd.DataFrame:
-    """The rows behind a sample, in its order."""
-    rows = scans[scans[SPLIT] == split]
-    return rows if level == SCAN else by_patient(rows, patient_rule)
+def judge_units(units: Mapping[str, pd.DataFrame], frozen: FrozenByLevel) -> dict[str, dict[str, Judged]]:
+    """What is judged, by level and split: pooled over models, at the frozen threshold."""
+    return {level: splits_of(pool(rows, frozen[level].calibrations), frozen[level]) for level, rows in units.items()}
 
 
-def at_operating_points(samples: Samples, points: dict[str, OperatingPoint]) -> Samples:
-    """The samples, each level judged at its own frozen threshold."""
+def splits_of(pooled: Pooled, frozen: Frozen) -> dict[str, Judged]:
+    """Everything of a level, by split."""
+    found = {}
+    for split, rows in pooled.stated.groupby(SPLIT, sort=False):
+        sample = sample_of(rows, frozen.point.threshold)
+        after = None if pooled.corrected is None else sample_of(pooled.corrected.loc[rows.index])
+        found[str(split)] = Judged(rows, sample, after, pooled.reason)
+    return found
+
+
+def headline_of(judged: Mapping[str, dict[str, Judged]]) -> tuple[str, str]:
+    """Test before validation before training, patients before scans."""
+    split = next(split for split in (TEST, VAL, TRAIN) if split in judged[SCAN])
+    return split, PATIENT if split in judged[PATIENT] else SCAN
+
+
+def all_metrics(judged: Mapping[str, dict[str, Judged]], frozen: FrozenByLevel, settings: Settings) -> Metrics:
+    """By split, level and name."""
     return {
-        level: {split: replace(sample, threshold=points[level].threshold) for split, sample in splits.items()}
-        for level, splits in samples.items()
+        split: {
+            level: judge(judged[level][split], split, frozen[level], settings)
+            if split in judged[level]
+            else nothing(judged[SCAN][split], settings)
+            for level in (SCAN, PATIENT)
+        }
+        for split in (TRAIN, VAL, TEST)
+        if split in judged[SCAN]
     }
 
 
-def all_metrics(
-    judged: Samples, scans: pd.DataFrame, calibrations: dict[str, Calibration], settings: Settings
-) -> Metrics:
-    """By split, level and name."""
-    metrics: Metrics = {}
-    for split in [split for split in (TRAIN, VAL, TEST) if split in judged[SCAN]]:
-        metrics[split] = {
-            level: judge(judged[level][split], split, calibrations[level], settings)
-            if split in judged[level]
-            else nothing(judged[SCAN][split], scans, split, settings)
-            for level in (SCAN, PATIENT)
-        }
-    return metrics
-
-
-def samples_of(scans: pd.DataFrame, patient_rule: str) -> Samples:
-    """Samples by level and split; a split where a patient has scans of two labels has no patient level."""
-    samples: Samples = {SCAN: {}, PATIENT: {}}
-    for split, rows in scans.groupby(SPLIT, sort=False):
-        samples[SCAN][str(split)] = sample_of(rows)
-        if not patients_of_two_labels(rows):
-            samples[PATIENT][str(split)] = sample_of(by_patient(rows, patient_rule))
-    return samples
-
-
-def num_classes(samples: Samples) -> int:
-    return next(iter(samples[SCAN].values())).num_classes
-
-
-def headline_of(samples: Samples) -> tuple[str, str]:
-    """Test before validation before training, patients before scans."""
-    split = next(split for split in (TEST, VAL, TRAIN) if split in samples[SCAN])
-    return split, PATIENT if split in samples[PATIENT] else SCAN
-
-
-def judge(sample: Sample, split: str, calibration: Calibration, settings: Settings) -> dict[str, Entry]:
+def judge(judged: Judged, split: str, frozen: Frozen, settings: Settings) -> dict[str, Entry]:
     """All metrics of one split at one level, and again those that calibration changes."""
-    estimates = estimate_metrics(sample, settings)
-    entries = {name: estimate.entry() for name, estimate in estimates.items()}
-    if split == TRAIN:
-        return entries
-    return entries | calibrated_entries(sample, split, calibration, settings)
+    metrics = catalogue(judged.sample, settings)
+    estimates = estimate_metrics(judged.sample, metrics, settings)
+    estimates["auroc_smallest_difference"] = smallest_difference(estimates["auroc"], settings.confidence)
+    if settings.task == ORDINAL and not judged.sample.is_binary:
+        estimates |= judge_cuts(judged.sample, settings)
+    if split != TRAIN:
+        estimates |= judge_calibrated(judged, split, metrics, settings)
+        estimates |= judge_sets(judged.sample, split, frozen.conformal, settings)
+    return {name: estimate.entry() for name, estimate in estimates.items()}
 
 
-def calibrated_entries(sample: Sample, split: str, calibration: Calibration, settings: Settings) -> dict[str, Entry]:
-    names = [name for name in CALIBRATED if name in catalogue(sample, settings)]
-    reason = "the calibration was fitted on these patients" if split == VAL else calibration.reason
-    if split == VAL or calibration.method == "none":
-        estimates = {name: Estimate(None, None, None, sample.num_patients, reason) for name in names}
+def judge_calibrated(
+    judged: Judged, split: str, metrics: Mapping[str, Metric], settings: Settings
+) -> dict[str, Estimate]:
+    chosen = {name: metrics[name] for name in CALIBRATED if name in metrics}
+    if split == VAL and judged.corrected is not None:
+        found = undefined(chosen, judged.sample, "the calibration was fitted on these patients")
+    elif judged.corrected is None:
+        found = undefined(chosen, judged.sample, judged.reason)
     else:
-        corrected = replace(sample, probs=calibration.apply(sample.probs))
-        estimates = estimate_metrics(corrected, settings, names)
-    return {f"calibrated_{name}": estimates[name].entry() for name in names}
+        found = estimate_metrics(judged.corrected, chosen, settings)
+    return {f"calibrated_{name}": estimate for name, estimate in found.items()}
 
 
-def nothing(sample: Sample, scans: pd.DataFrame, split: str, settings: Settings) -> dict[str, Entry]:
+def judge_sets(sample: Sample, split: str, conformal: Conformal, settings: Settings) -> dict[str, Estimate]:
+    metrics = conformal_metrics(conformal)
+    reason = conformal.reason or ("the sets were fitted on these patients" if split == VAL else None)
+    return undefined(metrics, sample, reason) if reason else estimate_metrics(sample, metrics, settings)
+
+
+def undefined(metrics: Mapping[str, Metric], sample: Sample, reason: str) -> dict[str, Estimate]:
+    return {name: Estimate(None, None, None, sample.num_patients, reason) for name in metrics}
+
+
+def nothing(scans: Judged, settings: Settings) -> dict[str, Entry]:
     """The patient level where a patient has no single label."""
-    count = patients_of_two_labels(scans[scans[SPLIT] == split])
+    count = patients_of_two_labels(scans.rows)
     reason = f"{count} patients have scans of different labels, so a patient has no single one"
-    empty = Estimate(None, None, None, sample.num_patients, reason)
-    return {name: empty.entry() for name in catalogue(sample, settings)}
+    empty = undefined(catalogue(scans.sample, settings), scans.sample, reason)
+    return {name: estimate.entry() for name, estimate in empty.items()}

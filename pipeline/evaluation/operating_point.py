@@ -11,7 +11,9 @@ import numpy as np
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 
+RULES = ("youden", "sensitivity", "specificity", "cost")
 EVEN_ODDS = 0.5
+APPROXIMATE = "approximate, since each validation patient has one model's probability and a test patient the mean of {}"
 STRICT_TARGET = 0.95
 PATIENTS_FOR_STRICT_TARGET = 40
 """Nineteen of twenty cannot be told from all with fewer patients of the class."""
@@ -26,7 +28,9 @@ class OperatingPoint:
     reason: str | None = None
 
 
-def choose_operating_point(validation: Sample | None, settings: Settings, num_classes: int) -> OperatingPoint:
+def choose_operating_point(
+    validation: Sample | None, settings: Settings, num_classes: int, num_models: int = 1
+) -> OperatingPoint:
     """The threshold by the rule of the settings; even odds, said so, where nothing can be chosen on."""
     if num_classes > 2:
         return OperatingPoint("most_probable", None, "with several classes the most probable one is called")
@@ -46,7 +50,8 @@ def choose_operating_point(validation: Sample | None, settings: Settings, num_cl
                     f"validation patients of class '{validation.class_names[concerned]}', got {count}"
                 ),
             )
-    return OperatingPoint(settings.operating_point, best_threshold(validation, settings))
+    approximate = APPROXIMATE.format(num_models) if num_models > 1 else None
+    return OperatingPoint(settings.operating_point, best_threshold(validation, settings), approximate)
 
 
 def best_threshold(validation: Sample, settings: Settings) -> float:

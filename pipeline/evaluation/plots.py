@@ -7,18 +7,28 @@ import pandas as pd
 
 from pipeline.artifacts import FOLD
 from pipeline.evaluation.calibration import NUM_BINS, bin_of, stated_and_happened
+from pipeline.evaluation.decision_curve import decision_curve
 from pipeline.evaluation.intervals import effective_count, wilson_interval
 from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.settings import Settings
 
 CLASS = "class"
+EMPTY_CALIBRATION = pd.DataFrame(columns=["predicted", "observed", "low", "high", "num_rows", "num_patients"])
 
 
-def plot_tables(sample: Sample, confidence: float) -> dict[str, pd.DataFrame]:
-    """Curves, calibration, confusion and scores; none says who a row is about."""
+def plot_tables(sample: Sample, corrected: Sample | None, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Curves, calibration, confusion and scores; none says who a row is about.
+
+    `corrected` is the sample after calibration. Decision curves are drawn for it where it is there, since they take
+    probabilities at their word, and for two classes only.
+    """
+    best = sample if corrected is None else corrected
     return {
         "roc": ranking_table(sample, roc_points),
         "precision_recall": ranking_table(sample, precision_recall_points),
-        "calibration": calibration_table(sample, confidence),
+        "calibration": calibration_table(sample, settings),
+        "calibration_after": calibration_table(corrected, settings) if corrected else EMPTY_CALIBRATION,
+        "decision_curve": decision_curve(best, settings) if sample.is_binary else pd.DataFrame(columns=["threshold"]),
         "confusion": confusion_table(sample),
         "scores": scores_table(sample),
     }
@@ -66,19 +76,18 @@ def precision_recall_points(true_positives: Array, false_positives: Array, at: A
     )
 
 
-def calibration_table(sample: Sample, confidence: float) -> pd.DataFrame:
+def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
     """A row a bin that holds anything: mean stated probability, observed share with its interval, rows, patients."""
     stated, happened = stated_and_happened(sample)
-    bins = bin_of(stated)
+    bins = bin_of(stated, settings.calibration_bins)
     rows = []
     for number in range(NUM_BINS):
         inside = bins == number
         if inside.any():
             hits, patients = happened[inside], sample.patients[inside]
-            low, high = wilson_interval(hits.mean(), effective_count(hits, patients), confidence)
+            low, high = wilson_interval(hits.mean(), effective_count(hits, patients), settings.confidence)
             rows.append((stated[inside].mean(), hits.mean(), low, high, inside.sum(), len(np.unique(patients))))
-    columns = ["predicted", "observed", "low", "high", "num_rows", "num_patients"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=EMPTY_CALIBRATION.columns)
 
 
 def confusion_table(sample: Sample) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The table of predictions: read, checked, and brought to one row a scan or a patient.
 
 Columns: scan_id, patient_id, label, prob_<class> in the order of the classes (the last is the positive one of two), and
-fold and split, which a table from elsewhere may leave out: then all rows are one test set.
+fold, seed and split, which a table from elsewhere may leave out: then one model judged one test set.
 """
 
 from pathlib import Path
@@ -9,24 +9,39 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.artifacts import (
+    FOLD,
+    LABEL,
+    LABEL_SEPARATOR,
+    NO_LABEL,
+    PATIENT_ID,
+    PROB_PREFIX,
+    SCAN_ID,
+    SEED,
+    SPLIT,
+    TEST,
+    TRAIN,
+    VAL,
+)
 from pipeline.errors import did_you_mean
 
+MODEL = [SEED, FOLD]
+"""Columns that name the fitted model of a row."""
 SUM_TOLERANCE = 1e-3
 ALL_FOLDS = -1
 """Fold of a row whose probabilities are the mean of several folds' models."""
 
 
-def read_predictions(path: Path) -> pd.DataFrame:
+def read_predictions(path: Path, *, several_labels: bool = False) -> pd.DataFrame:
     """A checked table from a CSV file; ids and labels stay text, so that `007` and a class called `NA` survive."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.predict' writes it.")
-    return check_predictions(pd.read_csv(path, dtype=str, keep_default_na=False), where=str(path))
+    return check_predictions(pd.read_csv(path, dtype=str, keep_default_na=False), str(path), several_labels)
 
 
-def read_folds(paths: list[Path]) -> pd.DataFrame:
+def read_folds(paths: list[Path], *, several_labels: bool = False) -> pd.DataFrame:
     """The predictions of several folds as one table, which all must have the same classes in the same order."""
-    tables = {path: read_predictions(path) for path in paths}
+    tables = {path: read_predictions(path, several_labels=several_labels) for path in paths}
     first = paths[0]
     for path, table in tables.items():
         if class_names(table) != class_names(tables[first]):
@@ -34,7 +49,7 @@ def read_folds(paths: list[Path]) -> pd.DataFrame:
                 f"{path}: expected the classes {class_names(tables[first])} of {first}, "
                 f"got {class_names(table)}; predict all folds again."
             )
-    return check_predictions(pd.concat(tables.values(), ignore_index=True), where=f"{first.parent}")
+    return check_predictions(pd.concat(tables.values(), ignore_index=True), f"{first.parent}", several_labels)
 
 
 def class_names(predictions: pd.DataFrame) -> list[str]:
@@ -46,17 +61,25 @@ def prob_columns(predictions: pd.DataFrame) -> list[str]:
     return [name for name in predictions.columns if name.startswith(PROB_PREFIX)]
 
 
-def check_predictions(predictions: pd.DataFrame, where: str = "predictions.csv") -> pd.DataFrame:
-    """The table with numeric probabilities and no doubt left about whom each row is about; ValueError otherwise."""
-    table = predictions.copy()
+def check_predictions(
+    predictions: pd.DataFrame, where: str = "predictions.csv", several_labels: bool = False
+) -> pd.DataFrame:
+    """The table with numeric probabilities and no doubt left about whom each row is about; ValueError otherwise.
+
+    With `several_labels` a scan may show several classes or none, and probabilities need not sum to 1.
+    """
+    table = predictions.reset_index(drop=True)
     check_columns(table, where)
-    table[FOLD] = whole_numbers(table, FOLD, where) if FOLD in table else 0
+    for column in MODEL:
+        table[column] = whole_numbers(table, column, where) if column in table else 0
     table[SPLIT] = table[SPLIT] if SPLIT in table else TEST
     for column in (SCAN_ID, PATIENT_ID, LABEL):
         table[column] = table[column].astype(str)
     check_values(table, SPLIT, [TRAIN, VAL, TEST], where)
-    check_values(table, LABEL, class_names(table), where)
+    check_values(parts_of_labels(table) if several_labels else table, LABEL, class_names(table), where)
     check_probabilities(table, where)
+    if not several_labels:
+        check_sums(table, where)
     check_identity(table, where)
     return table
 
@@ -96,8 +119,14 @@ def check_values(table: pd.DataFrame, column: str, known: list[str], where: str)
         )
 
 
+def parts_of_labels(table: pd.DataFrame) -> pd.DataFrame:
+    """A row a scan and class that it shows."""
+    parts = table.assign(**{LABEL: table[LABEL].str.split(LABEL_SEPARATOR)}).explode(LABEL)
+    return parts[~parts[LABEL].isin(["", NO_LABEL])]
+
+
 def check_probabilities(table: pd.DataFrame, where: str) -> None:
-    """Make the columns numbers; each must lie in 0..1 and each row must sum to 1."""
+    """Make the columns numbers, each in 0..1."""
     columns = prob_columns(table)
     raw = table[columns]
     probs = raw.apply(pd.to_numeric, errors="coerce").astype(float)
@@ -108,14 +137,18 @@ def check_probabilities(table: pd.DataFrame, where: str) -> None:
             f"{where}: scan '{table[SCAN_ID].iloc[row]}' has {columns[column]} = "
             f"{raw.iloc[row, column] or 'nothing'}, expected a number from 0 to 1; predict it again."
         )
-    sums = probs.sum(axis=1).to_numpy()
+    table[columns] = probs
+
+
+def check_sums(table: pd.DataFrame, where: str) -> None:
+    sums = table[prob_columns(table)].sum(axis=1).to_numpy()
     off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
     if len(off):
         raise ValueError(
             f"{where}: the probabilities of scan '{table[SCAN_ID].iloc[off[0]]}' sum to "
-            f"{sums[off[0]]:.4g}, expected 1; give probabilities, not scores."
+            f"{sums[off[0]]:.4g}, expected 1; give probabilities, not scores, "
+            "or say that the task is multilabel."
         )
-    table[columns] = probs
 
 
 def check_identity(table: pd.DataFrame, where: str) -> None:
@@ -128,7 +161,7 @@ def check_identity(table: pd.DataFrame, where: str) -> None:
             raise ValueError(
                 f"{where}: scan '{scan}' has several values of {column}: {values}; expected one, correct the rows."
             )
-    repeated = table.duplicated([SCAN_ID, FOLD, SPLIT])
+    repeated = table.duplicated([SCAN_ID, *MODEL, SPLIT])
     if repeated.any():
         row = table[repeated].iloc[0]
         raise ValueError(
@@ -144,9 +177,9 @@ def check_identity(table: pd.DataFrame, where: str) -> None:
 
 
 def average_folds(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a scan and split: a scan that several folds' models predicted gets the mean of their probabilities."""
+    """One row a unit and split, the mean over its models; a unit is a scan, or a patient without scans."""
     columns = prob_columns(predictions)
-    keys = [SPLIT, SCAN_ID, PATIENT_ID, LABEL]
+    keys = [key for key in (SPLIT, SCAN_ID, PATIENT_ID, LABEL) if key in predictions]
     grouped = predictions.groupby(keys, sort=False)
     averaged = grouped[columns].mean()
     folds = grouped[FOLD].agg(["first", "nunique"])
@@ -155,12 +188,12 @@ def average_folds(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_patient(scans: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """One row a patient, of scans with one label a patient.
+    """One row a patient and model, of scans with one label a patient.
 
     `mean` averages the scans' probabilities; `max` takes the scan that is most confident of anything but the first
     class, so that one suspicious scan is enough.
     """
-    keys = [SPLIT, FOLD, PATIENT_ID, LABEL]
+    keys = [key for key in (SPLIT, *MODEL, PATIENT_ID, LABEL) if key in scans]
     columns = prob_columns(scans)
     if rule == "mean":
         return scans.groupby(keys, sort=False)[columns].mean().reset_index()

@@ -124,6 +124,12 @@ class Weighted:
         return self.weights @ values / self.total
 
 
+def from_positive(sample: Sample, is_positive: Array, probs: Array, class_names: tuple[str, str]) -> Sample:
+    """Two classes on the same rows; `is_positive` and the `probs` of it are (n,)."""
+    probs = np.clip(probs, 0, 1)
+    return Sample(is_positive.astype(int), np.stack([1 - probs, probs], 1), sample.patients, sample.folds, class_names)
+
+
 def sample_of(table: pd.DataFrame, threshold: float | None = None) -> Sample:
     """The arrays of a checked table of predictions."""
     names = class_names(table)

@@ -2,6 +2,11 @@
 
 from dataclasses import dataclass
 
+from pipeline.errors import did_you_mean
+
+ORDINAL, MULTILABEL = "ordinal", "multilabel"
+TASKS = ("auto", "binary", "multiclass", MULTILABEL, ORDINAL)
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -14,5 +19,13 @@ class Settings:
     miss_cost: float = 1.0
     patient_rule: str = "mean"
     prevalence: float | None = None
-    ordered_classes: bool = False
+    task: str = "auto"
+    """multilabel, ordinal, or one class of several (binary, multiclass, auto): the cohort's key."""
+    calibration_bins: str = "equal_width"
+    conformal_coverage: float = 0.9
+    intersections: tuple[tuple[str, ...], ...] = ()
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.task not in TASKS:
+            raise ValueError(f"task: unknown '{self.task}'.{did_you_mean(self.task, TASKS)} Known: {', '.join(TASKS)}.")

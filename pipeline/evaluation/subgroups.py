@@ -2,7 +2,8 @@
 
 A group is a value of a covariate, or for numbers the half below or above the median. Groups hold different patients, so
 their AUROCs are independent and the test is a sum of squared deviations from their weighted mean (Cochran's Q). No
-evidence of a difference is what few patients always give.
+evidence of a difference is what few patients always give. Patients of a site that no training patient came from are a
+group of their own: what to expect at the next site.
 """
 
 from dataclasses import asdict, dataclass
@@ -12,12 +13,15 @@ import pandas as pd
 from scipy.stats import chi2
 
 from pipeline.artifacts import PATIENT_ID
+from pipeline.errors import did_you_mean
 from pipeline.evaluation.background import Background
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.intervals import logit_interval
 from pipeline.evaluation.obuchowski import clustered_auroc
 from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.unseen_sites import SEEN, site_is_unseen
 
 MOST_VALUES = 8
 """Distinct values up to which a covariate is taken as it is; more must be numbers to be halved."""
@@ -43,18 +47,15 @@ class Subgroup:
 COLUMNS = list(Subgroup.__dataclass_fields__)
 
 
-def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> pd.DataFrame:
-    """A row a group of each covariate; a patient is in the group of its first scan.
+def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, settings: Settings) -> pd.DataFrame:
+    """A row a group of each covariate and intersection; a patient is in the group of its first scan.
 
-    `rows`, one a row of the two-class sample, name the patients.
+    `rows`, one a row of the two-class sample, name patient, split and fold.
     """
-    patient_ids = rows[PATIENT_ID].unique()
-    of_patients = background.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patient_ids)
     found: list[Subgroup] = []
     p_values: dict[str, float] = {}
-    for covariate in background.covariates:
-        groups = group_names(of_patients[covariate])
-        judged = [judge_group(sample, groups == name, covariate, name, confidence) for name in unique(groups)]
+    for covariate, groups in groupings(rows, background, settings.intersections).items():
+        judged = [judge_group(sample, groups == name, covariate, name, settings.confidence) for name in unique(groups)]
         found += [row for row, _ in judged]
         p_value = difference(judged)
         if p_value is not None:
@@ -65,6 +66,34 @@ def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, 
         for row in map(asdict, found)
     ]
     return pd.DataFrame(tested, columns=COLUMNS)
+
+
+def groupings(
+    rows: pd.DataFrame, background: Background, intersections: tuple[tuple[str, ...], ...]
+) -> dict[str, Array]:
+    """(P,) name of each patient's group, by covariate, by intersection, and by whether its site was trained on."""
+    patients = rows.drop_duplicates(PATIENT_ID)
+    of_patients = background.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patients[PATIENT_ID])
+    found = {name: group_names(of_patients[name]) for name in background.covariates}
+    for names in intersections:
+        check_intersection(names, found)
+        found[" and ".join(names)] = intersect([found[name] for name in names])
+    unseen = site_is_unseen(patients, background)
+    return found if unseen is None else found | {SEEN: np.where(unseen, "no", "yes")}
+
+
+def check_intersection(names: tuple[str, ...], known: dict[str, Array]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"evaluation.intersections: '{name}' is no covariate.{did_you_mean(name, known)} "
+                f"Got {', '.join(known) or 'none'}; name covariates of the cohort."
+            )
+
+
+def intersect(parts: list[Array]) -> Array:
+    """(P,) the groups' names joined; empty where one is missing."""
+    return np.array([", ".join(names) if all(names) else "" for names in zip(*parts, strict=True)])
 
 
 def group_names(values: pd.Series) -> Array:

@@ -1,14 +1,20 @@
 """An evaluation on disk."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from pipeline.artifacts import RunPaths
+from pipeline.evaluation.calibrators import Calibration
+from pipeline.evaluation.conformal import Conformal
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Evaluation, Metrics
-from pipeline.files import write_csv, write_json
+from pipeline.evaluation.frozen import Frozen, FrozenByLevel
+from pipeline.evaluation.operating_point import OperatingPoint
+from pipeline.files import read_json, write_csv, write_json
 
 SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")
 
@@ -17,14 +23,45 @@ def write_evaluation(evaluation: Evaluation, paths: RunPaths) -> None:
     """The files of an evaluation, each whole or not at all."""
     write_json(paths.metrics, evaluation.metrics)
     write_json(paths.summary, summarise(evaluation.metrics))
-    write_json(paths.operating_point, {level: asdict(point) for level, point in evaluation.operating_points.items()})
-    write_json(paths.calibration, {level: asdict(fitted) for level, fitted in evaluation.calibrations.items()})
+    write_frozen(evaluation.frozen, paths)
+    write_csv(paths.models, evaluation.models)
     for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.floors, paths.floors)):
         # Where there is nothing to judge the file is there all the same, empty, for whatever waits for it.
         write_csv(path, table if table is not None else pd.DataFrame(columns=["none"]))
     split, level = evaluation.headline
     for name, table in evaluation.plots.items():
         write_csv(paths.plots / f"{name}.csv", table.assign(split=split, level=level))
+
+
+def write_frozen(frozen: FrozenByLevel, paths: RunPaths) -> None:
+    """What later patients are judged by, in files of its own."""
+    files = {"point": paths.operating_point, "calibrations": paths.calibration, "conformal": paths.conformal}
+    for name, path in files.items():
+        write_json(path, {level: part(fitted, name) for level, fitted in frozen.items()})
+
+
+def part(fitted: Frozen | Mapping[str, Frozen], name: str) -> Any:
+    """One field as plain values; by label where each has its own."""
+    if isinstance(fitted, Frozen):
+        return asdict(fitted)[name]
+    return {label: part(own, name) for label, own in fitted.items()}
+
+
+def read_frozen(paths: RunPaths) -> dict[str, Frozen]:
+    """What `write_frozen` wrote, of one class a scan."""
+    for path in (paths.operating_point, paths.calibration, paths.conformal):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' freezes it on validation.")
+    points, calibrations = read_json(paths.operating_point), read_json(paths.calibration)
+    conformal = read_json(paths.conformal)
+    return {
+        level: Frozen(
+            {name: Calibration(**fitted) for name, fitted in calibrations[level].items()},
+            OperatingPoint(**points[level]),
+            Conformal(**conformal[level]),
+        )
+        for level in points
+    }
 
 
 def summarise(metrics: Metrics) -> dict[str, dict[str, float | None]]:

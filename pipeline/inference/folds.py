@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from pipeline.artifacts import PATH, SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, RunPaths
+from pipeline.artifacts import SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, FoldLabel, RunPaths, parse_fold
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.files import write_csv
 from pipeline.inference.tables import prediction_table, write_embeddings
 from pipeline.inference.trained import TrainedRun
+from pipeline.scans.scan_files import files_of
 from pipeline.scans.store import Store
 from pipeline.splits.folds import read_splits, rows_of_fold
 
@@ -18,10 +19,10 @@ log = logging.getLogger(__name__)
 TOLERANCE = 1e-6
 
 
-def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: int) -> None:
+def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: FoldLabel) -> None:
     """Write predictions and embeddings of the scans that `fold` did not train on."""
     store = Store(cohort.preprocessed)
-    rows = rows_of_fold(read_splits(cohort.splits), fold)
+    rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])
     prove_same_from_raw(trained, store, cohort, rows[TRAIN][SCAN_ID].iloc[0])
     held_out = pd.concat([rows[split].assign(**{SPLIT: split}) for split in (VAL, TEST)])
     volumes = (store.read(scan_id)[0] for scan_id in held_out[SCAN_ID])
@@ -35,11 +36,11 @@ def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: 
 
 def prove_same_from_raw(trained: TrainedRun, store: Store, cohort: CohortPaths, scan_id: str) -> None:
     """Preprocessing at prediction must be that of training: one training scan, from its raw file and from the store."""
-    raw = cohort.raw / read_cohort(cohort.cohort).set_index(SCAN_ID).loc[scan_id, PATH]
+    raw = files_of(read_cohort(cohort.cohort).set_index(SCAN_ID).loc[scan_id], cohort.raw)
     stored = trained.predict(store.read(scan_id)[0]).probs
     fresh = trained.predict(trained.prepare(raw).array).probs
     if not np.allclose(stored, fresh, rtol=0, atol=TOLERANCE):
         raise ValueError(
-            f"{raw}: predicted from the raw file its probabilities are {fresh.round(4)}, from the store "
+            f"{raw.first}: predicted from the raw file its probabilities are {fresh.round(4)}, from the store "
             f"{stored.round(4)}, expected the same; run 'dvc repro preprocess', then train again."
         )

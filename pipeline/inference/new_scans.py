@@ -3,46 +3,86 @@
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.progress import track
 
 from pipeline.artifacts import PATH, PROB_PREFIX
+from pipeline.cohorts.table import file_columns, read_table, select_files, with_hint
+from pipeline.config import Columns
 from pipeline.files import write_csv
-from pipeline.inference.trained import TrainedRun
+from pipeline.inference.trained import Prediction, Volume
+from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.preprocessing import Prepared
+from pipeline.scans.scan_files import ScanFiles, files_of
 
 log = logging.getLogger(__name__)
-SUFFIXES = (".nii", ".nii.gz")
+TABLES = (".csv", ".tsv", ".parquet")
+CALLED = "called"
 
 
-def predict_files(trained: TrainedRun, scans: list[Path], out: Path) -> None:
-    """Write `path, prob_<class>…`; scans that cannot be read are listed in one error at the end, the others kept."""
-    files = list(find_scans(scans))
+class ScanClassifier(Protocol):
+    """A trained fold, or several together."""
+
+    columns: Columns
+    """Of the table that it was trained from."""
+    classes: list[str]
+    threshold: float | None
+    """From which probability of the second class it is called; None where nothing was chosen."""
+
+    def prepare(self, scan: ScanFiles) -> Prepared: ...
+
+    def predict(self, volume: Volume) -> Prediction: ...
+
+
+def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None:
+    """Write `path, prob_<class>…`, and `called` where a threshold was chosen.
+
+    Scans that cannot be read are listed in one error at the end, the others kept.
+    """
+    files = list(find_files(scans, trained.columns))
     rows, problems = [], []
-    for file in track(files, description="predict"):
+    for name, scan in track(files, description="predict"):
         try:
-            probs = trained.predict(trained.prepare(file).array).probs
+            probs = trained.predict(trained.prepare(scan).array).probs
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
-        rows.append(
-            {PATH: str(file)} | {f"{PROB_PREFIX}{name}": p for name, p in zip(trained.classes, probs, strict=True)}
-        )
-    write_csv(out, pd.DataFrame(rows, columns=[PATH, *(f"{PROB_PREFIX}{name}" for name in trained.classes)]))
+        rows.append([name, *probs, *called(trained, probs)])
+    columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes)]
+    write_csv(out, pd.DataFrame(rows, columns=columns + ([CALLED] if trained.threshold is not None else [])))
     log.info("%s: %d scans", out, len(rows))
     if problems:
         raise ValueError("\n".join([f"{len(problems)} of {len(files)} scans could not be predicted:", *problems]))
 
 
-def find_scans(places: list[Path]) -> Iterator[Path]:
-    """The files themselves, and every NIfTI file below folders, sorted."""
+def called(trained: ScanClassifier, probs: NDArray[np.float64]) -> list[str]:
+    """The class of two that the threshold calls; nothing without one."""
+    return [] if trained.threshold is None else [trained.classes[int(probs[1] >= trained.threshold)]]
+
+
+def find_files(places: list[Path], columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
+    """Each scan by name: files and DICOM folders themselves, all below other folders, and the rows of tables."""
     for place in places:
-        if place.is_dir():
-            found = sorted(file for file in place.rglob("*") if file.name.lower().endswith(SUFFIXES))
-            if not found:
-                raise FileNotFoundError(f"{place}: no NIfTI files here, expected *.nii or *.nii.gz.")
-            yield from found
-        elif place.exists():
-            yield place
-        else:
+        if not place.exists():
             raise FileNotFoundError(f"{place}: no such file or folder.")
+        if place.suffix.lower() in TABLES:
+            yield from rows_of(place, columns)
+            continue
+        found = list(find_scans(place))
+        if not found:
+            raise FileNotFoundError(f"{place}: no scans here, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
+        yield from ((str(path), ScanFiles((path,))) for path in found)
+
+
+def rows_of(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
+    """The scans of a table with the columns of files that the training's table had, relative to its own folder."""
+    table = read_table(path)
+    for name in file_columns(columns):
+        if name not in table.columns:
+            raise ValueError(f"{path}: no column {with_hint(name, table.columns)} among {', '.join(table.columns)}.")
+    for row in pd.DataFrame(select_files(table, columns)).to_dict("records"):
+        yield row[PATH], files_of(row, path.parent)

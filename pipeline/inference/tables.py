@@ -6,18 +6,20 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
+from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SEED, SPLIT, FoldLabel, parse_fold
 from pipeline.files import whole_file
 from pipeline.inference.trained import Prediction
 
 
 def prediction_table(
-    rows: pd.DataFrame, predictions: Sequence[Prediction], *, classes: Sequence[str], fold: int
+    rows: pd.DataFrame, predictions: Sequence[Prediction], *, classes: Sequence[str], fold: FoldLabel
 ) -> pd.DataFrame:
-    """predictions.csv: `scan_id, patient_id, fold, split, label, prob_<class>…`; `rows` has a row a prediction."""
+    """predictions.csv: `scan_id, patient_id, fold, seed, split, label, prob_<class>…`; `rows` has one a prediction."""
     probs = np.stack([prediction.probs for prediction in predictions])
     table = rows[[SCAN_ID, PATIENT_ID, SPLIT, LABEL]].reset_index(drop=True)
-    table.insert(2, FOLD, fold)
+    number, seed = parse_fold(fold)
+    table.insert(2, FOLD, number)
+    table.insert(3, SEED, seed)
     for index, name in enumerate(classes):
         table[f"{PROB_PREFIX}{name}"] = probs[:, index]
     return table

@@ -10,11 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pipeline.config import Config, Plan
+from pipeline.config import Columns, Config, Plan
+from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import Prepared, preprocess_scan
+from pipeline.scans.scan_files import ScanFiles
 from pipeline.training.build import build_network
 from pipeline.training.runfile import RunFile
+from pipeline.training.tasks import probabilities, settle_task
 
 Volume = NDArray[np.float32]
 
@@ -32,12 +36,18 @@ class Prediction:
 class TrainedRun:
     """A trained network with everything needed to use it."""
 
+    threshold: float | None = None
+    """One fold alone gives probabilities; what is called is decided when it is evaluated."""
+
     def __init__(self, content: RunFile, path: Path) -> None:
         self.path = path
         self.config = Config.model_validate(content.config)
         self.plan = Plan.model_validate(content.plan)
         self.classes = content.classes
-        self.network = build_network(self.config.model, num_classes=len(self.classes), pretrained=False)
+        self.task = settle_task(self.config.cohort, self.classes)
+        self.network = build_network(
+            self.config.model, num_classes=len(self.classes), in_channels=self.plan.in_channels, pretrained=False
+        )
         missing, unexpected = self._load(content)
         if missing or unexpected:
             raise ValueError(
@@ -60,20 +70,30 @@ class TrainedRun:
             raise ValueError(f"{self.path}: its weights do not fit its own config ({reason}); train again.") from None
         return list(keys.missing_keys), list(keys.unexpected_keys)
 
-    def prepare(self, path: Path) -> Prepared:
+    @property
+    def columns(self) -> Columns:
+        """Of the table that it was trained from."""
+        return self.config.cohort.columns
+
+    def prepare(self, scan: ScanFiles | Path) -> Prepared:
         """A raw scan as this run's network sees it, by the function that prepared the training scans."""
-        return preprocess_scan(path, self.plan)
+        return preprocess_scan(scan, self.plan)
+
+    def network_input(self, volume: Volume) -> Tensor:
+        """One prepared volume (C, D, H, W) as a batch of one, after what the fold has learned of intensities."""
+        matched = np.array(volume, np.float32, order="C")
+        to_standards(matched, self.plan.standards)
+        return torch.from_numpy(matched)[None].to(self.device)
 
     @torch.inference_mode()
     def predict(self, volume: Volume) -> Prediction:
-        """One prepared volume (D, H, W) -> class probabilities and stage embeddings.
+        """One prepared volume (C, D, H, W) -> class probabilities and stage embeddings.
 
         One at a time, so that a probability does not depend on which scans it was computed beside.
         """
-        x = torch.from_numpy(np.ascontiguousarray(volume))[None, None].to(self.device)
-        stages, logits = self.network.forward_stages(x)
+        stages, logits = self.network.forward_stages(self.network_input(volume))
         embeddings = tuple(stage.float().flatten(2).mean(2)[0].cpu().numpy() for stage in stages)
-        return Prediction(logits[0].double().softmax(0).cpu().numpy(), embeddings)
+        return Prediction(probabilities(logits.double(), self.task)[0].cpu().numpy(), embeddings)
 
     def predict_all(self, volumes: Iterable[Volume]) -> Iterator[Prediction]:
         return (self.predict(volume) for volume in volumes)

@@ -4,9 +4,10 @@ import pandas as pd
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
-from pipeline.artifacts import SCAN_ID
+from pipeline.artifacts import LABEL, SCAN_ID
 from pipeline.loading.dataset import Augment, Batch, ScanDataset, as_is
-from pipeline.loading.sampler import EpochBatches, InOrder, Key
+from pipeline.loading.sampler import EpochBatches, InOrder, Key, Share
+from pipeline.scans.histogram import Deciles
 from pipeline.scans.store import Store
 
 
@@ -14,7 +15,8 @@ class ScanDataModule(LightningDataModule):
     """Batches of `train`, `val` and `test`, tables with columns scan_id and label (class index from 0).
 
     Training order and augmentation are functions of (seed, epoch, scan). A fit that resumes, at an epoch's end or in
-    its middle, goes on with the next batch of the uninterrupted run, with any number of workers.
+    its middle, goes on with the next batch of the uninterrupted run, with any number of workers. `balanced` has each
+    class come as often as the others.
     """
 
     def __init__(
@@ -28,6 +30,8 @@ class ScanDataModule(LightningDataModule):
         num_workers: int = 0,
         seed: int = 0,
         augment: Augment | None = None,
+        balanced: bool = False,
+        standards: tuple[Deciles, ...] = (),
     ) -> None:
         super().__init__()
         tables = {"train": train, "val": val, "test": test if test is not None else val.iloc[:0]}
@@ -36,10 +40,13 @@ class ScanDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.datasets = {
-            split: ScanDataset(store, table, augment=augment if split == "train" else None, seed=seed)
+            split: ScanDataset(
+                store, table, augment=augment if split == "train" else None, seed=seed, standards=standards
+            )
             for split, table in tables.items()
         }
-        self.sampler = EpochBatches(len(train), batch_size, seed, self.batches_done)
+        classes = train[LABEL].tolist() if balanced else None
+        self.sampler = EpochBatches(len(train), batch_size, seed, self.batches_done, classes)
 
     def batches_done(self) -> int:
         """Training batches behind us, in the trainer's own count, which its checkpoints restore."""
@@ -47,7 +54,13 @@ class ScanDataModule(LightningDataModule):
             return self.sampler.own_count()
         return self.trainer.fit_loop.epoch_loop.batch_progress.total.processed
 
+    @property
+    def share(self) -> Share:
+        """The part of each step's scans that falls to this process."""
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
     def train_dataloader(self) -> DataLoader[Batch]:
+        self.sampler.share = self.share
         return self.loader("train", self.sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -58,7 +71,7 @@ class ScanDataModule(LightningDataModule):
 
     def in_order(self, split: str) -> DataLoader[Batch]:
         """All scans of a split as they stand in the table, unaugmented."""
-        return self.loader(split, InOrder(len(self.tables[split]), self.batch_size))
+        return self.loader(split, InOrder(len(self.tables[split]), self.batch_size, self.share))
 
     def loader(self, split: str, batches: Sampler[list[Key]]) -> DataLoader[Batch]:
         return ResumableLoader(

@@ -1,6 +1,5 @@
 """Scans of the store as batches of tensors. Axes: B batch, D H W depth height width."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypedDict
@@ -12,38 +11,51 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.artifacts import LABEL, SCAN_ID
+from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
+from pipeline.scans.histogram import Deciles, to_standards
 from pipeline.scans.store import Store
 
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
-"""A random change of one volume (D, H, W)."""
+"""A random change of one volume (C, D, H, W)."""
 
 
 class Batch(TypedDict):
     """What a network is fed."""
 
     volume: Tensor
-    """(B, 1, D, H, W) float32."""
+    """(B, C, D, H, W) float32."""
     label: Tensor
-    """(B,) int64, index of the class."""
+    """(B,) int64, index of the class; (B, K) float32 of zeros and ones where several may be right."""
     scan_id: list[str]
     index: Tensor
     """(B,) int64, row in the table."""
 
 
 class ScanDataset(Dataset[Batch]):
-    """Volumes of `scans` (columns scan_id, label as class index), a batch at a time.
+    """Volumes of `scans` (columns scan_id, label as class index or tuple of zeros and ones), a batch at a time.
+
+    Intensities are matched to `standards` where a fold has learnt any.
 
     Voxels are decoded from the mapped file straight into the batch; there is no copy before augmentation, whose random
     choices depend on seed, epoch and scan alone.
     """
 
-    def __init__(self, store: Store, scans: pd.DataFrame, *, augment: Augment | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        scans: pd.DataFrame,
+        *,
+        augment: Augment | None = None,
+        seed: int = 0,
+        standards: tuple[Deciles, ...] = (),
+    ) -> None:
         self.store = store
         self.scan_ids = scans[SCAN_ID].tolist()
-        self.labels = torch.tensor(scans[LABEL].to_numpy(np.int64))
+        self.labels = torch.tensor(scans[LABEL].tolist())
         self.augment = augment
         self.seed = seed
+        self.standards = standards
 
     def __len__(self) -> int:
         return len(self.scan_ids)
@@ -52,18 +64,19 @@ class ScanDataset(Dataset[Batch]):
         """The batch of these (epoch, index) keys; torch's DataLoader asks for whole batches by this name."""
         rows = torch.tensor([index for _, index in keys])
         first = self.store.entry(self.scan_ids[keys[0][1]])
-        volume = torch.empty((len(keys), 1, *first.codes.shape))
+        volume = torch.empty((len(keys), *first.codes.shape))
         with one_thread():
             for target, (epoch, index) in zip(volume, keys, strict=True):
-                self.load(self.scan_ids[index], epoch, target[0])
+                self.load(self.scan_ids[index], epoch, target)
         return Batch(
             volume=volume, label=self.labels[rows], scan_id=[self.scan_ids[index] for index in rows], index=rows
         )
 
     def load(self, scan_id: str, epoch: int, target: Tensor) -> None:
-        """Write one scan, augmented, into `target` (D, H, W)."""
+        """Write one scan, augmented, into `target` (C, D, H, W)."""
         try:
             self.store.entry(scan_id).decode(out=target.numpy())
+            to_standards(target.numpy(), self.standards)
             if self.augment is not None:
                 target.copy_(self.augment(target, scan_rng(self.seed, epoch, scan_id)))
         except (ValueError, RuntimeError, OSError) as error:
@@ -79,12 +92,6 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def scan_rng(seed: int, epoch: int, scan_id: str) -> np.random.Generator:
-    """Random numbers of one scan in one epoch, whoever loads it and whatever else is in the table."""
-    digest = hashlib.sha256(scan_id.encode()).digest()
-    return np.random.default_rng([seed, epoch, int.from_bytes(digest[:8], "little")])
 
 
 def as_is(batch: Batch) -> Batch:

@@ -40,11 +40,10 @@ class AuditPart:
     tables: list[Table]
 
 
-def audit_part(found: Json | None, doubtful_labels: pd.DataFrame | None) -> AuditPart | None:
+def audit_part(audits: Json | None, doubtful_labels: pd.DataFrame | None) -> AuditPart | None:
     """None where nothing was audited."""
-    if found is None:
+    if audits is None:
         return None
-    audits = found["audits"]
     tables = (
         shortcut_table(audits["shortcut"]["figures"]),
         stability_table(audits["stability"]["figures"]),
@@ -128,7 +127,7 @@ def stability_table(figures: Json) -> Table:
 
 def label_table(labels: pd.DataFrame | None) -> Table:
     """The first suspects."""
-    suspects = [] if labels is None else labels[labels["is_suspect"]].head(MOST_LABELS).to_dict("records")
+    suspects = [] if labels is None else labels[labels["is_suspect"].astype(bool)].head(MOST_LABELS).to_dict("records")
     rows = [
         [str(row.get(SCAN_ID, row[PATIENT_ID])), str(row[LABEL]), str(row["suggested"]), number(row["lead"])]
         for row in suspects

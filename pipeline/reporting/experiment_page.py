@@ -5,12 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.artifacts import TEST, parse_fold
 from pipeline.config import Config
-from pipeline.reporting import cohort_part, record_part, result_part
+from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.operating_table import OPERATING_POINTS
+from pipeline.reporting import cohort_part, frozen_part, record_part, result_part
 from pipeline.reporting.audit_part import AuditPart, audit_part, audit_statements
 from pipeline.reporting.figures import history_figure
 from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
 from pipeline.reporting.gathering import CohortFacts, RunFacts
+from pipeline.reporting.model_part import ModelPart, model_part
+from pipeline.reporting.operating_part import OperatingPart, operating_part
 from pipeline.reporting.page import Drawing, render
 from pipeline.reporting.subgroup_part import SubgroupPart, subgroup_part
 from pipeline.reporting.wording import SPLIT_NAMES, statements
@@ -38,7 +43,10 @@ class ExperimentPage:
     figures: list[Drawing]
     decision: str
     calibration: str
+    conformal: str
     metric_tables: list[result_part.MetricTable]
+    operating: OperatingPart | None
+    models: ModelPart | None
     audits: AuditPart | None
     floors: list[FloorRow]
     subgroups: SubgroupPart | None
@@ -69,10 +77,13 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         confidence=f"{confidence:.0%}",
         cards=result_part.cards(run.headline),
         statements=audit_statements(audits) + said,
-        figures=result_part.result_figures(run),
-        decision=result_part.decision_words(run),
-        calibration=result_part.calibration_words(run),
+        figures=result_part.result_figures(run, config.evaluation.calibration_bins),
+        decision=frozen_part.decision_words(run),
+        calibration=frozen_part.calibration_words(run),
+        conformal=frozen_part.conformal_words(run),
         metric_tables=result_part.metric_tables(run),
+        operating=operating_part(run.plots.get(OPERATING_POINTS)),
+        models=model_part(run.models),
         audits=audits,
         floors=floor_rows(run.floors),
         subgroups=subgroup_part(run.subgroups),
@@ -89,17 +100,26 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
 
 def subtitle(run: RunFacts, config: Config) -> str:
     model = ((run.config or {}).get("model") or {}).get("name", config.model.name)
-    return f"{model}, {config.cohort.modality}; {len(config.folds)} of {config.cohort.split.num_folds} folds trained."
+    trained = {parse_fold(fold)[0] for fold in config.folds}
+    return f"{model}, {config.cohort.modality}; {len(trained)} of {config.cohort.split.num_folds} folds trained."
 
 
 def summary(run: RunFacts) -> str:
     """Who the headline is about."""
     words = f"Judged on the {SPLIT_NAMES[run.headline_split]}, one decision a {run.headline_level}"
-    if "scores" not in run.plots:
+    if "scores" not in run.plots or OF_LABEL in run.plots["scores"]:
         return f"{words}."
     counts = run.plots["scores"]["label"].value_counts(sort=False)
     units = result_part.UNITS[run.headline_level]
-    return f"{words}: {counts.sum()} {units}, " + ", ".join(f"{count} {name}" for name, count in counts.items()) + "."
+    classes = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{words}: {counts.sum()} {units}, {classes}.{looks(run)}"
+
+
+def looks(run: RunFacts) -> str:
+    """How often this test set was judged, by any experiment."""
+    if run.headline_split != TEST or run.looks < 2:
+        return ""
+    return f" {run.looks} different sets of predictions of this test set have been looked at, over all experiments."
 
 
 def history(run: RunFacts) -> Drawing | None:

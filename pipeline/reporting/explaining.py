@@ -8,11 +8,10 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
 from rich.progress import track
 
-from pipeline.artifacts import LABEL, PATH, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL, CohortPaths
+from pipeline.artifacts import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL, CohortPaths
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.files import write_json
 from pipeline.inference.trained import TrainedRun
@@ -20,6 +19,7 @@ from pipeline.reporting.attribution import METHODS
 from pipeline.reporting.overlay import draw_overlay
 from pipeline.scans.formats.reading import read_scan
 from pipeline.scans.resampling import to_original_grid
+from pipeline.scans.scan_files import ScanFiles, files_of
 from pipeline.scans.store import Store
 
 log = logging.getLogger(__name__)
@@ -29,12 +29,12 @@ def explain_scans(
     trained: TrainedRun, *, predictions: Path, cohort: CohortPaths, out: Path, method: str, num_scans: int
 ) -> None:
     """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
-    paths = read_cohort(cohort.cohort).set_index(SCAN_ID)[PATH]
+    rows = read_cohort(cohort.cohort).set_index(SCAN_ID)
     chosen = choose(pd.read_csv(predictions, dtype={SCAN_ID: str, LABEL: str}), trained.classes, num_scans)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         captions = [
-            explain_scan(trained, row, cohort.raw / paths[row[SCAN_ID]], Path(folder), method)
+            explain_scan(trained, row, files_of(rows.loc[row[SCAN_ID]], cohort.raw), Path(folder), method)
             for row in track(chosen.to_dict("records"), description="explain")
         ]
         write_json(Path(folder) / "captions.json", captions)
@@ -55,20 +55,20 @@ def choose(table: pd.DataFrame, classes: list[str], num_scans: int) -> pd.DataFr
 
 
 def explain_scan(
-    trained: TrainedRun, row: dict[str, object], raw: Path, folder: Path, method: str
+    trained: TrainedRun, row: dict[str, object], raw: ScanFiles, folder: Path, method: str
 ) -> dict[str, object]:
     """Write one map and its picture; return what the picture shows."""
     prepared = trained.prepare(raw)
     # Of two classes the positive one is explained: what speaks for its absence lies nowhere.
     explained = trained.classes[-1] if len(trained.classes) == 2 else row["predicted"]
     evidence = attribute(trained, prepared.array, trained.classes.index(explained), method)
-    scan = read_scan(raw)
+    scan = read_scan(raw.first)
     on_scan = to_original_grid(evidence, prepared.affine, scan.array.shape, scan.affine)
     name = Store(folder).path(str(row[SCAN_ID])).stem
     nibabel.save(nibabel.Nifti1Image(on_scan.astype(np.float32), scan.affine), folder / f"{name}.nii.gz")
     plan = trained.plan
     picture = folder / f"{name}.png"
-    draw_overlay(prepared.array, evidence, spacing_mm=plan.spacing_mm, orientation=plan.orientation, path=picture)
+    draw_overlay(prepared.array[0], evidence, spacing_mm=plan.spacing_mm, orientation=plan.orientation, path=picture)
     return {
         "picture": picture.name,
         "map": f"{name}.nii.gz",
@@ -82,6 +82,5 @@ def explain_scan(
 
 
 def attribute(trained: TrainedRun, array: NDArray[np.float32], class_index: int, method: str) -> NDArray[np.float32]:
-    """The evidence for a class at each voxel of a prepared volume (D, H, W), in 0..1."""
-    volume = torch.from_numpy(array)[None, None].to(trained.device)
-    return METHODS[method](trained.network, volume, class_index).cpu().numpy()
+    """The evidence for a class at each voxel of a prepared volume (C, D, H, W), in 0..1."""
+    return METHODS[method](trained.network, trained.network_input(array), class_index).cpu().numpy()

@@ -81,15 +81,32 @@ def draw_curves(axes: Axes, table: pd.DataFrame, x: str, y: str, drawstyle: str 
         axes.legend(loc="lower right", fontsize=8)
 
 
-def calibration_figure(table: pd.DataFrame) -> str:
-    """Observed share over stated probability with intervals; a dot's area grows with its number of rows."""
+def calibration_figure(table: pd.DataFrame, after: pd.DataFrame | None) -> str:
+    """Observed share over stated probability with intervals; a dot's area grows with its rows. Rings: calibrated."""
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
         axes.vlines(table["predicted"], table["low"], table["high"], color=COLOURS[0], linewidth=1, alpha=0.6)
         area = 20 + 130 * table["num_rows"] / table["num_rows"].max()
         axes.scatter(table["predicted"], table["observed"], s=area, color=COLOURS[0], zorder=3)
+        if after is not None:
+            axes.plot(after["predicted"], after["observed"], "o", color=COLOURS[1], markerfacecolor="none", zorder=4)
         axes.set(xlabel="stated probability", ylabel="observed share", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+
+    return draw(paint)
+
+
+def decision_figure(table: pd.DataFrame) -> str:
+    """Net benefit over the probability from which one acts, with its interval, beside acting on all or none."""
+
+    def paint(axes: Axes) -> None:
+        axes.axhline(0, color=MUTED, linestyle=":", linewidth=1)
+        axes.plot(table["threshold"], table["act_on_everybody"], color=MUTED, linewidth=1.2, label="everybody")
+        axes.fill_between(table["threshold"], table["low"], table["high"], color=COLOURS[0], alpha=0.15, linewidth=0)
+        axes.plot(table["threshold"], table["net_benefit"], color=COLOURS[0], linewidth=1.8, label="model")
+        top = max(0.05, table[["net_benefit", "high", "act_on_everybody"]].max(axis=None)) * 1.08
+        axes.set(xlabel="probability from which one acts", ylabel="net benefit", xlim=(0, 1), ylim=(-0.35 * top, top))
+        axes.legend(loc="upper right", fontsize=8)
 
     return draw(paint)
 

@@ -8,12 +8,23 @@ import pandas as pd
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SPLIT, CohortPaths, RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Metrics
+from pipeline.evaluation.looks import read_looks
 from pipeline.evaluation.predictions import read_folds
+from pipeline.evaluation.settings import MULTILABEL
 from pipeline.evaluation.writing import has_values, read_metrics
 from pipeline.files import read_json, read_yaml, sha256
 
 Json = dict[str, Any]
-PLOTS = ("roc", "precision_recall", "calibration", "confusion", "scores")
+PLOTS = (
+    "roc",
+    "precision_recall",
+    "calibration",
+    "calibration_after",
+    "decision_curve",
+    "operating_points",
+    "confusion",
+    "scores",
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,10 @@ class RunFacts:
     plots: dict[str, pd.DataFrame]
     operating_points: Json | None
     calibrations: Json | None
+    conformal: Json | None
+    models: pd.DataFrame | None
+    looks: int
+    """How many sets of predictions of this test set were judged so far."""
     subgroups: pd.DataFrame | None
     floors: pd.DataFrame | None
     """Of the audits, which look at simple views of the image as well; else those of the evaluation."""
@@ -75,8 +90,8 @@ def gather_cohort(paths: CohortPaths) -> CohortFacts:
     )
 
 
-def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
-    """Only metrics.json must be there."""
+def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...], task: str = "auto") -> RunFacts:
+    """Only metrics.json must be there; `task` is the cohort's."""
     tables = [paths.predictions(fold) for fold in folds]
     predicted = all(table.is_file() for table in tables)
     captions = paths.explanations / "captions.json"
@@ -87,11 +102,14 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
         plots={plot: pd.read_csv(path) for plot in PLOTS if (path := paths.plots / f"{plot}.csv").is_file()},
         operating_points=read_json(paths.operating_point) if paths.operating_point.is_file() else None,
         calibrations=read_json(paths.calibration) if paths.calibration.is_file() else None,
+        conformal=read_json(paths.conformal) if paths.conformal.is_file() else None,
+        models=read_filled(paths.models),
+        looks=read_looks(paths.looks),
         subgroups=read_filled(paths.subgroups),
-        floors=simple_predictors(audits) if audits else read_filled(paths.floors),
+        floors=gather_floors(audits, paths.floors),
         audits=audits,
         doubtful_labels=read_labels(paths.doubtful_labels),
-        predictions=read_folds(tables) if predicted else None,
+        predictions=read_folds(tables, several_labels=task == MULTILABEL) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
         histories={fold: pd.read_csv(path) for fold in folds if (path := paths.fold(fold).history).is_file()},
         explanations=read_json(captions) if captions.is_file() else None,
@@ -100,10 +118,10 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...]) -> RunFacts:
     )
 
 
-def simple_predictors(audits: Json) -> pd.DataFrame | None:
-    """The floors among the audits' figures; None where they could not be judged."""
-    predictors = audits["audits"]["simple"]["figures"].get("predictors")
-    return pd.DataFrame(predictors) if predictors else None
+def gather_floors(audits: Json | None, path: Path) -> pd.DataFrame | None:
+    """The simple predictors of the audits; where they judged none, the floors of the evaluation."""
+    predictors = audits["simple"]["figures"].get("predictors") if audits else None
+    return pd.DataFrame(predictors) if predictors else read_filled(path)
 
 
 def read_labels(path: Path) -> pd.DataFrame | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pipeline.config import Config
 from pipeline.evaluation.comparison import Comparison, compare_experiments
 from pipeline.evaluation.settings import Settings
+from pipeline.reporting.comparison_text import p_words
 from pipeline.reporting.figures import forest_figure
 from pipeline.reporting.gathering import RunFacts
 from pipeline.reporting.page import Drawing, render
@@ -36,6 +37,7 @@ class ComparisonRow:
     difference: str
     range: str
     p_value: str
+    accuracy: str
     words: str
 
 
@@ -108,17 +110,17 @@ def compare(runs: list[RunFacts], config: Config) -> list[Comparison] | str:
     if len(tables) < 2:
         return "a comparison; it takes two experiments with their predictions."
     try:
-        return compare_experiments(tables, Settings(**config.evaluation.model_dump()))
+        return compare_experiments(tables, Settings(task=config.cohort.task, **config.evaluation.model_dump()))
     except ValueError as error:
         return f"a comparison: {error}"
 
 
 def comparison_row(found: Comparison) -> ComparisonRow:
-    p_value = "< 0.001" if found.adjusted_p_value < 0.001 else number(found.adjusted_p_value)
     return ComparisonRow(
         pair=f"{found.first} against {found.second}" + (" (primary)" if found.is_primary else ""),
         difference=number(found.difference),
         range=f"{number(found.low)} to {number(found.high)}",
-        p_value=p_value,
+        p_value=p_words(found.adjusted_p_value),
+        accuracy=f"{number(found.accuracy_difference)} (p {p_words(found.accuracy_p_value)})",
         words=found.in_words(),
     )

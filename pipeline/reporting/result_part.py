@@ -1,16 +1,22 @@
 """What a page says about the result: headline cards, figures and the tables of all metrics."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline.evaluation.evaluating import PATIENT, SCAN
+import pandas as pd
+
+from pipeline.evaluation.calibration import EQUAL_WIDTH
+from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.pooling import PATIENT, SCAN
 from pipeline.reporting.figures import (
     calibration_figure,
     confusion_figure,
+    decision_figure,
     precision_recall_figure,
     roc_figure,
     scores_figure,
 )
+from pipeline.reporting.frozen_part import threshold
 from pipeline.reporting.gathering import RunFacts
 from pipeline.reporting.page import Drawing
 from pipeline.reporting.wording import SPLIT_NAMES, Entry, interval, metric_name, number
@@ -65,8 +71,28 @@ def card(name: str, entry: Entry, note: str) -> Card:
     return Card(metric_name(name), number(entry["value"]), interval(entry), said)
 
 
-def result_figures(run: RunFacts) -> list[Drawing]:
-    """Each figure of which the table is there."""
+def result_figures(run: RunFacts, binning: str) -> list[Drawing]:
+    """Each figure of which the table is there, of each label where a scan has several.
+
+    `binning` is that of the calibration curve.
+    """
+    if OF_LABEL not in run.plots.get("scores", ()):
+        return figures_of(run, binning)
+    return [
+        replace(drawing, title=f"{drawing.title}, {label}")
+        for label in run.plots["scores"][OF_LABEL].unique()
+        for drawing in figures_of(about_label(run, label), binning)
+    ]
+
+
+def about_label(run: RunFacts, label: str) -> RunFacts:
+    """The run as if this label were all."""
+    plots = {name: table[table[OF_LABEL] == label] for name, table in run.plots.items()}
+    points = run.operating_points and {level: own[label] for level, own in run.operating_points.items()}
+    return replace(run, plots=plots, operating_points=points)
+
+
+def figures_of(run: RunFacts, binning: str) -> list[Drawing]:
     plots, level = run.plots, UNITS[run.headline_level]
     where = f"{SPLIT_NAMES[run.headline_split].capitalize()}, by {level}"
     drawings = []
@@ -82,13 +108,35 @@ def result_figures(run: RunFacts) -> list[Drawing]:
     if "scores" in plots:
         caption = f"{where}. A dot is one of the {level}; a good model separates the rows."
         drawings.append(Drawing("Scores by true class", caption, scores_figure(plots["scores"], threshold(run))))
-    if "calibration" in plots:
-        caption = f"{where}, before any calibration. On the dotted line probabilities mean what they say."
-        drawings.append(Drawing("Calibration", caption, calibration_figure(plots["calibration"])))
+    if "calibration" in plots and len(plots["calibration"]):
+        drawings.append(calibration_drawing(plots, where, binning))
+    if "decision_curve" in plots and len(plots["decision_curve"]):
+        drawings.append(decision_drawing(plots["decision_curve"], where))
     if "confusion" in plots:
         caption = f"{where}, at the threshold frozen on validation. Percentages are of the true class."
         drawings.append(Drawing("Confusion", caption, confusion_figure(plots["confusion"], class_order(run))))
     return drawings
+
+
+def calibration_drawing(plots: dict[str, pd.DataFrame], where: str, binning: str) -> Drawing:
+    after = plots.get("calibration_after")
+    shown = after if after is not None and len(after) else None
+    which = "Dots as predicted, rings after calibration" if shown is not None else "As predicted"
+    bins = "of equal width" if binning == EQUAL_WIDTH else "with equally many rows"
+    caption = f"{where}. {which}; ten bins {bins}. On the dotted line probabilities mean what they say."
+    return Drawing("Calibration", caption, calibration_figure(plots["calibration"], shown))
+
+
+def decision_drawing(table: pd.DataFrame, where: str) -> Drawing:
+    """In words too: where acting on the model pays."""
+    best_else = table["act_on_everybody"].clip(lower=0)
+    useful = table.loc[table["low"] > best_else, "threshold"]
+    if useful.empty:
+        words = "At no threshold is the model shown to beat acting on everybody or on nobody"
+    else:
+        words = f"Shown to beat acting on everybody and on nobody at thresholds from {useful.min()} to {useful.max()}"
+    caption = f"{where}. {words}, looking at each threshold alone. Net benefit is in true positives a patient."
+    return Drawing("Decision curve", caption, decision_figure(table))
 
 
 def curve_words(roc: Any) -> str:
@@ -110,10 +158,6 @@ def positive_share(run: RunFacts) -> float | None:
     if "scores" not in run.plots or run.plots["scores"]["label"].nunique() != 2:
         return None
     return float((run.plots["scores"]["label"] == class_order(run)[-1]).mean())
-
-
-def threshold(run: RunFacts) -> float | None:
-    return run.operating_points[run.headline_level]["threshold"] if run.operating_points else None
 
 
 def metric_tables(run: RunFacts) -> list[MetricTable]:
@@ -138,33 +182,3 @@ def metric_row(name: str, entry: Entry) -> MetricRow:
     shown = "" if entry["low"] is None else interval(entry)
     value = "undefined" if entry["value"] is None else number(entry["value"])
     return MetricRow(metric_name(name), value, shown, entry["num_patients"], entry["reason"] or "")
-
-
-def decision_words(run: RunFacts) -> str:
-    """How classes were called."""
-    if not run.operating_points:
-        return "The operating point is not available; 'python -m pipeline.evaluate' writes it."
-    point = run.operating_points[run.headline_level]
-    if point["threshold"] is None:
-        return f"No threshold: {point['reason']}."
-    if point["reason"]:
-        return f"The positive class is called from a probability of {point['threshold']:.3f}: {point['reason']}."
-    rule = {
-        "youden": "the best sum of sensitivity and specificity",
-        "cost": "the lowest expected cost",
-        "sensitivity": "the sensitivity asked for",
-        "specificity": "the specificity asked for",
-    }[point["rule"]]
-    return (
-        f"The positive class is called from a probability of {point['threshold']:.3f}, chosen on validation for "
-        f"{rule} and frozen there."
-    )
-
-
-def calibration_words(run: RunFacts) -> str:
-    if not run.calibrations:
-        return "No calibration is available."
-    fitted = run.calibrations[run.headline_level]
-    if fitted["method"] == "none":
-        return f"Probabilities were not calibrated: {fitted['reason']}."
-    return f"Calibrated figures use {fitted['method']} calibration, fitted on validation: {fitted['reason']}."

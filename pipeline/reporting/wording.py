@@ -23,21 +23,32 @@ NAMES = {
     "kappa": "Cohen's kappa",
     "quadratic_kappa": "Quadratic kappa",
     "brier_score": "Brier score",
+    "brier_miscalibration": "Brier score, lost to miscalibration",
+    "brier_discrimination": "Brier score, gained by discrimination",
+    "brier_uncertainty": "Brier score of the shares of the classes",
     "log_loss": "Log loss",
     "expected_calibration_error": "Expected calibration error",
     "calibration_slope": "Calibration slope",
     "calibration_intercept": "Calibration intercept",
+    "auroc_smallest_difference": "AUROC, smallest detectable difference",
+    "conformal_coverage": "Coverage of conformal sets",
+    "conformal_abstention_rate": "Abstention rate of conformal sets",
+    "mean_grades_off": "Mean number of grades off",
+    "auroc_from": "AUROC, this grade or above",
+    "exact_match": "All labels right",
 }
 SPLIT_NAMES = {"test": "locked test set", "val": "validation", "train": "training set"}
-CALIBRATED = "calibrated_"
+CHANGED = {"calibrated_": "calibrated", "recalibrated_": "intercept fitted anew"}
+"""What a metric's name may start with, and the words for it."""
 
 
 def metric_name(name: str) -> str:
     """`calibrated_brier_score` -> `Brier score, calibrated`; `auroc_grade2` -> `AUROC, grade2`."""
     if name in NAMES:
         return NAMES[name]
-    if name.startswith(CALIBRATED):
-        return f"{metric_name(name.removeprefix(CALIBRATED))}, calibrated"
+    for prefix, words in CHANGED.items():
+        if name.startswith(prefix):
+            return f"{metric_name(name.removeprefix(prefix))}, {words}"
     known = max((key for key in NAMES if name.startswith(f"{key}_")), key=len, default=None)
     return f"{NAMES[known]}, {name.removeprefix(known + '_')}" if known else name
 
@@ -56,7 +67,7 @@ def interval(entry: Entry, digits: int = 3) -> str:
 def statements(headline: dict[str, Entry], split: str, confidence: float) -> list[Statement]:
     """(tone, sentence) about the headline figures; the tones are good, caution and bad."""
     said = [about_chance(headline["auroc"], confidence), about_floor(headline)]
-    said += [about_calibration(headline), about_precision(headline["auroc"])]
+    said += [about_calibration(headline), about_precision(headline["auroc"]), about_power(headline)]
     if split == "val":
         said.append(
             (
@@ -127,4 +138,14 @@ def about_precision(auroc: Entry) -> Statement | None:
     return "caution", (
         f"The interval of the AUROC is {number(auroc['high'] - auroc['low'], 2)} wide: "
         f"{auroc['num_patients']} patients say little more than the direction."
+    )
+
+
+def about_power(headline: dict[str, Entry]) -> Statement | None:
+    smallest = headline.get("auroc_smallest_difference", {"value": None})
+    if smallest["value"] is None:
+        return None
+    return "caution", (
+        f"What these {smallest['num_patients']} patients can show: between two models, a difference of the AUROC under "
+        f"{number(smallest['value'])} would often be missed."
     )

@@ -11,15 +11,20 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.artifacts import PATH, SCAN_ID
+from pipeline.artifacts import SCAN_ID
 from pipeline.config import Plan
-from pipeline.files import sha256
+from pipeline.scans.bias_field import require_n4
+from pipeline.scans.entry import Record
 from pipeline.scans.job import Job, Outcome, Versions, attempt
+from pipeline.scans.scan_files import files_of
 from pipeline.scans.scheduling import run_jobs
 from pipeline.scans.store import Store
 
 log = logging.getLogger(__name__)
-SHAPES_VOXELS = {"orientation", "spacing_mm", "size_voxels", "crop", "tilt", "intensity", "fill_nonfinite"}
+SHAPES_VOXELS = {
+    *("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction"),
+    *("intensity", "fill_nonfinite", "channels", "missing_channel"),
+}
 """Fields of the plan that the store depends on; another batch size prepares nothing again."""
 FILE_SHA256 = "file_sha256"
 """Column of cohort.csv; without it each raw file is hashed."""
@@ -33,26 +38,30 @@ def preprocess_cohort(
 
     A scan that cannot be prepared stops none of the others; all of them are named in the `ValueError` at the end.
     """
+    if plan.bias_correction == "n4":
+        require_n4()
     jobs = [make_job(row, raw) for row in cohort.to_dict("records")]
     versions = Versions(plan_hash(plan), code_hash())
     store.prune(job.scan_id for job in jobs)
-    todo = [job for job in jobs if not is_current(store, job, versions)]
+    stored = {job.scan_id: store.record(job.scan_id) for job in jobs}
+    todo = [job for job in jobs if not is_current(stored[job.scan_id], job, versions)]
     log.info("preprocess: %d of %d scans are up to date, %d to do", len(jobs) - len(todo), len(jobs), len(todo))
     work = functools.partial(attempt, plan=plan, folder=store.folder.resolve(), versions=versions)
     outcomes = list(watched(run_jobs(work, todo, workers=workers, scheduler=scheduler), len(todo)))
-    store.write_manifest()
-    log_warnings(store)
+    stored |= {outcome.scan_id: outcome.record for outcome in outcomes if outcome.record}
+    records = [record for record in stored.values() if record]
+    store.write_manifest(records)
+    log_warnings(records)
     raise_failures(outcomes)
 
 
 def make_job(row: Mapping[str, str], raw: Path) -> Job:
-    path = (raw / row[PATH]).absolute()
-    return Job(row[SCAN_ID], path, row[FILE_SHA256] if FILE_SHA256 in row else sha256(path))
+    files = files_of(row, raw.absolute())
+    return Job(row[SCAN_ID], files, row[FILE_SHA256] if FILE_SHA256 in row else files.sha256())
 
 
-def is_current(store: Store, job: Job, versions: Versions) -> bool:
-    """Is the scan in the store, from this file, by this plan and this code?"""
-    record = store.record(job.scan_id)
+def is_current(record: Record | None, job: Job, versions: Versions) -> bool:
+    """Is the scan in the store, from these files, by this plan and this code?"""
     if record is None or record.source_sha256 != job.sha256:
         return False
     return Versions(record.plan_sha256, record.code_sha256) == versions
@@ -94,12 +103,12 @@ def watched(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
             progress.update(task, advance=1, rate=f"{speed:.1f} scans/s" if speed else "")
 
 
-def log_warnings(store: Store) -> None:
+def log_warnings(records: list[Record]) -> None:
     """Each kind of warning once, with how many scans have it and the first of them."""
     scans = defaultdict(list)
-    for scan_id in store.scan_ids():
-        for warning in store.entry(scan_id).record.warnings:
-            scans[warning].append(scan_id)
+    for record in records:
+        for warning in record.warnings:
+            scans[warning].append(record.scan_id)
     for warning, named in sorted(scans.items(), key=lambda item: -len(item[1])):
         more = ", …" if len(named) > SHOWN_SCANS else ""
         log.warning("warning: %d scans (%s%s): %s", len(named), ", ".join(named[:SHOWN_SCANS]), more, warning)

@@ -1,18 +1,20 @@
 """One prepared scan as a file: uncompressed int16 NIfTI-1 that any viewer opens, with a record of how it was made.
 
-On disk the last axis of (D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D) and its affine's
-columns stand in that order. Values are codes times a power of two, so decoding is exact, encoding twice changes
-nothing, and masks and integers below 32,768 stay themselves; the step is below 1/16,000 of the largest value.
+On disk the last axis of (C, D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D), or (W, H, D, C) of
+several channels, and its affine's columns stand in that order. Values are codes times a power of two, so decoding is
+exact, encoding twice changes nothing, and masks and integers below 32,768 stay themselves; the step is below 1/16,000
+of the largest value.
 """
 
 import hashlib
 import json
 import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from nibabel.nifti1 import Nifti1Extension, Nifti1Header
+from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 from numpy.typing import NDArray
 
 from pipeline.files import whole_file
@@ -23,6 +25,8 @@ Codes = NDArray[np.int16]
 LARGEST_CODE = 32767
 HEADER_BYTES = 348
 EXTENSION_START = 352
+LARGEST_START = 1 << 20
+"""Where voxels begin at the latest: no record is that long."""
 COMMENT = 6
 """NIfTI's extension code for plain text."""
 
@@ -46,7 +50,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Entry:
-    """A stored scan: memory-mapped codes (D, H, W), their scale, the affine of that grid, and the record."""
+    """A stored scan: memory-mapped codes (C, D, H, W), their scale, the affine of that grid, and the record."""
 
     codes: Codes
     slope: float
@@ -77,10 +81,11 @@ def sha256_of(codes: Codes) -> str:
 
 
 def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: Record) -> None:
-    """Write the file, whole or not at all."""
+    """Write the file of codes (C, D, H, W), whole or not at all."""
     header = Nifti1Header(endianness="<")
     header.set_data_dtype(np.int16)
-    header.set_data_shape(codes.shape[::-1])
+    # Some viewers take a fourth axis, even of one, for a film.
+    header.set_data_shape(codes.shape[::-1] if len(codes) > 1 else codes.shape[:0:-1])
     header.set_xyzt_units("mm")
     header.set_sform(affine[:, [2, 1, 0, 3]], code="scanner")
     header.set_qform(affine[:, [2, 1, 0, 3]], code="scanner")
@@ -93,17 +98,36 @@ def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: 
 
 def read_entry(path: Path) -> Entry:
     """Map an entry; a file that is short, foreign or without a record is an error."""
+    header, record = read_start(path)
+    shape = shape_of(header)
+    codes = np.memmap(path, "<i2", "r", int(header["vox_offset"]), shape)
+    affine = np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], (0, 0, 0, 1)]).astype(np.float64)
+    return Entry(codes, float(header["scl_slope"]), affine[:, [2, 1, 0, 3]], record)
+
+
+def read_record(path: Path) -> Record:
+    """How an entry was made, without its voxels; the same errors as `read_entry`."""
+    return read_start(path)[1]
+
+
+def read_start(path: Path) -> tuple[np.void, Record]:
+    """Fields of the header and the record of a file that is whole by its size."""
     with path.open("rb") as stream:
-        start = stream.read(HEADER_BYTES)
-        header = Nifti1Header(start.ljust(HEADER_BYTES, b"\0"), endianness="<", check=False)
-        offset = int(header["vox_offset"])
+        block = stream.read(HEADER_BYTES).ljust(HEADER_BYTES, b"\0")
+        header = np.frombuffer(block, header_dtype.newbyteorder("<"))[0]
         stream.seek(EXTENSION_START)
-        record = parse_record(stream.read(max(0, offset - EXTENSION_START)))
-    shape = header.get_data_shape()[::-1]
-    if record is None or path.stat().st_size != offset + 2 * math.prod(shape):
+        offset = int(np.clip(np.nan_to_num(header["vox_offset"]), EXTENSION_START, LARGEST_START))
+        record = parse_record(stream.read(offset - EXTENSION_START))
+        num_bytes = stream.seek(0, os.SEEK_END)
+    if record is None or num_bytes != header["vox_offset"] + 2 * math.prod(shape_of(header)):
         raise ValueError(f"{path}: not a whole entry of the store; 'dvc repro preprocess' writes it again.")
-    codes = np.memmap(path, "<i2", "r", offset, shape)
-    return Entry(codes, float(header["scl_slope"]), header.get_sform()[:, [2, 1, 0, 3]], record)
+    return header, record
+
+
+def shape_of(header: np.void) -> tuple[int, int, int, int]:
+    """(C, D, H, W)."""
+    wide, high, deep, channels = (int(size) for size in header["dim"][1:5])
+    return max(1, channels), deep, high, wide
 
 
 def parse_record(extension: bytes) -> Record | None:

@@ -1,9 +1,9 @@
-"""Voxel values to the network's range. Each scheme looks at one scan alone, so nothing is learned across scans."""
+"""Voxel values to the network's range, by one scan alone; what is learned across scans follows in loading."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Intensity, Rescale, Window, ZScore
+from pipeline.config import Histogram, Intensity, Rescale, Window, ZScore
 
 Volume = NDArray[np.float32]
 
@@ -13,7 +13,7 @@ def scale_intensity(array: Volume, intensity: Intensity, foreground: NDArray[np.
     match intensity:
         case Window(window_hu=(low, high)):
             return to_unit_range(array, low, high)
-        case Rescale(percentiles=percentiles):
+        case Rescale(percentiles=percentiles) | Histogram(percentiles=percentiles):
             return to_unit_range(array, *foreground_percentiles(array, foreground, percentiles))
         case ZScore(percentiles=percentiles):
             return standardise(array, foreground, percentiles)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Plan
-from pipeline.files import sha256
+from pipeline.scans.entry import Record
 from pipeline.scans.preprocessing import preprocess_scan
+from pipeline.scans.scan_files import ScanFiles
 from pipeline.scans.store import Store
 
 
@@ -19,18 +20,19 @@ class Versions:
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to prepare, and the hash its file had when it was checked."""
+    """One scan to prepare, and the hash its files had when they were checked."""
 
     scan_id: str
-    path: Path
+    files: ScanFiles
     sha256: str
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `error` is empty when the scan is in the store."""
+    """What became of a job: the record of the stored scan, or what is wrong with it."""
 
     scan_id: str
+    record: Record | None = None
     error: str = ""
 
 
@@ -40,19 +42,18 @@ def attempt(job: Job, *, plan: Plan, folder: Path, versions: Versions) -> Outcom
     Raises OSError where the store cannot be written, since no other scan could be either.
     """
     try:
-        complete(job, plan, Store(folder), versions)
+        return Outcome(job.scan_id, complete(job, plan, Store(folder), versions))
     except ValueError as error:
-        return Outcome(job.scan_id, str(error))
+        return Outcome(job.scan_id, error=str(error))
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; what is stored already is kept", str(folder)) from error
-    return Outcome(job.scan_id)
 
 
-def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> None:
-    if job.path.is_file() and sha256(job.path) != job.sha256:
-        raise ValueError(f"{job.path}: not the file that was checked, its hash differs; run 'dvc repro ingest'.")
-    prepared = preprocess_scan(job.path, plan)
-    store.write(
+def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> Record:
+    if (found := hash_if_there(job.files)) is not None and found != job.sha256:
+        raise ValueError(f"{job.files.first}: not the file that was checked, its hash differs; run 'dvc repro ingest'.")
+    prepared = preprocess_scan(job.files, plan)
+    return store.write(
         job.scan_id,
         prepared.array,
         prepared.affine,
@@ -61,3 +62,11 @@ def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> None:
         code_sha256=versions.code_sha256,
         warnings=prepared.warnings,
     )
+
+
+def hash_if_there(files: ScanFiles) -> str | None:
+    """None where a file is missing, which reading says in its own words."""
+    try:
+        return files.sha256()
+    except FileNotFoundError:
+        return None

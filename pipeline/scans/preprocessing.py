@@ -1,5 +1,9 @@
-"""From a raw scan to the network's input: one resampling, then one scaling of intensities."""
+"""From a raw scan to the network's input: one resampling, then one scaling of intensities.
 
+Axes: C channels, D H W of the input, X Y Z of the scan.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,64 +11,90 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Plan
-from pipeline.scans.entry import decode, encode
+from pipeline.scans.bias_field import correct_bias
+from pipeline.scans.checking.codes import ScanProblem
+from pipeline.scans.entry import LARGEST_CODE, decode, encode
+from pipeline.scans.focus import Focus, cut_warnings, focus_of
 from pipeline.scans.foreground import Foreground, find_foreground
-from pipeline.scans.formats.reading import read_scan
-from pipeline.scans.geometry import Affine, Grid, index_map, network_grid
+from pipeline.scans.formats.channels import read_channels
+from pipeline.scans.geometry import Affine, Grid, network_grid
 from pipeline.scans.intensity import scale_intensity
 from pipeline.scans.resampling import resample
+from pipeline.scans.scan_files import ScanFiles
 
-CUTS = (0.05, 0.1, 0.2, 0.4)
-"""Shares of the body along one axis that may fall outside the input: under the first unsaid, then said by steps."""
+Volume = NDArray[np.float32]
+NOT_ON_DISK = ScanFiles(channels=())
+FEWEST_STEPS = 1000
+"""Steps of the store, one for all channels of a file, that the values of each channel must span."""
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A scan as the network sees it."""
 
-    array: NDArray[np.float32]
-    """(D, H, W), C-contiguous; already rounded to the store's steps, so a stored scan gives the same bits."""
+    array: Volume
+    """(C, D, H, W), C-contiguous; already rounded to the store's steps, so a stored scan gives the same bits."""
     affine: Affine
     """Index of that grid to RAS millimetres."""
     warnings: tuple[str, ...]
     """What a reader of the results should know."""
 
 
-def preprocess_scan(path: Path, plan: Plan) -> Prepared:
-    """Read and prepare one scan file; `ValueError` if it cannot be used."""
-    scan = read_scan(path, plan.fill_nonfinite)
-    prepared = prepare(scan.array, scan.affine, plan)
-    warnings = tuple(f"{problem.message} [{problem.code}]" for problem in scan.warnings) + prepared.warnings
-    return Prepared(prepared.array, prepared.affine, warnings)
+def preprocess_scan(files: ScanFiles | Path, plan: Plan) -> Prepared:
+    """Read and prepare one scan, of one file or of several; `ValueError` if it cannot be used."""
+    files = files if isinstance(files, ScanFiles) else ScanFiles((files,))
+    if len(files.channels) != plan.num_images:
+        expected = ", ".join(plan.channels) or "one file"
+        raise ValueError(f"{files.first}: {len(files.channels)} files a scan, expected {plan.num_images}: {expected}.")
+    channels = read_channels(files.channels, missing=plan.missing_channel, fill=plan.fill_nonfinite)
+    try:
+        prepared = prepare([scan and scan.array for scan in channels.scans], channels.grid.affine, plan, files)
+    except ScanProblem:
+        raise
+    except ValueError as error:
+        raise ValueError(f"{files.first}: {error}") from error
+    problems = dict.fromkeys(problem for scan in channels.present for problem in scan.warnings)
+    warnings = tuple(f"{problem.message} [{problem.code}]" for problem in problems)
+    return Prepared(prepared.array, prepared.affine, warnings + prepared.warnings)
 
 
-def prepare(array: NDArray, affine: Affine, plan: Plan) -> Prepared:
-    """Prepare the voxels (X, Y, Z) of a scan whose affine leads to RAS millimetres."""
-    foreground = find_foreground(array, plan.intensity)
-    source = Grid(array.shape, affine)
-    target = plan_grid(source, foreground, plan)
-    resampled = resample(array, affine, target, fill=foreground.background)
-    scaled = scale_intensity(resampled, plan.intensity, foreground.mask(resampled))
-    return Prepared(decode(*encode(scaled)), target.affine, cut_warnings(foreground, source, target))
+def prepare(images: Sequence[NDArray | None], affine: Affine, plan: Plan, files: ScanFiles = NOT_ON_DISK) -> Prepared:
+    """Prepare the images (X, Y, Z) of a scan whose affine leads to RAS millimetres; None is one that is missing.
+
+    `files` say where to look, if the plan crops to a mask or a point.
+    """
+    if plan.bias_correction == "n4":
+        images = [None if image is None else correct_bias(image) for image in images]
+    bodies = [None if image is None else find_foreground(image, plan.intensity) for image in images]
+    shape, body = next((image.shape, body) for image, body in zip(images, bodies, strict=True) if body)
+    focus = focus_of(files, Grid(shape, affine), body, plan)
+    target = plan_grid(Grid(shape, affine), focus, plan)
+    channels = [prepare_image(*pair, affine, target, plan) for pair in zip(images, bodies, strict=True)]
+    if plan.missing_channel == "zero":
+        channels += [np.full(target.shape, image is not None, np.float32) for image in images]
+    refuse_lost_channel(channels)
+    return Prepared(decode(*encode(np.stack(channels))), target.affine, cut_warnings(focus, target))
 
 
-def plan_grid(source: Grid, foreground: Foreground, plan: Plan) -> Grid:
+def prepare_image(image: NDArray | None, body: Foreground | None, affine: Affine, target: Grid, plan: Plan) -> Volume:
+    """One channel on the target grid, scaled by its own body; zeros where it is missing."""
+    if image is None:
+        return np.zeros(target.shape, np.float32)
+    resampled = resample(image, affine, target, fill=body.background)
+    return scale_intensity(resampled, plan.intensity, body.mask(resampled))
+
+
+def plan_grid(source: Grid, focus: Focus, plan: Plan) -> Grid:
     """The network's grid in the world of one scan."""
-    center = foreground.center if plan.crop == "foreground" else source.center
-    return network_grid(source, source.to_world(center), plan.orientation, plan.spacing_mm, plan.size_voxels, plan.tilt)
+    return network_grid(source, focus.center_mm, plan.orientation, plan.spacing_mm, plan.size_voxels, plan.tilt)
 
 
-def cut_warnings(foreground: Foreground, source: Grid, target: Grid) -> tuple[str, ...]:
-    """Say so where the body's box sticks out of the network's input."""
-    to_target = np.linalg.inv(index_map(source.affine, target))
-    edges = [(part.start - 0.5, part.stop - 0.5) for part in foreground.box]
-    corners = to_target[:3, :3] @ np.array(np.meshgrid(*edges, indexing="ij")).reshape(3, -1) + to_target[:3, 3:]
-    low, high = corners.min(1), corners.max(1)
-    inside = np.minimum(high, np.array(target.shape) - 0.5) - np.maximum(low, -0.5)
-    lost = 1 - np.clip(inside, 0, None) / (high - low)
-    return tuple(
-        f"over {max(cut for cut in CUTS if share > cut):.0%} of the body's extent along {axis} lies outside the input; "
-        "raise size_voxels or spacing_mm"
-        for axis, share in zip("DHW", lost, strict=True)
-        if share > CUTS[0]
-    )
+def refuse_lost_channel(channels: Sequence[Volume]) -> None:
+    """A channel of far smaller values than another would be rounded away."""
+    largest = [float(np.abs(channel).max()) for channel in channels]
+    smallest = min((value for value in largest if value), default=0.0)
+    if smallest * LARGEST_CODE < FEWEST_STEPS * max(largest):
+        raise ValueError(
+            f"channels reach to {smallest:.3g} and to {max(largest):.3g}, expected ranges that differ at most "
+            f"{LARGEST_CODE // FEWEST_STEPS}-fold; choose a preprocess.intensity that gives all channels one range."
+        )

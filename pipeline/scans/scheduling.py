@@ -27,10 +27,10 @@ def run_jobs(
 
 
 def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
-    """Processes that inherit nothing of this one, so that threads here cannot hang them."""
-    with ProcessPoolExecutor(workers, mp_context=clean_processes(home(function))) as pool:
+    """This process and others, which inherit nothing of it, so that threads here cannot hang them."""
+    with ProcessPoolExecutor(workers - 1, mp_context=clean_processes(home(function))) as pool:
         try:
-            yield from completed(pool, function, jobs)
+            yield from shared(pool, function, jobs)
         except BrokenProcessPool:
             raise ValueError(
                 f"{workers} processes: one was killed, most often for memory; run again with fewer --workers, "
@@ -38,10 +38,18 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
             ) from None
 
 
-def completed(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
-    futures = [pool.submit(function, job) for job in jobs]
+def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job]) -> Iterator[Result]:
+    """The pool works from the front, this process from the back: it need not wait while the others start."""
+    waiting = {pool.submit(function, job): job for job in jobs}
     try:
-        for future in as_completed(futures):
+        for future, job in reversed(list(waiting.items())):
+            if future.cancel():
+                del waiting[future]
+                yield function(job)
+            for done in [other for other in waiting if other.done()]:
+                del waiting[done]
+                yield done.result()
+        for future in as_completed(waiting):
             yield future.result()
     finally:
         # An interrupt must not wait for thousands of scans.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files import write_json
-from pipeline.scans.entry import Entry, Record, encode, read_entry, sha256_of, write_entry
+from pipeline.scans.entry import Entry, Record, encode, read_entry, read_record, sha256_of, write_entry
 from pipeline.scans.geometry import Affine
 
 SUFFIX = ".nii"
@@ -47,7 +47,7 @@ class Store:
         code_sha256: str,
         warnings: tuple[str, ...] = (),
     ) -> Record:
-        """Keep a prepared scan (D, H, W); OSError if the folder cannot be written or the disk is full."""
+        """Keep a prepared scan (C, D, H, W); OSError if the folder cannot be written or the disk is full."""
         codes, slope = encode(array)
         record = Record(scan_id, source_sha256, plan_sha256, code_sha256, sha256_of(codes), warnings)
         write_entry(self.path(scan_id), codes, slope, affine, record)
@@ -61,14 +61,14 @@ class Store:
         return read_entry(path)
 
     def read(self, scan_id: str) -> tuple[NDArray[np.float32], Affine]:
-        """Voxels (D, H, W) and the affine from their index to RAS millimetres."""
+        """Voxels (C, D, H, W) and the affine from their index to RAS millimetres."""
         entry = self.entry(scan_id)
         return entry.decode(), entry.affine
 
     def record(self, scan_id: str) -> Record | None:
         """How the scan was made; None if it is missing, not whole or another scan's."""
         try:
-            record = self.entry(scan_id).record
+            record = read_record(self.path(scan_id))
         except (FileNotFoundError, ValueError):
             return None
         return record if record.scan_id == scan_id else None
@@ -87,14 +87,14 @@ class Store:
             if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
                 temporary.unlink(missing_ok=True)
 
-    def write_manifest(self) -> None:
-        """Write manifest.json: the record of every scan."""
-        records = [self.entry(scan_id).record for scan_id in self.scan_ids()]
-        write_json(self.folder / "manifest.json", {"scans": [asdict(record) for record in records]})
+    def write_manifest(self, records: Iterable[Record]) -> None:
+        """Write manifest.json: the record of every scan, sorted."""
+        ordered = sorted(records, key=lambda record: record.scan_id)
+        write_json(self.folder / "manifest.json", {"scans": [asdict(record) for record in ordered]})
 
     def fingerprint(self, scan_ids: Iterable[str]) -> str:
         """SHA-256 over the voxels of these scans, whatever their order."""
-        lines = sorted(f"{scan_id}\t{self.entry(scan_id).record.voxels_sha256}" for scan_id in scan_ids)
+        lines = sorted(f"{scan_id}\t{read_record(self.path(scan_id)).voxels_sha256}" for scan_id in scan_ids)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def verify(self, scan_ids: Iterable[str]) -> list[str]:

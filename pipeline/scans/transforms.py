@@ -1,8 +1,8 @@
 """Preprocessing as MONAI transforms, for a `Compose` of one's own.
 
-    Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])
+    Compose([LoadImage(), EnsureChannelFirst(), CorrectBias(), ToNetworkGrid(plan), ScaleToPlan(plan)])
 
-Images are MetaTensors with a channel in front; axes (1, X, Y, Z) go in, (1, D, H, W) come out.
+Images are MetaTensors with channels in front; axes (C, X, Y, Z) go in, (C, D, H, W) come out.
 """
 
 import numpy as np
@@ -12,63 +12,100 @@ from monai.transforms import InvertibleTransform, Transform
 from numpy.typing import NDArray
 
 from pipeline.config import Plan
+from pipeline.scans.bias_field import correct_bias
+from pipeline.scans.focus import focus_of
 from pipeline.scans.foreground import find_foreground
 from pipeline.scans.geometry import Affine, Grid
+from pipeline.scans.histogram import Deciles, to_standards
 from pipeline.scans.intensity import scale_intensity
-from pipeline.scans.preprocessing import plan_grid
+from pipeline.scans.preprocessing import NOT_ON_DISK, plan_grid
 from pipeline.scans.resampling import resample, to_original_grid
+from pipeline.scans.scan_files import ScanFiles
 
-THRESHOLD = "foreground_threshold"
-"""Key of the meta data where the geometric step leaves what the intensity step needs: None without empty space."""
+THRESHOLDS = "foreground_thresholds"
+"""Key of the meta data where the geometric step leaves what the intensity step needs of each channel: where its body
+begins, None without empty space."""
+
+
+class CorrectBias(Transform):
+    """N4 on the raw scan; its values are changed for good, its grid is not."""
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        channels, affine = voxels(image)
+        return like(image, np.stack([correct_bias(channel) for channel in channels]), affine)
 
 
 class ToNetworkGrid(InvertibleTransform):
-    """Orientation, spacing, crop and size in one resampling; the inverse puts an array back on the scan's own grid."""
+    """Orientation, spacing, crop and size in one resampling; the inverse puts an array back on the scan's own grid.
 
-    def __init__(self, plan: Plan) -> None:
+    `files` say what to crop to, if the plan crops to a mask or a point.
+    """
+
+    def __init__(self, plan: Plan, files: ScanFiles = NOT_ON_DISK) -> None:
         self.plan = plan
+        self.files = files
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
-        array, affine = voxels(image)
-        foreground = find_foreground(array, self.plan.intensity)
-        target = plan_grid(Grid(array.shape, affine), foreground, self.plan)
-        resampled = resample(array, affine, target, fill=foreground.background)
-        prepared = like(image, resampled, target.affine)
-        prepared.meta[THRESHOLD] = foreground.threshold
-        self.push_transform(prepared, orig_size=array.shape, extra_info={"affine": affine})
+        channels, affine = voxels(image)
+        bodies = [find_foreground(channel, self.plan.intensity) for channel in channels]
+        grid = Grid(channels.shape[1:], affine)
+        target = plan_grid(grid, focus_of(self.files, grid, bodies[0], self.plan), self.plan)
+        resampled = [
+            resample(channel, affine, target, fill=body.background)
+            for channel, body in zip(channels, bodies, strict=True)
+        ]
+        prepared = like(image, np.stack(resampled), target.affine)
+        prepared.meta[THRESHOLDS] = [body.threshold for body in bodies]
+        self.push_transform(prepared, orig_size=grid.shape, extra_info={"affine": affine})
         return prepared
 
     def inverse(self, image: MetaTensor) -> MetaTensor:
         applied = self.pop_transform(image)
-        array, affine = voxels(image)
-        original_shape, original_affine = tuple(applied["orig_size"]), applied["extra_info"]["affine"]
-        return like(image, to_original_grid(array, affine, original_shape, original_affine), original_affine)
+        channels, affine = voxels(image)
+        shape, own_affine = tuple(applied["orig_size"]), applied["extra_info"]["affine"]
+        back = [to_original_grid(channel, affine, shape, own_affine) for channel in channels]
+        return like(image, np.stack(back), own_affine)
 
 
 class ScaleToPlan(Transform):
-    """The plan's intensity scheme, after `ToNetworkGrid`."""
+    """The plan's intensity scheme, after `ToNetworkGrid`, each channel by its own body."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
 
     def __call__(self, image: MetaTensor) -> MetaTensor:
-        array, affine = voxels(image)
-        threshold = image.meta[THRESHOLD]
-        foreground = array > (threshold if threshold is not None else -float("inf"))
-        return like(image, scale_intensity(array, self.plan.intensity, foreground), affine)
+        channels, affine = voxels(image)
+        scaled = [
+            scale_intensity(channel, self.plan.intensity, channel > (-np.inf if threshold is None else threshold))
+            for channel, threshold in zip(channels, image.meta[THRESHOLDS], strict=True)
+        ]
+        return like(image, np.stack(scaled), affine)
+
+
+class MatchHistogram(Transform):
+    """The deciles of the training scans, which `fit_standards` gives, after `ScaleToPlan` with the scheme histogram."""
+
+    def __init__(self, standards: tuple[Deciles, ...]) -> None:
+        self.standards = standards
+
+    def __call__(self, image: MetaTensor) -> MetaTensor:
+        channels, affine = voxels(image)
+        matched = channels.astype(np.float32)
+        to_standards(matched, self.standards)
+        return like(image, matched, affine)
 
 
 def voxels(image: MetaTensor) -> tuple[NDArray, Affine]:
-    """The only channel and the affine, sharing memory with the image."""
-    if image.shape[0] != 1:
-        raise ValueError(f"image: expected one channel, (1, X, Y, Z), got shape {tuple(image.shape)}.")
-    return image.as_tensor()[0].numpy(), image.affine.numpy().astype(np.float64)
+    """Channels (C, X, Y, Z) and the affine, sharing memory with the image."""
+    if image.ndim != 4:
+        raise ValueError(f"image: expected channels and three axes, (C, X, Y, Z), got shape {tuple(image.shape)}.")
+    return image.as_tensor().numpy(), image.affine.numpy().astype(np.float64)
 
 
-def like(image: MetaTensor, array: NDArray[np.float32], affine: Affine) -> MetaTensor:
+def like(image: MetaTensor, channels: NDArray[np.float32], affine: Affine) -> MetaTensor:
     """Other voxels on another grid with the image's meta data and history."""
     return MetaTensor(
-        torch.from_numpy(array)[None],
+        torch.from_numpy(channels),
         meta={**image.meta, "affine": torch.from_numpy(affine)},
         applied_operations=list(image.applied_operations),
     )

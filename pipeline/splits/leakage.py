@@ -12,10 +12,11 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID
+from pipeline.artifacts import PATIENT_ID, SCAN_ID
 from pipeline.config import Cohort
 from pipeline.errors import did_you_mean
 from pipeline.files import write_json
+from pipeline.scans.scan_files import files_of
 from pipeline.splits.duplicates import near_duplicates
 from pipeline.splits.findings import Finding, Sides
 from pipeline.splits.grouping import group_of_scans
@@ -33,7 +34,8 @@ def find_leaks(table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: P
     Raises ValueError where a finding is accepted that is not there.
     """
     sides, columns = Sides(splits), cohort.columns
-    signatures = take_signatures([raw / path for path in table[PATH]], cohort.ingest.fill_nonfinite)
+    files = [files_of(row, raw).first for row in table.to_dict("records")]
+    signatures = take_signatures(files, cohort.ingest.fill_nonfinite)
     findings = [
         *shared(table, sides, "shared-patient", PATIENT_ID, "one patient"),
         *(finding for name in columns.group for finding in shared(table, sides, "shared-group", name, f"one {name}")),

@@ -4,13 +4,20 @@ import csv
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from pipeline.files import whole_file
+from pipeline.training.processes import mean_over_processes
 
 HISTORY_COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "learning_rate")
+SIGNS = {"loss": -1.0, "auroc": 1.0}
+"""By validation figure: is more of it better, or less?"""
+NETWORK = "network."
+"""What the network's weights are called in the Lightning module."""
 
 
 class KeepBest(Callback):
@@ -21,17 +28,20 @@ class KeepBest(Callback):
 
     def __init__(self, monitor: str, keep: Callable[[int, float, dict[str, Tensor]], None]) -> None:
         self.monitor = f"val_{monitor}"
-        self.sign = -1.0 if monitor == "loss" else 1.0
+        self.sign = SIGNS[monitor]
         self.keep = keep
         self.best = -math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.sanity_checking:
-            return
         score = float(trainer.callback_metrics[self.monitor])
-        if self.sign * score > self.best:
-            self.best = self.sign * score
-            self.keep(trainer.current_epoch, score, pl_module.network.state_dict())
+        if self.sign * score <= self.best or math.isnan(score):
+            return
+        self.best = self.sign * score
+        # The strategy, for weights may be spread over processes, all of which must take part.
+        weights = trainer.strategy.lightning_module_state_dict()
+        if trainer.is_global_zero:
+            own = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
+            self.keep(trainer.current_epoch, score, own)
 
     def state_dict(self) -> dict[str, float]:
         return {"best": self.best}
@@ -41,25 +51,39 @@ class KeepBest(Callback):
 
 
 class History(Callback):
-    """One row an epoch in history.csv, written whole each time; part of the state, so a resume goes on with it."""
+    """One row an epoch in history.csv, written whole each time; part of the state, so a resume goes on with it.
+
+    The mean training loss is summed up here, for Lightning forgets its own sum in a run that resumes in mid-epoch.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self.total, self.count = torch.zeros(()), torch.zeros(())
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self.total = self.total + pl_module.last_batch.loss.float().cpu() * len(batch["label"])
+        self.count = self.count + len(batch["label"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        train_loss = mean_over_processes(self.total, self.count)
+        pl_module.log("train_loss", train_loss)
+        self.total, self.count = torch.zeros(()), torch.zeros(())
         metrics = trainer.callback_metrics
-        figures = {name: float(metrics[name]) for name in ("train_loss", "val_loss", "val_auroc")}
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
+        figures = {"train_loss": train_loss} | {name: float(metrics[name]) for name in ("val_loss", "val_auroc")}
+        rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
         place = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         self.rows.append({**place, **figures, "learning_rate": rate})
-        write_history(self.path, self.rows)
+        if trainer.is_global_zero:
+            write_history(self.path, self.rows)
 
-    def state_dict(self) -> dict[str, list[dict[str, float]]]:
-        return {"rows": self.rows}
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "total": self.total, "count": self.count}
 
-    def load_state_dict(self, state_dict: dict[str, list[dict[str, float]]]) -> None:
-        self.rows = state_dict["rows"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.total, self.count = state_dict["rows"], state_dict["total"], state_dict["count"]
 
 
 def write_history(path: Path, rows: Iterable[dict[str, float]]) -> None:

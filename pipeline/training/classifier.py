@@ -3,86 +3,123 @@
 Axes: B batch, C channels, D H W depth height width, K classes.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
 
+from pipeline.config import Training
+from pipeline.training.deep_supervision import StageClassifiers
+from pipeline.training.losses import Loss, plain_loss
 from pipeline.training.optimisers import build_optimizer, warmup_cosine
+from pipeline.training.processes import gather
+from pipeline.training.tasks import Task, probabilities, scan_auroc
 
 Batch = dict[str, Any]
+Mix = Callable[..., tuple[Tensor, Tensor]]
+"""(volumes, shares of the classes, epoch=, scan_ids=) -> the same, mixed."""
+
+
+@dataclass(frozen=True)
+class LastBatch:
+    """What the last step was made on."""
+
+    loss: Tensor
+    scan_ids: list[str]
 
 
 class Classifier(LightningModule):
-    """Cross-entropy training of a network from volumes (B, C, D, H, W) to logits (B, K).
+    """Training of a network from volumes (B, C, D, H, W) to logits (B, K).
 
-    `class_weights` of shape (K,) scale each class in the loss; `optimizer`, `learning_rate`, `weight_decay` and
-    `warmup_fraction` are those of `config.Training`.
+    `training` holds numbers, no `auto`; `stage_classifiers` add deep supervision, `mix` blends the scans of a batch.
     """
 
     def __init__(
         self,
         network: nn.Module,
+        loss: Loss,
+        training: Training,
         *,
-        optimizer: str,
-        learning_rate: float,
-        weight_decay: float,
-        warmup_fraction: float,
-        label_smoothing: float = 0.0,
-        class_weights: Tensor | None = None,
+        task: Task = "multiclass",
+        stage_classifiers: StageClassifiers | None = None,
+        mix: Mix | None = None,
     ) -> None:
         super().__init__()
         self.network = network
-        self.optimizer_name = optimizer
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.warmup_fraction = warmup_fraction
-        self.loss = nn.CrossEntropyLoss(weight=class_weights, label_smoothing=label_smoothing)
-        self._val_logits: list[Tensor] = []
-        self._val_labels: list[Tensor] = []
+        self.loss = loss
+        self.training_settings = training
+        self.task = task
+        self.stage_classifiers = stage_classifiers
+        self.mix = mix
+        self.last_batch: LastBatch | None = None
+        self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def forward(self, volume: Tensor) -> Tensor:
         return self.network(volume)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        loss = self.loss(self(batch["volume"]), batch["label"])
+        volumes, targets = self.mixed(batch)
+        if self.stage_classifiers is None:
+            loss = self.loss(self(volumes), targets)
+        else:
+            loss = self.stage_classifiers.loss(self.network.forward_stages(volumes), targets, self.loss)
         if not torch.isfinite(loss):
-            raise ValueError(
-                f"training: the loss is {loss.item()} on scans {', '.join(batch['scan_id'])}, "
-                "expected a finite number; lower training.learning_rate, or look at those scans."
-            )
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(batch["label"]))
+            raise ValueError(not_finite(f"the loss is {loss.item()}", batch["scan_id"]))
+        self.last_batch = LastBatch(loss.detach(), batch["scan_id"])
         return loss
 
+    def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch as it is, or its scans mixed with each other and so their targets."""
+        volumes, targets = batch["volume"], batch["label"]
+        if self.mix is None:
+            return volumes, targets
+        shares = functional.one_hot(targets, self.network.num_classes) if targets.dim() == 1 else targets
+        return self.mix(volumes, shares, epoch=self.current_epoch, scan_ids=batch["scan_id"])
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self._val_logits.append(self(batch["volume"]).float().cpu())
-        self._val_labels.append(batch["label"].cpu())
+        self._validated.append((batch["index"].cpu(), self(batch["volume"]).float().cpu(), batch["label"].cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        logits, labels = torch.cat(self._val_logits), torch.cat(self._val_labels)
-        self._val_logits.clear()
-        self._val_labels.clear()
-        self.log("val_loss", nn.functional.cross_entropy(logits, labels), prog_bar=True)
-        self.log("val_auroc", scan_auroc(logits.softmax(1), labels), prog_bar=True)
+        logits, targets = gather(self._validated)
+        self._validated.clear()
+        self.log("val_loss", plain_loss(self.task)(logits, targets), prog_bar=True)
+        self.log("val_auroc", scan_auroc(probabilities(logits, self.task), targets), prog_bar=True)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the norm over all parameters; stop at a gradient that is no number, while the weights are good."""
+        if hasattr(self.trainer.model, "clip_grad_norm_"):  # FSDP, where no process has all of a gradient
+            norm = self.trainer.model.clip_grad_norm_(gradient_clip_val)
+        else:
+            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+        if not torch.isfinite(norm):
+            raise ValueError(not_finite(f"the norm of the gradient is {norm.item()}", self.last_batch.scan_ids))
 
     def configure_optimizers(self) -> dict[str, Any]:
+        training = self.training_settings
         optimizer = build_optimizer(
-            self.network, self.optimizer_name, learning_rate=self.learning_rate, weight_decay=self.weight_decay
+            self.network,
+            training.optimizer,
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            layer_decay=training.layer_decay,
+            further=self.stage_classifiers.parameters() if self.stage_classifiers else (),
         )
         num_updates = int(self.trainer.estimated_stepping_batches)
-        schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=self.warmup_fraction)
+        schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def scan_auroc(probs: Tensor, labels: Tensor) -> float:
-    """AUROC over scans, one against the rest where there are more than two classes; NaN without every class.
-
-    `probs` is (B, K), `labels` (B,). It only picks checkpoints; reported figures are per patient, from predictions.csv.
-    """
-    if len(labels.unique()) < probs.shape[1]:
-        return float("nan")
-    if probs.shape[1] == 2:
-        return float(roc_auc_score(labels, probs[:, 1]))
-    return float(roc_auc_score(labels, probs.double() / probs.double().sum(1, keepdim=True), multi_class="ovr"))
+def not_finite(what: str, scan_ids: list[str]) -> str:
+    """The error of a run that has diverged, or that a scan has broken."""
+    return (
+        f"training: {what} on scans {', '.join(scan_ids)}, expected a finite number; look at those scans if it is the "
+        "first epoch, else lower training.learning_rate or raise training.warmup_fraction."
+    )

@@ -5,17 +5,20 @@ The strongest choice under some 200 patients. Features are computed once a scan 
 
 import logging
 
+import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.models.frozen import FeatureCache
 from pipeline.models.logistic_head import fit_logistic_head
 from pipeline.models.network import Network
+from pipeline.scans.histogram import to_standards
 from pipeline.scans.store import Store
-from pipeline.training.classifier import scan_auroc
 from pipeline.training.fold import Fold
 from pipeline.training.keeping import Keeping
+from pipeline.training.tasks import scan_auroc, with_targets
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +28,18 @@ def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPath
     store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
 
     def embed(rows: pd.DataFrame) -> torch.Tensor:
-        return cache.embeddings(torch.from_numpy(store.read(scan_id)[0])[None] for scan_id in rows[SCAN_ID])
+        return cache.embeddings(torch.from_numpy(load(scan_id)) for scan_id in rows[SCAN_ID])
+
+    def load(scan_id: str) -> NDArray[np.float32]:
+        volume, _ = store.read(scan_id)
+        to_standards(volume, fold.plan.standards)
+        return volume
 
     train, val = fold.rows[TRAIN], fold.rows[VAL]
-    labels = {side: fold.rows[side][LABEL].map(fold.classes.index).to_numpy(copy=True) for side in (TRAIN, VAL)}
+    refuse_several_labels(fold)
+    labels = {
+        side: with_targets(fold.rows[side], fold.classes, fold.task)[LABEL].to_numpy(copy=True) for side in (TRAIN, VAL)
+    }
     features = {TRAIN: embed(train), VAL: embed(val)}
     penalty = fit_logistic_head(
         network, features[TRAIN].numpy(), labels[TRAIN], groups=train[PATIENT_ID].to_numpy(), seed=seed
@@ -41,6 +52,15 @@ def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPath
     auroc = scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))
     log.info("logistic head, inverse penalty %g: val_loss %.3f  val_auroc %.3f", penalty, losses["val_loss"], auroc)
     keeping.keep_only(network.state_dict(), {**losses, "val_auroc": auroc})
+
+
+def refuse_several_labels(fold: Fold) -> None:
+    """A logistic head gives each scan one class."""
+    if fold.task == "multilabel":
+        raise ValueError(
+            "model.freeze: a logistic head gives each scan one class, got the task multilabel; "
+            "set model.freeze=false, with model.lora to keep most weights as they are."
+        )
 
 
 @torch.no_grad()

@@ -1,7 +1,6 @@
 """What a training leaves behind, and where it goes on from."""
 
 from pathlib import Path
-from typing import Any
 
 from lightning import Callback
 from torch import Tensor
@@ -9,10 +8,15 @@ from torch import Tensor
 from pipeline.artifacts import FoldPaths
 from pipeline.config import Config
 from pipeline.files import write_yaml
-from pipeline.training.callbacks import History, KeepBest, write_history
+from pipeline.training.averaging import AverageWeights
+from pipeline.training.callbacks import SIGNS, History, KeepBest, write_history
 from pipeline.training.fold import Fold
+from pipeline.training.interrupting import StopOnSignal
+from pipeline.training.places import without_places
+from pipeline.training.processes import is_first
 from pipeline.training.resume import KeepLast, resumable, run_key
 from pipeline.training.runfile import RunFile
+from pipeline.training.stopping import StopEarly
 
 
 class Keeping:
@@ -24,13 +28,26 @@ class Keeping:
         self.fold = fold
         self.paths = paths
         self.key = run_key(settled, fold.plan, fold.data_hash)
-        self.resume_from: Path | None = resumable(paths.last, self.key, fold.training.max_epochs)
-        self.callbacks: list[Callback] = [
-            KeepBest(fold.training.monitor, self.keep_best),
-            History(paths.history),
-            KeepLast(paths.last, self.key),
-        ]
-        write_yaml(paths.config, self.config)
+        self.resume_from: Path | None = resumable(paths.last, self.key)
+        self.callbacks = self.build_callbacks()
+        if is_first():
+            write_yaml(paths.config, self.config)
+
+    def build_callbacks(self) -> list[Callback]:
+        """What watches the training. The order matters: the best weights are kept while the averaged ones are in place,
+        and the state is saved when all others have settled theirs."""
+        training = self.fold.training
+        monitor, last = training.monitor, KeepLast(self.paths.last, self.key)
+        callbacks: list[Callback] = [KeepBest(monitor, self.keep_best)]
+        if training.ema_decay:
+            callbacks.append(AverageWeights(training.ema_decay))
+        if training.patience:
+            callbacks.append(StopEarly(f"val_{monitor}", SIGNS[monitor], training.patience))
+        return [*callbacks, History(self.paths.history), last, StopOnSignal(last.save)]
+
+    def admit(self, watching: list[Callback]) -> None:
+        """Let others watch too: after history.csv has its row, before the state is saved."""
+        self.callbacks[-2:-2] = watching
 
     def keep_best(self, epoch: int, score: float, weights: dict[str, Tensor]) -> None:
         """Write best.ckpt, which carries everything prediction needs."""
@@ -53,9 +70,3 @@ class Keeping:
             score=score,
             data_hash=self.fold.data_hash,
         )
-
-
-def without_places(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without the folders of its machine: a checkpoint travels, and prediction needs none of them."""
-    source = {key: "" if key in ("scans", "table") else value for key, value in config["cohort"]["source"].items()}
-    return {**config, "root": ".", "cohort": {**config["cohort"], "source": source}}

@@ -1,6 +1,7 @@
 """Optimiser and learning-rate schedule."""
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -10,17 +11,43 @@ FINAL_FRACTION = 0.01
 
 
 def build_optimizer(
-    network: nn.Module, name: str, *, learning_rate: float, weight_decay: float
+    network: nn.Module,
+    name: str,
+    *,
+    learning_rate: float,
+    weight_decay: float,
+    layer_decay: float = 1.0,
+    further: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD; vectors (norms, biases, layer scales) are not decayed."""
-    trainable = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    """AdamW or SGD; vectors (norms, biases, layer scales) are not decayed.
+
+    `layer_decay` under 1 slows each part of the network by its distance from the head (`Network.parameter_groups`);
+    `further` parameters, such as those of stage classifiers, learn at the head's rate.
+    """
+    slower = rate_factors(network, layer_decay)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in (*network.parameters(), *further):
+        if parameter.requires_grad:
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((slower.get(id(parameter), 1.0), decay), []).append(parameter)
+    settings = [
+        {"params": parameters, "lr": learning_rate * factor, "weight_decay": decay}
+        for (factor, decay), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
     ]
     if name == "adamw":
-        return torch.optim.AdamW(groups, lr=learning_rate)
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=0.9, nesterov=True)
+        return torch.optim.AdamW(settings, lr=learning_rate)
+    return torch.optim.SGD(settings, lr=learning_rate, momentum=0.9, nesterov=True)
+
+
+def rate_factors(network: nn.Module, layer_decay: float) -> dict[int, float]:
+    """Factor on the learning rate by the parameter's id: 1 at the head, once more `layer_decay` for each part below."""
+    if layer_decay == 1:
+        return {}
+    return {
+        id(parameter): layer_decay**distance
+        for distance, parameters in enumerate(reversed(network.parameter_groups().values()))
+        for parameter in parameters
+    }
 
 
 def warmup_cosine(optimizer: torch.optim.Optimizer, *, num_updates: int, warmup_fraction: float) -> LambdaLR:

@@ -4,11 +4,13 @@ import hashlib
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
 from pipeline.config import Config, Plan
 from pipeline.files import whole_file
+from pipeline.training.places import without_folders
 from pipeline.training.runfile import load_plain
 
 log = logging.getLogger(__name__)
@@ -18,8 +20,12 @@ STATE = "KeepLast"
 def run_key(config: Config, plan: Plan, data_hash: str) -> str:
     """A short hash of all that decides the weights: what is trained, how, on what. Also the id of the W&B run."""
     decisive = config.model_dump(mode="json", include={"name", "fold", "seed", "model", "augmentation", "training"})
-    cohort = config.cohort.model_dump(mode="json", include={"name", "modality", "laterality", "size_is_diagnostic"})
+    cohort = config.cohort.model_dump(
+        mode="json", include={"name", "modality", "laterality", "size_is_diagnostic", "task"}
+    )
     decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json"), "data": data_hash}
+    # Folders decide nothing, and the checkpoint, from which the key can be told again, does not hold them.
+    decisive = without_folders(decisive)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -29,20 +35,26 @@ class KeepLast(Callback):
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
         self.key = key
+        self.is_finished = False
 
     @property
     def state_key(self) -> str:
         return STATE
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.is_finished = trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the state as it is now; all processes must call it."""
         with whole_file(self.path) as temporary:
             trainer.save_checkpoint(temporary)
 
-    def state_dict(self) -> dict[str, str]:
-        return {"key": self.key}
+    def state_dict(self) -> dict[str, Any]:
+        return {"key": self.key, "is_finished": self.is_finished}
 
 
-def resumable(path: Path, key: str, max_epochs: int) -> Path | None:
+def resumable(path: Path, key: str) -> Path | None:
     """The state to go on from: there, whole, of this very run and not yet at its end; else None."""
     if not path.is_file():
         return None
@@ -51,8 +63,8 @@ def resumable(path: Path, key: str, max_epochs: int) -> Path | None:
     except ValueError as error:
         log.warning("%s Training starts anew.", error)
         return None
-    same = state.get("callbacks", {}).get(STATE, {}).get("key") == key
-    if not same or state["epoch"] + 1 >= max_epochs:
+    own = state.get("callbacks", {}).get(STATE, {})
+    if own.get("key") != key or own["is_finished"]:
         return None
-    log.info("going on from epoch %d of %s", state["epoch"] + 1, path)
+    log.info("going on from epoch %d, after %d updates, of %s", state["epoch"] + 1, state["global_step"], path)
     return path

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from statsmodels.stats.multitest import multipletests
 
-from pipeline.evaluation.comparison import compare_experiments, holm, normal_difference, two_sided
+from pipeline.evaluation.comparison import compare_experiments, holm, normal_difference
 from pipeline.evaluation.evaluating import evaluate_predictions
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
@@ -71,6 +71,42 @@ def test_holm_matches_statsmodels():
     assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1])
 
 
+def seeded(table: pd.DataFrame, noise: float, num_seeds: int) -> pd.DataFrame:
+    """Models that differ by their seed: the same logits with noise of their own."""
+    return pd.concat([distorted(table, noise, seed=100 + seed).assign(seed=seed) for seed in range(num_seeds)])
+
+
+def test_three_seeds_speak_of_methods_and_fewer_of_fitted_models(make_predictions):
+    table = make_predictions(patients=120, signal=2.0)
+    for num_seeds, words in ((1, "Of these fitted models"), (2, "Of these fitted models"), (3, "Of these methods")):
+        tables = {"sharp": seeded(table, 0.3, num_seeds), "noisy": seeded(table, 3.0, num_seeds)}
+        (found,) = compare_experiments(tables, QUICK)
+        assert found.in_words().startswith(words)
+        assert found.num_seeds == num_seeds
+
+
+def test_the_difference_of_methods_is_that_of_mean_aurocs_and_widened_by_the_spread_of_seeds(make_predictions):
+    table = make_predictions(patients=120, signal=2.0)
+    steady, shaky = seeded(table, 0.01, 4), seeded(table, 1.5, 4)
+    (found,) = compare_experiments({"steady": steady, "shaky": shaky}, QUICK)
+    aurocs = [
+        [evaluate_predictions(rows, QUICK)["val"]["patient"]["auroc"]["value"] for _, rows in each.groupby("seed")]
+        for each in (steady, shaky)
+    ]
+    assert found.difference == pytest.approx(np.mean(aurocs[0]) - np.mean(aurocs[1]))
+    of_seeds = sum(np.var(values, ddof=1) / 4 for values in aurocs)
+    assert (found.high - found.low) / 2 > 1.96 * np.sqrt(of_seeds)
+
+
+def test_accuracies_are_compared_at_each_models_own_threshold(make_predictions):
+    table = make_predictions(patients=120, signal=2.0)
+    tables = {"sharp": table, "noisy": distorted(table, 4.0)}
+    (found,) = compare_experiments(tables, QUICK, split="test")
+    values = [evaluate_predictions(each, QUICK)["test"]["patient"]["accuracy"]["value"] for each in tables.values()]
+    assert found.accuracy_difference == pytest.approx(values[0] - values[1])
+    assert found.accuracy_p_value < 0.01
+
+
 def test_other_patients_are_refused(make_predictions):
     table = make_predictions()
     with pytest.raises(ValueError, match="1 val patients differ from those of a"):
@@ -92,11 +128,10 @@ def test_a_null_effect_raises_about_five_percent_false_alarms():
     for _ in range(1000):
         truth = np.repeat(rng.normal(size=60), 2) + labels
         models = [
-            Sample(labels, two_columns(truth + rng.normal(size=120)), patients, patients * 0, ("a", "b"))
+            [Sample(labels, two_columns(truth + rng.normal(size=120)), patients, patients * 0, ("a", "b"))]
             for _ in range(2)
         ]
-        difference, error, *_ = normal_difference(*models, QUICK)
-        alarms += two_sided(difference, error) < 0.05
+        alarms += normal_difference(*models, QUICK).p_value < 0.05
     # 1,000 draws at 5 % leave 3.3 % to 7.1 % in 99 of 100 times.
     assert 0.033 <= alarms / 1000 <= 0.071
 

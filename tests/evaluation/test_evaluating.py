@@ -25,7 +25,7 @@ def test_values_are_those_of_scikit_learn_at_both_levels(make_predictions):
 def test_the_threshold_comes_from_validation_and_is_applied_to_test(make_predictions):
     table = make_predictions()
     evaluation = evaluate_table(table, QUICK)
-    threshold = evaluation.operating_points["scan"].threshold
+    threshold = evaluation.frozen["scan"].point.threshold
     test = table[table["split"] == "test"]
     expected = accuracy_score(test["label"] == "lesion", test["prob_lesion"] >= threshold)
     assert evaluation.metrics["test"]["scan"]["accuracy"]["value"] == pytest.approx(expected)
@@ -37,8 +37,7 @@ def test_test_labels_move_neither_threshold_nor_calibration(make_predictions):
     test = flipped["split"] == "test"
     flipped.loc[test, "label"] = flipped.loc[test, "label"].map({"healthy": "lesion", "lesion": "healthy"})
     first, second = evaluate_table(table, QUICK), evaluate_table(flipped, QUICK)
-    assert first.operating_points == second.operating_points
-    assert first.calibrations == second.calibrations
+    assert first.frozen == second.frozen
     # Up to ties, which continuous scores have not.
     values = [e.metrics["test"]["patient"]["auroc"]["value"] for e in (first, second)]
     assert sum(values) == pytest.approx(1)

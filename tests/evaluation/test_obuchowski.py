@@ -72,3 +72,16 @@ def test_one_class_alone_is_undefined():
     _, scores, patients = data()
     aurocs, _ = clustered_auroc(np.ones(len(scores), bool), scores, patients, patients * 0)
     assert np.isnan(aurocs).all()
+
+
+def test_delongs_standard_error_of_a_published_rating_study():
+    """109 CT scans rated 1 to 5 (Hanley and McNeil, Radiology 1982;143:29-36): area 0.893, DeLong's error 0.0307.
+
+    The area is the paper's; the error is that of Stata's `roctab` for these data.
+    """
+    normal, abnormal = [33, 6, 6, 11, 2], [3, 2, 2, 11, 33]
+    ratings = np.concatenate([np.repeat(np.arange(1, 6), counts) for counts in (normal, abnormal)]).astype(float)
+    is_positive, scans = np.arange(109) >= 58, np.arange(109)
+    aurocs, covariance = clustered_auroc(is_positive, ratings[:, None], scans, scans * 0)
+    assert aurocs[0] == pytest.approx(0.8932, abs=5e-5)
+    assert np.sqrt(covariance[0, 0]) == pytest.approx(0.0307, abs=5e-5)

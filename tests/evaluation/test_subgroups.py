@@ -5,6 +5,7 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.evaluation.background import Background
 from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.subgroups import judge_subgroups
 
 
@@ -23,7 +24,7 @@ def made(signals: dict[str, float], patients: int = 80, seed: int = 0) -> tuple[
 
 
 def judge(sample: Sample, rows: pd.DataFrame, cohort: pd.DataFrame, *covariates: str) -> pd.DataFrame:
-    return judge_subgroups(sample, rows, Background(cohort, clinical=covariates), 0.95)
+    return judge_subgroups(sample, rows, Background(cohort, clinical=covariates), Settings())
 
 
 def test_each_group_has_the_auroc_of_its_own_patients():

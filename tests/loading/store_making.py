@@ -15,7 +15,7 @@ def make_store(folder: Path, num_scans: int) -> tuple[Store, pd.DataFrame]:
     store = Store(folder)
     rng = np.random.default_rng(0)
     for number in range(num_scans):
-        array = rng.integers(-100, 100, SHAPE).astype(np.float32)
+        array = rng.integers(-100, 100, (1, *SHAPE)).astype(np.float32)
         store.write(f"s{number}", array, np.eye(4), source_sha256="a", plan_sha256="b", code_sha256="c")
     names = [f"s{number}" for number in range(num_scans)]
     table = pd.DataFrame({"scan_id": names, "patient_id": names, "label": [number % 2 for number in range(num_scans)]})

@@ -3,7 +3,8 @@ import pytest
 import torch
 from store_making import make_store
 
-from pipeline.loading.dataset import ScanDataset, scan_rng
+from pipeline.loading.chance import scan_rng
+from pipeline.loading.dataset import ScanDataset
 
 
 def shift(volume, rng):
@@ -22,7 +23,7 @@ def test_a_batch_holds_the_stores_voxels_and_the_tables_labels(tmp_path):
     assert batch["index"].tolist() == [3, 0]
     assert batch["volume"].shape == (2, 1, 8, 9, 10) and batch["volume"].dtype == torch.float32
     for row, scan_id in enumerate(batch["scan_id"]):
-        np.testing.assert_array_equal(batch["volume"][row, 0].numpy(), store.read(scan_id)[0])
+        np.testing.assert_array_equal(batch["volume"][row].numpy(), store.read(scan_id)[0])
 
 
 def test_augmentation_depends_on_seed_epoch_and_scan_alone(tmp_path):

@@ -12,6 +12,7 @@ from pipeline.artifacts import Artifacts
 from pipeline.config import Config
 from pipeline.evaluation.evaluating import evaluate_table
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tasks import evaluate_task
 from pipeline.evaluation.writing import write_evaluation
 from pipeline.files import write_text, write_yaml
 from pipeline.reporting.experiment_page import experiment_html
@@ -155,7 +156,7 @@ def test_everything_known_is_shown(config):
     ):
         assert phrase in text
     assert "/home/somebody" not in html
-    assert html.count("<svg") == 6
+    assert html.count("<svg") == 7
     assert "Not available: explanation maps" in text
 
 
@@ -275,6 +276,40 @@ def test_several_classes_get_a_page(config):
     assert "with several classes the most probable one is called" in text
 
 
+def test_several_labels_a_scan_get_a_page_with_a_threshold_each(config):
+    table = predictions().rename(columns={"prob_healthy": "prob_cyst"}).replace({"label": {"healthy": "cyst"}})
+    table.loc[::3, "label"] = "cyst;disease"
+    paths = Artifacts(config.root).run("made", "tiny")
+    settings = Settings(task="multilabel", num_bootstrap=100)
+    write_evaluation(evaluate_task(table, settings), paths)
+    text = words(experiment(config))
+    assert "cyst: The positive class is called from a probability of" in text
+    assert "disease: Calibrated figures use" in text or "disease: Probabilities were not calibrated" in text
+    assert "AUROC, disease" in text and "All labels right" in text
+
+
+def test_folds_and_seeds_are_shown_each_by_itself_with_their_spread(config):
+    seeds = pd.concat([predictions(seed=seed).assign(seed=seed, label=predictions()["label"]) for seed in range(3)])
+    write_run(config, "tiny", seeds)
+    text = words(experiment(config))
+    models = pd.read_csv(Artifacts(config.root).run("made", "tiny").models)
+    aurocs = models.loc[models["metric"] == "auroc", "value"]
+    assert f"AUROCs of seeds go from {aurocs.min():.3f} to {aurocs.max():.3f}" in text
+    assert "seed 2, fold 0" in text
+
+
+def test_what_was_frozen_on_validation_is_said_in_words(config):
+    write_run(config, "tiny", predictions())
+    text = words(experiment(config))
+    run = Artifacts(config.root).run("made", "tiny")
+    threshold = json.loads(run.operating_point.read_text())["patient"]["threshold"]
+    assert f"from a probability of {threshold:.3f}, chosen on validation for the best sum" in text
+    low, high = json.loads(run.conformal.read_text())["patient"]["expected_range"]["healthy"]
+    assert f"Limits from so many patients keep between {low:.0%} and {high:.0%} of healthy" in text
+    assert "Dots as predicted, rings after calibration" in text
+    assert "Decision curve" in text and "would often be missed" in text
+
+
 def test_the_same_files_give_the_same_page(config):
     write_run(config, "tiny", predictions())
     assert experiment(config) == experiment(config)
@@ -319,7 +354,7 @@ def test_audits_stand_with_their_verdicts_and_a_used_shortcut_beside_the_result(
         "stages": nothing | {"figures": {"head_auroc": 0.9, "stages": [stage]}},
     }
     paths = Artifacts(config.root).run("made", "tiny")
-    write_text(paths.audits, json.dumps({"split": "test", "audits": audits}))
+    write_text(paths.audits, json.dumps(audits))
     row = f"{NASTY},val,healthy,disease,0.8,True"
     write_text(paths.doubtful_labels, f"patient_id,split,label,suggested,lead,is_suspect\n{row}\n")
     html = experiment(config)

@@ -1,8 +1,12 @@
 import hashlib
 import json
 import logging
-import os
 import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import nibabel as nib
@@ -134,12 +138,55 @@ def test_a_full_disk_stops_at_once_and_says_where(raw, tmp_path):
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes anywhere")
-def test_a_read_only_folder_is_said(raw, tmp_path):
-    folder = tmp_path / "store"
-    folder.mkdir(mode=0o500)
-    with pytest.raises(OSError, match="Permission denied.*store"):
-        preprocess_cohort(table(raw), raw, PLAN, Store(folder))
+PREPARE = """
+import os, sys
+from pathlib import Path
+import pandas as pd
+from pipeline.config import Plan
+from pipeline.scans.cohort_preprocessing import preprocess_cohort
+from pipeline.scans.store import Store
+raw, folder, plan = Path(sys.argv[1]), Path(sys.argv[2]), Plan.model_validate_json(sys.argv[3])
+if "--as-nobody" in sys.argv and os.geteuid() == 0:
+    os.setuid(65534)  # root writes anywhere
+names = sorted(path.name for path in raw.iterdir())
+preprocess_cohort(pd.DataFrame({"scan_id": [name[:2] for name in names], "path": names}), raw, plan, Store(folder))
+"""
+"""Preprocessing in a process of its own."""
+
+
+def start(raw: Path, folder: Path, *words: str) -> subprocess.Popen:
+    command = [sys.executable, "-c", PREPARE, str(raw), str(folder), PLAN.model_dump_json(), *words]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+
+
+def test_a_read_only_folder_is_said(raw):
+    with tempfile.TemporaryDirectory() as name:
+        outside = Path(name)
+        outside.chmod(0o755)
+        shutil.copytree(raw, outside / "raw")
+        (outside / "store").mkdir(mode=0o555)
+        _, said = start(outside / "raw", outside / "store", "--as-nobody").communicate()
+    assert "PermissionError" in said and "what is stored already is kept" in said
+
+
+def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(raw, tmp_path):
+    for number in range(6, 30):
+        shutil.copy(raw / f"s{number % 6}.nii.gz", raw / f"{number}.nii.gz")
+    store = Store(tmp_path / "killed")
+    run = start(raw, store.folder)
+    while not store.scan_ids():
+        time.sleep(0.001)
+    run.kill()
+    run.communicate()
+    before = written_at(store)
+    assert 0 < len(before) < 30 and not (store.folder / "manifest.json").exists()
+    cohort = table(raw)
+    preprocess_cohort(cohort, raw, PLAN, store)
+    after = written_at(store)
+    assert {scan_id: after[scan_id] for scan_id in before} == before
+    whole = Store(tmp_path / "whole")
+    preprocess_cohort(cohort, raw, PLAN, whole)
+    assert {name: digest for name, digest in contents(store).items() if not name.startswith(".")} == contents(whole)
 
 
 def test_warnings_are_summed_up_also_for_scans_prepared_earlier(raw, tmp_path, caplog):

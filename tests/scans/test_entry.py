@@ -15,31 +15,34 @@ def rotated_affine(shape: tuple[int, ...]) -> np.ndarray:
     return centered_affine(linear, shape, np.array([10.0, -20.0, 30.0]))
 
 
-def test_nibabel_sees_the_same_values_at_the_same_places(tmp_path):
-    array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
-    affine = rotated_affine(array.shape)
+@pytest.mark.parametrize("num_channels", [1, 3])
+def test_nibabel_sees_the_same_values_at_the_same_places(tmp_path, num_channels):
+    array = np.random.default_rng(0).normal(size=(num_channels, 5, 6, 7)).astype(np.float32)
+    affine = rotated_affine(array.shape[1:])
     codes, slope = encode(array)
     write_entry(tmp_path / "scan.nii", codes, slope, affine, RECORD)
     image = nib.load(tmp_path / "scan.nii")
-    np.testing.assert_array_equal(image.get_fdata().transpose(2, 1, 0), decode(codes, slope))
+    assert image.shape == ((7, 6, 5) if num_channels == 1 else (7, 6, 5, num_channels))
+    np.testing.assert_array_equal(image.get_fdata().reshape(7, 6, 5, -1).transpose(3, 2, 1, 0), decode(codes, slope))
     np.testing.assert_allclose(image.affine @ [1, 2, 3, 1], affine @ [3, 2, 1, 1], atol=1e-3)
     np.testing.assert_allclose(image.get_qform(), image.get_sform(), atol=1e-3)
     assert image.header.get_xyzt_units()[0] == "mm"
 
 
-def test_what_is_read_is_what_was_written(tmp_path):
-    array = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+@pytest.mark.parametrize("num_channels", [1, 3])
+def test_what_is_read_is_what_was_written(tmp_path, num_channels):
+    array = np.random.default_rng(0).normal(size=(num_channels, 5, 6, 7)).astype(np.float32)
     codes, slope = encode(array)
-    write_entry(tmp_path / "scan.nii", codes, slope, rotated_affine(array.shape), RECORD)
+    write_entry(tmp_path / "scan.nii", codes, slope, rotated_affine(array.shape[1:]), RECORD)
     entry = read_entry(tmp_path / "scan.nii")
     np.testing.assert_array_equal(entry.decode(), decode(codes, slope))
-    np.testing.assert_allclose(entry.affine, rotated_affine(array.shape), atol=1e-5)
+    np.testing.assert_allclose(entry.affine, rotated_affine(array.shape[1:]), atol=1e-5)
     assert entry.record == RECORD and sha256_of(entry.codes) == sha256_of(codes)
     assert isinstance(entry.codes, np.memmap)
 
 
 def test_a_file_takes_half_of_float32(tmp_path):
-    array = np.random.default_rng(0).normal(size=(32, 32, 32)).astype(np.float32)
+    array = np.random.default_rng(0).normal(size=(1, 32, 32, 32)).astype(np.float32)
     write_entry(tmp_path / "scan.nii", *encode(array), np.eye(4), RECORD)
     assert (tmp_path / "scan.nii").stat().st_size <= array.nbytes / 2 + 2048
 
@@ -68,7 +71,7 @@ def test_voxels_that_are_not_finite_are_refused():
 @pytest.mark.parametrize("keep", [0, 100, 348, 500, -1])
 def test_a_file_cut_short_is_refused(tmp_path, keep):
     path = tmp_path / "scan.nii"
-    write_entry(path, *encode(np.ones((4, 4, 4), np.float32)), np.eye(4), RECORD)
+    write_entry(path, *encode(np.ones((1, 4, 4, 4), np.float32)), np.eye(4), RECORD)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match="not a whole entry of the store"):
         read_entry(path)

@@ -21,14 +21,14 @@ def test_a_stored_scan_has_the_bits_of_a_freshly_prepared_one(tmp_path):
 
 def test_a_binary_mask_on_its_own_grid_stays_binary():
     mask = (np.random.default_rng(0).random((28, 28, 28)) < 0.1).astype(np.uint8)
-    prepared = prepare(mask, np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(28, 28, 28)))
-    np.testing.assert_array_equal(prepared.array, mask)
+    prepared = prepare([mask], np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(28, 28, 28)))
+    np.testing.assert_array_equal(prepared.array[0], mask)
 
 
 def test_a_shrunken_mask_is_its_occupancy():
     mask = np.zeros((32, 32, 32), np.uint8)
     mask[8:19, 8:20, 8:24] = 1
-    prepared = prepare(mask, np.eye(4), make_plan(orientation="RAS", size_voxels=(16, 16, 16)))
+    prepared = prepare([mask], np.eye(4), make_plan(orientation="RAS", size_voxels=(16, 16, 16)))
     assert prepared.array.sum() * 8 == pytest.approx(mask.sum(), rel=0.01)
     assert 0 <= prepared.array.min() and prepared.array.max() == pytest.approx(1, abs=1e-4)
 
@@ -37,9 +37,9 @@ def test_the_input_is_centred_on_the_body_only_where_the_plan_asks():
     array = np.zeros((60, 60, 60), np.float32)
     array[40:50, 10:20, 25:35] = 100
     on_body = prepare(
-        array, np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(12,) * 3, crop="foreground")
+        [array], np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(12,) * 3, crop="foreground")
     )
-    on_middle = prepare(array, np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(12,) * 3))
+    on_middle = prepare([array], np.eye(4), make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(12,) * 3))
     assert (on_body.array == 100).sum() == 1000
     assert (on_middle.array == 100).sum() == 0
 
@@ -48,7 +48,7 @@ def test_a_body_that_does_not_fit_is_said_along_its_axis():
     array = np.zeros((60, 60, 60), np.float32)
     array[5:55, 20:40, 20:40] = 100
     plan = make_plan(orientation="SPL", spacing_mm=(1, 1, 1), size_voxels=(30, 30, 40), crop="foreground")
-    warnings = prepare(array, np.eye(4), plan).warnings
+    warnings = prepare([array], np.eye(4), plan).warnings
     assert warnings == (
         "over 10% of the body's extent along W lies outside the input; raise size_voxels or spacing_mm",
     )
@@ -58,5 +58,18 @@ def test_outside_the_scan_is_the_scans_own_background():
     array = np.full((20, 20, 20), -1000, np.int16)
     array[5:15, 5:15, 5:15] = 40
     plan = make_plan(intensity={"scheme": "window", "window_hu": (-200, 200)}, size_voxels=(20, 20, 20))
-    prepared = prepare(array, np.eye(4), plan)
-    assert prepared.array[0, 0, 0] == 0 and prepared.array.max() == pytest.approx(0.6, abs=1e-3)
+    prepared = prepare([array], np.eye(4), plan)
+    assert prepared.array[0, 0, 0, 0] == 0 and prepared.array.max() == pytest.approx(0.6, abs=1e-3)
+
+
+def test_a_scan_of_another_number_of_files_than_planned_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"scan\.nii: 1 files a scan, expected 2: t1, flair"):
+        preprocess_scan(tmp_path / "scan.nii", make_plan(channels=("t1", "flair")))
+
+
+def test_a_channel_that_the_common_step_would_round_away_is_refused():
+    small = np.random.default_rng(0).random((20, 20, 20))
+    plan = make_plan(channels=("t1", "map"))
+    assert prepare([small * 30, small], np.eye(4), plan).array.shape == (2, 32, 32, 32)
+    with pytest.raises(ValueError, match="differ at most 32-fold; choose a preprocess.intensity"):
+        prepare([small * 4000, small], np.eye(4), plan)

@@ -77,8 +77,8 @@ def test_a_landmark_keeps_its_world_position(tilt):
         center = rng.normal(0, 40, 3)
         affine = centered_affine(linear, shape, center)
         landmark = center + rng.uniform(-8, 8, 3)
-        prepared = prepare(blob(shape, affine, landmark), affine, make_plan(tilt=tilt))
-        off_voxels = (centroid_mm(prepared.array, prepared.affine) - landmark) / 2.0
+        prepared = prepare([blob(shape, affine, landmark)], affine, make_plan(tilt=tilt))
+        off_voxels = (centroid_mm(prepared.array[0], prepared.affine) - landmark) / 2.0
         assert np.linalg.norm(off_voxels) < 0.5
 
 
@@ -89,7 +89,7 @@ def test_a_mirrored_or_permuted_file_is_prepared_to_the_same_volume(codes, spaci
     array, affine = rng.normal(size=(33, 40, 27)).astype(np.float32), np.diag([-1.0, -1.0, 1.0, 1.0])
     twin, twin_affine = stored_as(array, affine, codes)
     plan = make_plan(spacing_mm=(spacing,) * 3, crop="foreground", intensity={"scheme": "zscore"})
-    prepared, prepared_twin = prepare(array, affine, plan), prepare(twin, twin_affine, plan)
+    prepared, prepared_twin = prepare([array], affine, plan), prepare([twin], twin_affine, plan)
     np.testing.assert_allclose(prepared.affine, prepared_twin.affine, rtol=0, atol=1e-9)
     # Positions between voxels may round differently, by one step of the store at most.
     one_step = 2.0**-12 if spacing == 2.0 else 0
@@ -129,8 +129,8 @@ def test_what_is_put_back_on_the_original_grid_is_the_original(tilt):
         affine = centered_affine(linear, shape, rng.normal(0, 30, 3))
         smooth = blob(shape, affine, affine[:3, :3] @ (np.array(shape) / 2) + affine[:3, 3], width_mm=8)
         plan = make_plan(spacing_mm=(1.0, 1.0, 1.0), size_voxels=(60, 60, 60), tilt=tilt)
-        prepared = prepare(smooth, affine, plan)
-        back = to_original_grid(prepared.array, prepared.affine, shape, affine)
+        prepared = prepare([smooth], affine, plan)
+        back = to_original_grid(prepared.array[0], prepared.affine, shape, affine)
         inside = (
             np.abs(
                 world_of_voxels(shape, affine) - prepared.affine[:3, :3] @ np.full(3, 29.5) - prepared.affine[:3, 3]

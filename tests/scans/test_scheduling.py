@@ -1,4 +1,6 @@
+import multiprocessing
 import os
+import time
 
 import pytest
 
@@ -6,7 +8,15 @@ from pipeline.scans.scheduling import run_jobs
 
 
 def kill_own_process(_: int) -> None:
-    os._exit(1)
+    """Die, but only where a worker can be killed without the tests."""
+    if multiprocessing.parent_process() is not None:
+        os._exit(1)
+    time.sleep(0.1)
+
+
+def process_id(_: int) -> int:
+    time.sleep(0.02)
+    return os.getpid()
 
 
 def test_every_job_gives_its_result_in_processes_as_in_one():
@@ -17,7 +27,12 @@ def test_every_job_gives_its_result_in_processes_as_in_one():
 
 def test_a_worker_that_dies_is_said_with_what_to_do():
     with pytest.raises(ValueError, match="one was killed, most often for memory; run again with fewer --workers"):
-        list(run_jobs(kill_own_process, [1, 2], workers=2))
+        list(run_jobs(kill_own_process, range(100), workers=2))
+
+
+def test_this_process_works_beside_the_others():
+    took = set(run_jobs(process_id, range(200), workers=3))
+    assert os.getpid() in took and len(took) == 3
 
 
 def test_a_scheduler_that_does_not_answer_is_said():

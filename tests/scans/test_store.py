@@ -12,7 +12,7 @@ import pytest
 from pipeline.scans.store import Store
 
 HASHES = {"source_sha256": "a", "plan_sha256": "b", "code_sha256": "c"}
-ARRAY = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
+ARRAY = np.random.default_rng(0).normal(size=(1, 16, 16, 16)).astype(np.float32)
 
 WRITER = """
 import sys

@@ -1,10 +1,13 @@
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage
 
+from pipeline.scans.bias_field import correct_bias
+from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import preprocess_scan
-from pipeline.scans.transforms import ScaleToPlan, ToNetworkGrid
+from pipeline.scans.transforms import CorrectBias, MatchHistogram, ScaleToPlan, ToNetworkGrid
 from tests.scans.scan_making import blob, centered_affine, make_plan, random_linear
 
 SHAPE = (24, 26, 28)
@@ -23,7 +26,7 @@ def test_the_transforms_in_a_compose_do_what_preprocessing_does(path):
     plan = make_plan(crop="foreground", intensity={"scheme": "zscore"})
     image = Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])(path)
     prepared = preprocess_scan(path, plan)
-    np.testing.assert_allclose(image[0].numpy(), prepared.array, atol=3e-4)
+    np.testing.assert_allclose(image.numpy(), prepared.array, atol=3e-4)
     np.testing.assert_allclose(image.affine.numpy(), prepared.affine, atol=1e-4)
 
 
@@ -36,7 +39,37 @@ def test_the_inverse_gives_the_original_back_where_it_was(path):
     assert np.abs(back[0].numpy() - image[0].numpy()).max() < 0.06 * float(image.max())
 
 
-def test_several_channels_are_refused(path):
-    image = Compose([LoadImage(), EnsureChannelFirst()])(path).repeat(2, 1, 1, 1)
-    with pytest.raises(ValueError, match="expected one channel"):
-        ToNetworkGrid(make_plan())(image)
+def test_a_whole_compose_puts_what_was_prepared_back_onto_the_scan(path):
+    plan = make_plan(spacing_mm=(1, 1, 1), size_voxels=(80, 80, 80), tilt="straighten", intensity={"scheme": "rescale"})
+    original = Compose([LoadImage(), EnsureChannelFirst()])(path)
+    steps = Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])
+    back = steps.inverse(steps(path))
+    assert back.shape == original.shape
+    np.testing.assert_allclose(back.affine.numpy(), original.affine.numpy())
+    assert np.corrcoef(back.numpy().ravel(), original.numpy().ravel())[0, 1] > 0.99
+
+
+def test_bias_and_histogram_do_in_a_compose_what_they_do_alone(path):
+    image = Compose([LoadImage(), EnsureChannelFirst()])(path)
+    np.testing.assert_array_equal(CorrectBias()(image)[0].numpy(), correct_bias(image[0].numpy()))
+    plan = make_plan(intensity={"scheme": "histogram"})
+    standards = (tuple(np.linspace(0.2, 0.9, 9).tolist()),)
+    matched = Compose([ToNetworkGrid(plan), ScaleToPlan(plan), MatchHistogram(standards)])(image)
+    expected = Compose([ToNetworkGrid(plan), ScaleToPlan(plan)])(image).numpy()
+    to_standards(expected, standards)
+    np.testing.assert_array_equal(matched.numpy(), expected)
+
+
+def test_channels_share_a_grid_and_are_scaled_each_by_itself(path):
+    plan = make_plan(crop="foreground", intensity={"scheme": "zscore"})
+    image = Compose([LoadImage(), EnsureChannelFirst()])(path)
+    both = torch.cat([image, 7 * image + 50])
+    steps = Compose([ToNetworkGrid(plan), ScaleToPlan(plan)])
+    one, two = steps(image), steps(both)
+    np.testing.assert_allclose(two.affine.numpy(), one.affine.numpy())
+    np.testing.assert_allclose(two.numpy(), one.repeat(2, 1, 1, 1).numpy(), atol=2e-3)
+
+
+def test_an_image_without_channels_is_refused(path):
+    with pytest.raises(ValueError, match=r"expected channels and three axes.*got shape \(24, 26, 28\)"):
+        ToNetworkGrid(make_plan())(LoadImage()(path))

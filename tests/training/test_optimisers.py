@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from pipeline.models import build_model
 from pipeline.training.optimisers import build_optimizer, warmup_cosine
 
 
@@ -52,4 +53,17 @@ def test_frozen_parameters_are_left_out() -> None:
     network = nn.Linear(3, 3)
     network.weight.requires_grad_(False)
     optimizer = build_optimizer(network, "adamw", learning_rate=0.1, weight_decay=0.5)
-    assert [len(group["params"]) for group in optimizer.param_groups] == [0, 1]
+    assert [group["params"] for group in optimizer.param_groups] == [[network.bias]]
+
+
+def test_rates_fall_from_the_head_to_the_stem_and_extra_heads_learn_at_full_rate() -> None:
+    network, further = build_model("resnet18", spatial_dims=2), nn.Parameter(torch.zeros(2, 2))
+    optimizer = build_optimizer(
+        network, "adamw", learning_rate=1.0, weight_decay=0.1, layer_decay=0.5, further=[further]
+    )
+    rate_of = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    parts = [network.fc, network.layer4, network.layer3, network.layer2, network.layer1, network.bn1]
+    for distance, part in enumerate(parts):
+        assert {rate_of[id(parameter)] for parameter in part.parameters()} == {0.5**distance}
+    assert rate_of[id(further)] == 1.0
+    assert len(rate_of) == len(list(network.parameters())) + 1

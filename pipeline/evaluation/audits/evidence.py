@@ -7,13 +7,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SPLIT, TRAIN
+from pipeline.artifacts import (
+    CHANGE,
+    FOLD,
+    LABEL,
+    MASKED,
+    PATIENT_ID,
+    SCAN_ID,
+    SEED,
+    SPLIT,
+    TRAIN,
+    FoldLabel,
+    parse_fold,
+)
 from pipeline.evaluation.audits.stages import FoldEmbeddings
 from pipeline.evaluation.background import Background
 from pipeline.evaluation.calibration import logit
 from pipeline.evaluation.floors import features_of, held_out_probs
 from pipeline.evaluation.held_out import PART, division_of, parts_of
-from pipeline.evaluation.predictions import average_folds, by_patient, class_names, prob_columns
+from pipeline.evaluation.predictions import class_names, prob_columns
 from pipeline.evaluation.sample import Array
 
 
@@ -27,8 +39,8 @@ class Evidence:
     """With splits."""
     summaries: Mapping[str, pd.DataFrame]
     """Simple features of every scan in splits.csv, by scan; no label took part in them."""
-    embeddings: Mapping[int, Mapping[str, Array]]
-    """By fold: `scan_id` (m,) and the stages, (m, F) each."""
+    embeddings: Mapping[FoldLabel, Mapping[str, Array]]
+    """By trained fold: `scan_id` (m,) and the stages, (m, F) each."""
     changes: pd.DataFrame
     """changes.csv: predictions of some scans under changes."""
     file_bytes: pd.Series | None = None
@@ -51,8 +63,8 @@ def read_embeddings(path: Path) -> dict[str, Array]:
         return {name: archive[name] for name in archive.files}
 
 
-def shortcut_table(evidence: Evidence, patient_rule: str) -> pd.DataFrame:
-    """What `judge_shortcut` takes, a row a patient of splits.csv."""
+def shortcut_table(evidence: Evidence, predicted: pd.DataFrame) -> pd.DataFrame:
+    """What `judge_shortcut` takes, a row a patient of splits.csv; `predicted` has those that were not trained on."""
     splits, positive = evidence.background.splits, evidence.positive
     patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
     columns = evidence.background.predictors["acquisition"]
@@ -61,14 +73,13 @@ def shortcut_table(evidence: Evidence, patient_rule: str) -> pd.DataFrame:
         return held_out_probs(features, splits, positive, patients.index)
 
     masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
-    scores = by_patient(average_folds(evidence.held_out), patient_rule).drop_duplicates(PATIENT_ID)
     return pd.DataFrame(
         {
             "is_positive": patients[LABEL] == positive,
             "part": patients[PART],
             "acquisition": held_out(features_of(evidence.background.cohort, columns)) if columns else np.nan,
             "file_size": np.nan if evidence.file_bytes is None else held_out(file_features(evidence)),
-            "logit": logits(scores.set_index(PATIENT_ID)).reindex(patients.index),
+            "logit": logits(predicted.set_index(PATIENT_ID)).reindex(patients.index),
             "masked": logits(masked).reindex(patients.index),
         }
     )
@@ -106,11 +117,13 @@ def frozen_embeddings(evidence: Evidence) -> tuple[pd.DataFrame, Array]:
 
 def fold_embeddings(evidence: Evidence) -> list[FoldEmbeddings]:
     """What each network makes of each patient that it did not train on, means of its scans."""
-    return [of_fold(evidence, fold, arrays) for fold, arrays in evidence.embeddings.items()]
+    return [of_fold(evidence, label, arrays) for label, arrays in evidence.embeddings.items()]
 
 
-def of_fold(evidence: Evidence, fold: int, arrays: Mapping[str, Array]) -> FoldEmbeddings:
-    rows = evidence.held_out[evidence.held_out[FOLD] == fold].set_index(SCAN_ID).reindex(arrays["scan_id"])
+def of_fold(evidence: Evidence, label: FoldLabel, arrays: Mapping[str, Array]) -> FoldEmbeddings:
+    fold, seed = parse_fold(label)
+    own = (evidence.held_out[FOLD] == fold) & (evidence.held_out[SEED] == seed)
+    rows = evidence.held_out[own].set_index(SCAN_ID).reindex(arrays["scan_id"])
     known = rows[PATIENT_ID].notna().to_numpy()
     codes, patients = pd.factorize(rows.loc[known, PATIENT_ID])
     is_positive = rows.loc[known].drop_duplicates(PATIENT_ID)[LABEL].to_numpy() == evidence.positive

@@ -19,6 +19,8 @@ from pipeline.evaluation.predictions import class_names, prob_columns
 from pipeline.evaluation.sample import Array
 
 SUGGESTED, LEAD, SUSPECT = "suggested", "lead", "is_suspect"
+COLUMNS = (SCAN_ID, PATIENT_ID, SPLIT, LABEL, SUGGESTED, LEAD, SUSPECT)
+"""Of the ranked table; patients have no scan_id."""
 NUM_DRAWS = 999
 
 

@@ -24,6 +24,10 @@ class AugmentationSettings:
     """The left-right axis where it may be flipped."""
     rotation_axes: tuple[int, ...] = (0, 1, 2)
     """Axes that scans may be turned about."""
+    num_images: int = 1
+    """Channels that are images; those after them say which are there."""
+    crop_share: float = 0.0
+    """Most that is cut off at a side, as a share of the axis."""
     is_deformable: bool = False
     """May size and shape change?"""
     is_mask: bool = False
@@ -45,6 +49,8 @@ def settle_augmentation(
         if (cohort.laterality == "irrelevant" if flip == "auto" else flip)
         else None,
         rotation_axes=rotation_axes(plan.spacing_mm),
+        num_images=plan.num_images,
+        crop_share=augmentation.random_crop,
         is_deformable=not cohort.size_is_diagnostic if zoom == "auto" else zoom,
         is_mask=cohort.modality == "mask",
         is_mr=cohort.modality == "MR",

@@ -1,4 +1,4 @@
-"""Changes of place: flip, turn and shift, zoom and elastic deformation. Volumes are (D, H, W)."""
+"""Changes of place: flip, crop, turn and shift, zoom and elastic deformation. Volumes are (D, H, W)."""
 
 import numpy as np
 import torch
@@ -36,6 +36,15 @@ def turn(volume: Tensor, rng: np.random.Generator, *, axes: tuple[int, ...], spa
     grid = functional.affine_grid(matrix[None], [1, 1, *slices.shape[2:]], align_corners=False)
     turned = functional.grid_sample(slices, grid, padding_mode="border", align_corners=False)
     return turned[0].movedim(0, axis)
+
+
+def random_crop(volume: Tensor, rng: np.random.Generator, *, share: float) -> Tensor:
+    """Cut the input's size out of the volume padded by `share` of each axis on either side with its border voxels."""
+    for axis, size in enumerate(volume.shape):
+        most = int(share * size)
+        first = int(rng.integers(-most, most, endpoint=True))
+        volume = volume.index_select(axis, torch.arange(first, first + size).clamp(0, size - 1))
+    return volume
 
 
 def plane_rotation(angle: float, extent_mm: np.ndarray, shift: np.ndarray) -> Tensor:

@@ -86,6 +86,9 @@ CODES: dict[str, Code] = {
     # Several files as channels
     "NII-CHANNEL-MISSING": Code("reject", "a channel without a file", "add the file, or allow missing channels"),
     "NII-CHANNEL-GRID": Code("reject", "channels on different grids", "resample them to one grid"),
+    # What to crop to
+    "NII-CROP-MASK": Code("reject", "a mask to crop to without any voxel", "give another mask, or take the scan out"),
+    "NII-CROP-CENTER": Code("reject", "a point to crop to that is no place in the scan", "give it as R, A and S in mm"),
     # A DICOM series
     "DCM-FILE": Code("reject", "a single DICOM file, not a volume", "give the folder that holds its series"),
     "DCM-READ": Code("reject", "a DICOM file that cannot be read", COPY),

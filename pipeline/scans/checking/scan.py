@@ -1,16 +1,15 @@
 """Checking a scan: what it is, and everything wrong with it."""
 
-import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import sha256
 from pipeline.scans.checking.affine import spacing_of
 from pipeline.scans.checking.codes import Findings, Problem, ScanProblem, Verdict
-from pipeline.scans.checking.header import Header
 from pipeline.scans.checking.voxels import hash_values, warn_about_values
 from pipeline.scans.formats.reading import orientation_of, read_stored
+from pipeline.scans.geometry import Grid
+from pipeline.scans.scan_files import hash_of
 
 
 @dataclass(frozen=True)
@@ -53,32 +52,40 @@ class ScanCheck:
         return {"path": str(self.path), "verdict": self.verdict, "problems": problems}
 
 
+@dataclass(frozen=True)
+class Inspected:
+    """One file that can be used: its facts, its grid and what to know of it."""
+
+    path: Path
+    facts: ScanFacts
+    grid: Grid
+    warnings: tuple[Problem, ...]
+
+
 def check_scan(path: Path, fill: float | None = None) -> ScanCheck:
     """Read one scan as every stage would, and say what is wrong with it instead of raising."""
     findings = Findings(path)
     try:
-        header, stored = read_stored(findings, fill)
-        warn_about_values(stored, findings)
-        facts = measure(path, header, hash_values(stored, header))
+        found = examine(findings, fill)
     except ScanProblem as problem:
         return ScanCheck(path, (*findings.warnings, problem.problem), None)
-    return ScanCheck(path, tuple(findings.warnings), facts)
+    return ScanCheck(path, found.warnings, found.facts)
 
 
-def measure(path: Path, header: Header, voxel_sha256: str) -> ScanFacts:
-    return ScanFacts(
+def inspect(path: Path, fill: float | None = None) -> Inspected:
+    """Read one scan; raises `ScanProblem` where it cannot be used."""
+    return examine(Findings(path), fill)
+
+
+def examine(findings: Findings, fill: float | None) -> Inspected:
+    header, stored = read_stored(findings, fill)
+    warn_about_values(stored, findings)
+    facts = ScanFacts(
         shape=header.shape,
         spacing_mm=tuple(float(size) for size in spacing_of(header.affine)),
         orientation=orientation_of(header.affine),
         dtype=header.dtype.name,
-        file_sha256=hash_files(path),
-        voxel_sha256=voxel_sha256,
+        file_sha256=hash_of(findings.path),
+        voxel_sha256=hash_values(stored, header),
     )
-
-
-def hash_files(path: Path) -> str:
-    """SHA-256 of a file, or of those of a series' files in the order of their names."""
-    if path.is_file():
-        return sha256(path)
-    hashes = [sha256(child) for child in sorted(path.iterdir()) if child.is_file()]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Inspected(findings.path, facts, Grid(header.shape, header.affine), tuple(findings.warnings))

@@ -34,9 +34,9 @@ class ScanReader(ImageReader):
 
     def get_data(self, img: list[Path]) -> tuple[np.ndarray, dict[str, Any]]:
         """Array (Z, Y, X), or (C, Z, Y, X) of several files, and what a MetaTensor needs to know of it."""
-        scan = read_channels(img, fill=self.fill)
-        array = scan.array.transpose(0, 3, 2, 1)
-        affine = scan.affine[:, [2, 1, 0, 3]]
+        channels = read_channels(img, fill=self.fill)
+        array = channels.stacked().transpose(0, 3, 2, 1)
+        affine = channels.grid.affine[:, [2, 1, 0, 3]]
         has_channels = len(img) > 1
         return array if has_channels else array[0], {
             MetaKeys.AFFINE: affine,

@@ -11,7 +11,7 @@ from pipeline.files import write_text
 
 log = logging.getLogger(__name__)
 
-NOT_DECIDED = {"reasons", "digests", "measured", "forecast"}
+NOT_DECIDED = {"reasons", "digests", "measured", "forecast", "standards"}
 """Lines that say something about the plan, and are written anew each time."""
 BLOCKS = {"reasons", "digests"}
 

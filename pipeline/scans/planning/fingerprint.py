@@ -4,16 +4,19 @@ Anatomical axes stand in the order R, A, S (left to right, back to front, foot t
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import PATH, PATIENT_ID, SCAN_ID
+from pipeline.artifacts import PATIENT_ID, SCAN_ID
 from pipeline.config import Intensity
+from pipeline.scans.focus import mask_focus
 from pipeline.scans.foreground import find_foreground
-from pipeline.scans.formats.reading import Scan, read_scan
+from pipeline.scans.formats.reading import Scan, orientation_of, read_scan
+from pipeline.scans.geometry import spacing_mm
+from pipeline.scans.scan_files import ScanFiles, files_of
 
 MAX_MEASURED = 30
 """Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""
@@ -44,7 +47,7 @@ class Voxels:
 
     scan_id: str
     body_mm: np.ndarray
-    """Extent of the body's box along (R, A, S)."""
+    """Extent along (R, A, S) of the body's box, or of the mask's where the input is cropped to one."""
     low: float
     """Smallest value."""
     high: float
@@ -82,12 +85,19 @@ def choose_scans(table: pd.DataFrame, most: int = MAX_MEASURED) -> pd.DataFrame:
     return drawn.assign(repeat=repeat).sort_values(["repeat", "order"])[:most].drop(columns=["order", "repeat"])
 
 
-def measure_voxels(table: pd.DataFrame, raw: Path, intensity: Intensity, fill: float | None) -> list[Voxels]:
-    """Read the chosen scans below `raw`, one at a time; `fill` replaces NaN voxels."""
-    return [
-        measure_scan(scan_id, read_scan(raw / path, fill), intensity)
-        for scan_id, path in zip(table[SCAN_ID], table[PATH], strict=True)
-    ]
+def measure_voxels(
+    table: pd.DataFrame, raw: Path, intensity: Intensity, fill: float | None, to_mask: bool = False
+) -> list[Voxels]:
+    """Read the chosen scans below `raw`, one at a time; of several channels the first that is there.
+
+    `fill` replaces NaN voxels; with `to_mask` the box is that of the mask to crop to.
+    """
+    measured = []
+    for row in table.to_dict("records"):
+        files = files_of(row, raw)
+        found = measure_scan(row[SCAN_ID], read_scan(files.first, fill), intensity)
+        measured.append(replace(found, body_mm=mask_mm(files)) if to_mask else found)
+    return measured
 
 
 def measure_scan(scan_id: str, scan: Scan, intensity: Intensity) -> Voxels:
@@ -100,3 +110,10 @@ def measure_scan(scan_id: str, scan: Scan, intensity: Intensity) -> Voxels:
         high=high,
         is_binary=bool(np.isin(scan.array, (low, high)).all()),
     )
+
+
+def mask_mm(files: ScanFiles) -> np.ndarray:
+    """Extent of the mask's box along (R, A, S)."""
+    focus = mask_focus(files)
+    extent = np.array([part.stop - part.start for part in focus.box]) * spacing_mm(focus.grid.affine)
+    return extent[np.argsort(anatomical_axes(orientation_of(focus.grid.affine)))]

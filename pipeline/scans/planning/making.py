@@ -45,7 +45,7 @@ from pipeline.scans.planning.training import (
     plan_patience,
 )
 
-PREPARATION = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "intensity")
+PREPARATION = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction", "intensity")
 """Lines that a cohort's `preprocess` section may decide."""
 Fixed = Mapping[str, Because]
 """Lines that are not for the rules to decide, with who decided."""
@@ -80,7 +80,8 @@ def make_plan(
     """
     fixed = {key: Because(value, "edited by hand") for key, value in (edits or {}).items()}
     fixed |= configured(cohort)
-    fingerprint = take_fingerprint(table, splits, raw, intensity_of(cohort, fixed).value, cohort.ingest.fill_nonfinite)
+    intensity, to_mask = intensity_of(cohort, fixed).value, "crop" in fixed and fixed["crop"].value == "mask"
+    fingerprint = take_fingerprint(table, splits, raw, intensity, cohort.ingest.fill_nonfinite, to_mask)
     if "intensity" not in fixed:
         check_modality(cohort.modality, fingerprint.voxels)
     lines = decide(cohort, fingerprint, machine, fixed)
@@ -102,7 +103,7 @@ def configured(cohort: Cohort) -> Fixed:
 
 
 def take_fingerprint(
-    table: pd.DataFrame, splits: pd.DataFrame, raw: Path, intensity: Intensity, fill: float | None
+    table: pd.DataFrame, splits: pd.DataFrame, raw: Path, intensity: Intensity, fill: float | None, to_mask: bool
 ) -> Fingerprint:
     """Headers of all development scans from cohort.csv, voxels of at most thirty."""
     development = splits[splits[SPLIT] != TEST]
@@ -115,7 +116,7 @@ def take_fingerprint(
         num_scans=len(train),
         num_patients=train[PATIENT_ID].nunique(),
         geometry=read_geometry(rows),
-        voxels=measure_voxels(choose_scans(rows), raw, intensity, fill),
+        voxels=measure_voxels(choose_scans(rows), raw, intensity, fill, to_mask),
     )
 
 
@@ -159,8 +160,19 @@ def prepare(cohort: Cohort, fingerprint: Fingerprint, machine: Machine, fixed: F
         "size_voxels": size,
         "crop": crop,
         "tilt": fixed.get("tilt") or Because("keep", "a tilted stack keeps its own slices"),
+        "bias_correction": fixed.get("bias_correction") or Because("none", "off unless asked for"),
         "intensity": intensity_of(cohort, fixed),
         "fill_nonfinite": fixed.get("fill_nonfinite") or fill_of(cohort),
+        **channels_of(cohort),
+    }
+
+
+def channels_of(cohort: Cohort) -> dict[str, Because]:
+    """What a scan's files are; a fact of the table, not for editing."""
+    names, policy = cohort.columns.channels, cohort.ingest.missing_channel
+    return {
+        "channels": Because(names, f"columns.channels of {cohort.name}" if names else "one file a scan"),
+        "missing_channel": Because(policy, f"ingest.missing_channel of {cohort.name}"),
     }
 
 
@@ -172,7 +184,7 @@ def fill_of(cohort: Cohort) -> Because[float | None]:
 
 def covered_mm(crop: str, geometry: Geometry, body_mm: np.ndarray) -> np.ndarray:
     """The extent (3,) that the input should cover: nearly all bodies with a margin, or nearly all scans."""
-    if crop == "foreground":
+    if crop in ("foreground", "mask"):
         return np.minimum(MARGIN * np.percentile(body_mm, 95, axis=0), geometry.extent_mm.max(axis=0))
     return np.percentile(geometry.extent_mm, 95, axis=0)
 

@@ -13,7 +13,7 @@ from pipeline.artifacts import RunPaths
 from pipeline.evaluation.audits.auditing import Audits, audit_run, write_audits
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
 from pipeline.evaluation.background import Background
-from pipeline.evaluation.predictions import check_predictions
+from pipeline.evaluation.predictions import by_patient, check_predictions
 from pipeline.evaluation.settings import Settings
 
 CLASSES = ("well", "ill")
@@ -55,6 +55,10 @@ def made(seed: int = 0, patients: int = 200, shortcut: float = 0.0, label_source
     )
 
 
+def table_of(evidence: Evidence) -> pd.DataFrame:
+    return shortcut_table(evidence, by_patient(evidence.predictions, "mean"))
+
+
 @pytest.fixture(scope="module")
 def clean() -> Audits:
     return audit_run(made(), Settings())
@@ -76,19 +80,19 @@ def test_a_planted_site_shortcut_is_found_used():
 def test_the_size_of_files_is_judged_by_regressions_that_never_saw_the_patient():
     evidence = made()
     is_ill = evidence.background.splits.set_index("scan_id")["label"] == "ill"
-    table = shortcut_table(replace(evidence, file_bytes=1000 + 500 * is_ill), "mean")
+    table = table_of(replace(evidence, file_bytes=1000 + 500 * is_ill))
     assert roc_auc_score(table["is_positive"], table["file_size"]) == 1
 
 
 def test_what_the_label_was_made_from_never_enters():
     """`secret` is the label itself, named as acquisition and as the label's source."""
-    table = shortcut_table(made(label_source=("secret",)), "mean")
+    table = table_of(made(label_source=("secret",)))
     assert table["acquisition"].nunique() < 20
     assert audit_run(made(label_source=("secret",)), Settings()).findings["shortcut"].verdict == "none found"
 
 
 def test_acquisition_is_judged_on_every_patient_and_the_model_on_those_it_did_not_train_on():
-    table = shortcut_table(made(), "mean")
+    table = table_of(made())
     assert table["acquisition"].notna().all() and len(table) == 200
     assert (table["logit"].notna() == ((table["part"] == -1) | (table["part"] == 0))).all()
 
@@ -107,6 +111,11 @@ def test_several_classes_get_the_audits_that_they_can_have():
     assert found["label_quality"].is_alarm is False and found["stability"].is_alarm is False
 
 
+def test_several_labels_a_scan_are_not_audited():
+    found = audit_run(made(), Settings(task="multilabel")).findings
+    assert {finding.reason for finding in found.values()} == {"audits are for one label a scan"}
+
+
 def test_patients_of_two_labels_have_no_audit_by_patient():
     evidence = made()
     evidence.background.splits.loc[0, "label"] = "ill"
@@ -119,6 +128,6 @@ def test_the_files_are_strict_json_with_alarms_as_numbers(clean, tmp_path: Path)
     write_audits(clean, paths)
     assert set(json.loads(paths.audit_summary.read_text()).values()) == {0}
     found = json.loads(paths.audits.read_text())
-    assert found["split"] == "test" and found["audits"]["chance"]["verdict"] == "at chance"
+    assert list(found)[0] == "shortcut" and found["chance"]["verdict"] == "at chance"
     ranked = pd.read_csv(paths.doubtful_labels)
     assert len(ranked) == 125 and ranked["lead"].iloc[0] >= ranked["lead"].iloc[1]

@@ -10,7 +10,7 @@ from pipeline.loading.augmentation.settings import AugmentationSettings
 
 VOLUME = torch.from_numpy(
     ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(16, 18, 20)), 2).astype(np.float32)
-)
+)[None]
 FULL = AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_deformable=True, is_mr=True)
 
 
@@ -59,12 +59,26 @@ def test_masks_only_move():
 @pytest.mark.parametrize("axis", [None, 2])
 def test_flips_happen_only_where_they_are_allowed_and_in_half_of_the_scans(axis):
     settings = AugmentationSettings(strength="light", spacing_mm=(1.0, 1.0, 1.0), flip_axis=axis, is_mask=True)
-    mirrored = [torch.equal(changed, VOLUME.flip(2)) for changed in outcomes(settings, number=300)]
+    mirrored = [torch.equal(changed, VOLUME.flip(3)) for changed in outcomes(settings, number=300)]
     assert (sum(mirrored) > 60) == (axis is not None)
 
 
 def test_thick_slices_are_never_mixed():
-    slices = torch.arange(10.0).view(10, 1, 1).expand(10, 12, 12).contiguous()
+    slices = torch.arange(10.0).view(1, 10, 1, 1).expand(1, 10, 12, 12).contiguous()
     settings = AugmentationSettings(strength="strong", spacing_mm=(5.0, 1.0, 1.0), rotation_axes=(0,), is_mask=True)
     for changed in outcomes(settings, slices):
         torch.testing.assert_close(changed, slices, atol=1e-4, rtol=0)
+
+
+def test_channels_move_together_and_differ_in_looks_alone():
+    pair = VOLUME.repeat(2, 1, 1, 1)
+    moving = replace(FULL, num_images=2, is_mask=True, crop_share=0.2)
+    assert all(torch.equal(changed[0], changed[1]) for changed in outcomes(moving, pair))
+    assert any(not torch.equal(changed[0], changed[1]) for changed in outcomes(replace(moving, is_mask=False), pair))
+
+
+def test_missing_channels_and_what_says_so_stay_as_they_are():
+    scan = torch.cat([VOLUME, torch.zeros_like(VOLUME), torch.ones_like(VOLUME), torch.zeros_like(VOLUME)])
+    settings = replace(FULL, num_images=2, crop_share=0.2)
+    for changed in outcomes(settings, scan, number=100):
+        assert torch.equal(changed[1:], scan[1:])

@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.loading.augmentation.spatial import deform, flip, plane_rotation, turn
+from pipeline.loading.augmentation.spatial import deform, flip, plane_rotation, random_crop, turn
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 
@@ -73,3 +73,12 @@ def test_a_constant_volume_stays_constant_wherever_it_moves():
         rng = np.random.default_rng(seed)
         torch.testing.assert_close(turn(constant, rng, axes=(0, 1, 2), spacing_mm=ISOTROPIC), constant)
         torch.testing.assert_close(deform(constant, rng), constant)
+
+
+def test_a_random_crop_is_a_window_of_the_scan_padded_by_its_border():
+    volume = torch.from_numpy(np.random.default_rng(0).normal(size=(10, 12, 20)).astype(np.float32))
+    padded = np.pad(volume.numpy(), [(2, 2), (3, 3), (5, 5)], mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, volume.shape).reshape(-1, *volume.shape)
+    cropped = [random_crop(volume, np.random.default_rng(seed), share=0.25).numpy() for seed in range(30)]
+    found = [int(np.flatnonzero((windows == one).all((1, 2, 3)))[0]) for one in cropped]
+    assert len(set(found)) > 20

@@ -5,39 +5,31 @@ import pydicom
 import pytest
 import SimpleITK
 from nibabel.quaternions import quat2mat
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import generate_uid
 
 from pipeline.scans.checking.scan import check_scan
 from pipeline.scans.formats.finding import find_scans
 from pipeline.scans.formats.reading import read_scan
+from tests.scans.dicom_making import write_slices
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
 """(slices, rows, columns)."""
-SERIES, STUDY = generate_uid(), generate_uid()
 
 
 def write_series(folder: Path, *, rotation=(0.9, 0.1, -0.2, 0.3), step=(0, 0, 3), slope=1, inter=-1024, suffix=".dcm"):
     """A slice a file, named in another order than they lie; pixels of 0.8 by 0.6 mm."""
-    folder.mkdir(exist_ok=True)
     frame = quat2mat(rotation)
-    for index, pixels in enumerate(VOXELS):
-        slice_ = pydicom.Dataset()
-        slice_.file_meta = pydicom.dataset.FileMetaDataset()
-        slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        slice_.file_meta.MediaStorageSOPClassUID = slice_.SOPClassUID = CTImageStorage
-        slice_.file_meta.MediaStorageSOPInstanceUID = slice_.SOPInstanceUID = generate_uid()
-        slice_.SeriesInstanceUID, slice_.StudyInstanceUID, slice_.Modality = SERIES, STUDY, "CT"
-        slice_.InstanceNumber = index + 1
-        slice_.ImageOrientationPatient = frame[:, :2].T.round(8).ravel().tolist()
-        slice_.ImagePositionPatient = (np.array([10, -20, 30]) + frame @ step * index).round(6).tolist()
-        slice_.PixelSpacing, slice_.SliceThickness = [0.8, 0.6], 3
-        slice_.Rows, slice_.Columns, slice_.SamplesPerPixel = *pixels.shape, 1
-        slice_.PhotometricInterpretation, slice_.PixelRepresentation = "MONOCHROME2", 1
-        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 16, 16, 15
-        slice_.RescaleSlope, slice_.RescaleIntercept = slope, inter
-        slice_.PixelData = pixels.tobytes()
-        slice_.save_as(folder / f"{(index * 5) % 6}{suffix}", enforce_file_format=True)
-    return folder
+    return write_slices(
+        folder,
+        VOXELS,
+        axes=frame[:, :2].T,
+        first_mm=(10, -20, 30),
+        step_mm=frame @ step,
+        pixel_mm=(0.8, 0.6),
+        names=[f"{(index * 5) % 6}{suffix}" for index in range(6)],
+        slope=slope,
+        inter=inter,
+    )
 
 
 def edit(path: Path, **tags) -> None:

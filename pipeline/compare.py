@@ -1,0 +1,43 @@
+"""Compare: one experiment as several revisions left it, on the same patients.
+
+Reads   runs/<cohort>/<experiment>/predictions/ of each git revision or DVC experiment
+Writes  nothing but the count of looks at test; prints
+"""
+
+from typing import Annotated
+
+from pipeline import stage
+from pipeline.artifacts import TEST, TRAIN, VAL, Artifacts
+from pipeline.config import Config
+
+
+def compare(
+    config: Config,
+    *revisions: Annotated[str, "git revisions, DVC experiments or 'workspace'; the first two are the primary pair"],
+    split: Annotated[str, "val, or test, which is counted as a look"] = VAL,
+) -> None:
+    """Say which revision of the experiment ranks patients better, or that there is no evidence of a difference."""
+    from rich.console import Console
+
+    from pipeline.evaluation.comparison import compare_experiments
+    from pipeline.evaluation.looks import note_look
+    from pipeline.evaluation.revisions import read_revision
+    from pipeline.evaluation.settings import Settings
+    from pipeline.reporting.comparison_text import comparison_text
+
+    if split not in (VAL, TEST):
+        raise ValueError(f"compare: unknown split '{split}', expected {VAL} or {TEST}; {TRAIN} was learned by heart.")
+    if len(set(revisions)) < 2:
+        raise ValueError(f"compare: expected two revisions or more, got {', '.join(revisions) or 'none'}; name them.")
+    run = Artifacts(config.root).run(config.cohort.name, config.name)
+    tables = {revision: read_revision(revision, run.predictions(0).parent) for revision in revisions}
+    settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
+    found = compare_experiments(tables, settings, split)
+    if split == TEST:
+        for revision, table in tables.items():
+            note_look(run.looks, f"{config.name} of {revision}", table)
+    Console().print(comparison_text(found, config.name, split), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    stage.run(compare)

@@ -1,0 +1,78 @@
+"""A frozen run on an external cohort: as it is, and with the intercept alone fitted anew.
+
+Where only the share of the disease differs, shifting every logit by one number repairs the probabilities; what stays
+wrong after that is more than prevalence.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import TEST
+from pipeline.evaluation.calibration import logistic_fit, logit
+from pipeline.evaluation.catalogue import catalogue
+from pipeline.evaluation.estimates import Entry, estimate_metrics
+from pipeline.evaluation.evaluating import CALIBRATED, Evaluation, Judged, evaluate_table, undefined
+from pipeline.evaluation.frozen import Frozen
+from pipeline.evaluation.pooling import by_model
+from pipeline.evaluation.predictions import check_predictions
+from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.settings import MULTILABEL, Settings
+
+PARTS = 10
+"""Patients are divided in so many parts, and each part is shifted by what the others say."""
+SHIFTED = (*CALIBRATED, "accuracy", "balanced_accuracy", "sensitivity", "specificity")
+"""Metrics that a shift of the logit changes."""
+
+
+def evaluate_frozen(predictions: pd.DataFrame, settings: Settings, frozen: Mapping[str, Frozen]) -> Evaluation:
+    """All rows are test rows, judged by what was frozen; `recalibrated_<metric>` after the shift."""
+    if settings.task == MULTILABEL:
+        raise ValueError("task multilabel: a frozen run is judged on an external cohort for one class a scan only.")
+    check_models(predictions, frozen)
+    found = evaluate_table(predictions, settings, frozen=frozen)
+    levels = {
+        level: entries | recalibrated(found.judged[level].get(TEST), settings)
+        for level, entries in found.metrics[TEST].items()
+    }
+    return replace(found, metrics={TEST: levels})
+
+
+def check_models(predictions: pd.DataFrame, frozen: Mapping[str, Frozen]) -> None:
+    """Every model that predicted has something frozen."""
+    known = next(iter(frozen.values())).calibrations
+    strangers = [name for name, _ in by_model(check_predictions(predictions)) if name not in known]
+    if strangers:
+        raise ValueError(
+            f"calibration.json: nothing was frozen for {', '.join(strangers)}, got {', '.join(known)}; "
+            "run 'python -m pipeline.evaluate' with all folds of the run first."
+        )
+
+
+def recalibrated(judged: Judged | None, settings: Settings) -> dict[str, Entry]:
+    if judged is None:
+        return {}
+    sample = judged.sample if judged.corrected is None else replace(judged.corrected, threshold=judged.sample.threshold)
+    metrics = {name: metric for name, metric in catalogue(sample, settings).items() if name in SHIFTED}
+    shifted = shift_intercept(sample)
+    if isinstance(shifted, str):
+        found = undefined(metrics, sample, shifted)
+    else:
+        found = estimate_metrics(shifted, metrics, settings)
+    return {f"recalibrated_{name}": estimate.entry() for name, estimate in found.items()}
+
+
+def shift_intercept(sample: Sample) -> Sample | str:
+    """The sample with each part's logits moved by the intercept of the other parts, or why that cannot be done."""
+    if not sample.is_binary:
+        return "an intercept is fitted for two classes only"
+    shifts = np.empty(len(sample.labels))
+    for part in range(PARTS):
+        inside = sample.patients % PARTS == part
+        shifts[inside] = logistic_fit(sample.select(~inside).weighted(), slope=1.0)[0, 0]
+    if not np.isfinite(shifts).all():
+        return "the cohort has too few patients of a class to fit an intercept"
+    positive = 1 / (1 + np.exp(-(logit(sample.probs[:, 1]) + shifts)))
+    return replace(sample, probs=np.stack([1 - positive, positive], axis=1))

@@ -1,0 +1,41 @@
+"""How often the locked test set was looked at: every look that leads to a change makes the next figure flatter."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.artifacts import SPLIT, TEST
+from pipeline.files import write_csv
+
+log = logging.getLogger(__name__)
+COLUMNS = ["experiment", "predictions"]
+
+
+def count_look(path: Path, experiment: str, predictions: pd.DataFrame) -> int | None:
+    """Note these test predictions, unless they were looked at before; how many different ones were, None without test.
+
+    The same predictions judged again, with another interval say, are no new look.
+    """
+    test = predictions[predictions[SPLIT] == TEST]
+    if test.empty:
+        return None
+    text = test.sort_values(list(test.columns)).to_csv(index=False)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    looks = pd.read_csv(path, dtype=str) if path.is_file() else pd.DataFrame(columns=COLUMNS, dtype=str)
+    if digest not in set(looks["predictions"]):
+        looks.loc[len(looks)] = [experiment, digest]
+        write_csv(path, looks)
+    return len(looks)
+
+
+def note_look(path: Path, experiment: str, predictions: pd.DataFrame) -> None:
+    """Count the look and say it aloud."""
+    looks = count_look(path, experiment, predictions)
+    if looks is not None:
+        log.info("%s: look %d at the locked test set; choices made after a look flatter the next figure", path, looks)
+
+
+def read_looks(path: Path) -> int:
+    return len(pd.read_csv(path)) if path.is_file() else 0

@@ -1,0 +1,14 @@
+"""One class a scan or several labels: what a table of predictions is judged as."""
+
+import pandas as pd
+
+from pipeline.evaluation.background import Background
+from pipeline.evaluation.evaluating import Evaluation, evaluate_table
+from pipeline.evaluation.multilabel import evaluate_labels
+from pipeline.evaluation.settings import MULTILABEL, Settings
+
+
+def evaluate_task(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
+    """Everything that is reported about the table, by the task of the settings."""
+    judge = evaluate_labels if settings.task == MULTILABEL else evaluate_table
+    return judge(predictions, settings, background)

@@ -1,0 +1,46 @@
+"""Runs: every training of a cohort beside the others, without a server.
+
+Reads   runs/<cohort>/
+Writes  nothing; prints
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def runs(config: Config) -> None:
+    """List the trainings of a cohort: how they stand, what differs in their configs, figures with intervals, size."""
+    from rich.console import Console
+
+    from pipeline.tracking.runs_table import details, find_runs, runs_table
+
+    found = find_runs(Artifacts(config.root), config.cohort.name)
+    console = Console(highlight=False)
+    console.print(runs_table(found))
+    for line in details(found):
+        console.print(line, soft_wrap=True, markup=False)
+
+
+def run_of_model(
+    *, model: Annotated[Path, "a best.ckpt, wherever it lies now; prints the id of its W&B run and its experiment"]
+) -> None:
+    """Tell which run a model file comes from."""
+    from rich.console import Console
+
+    from pipeline.tracking.trained import run_id_of
+    from pipeline.training.runfile import RunFile
+
+    trained = RunFile.read(model)
+    config = trained.config
+    Console(soft_wrap=True, highlight=False).print(
+        f"run {run_id_of(trained)} of project {config['tracking']['project']}: {config['name']} on "
+        f"{config['cohort']['name']}, fold {config['fold']}, seed {config['seed']}, epoch {trained.epoch}"
+    )
+
+
+if __name__ == "__main__":
+    stage.run(runs, model=run_of_model)

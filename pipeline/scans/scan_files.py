@@ -1,0 +1,64 @@
+"""The files of one scan: one a channel, and what says which part of it to look at."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.artifacts import CROP_CENTER_MM, CROP_MASK, PATH
+from pipeline.files import sha256
+
+SEPARATOR = "|"
+"""Between the files of a scan in the column `path` of cohort.csv; nothing between two is a channel that is missing."""
+
+
+@dataclass(frozen=True)
+class ScanFiles:
+    """Where one scan lies."""
+
+    channels: tuple[Path | None, ...]
+    """A file or folder of DICOM slices a channel; None is one that was not acquired, but not all are."""
+    crop_mask: Path | None = None
+    """A mask of what the input is centred on."""
+    crop_center_mm: tuple[float, float, float] | None = None
+    """The point that the input is centred on, in RAS millimetres."""
+
+    @property
+    def first(self) -> Path:
+        """The first file there is; the others lie on its grid."""
+        return next(path for path in self.channels if path is not None)
+
+    def sha256(self) -> str:
+        """Of the file itself, or of all that the scan is made from."""
+        parts = [hash_of(path) if path else "" for path in (*self.channels, self.crop_mask)]
+        if len(self.channels) == 1 and self.crop_mask is None and self.crop_center_mm is None:
+            return parts[0]
+        return hashlib.sha256(f"{parts}{self.crop_center_mm}".encode()).hexdigest()
+
+
+def split_paths(cell: str) -> list[str]:
+    """The paths in a cell of the column `path`, one a channel."""
+    return cell.split(SEPARATOR)
+
+
+def join_paths(paths: list[str]) -> str:
+    """The cell for one path a channel, empty where there is none."""
+    return SEPARATOR.join(paths)
+
+
+def files_of(row: Mapping[str, str], raw: Path) -> ScanFiles:
+    """The files below `raw` that a row of cohort.csv names."""
+    mask, center = row.get(CROP_MASK), row.get(CROP_CENTER_MM)
+    return ScanFiles(
+        tuple(raw / path if path else None for path in split_paths(row[PATH])),
+        crop_mask=raw / mask if mask else None,
+        crop_center_mm=tuple(float(number) for number in center.split()) if center else None,
+    )
+
+
+def hash_of(path: Path) -> str:
+    """SHA-256 of a file, or of those of a series' files in the order of their names."""
+    if path.is_file():
+        return sha256(path)
+    hashes = [sha256(child) for child in sorted(path.iterdir()) if child.is_file()]
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()

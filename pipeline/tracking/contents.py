@@ -1,0 +1,74 @@
+"""What can be told to the tracker, in plain words: the door turns these into its own types."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pipeline.config import Tracking
+
+Kind = Literal["roc", "precision_recall", "calibration", "confusion"]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Grey (H, W) or colour (H, W, 3) pixels in 0..255, and what they show."""
+
+    pixels: NDArray[np.uint8]
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A native chart over a plot table of the evaluate stage."""
+
+    kind: Kind
+    table: pd.DataFrame
+    title: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A versioned thing, with what tells where it came from."""
+
+    name: str
+    kind: str
+    """dataset, split, model, predictions or report."""
+    origin: dict[str, Any]
+    """Where DVC has it: path, hash, size."""
+    metadata: dict[str, Any]
+    """The git commit it was told of at, and for an output its run."""
+    is_input: bool = False
+    """Did the run use it, or make it?"""
+    aliases: tuple[str, ...] = ("latest",)
+    file: Path | None = None
+    """Its bytes, if they may leave the machine."""
+    table: pd.DataFrame | None = None
+    """Rows to send in place of the file, free of ids."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """All that is added to one run."""
+
+    run_id: str
+    name: str
+    group: str
+    job_type: str
+    """The stage that the run belongs to."""
+    tags: tuple[str, ...]
+    config: dict[str, Any]
+    tracking: Tracking
+    summary: dict[str, Any] = field(default_factory=dict)
+    """Figures by name, `test/patient/auroc`, `test/patient/auroc/low`, …; undefined ones are left out."""
+    charts: dict[str, Chart] = field(default_factory=dict)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    """Cells may be pictures."""
+    pages: dict[str, Path] = field(default_factory=dict)
+    """HTML files; they show scans."""
+    artifacts: list[Artifact] = field(default_factory=list)
+    after_step: int = -1
+    """Last step that the run already has."""

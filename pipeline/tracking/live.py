@@ -1,0 +1,166 @@
+"""Watching a training as it runs: each update goes to the local log, and from there to the tracker."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+import torch
+from lightning import Callback, LightningModule, Trainer
+from torch import nn
+
+from pipeline.artifacts import FoldPaths
+from pipeline.tracking.step_log import EPOCH_FIGURES, PREFIX, StepLog, StepRow
+from pipeline.tracking.wandb_run import TrackedRun
+
+
+@dataclass
+class Update:
+    """What is gathered between two updates of the weights."""
+
+    losses: list[float] = field(default_factory=list)
+    waiting: float = 0.0
+    working: float = 0.0
+    gradient_norm: float = math.nan
+    learning_rate: float = math.nan
+
+    @property
+    def seconds(self) -> float:
+        return self.waiting + self.working
+
+
+class Watch(Callback):
+    """Log every update with its loss, rate, gradient norm, time and memory, and every epoch with its figures.
+
+    It stands after the callback that writes history.csv and before the one that writes checkpoints: no checkpoint is
+    ahead of the log. Of several processes the first one's batches are logged.
+    """
+
+    def __init__(self, paths: FoldPaths, run: TrackedRun, logged_step: int) -> None:
+        """`logged_step` is the last step that the tracker already has, -1 for none."""
+        self.paths = paths
+        self.step_log = StepLog(paths.steps)
+        self.run = run
+        self.logged_step = logged_step
+        self.update = Update()
+        self.step = 0
+        self.mark = self.began = time.perf_counter()
+        self.earlier_seconds = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.step = trainer.global_step
+        kept = self.step_log.begin(self.step)
+        self.earlier_seconds = float(kept["elapsed_seconds"].max()) if len(kept) else 0.0
+        self.repeat(kept)
+        self.mark = self.began = time.perf_counter()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Validation and writing checkpoints are nothing that the first step waits for.
+        self.mark = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.update.waiting += self.lap()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.update.gradient_norm = gradient_norm(pl_module.parameters())
+        self.update.learning_rate = max(group["lr"] for group in optimizer.param_groups)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        # Lightning has divided the loss by the number of batches whose gradients are summed.
+        self.update.losses.append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
+        self.update.working += self.lap()
+        # The last update of an epoch waits for the epoch's figures: a step is told to the tracker once and whole.
+        if trainer.global_step > self.step and not trainer.is_last_batch:
+            self.tell(self.write_row(trainer, pl_module))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        row = self.write_row(trainer, pl_module)
+        self.tell(row, read_epochs(self.paths).get(row.step))
+
+    def lap(self) -> float:
+        """Seconds since the last look at the clock."""
+        before, self.mark = self.mark, time.perf_counter()
+        return self.mark - before
+
+    def write_row(self, trainer: Trainer, pl_module: LightningModule) -> StepRow:
+        """Append what was gathered since the last update, and gather anew."""
+        update, self.update, self.step = self.update, Update(), trainer.global_step
+        row = StepRow(
+            step=self.step,
+            epoch=trainer.current_epoch,
+            loss=sum(update.losses) / len(update.losses),
+            learning_rate=update.learning_rate,
+            gradient_norm=update.gradient_norm,
+            seconds=update.seconds,
+            waiting_share=update.waiting / update.seconds,
+            memory_mb=peak_memory_mb(pl_module.device),
+            elapsed_seconds=self.earlier_seconds + time.perf_counter() - self.began,
+        )
+        self.step_log.append(row)
+        return row
+
+    def tell(self, row: StepRow, figures: dict[str, float] | None = None) -> None:
+        """Send one step, unless an earlier sitting did."""
+        if row.step > self.logged_step:
+            self.run.log(row.step, step_figures(row) | (figures or {}))
+            self.logged_step = row.step
+
+    def repeat(self, rows: pd.DataFrame) -> None:
+        """Send the steps of earlier sittings that a kill kept from the tracker."""
+        epochs = read_epochs(self.paths)
+        for row in rows.to_dict("records"):
+            self.tell(StepRow(**row), epochs.get(row["step"]))
+
+    def complete(self) -> None:
+        """Log the one row of a training without updates, which fits a head on frozen features."""
+        if self.step:
+            return
+        self.step_log.begin(0)
+        memory, seconds = peak_memory_mb(torch.device("cpu")), time.perf_counter() - self.began
+        row = StepRow(0, 0, math.nan, math.nan, math.nan, math.nan, math.nan, memory, seconds)
+        self.step_log.append(row)
+        self.tell(row, read_epochs(self.paths).get(0))
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
+    """Euclidean norm over all gradients."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return float(nn.utils.get_total_norm(gradients))
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory in use so far: of a GPU, or of the process elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    # Linux counts in KiB, macOS in bytes.
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def step_figures(row: StepRow) -> dict[str, float]:
+    """The row under the names that the tracker shows, without what is undefined."""
+    figures = {name: value for name, value in asdict(row).items() if not math.isnan(value)}
+    epoch = figures.pop("epoch")
+    del figures["step"]
+    return {"epoch": epoch, **{PREFIX + name: value for name, value in figures.items()}}
+
+
+def epoch_figures(metrics: dict[str, float]) -> dict[str, float]:
+    """Losses and validation figures of an epoch, by the names of history.csv, without what is undefined."""
+    figures = {name: float(value) for name, value in metrics.items() if name.startswith(EPOCH_FIGURES)}
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def read_epochs(paths: FoldPaths) -> dict[int, dict[str, float]]:
+    """The epochs of history.csv by the step that they end with."""
+    if not paths.history.is_file():
+        return {}
+    return {row["step"]: epoch_figures(row) for row in pd.read_csv(paths.history).to_dict("records")}

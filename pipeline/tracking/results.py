@@ -1,0 +1,82 @@
+"""What the evaluation of an experiment tells the tracker, read from the files that DVC keeps, number by number."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from pipeline.artifacts import RunPaths
+from pipeline.evaluation.writing import read_metrics
+from pipeline.files import read_json
+from pipeline.tracking.contents import Chart
+
+CHARTS = {
+    "roc": "ROC",
+    "precision_recall": "precision and recall",
+    "calibration": "calibration",
+    "confusion": "confusion at the threshold frozen on validation",
+}
+TABLES = ("subgroups", "floors")
+
+
+@dataclass(frozen=True)
+class Results:
+    """Figures, charts and tables of one experiment, all folds together."""
+
+    summary: dict[str, Any]
+    charts: dict[str, Chart]
+    tables: dict[str, pd.DataFrame]
+
+
+def read_results(run: RunPaths) -> Results:
+    tables = {"metrics": metrics_table(read_metrics(run.metrics))}
+    tables |= {name: table for name in TABLES if len(table := pd.read_csv(getattr(run, name)))}
+    summary: dict[str, Any] = flatten(read_metrics(run.metrics))
+    if run.audits.is_file():
+        tables["audits"] = audits_table(read_json(run.audits))
+        summary |= {f"audits/{row['audit']}": row["verdict"] for row in tables["audits"].to_dict("records")}
+    return Results(summary, read_charts(run), tables)
+
+
+def read_charts(run: RunPaths) -> dict[str, Chart]:
+    """One for each plot table that has points; which patients it shows stands in its title."""
+    charts = {}
+    for kind, title in CHARTS.items():
+        path = run.plots / f"{kind}.csv"
+        if path.is_file() and len(table := pd.read_csv(path)):
+            shown = f"{table['split'].iloc[0]}, by {table['level'].iloc[0]}"
+            charts[f"charts/{kind}"] = Chart(kind, table, f"{title} ({shown})")
+    return charts
+
+
+def flatten(metrics: dict[str, Any]) -> dict[str, float]:
+    """metrics.json as one level of names; only figures that exist."""
+    flat = {}
+    for split, levels in metrics.items():
+        for level, figures in levels.items():
+            for name, figure in figures.items():
+                parts = {
+                    "": figure["value"],
+                    "/low": figure["low"],
+                    "/high": figure["high"],
+                    "/num_patients": figure["num_patients"],
+                }
+                flat |= {f"{split}/{level}/{name}{end}": value for end, value in parts.items() if value is not None}
+    return flat
+
+
+def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
+    """A row a figure, undefined ones with their reason."""
+    rows = [
+        {"split": split, "level": level, "metric": name, **figure}
+        for split, levels in metrics.items()
+        for level, figures in levels.items()
+        for name, figure in figures.items()
+    ]
+    return pd.DataFrame(rows).astype(object).where(lambda table: table.notna(), None)
+
+
+def audits_table(audits: dict[str, Any]) -> pd.DataFrame:
+    """Verdicts alone: the figures behind them may name scans."""
+    rows = [{"audit": name, "verdict": found["verdict"], "alarm": found["is_alarm"]} for name, found in audits.items()]
+    return pd.DataFrame(rows, columns=["audit", "verdict", "alarm"], dtype=object)

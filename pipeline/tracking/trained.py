@@ -1,0 +1,42 @@
+"""Finished trainings as their files tell of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.artifacts import FoldPaths
+from pipeline.config import Config, Plan
+from pipeline.resolve import check_file
+from pipeline.training.resume import run_key
+from pipeline.training.runfile import RunFile
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One fold of an experiment."""
+
+    config: Config
+    run_id: str
+    score: float
+    """The monitored validation figure of its best epoch."""
+    files: FoldPaths
+
+    @property
+    def goodness(self) -> float:
+        """The score, turned so that more is better."""
+        return -self.score if self.config.training.monitor == "loss" else self.score
+
+
+def read_trained(files: FoldPaths) -> Trained:
+    trained = RunFile.read(files.best)
+    return Trained(check_file(Config, files.config), run_id_of(trained), trained.score, files)
+
+
+def run_id_of(trained: RunFile) -> str:
+    """The W&B run that a model file belongs to, wherever the file lies now."""
+    config = Config.model_validate(trained.config)
+    return run_key(config, Plan.model_validate(trained.plan), trained.data_hash)
+
+
+def best_of(trainings: Sequence[Trained]) -> Trained:
+    """The training that validates best; of equal ones the first."""
+    return max(trainings, key=lambda trained: trained.goodness)

@@ -1,0 +1,123 @@
+"""Two looks before a long training: can the network learn at all, and at which rate? Neither writes anything."""
+
+import logging
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from pipeline.artifacts import LABEL, TRAIN
+from pipeline.config import Config
+from pipeline.errors import did_you_mean
+from pipeline.loading.dataset import Batch, ScanDataset
+from pipeline.models import Network
+from pipeline.training.classifier import Classifier
+from pipeline.training.failures import explained
+from pipeline.training.fitting import build_classifier
+from pipeline.training.fold import Fold
+from pipeline.training.optimisers import build_optimizer
+
+log = logging.getLogger(__name__)
+OVERFIT_STEPS, LEARNT = 100, 0.1
+"""Updates on one batch, and the share of the first loss that counts as learnt by heart."""
+RATES, RATE_STEPS = (1e-6, 1e-1), 60
+"""Range that the probe goes through, by equal factors."""
+SMOOTHING, DIVERGED = 0.9, 4.0
+"""Share of the earlier steps in the probe's loss, and the factor over its least value at which it stops."""
+
+
+def run_check(name: str, network: Network, fold: Fold, config: Config) -> None:
+    """One of the checks by its name; a network that does not pass is a ValueError."""
+    checks = {"overfit": overfit_one_batch, "rate": probe_rates}
+    if name not in checks:
+        raise ValueError(f"--check: unknown check '{name}'.{did_you_mean(name, checks)} Known: {', '.join(checks)}.")
+    with explained(fold.training):
+        checks[name](build_classifier(network, fold, config).train(), fold, config)
+
+
+def overfit_one_batch(classifier: Classifier, fold: Fold, config: Config) -> None:
+    """Learn one unaugmented batch with scans of every class by heart, as any sound network and labels allow."""
+    batch, optimizer = mixed_batch(fold), optimizer_of(classifier, fold.training.learning_rate)
+    first = loss = update(classifier, optimizer, batch)
+    for step in range(2, OVERFIT_STEPS + 1):
+        loss = update(classifier, optimizer, batch)
+        if loss <= LEARNT * first:
+            log.info("one batch of %d scans learnt by heart: loss %.3f to %.3f in %d updates",
+                     len(batch["scan_id"]), first, loss, step)  # fmt: skip
+            return
+    raise ValueError(
+        f"overfit: after {OVERFIT_STEPS} updates on one batch the loss is {loss:.3f}, it was {first:.3f}, expected "
+        f"{LEARNT * first:.3f} or less; find a rate with --check rate, take out dropout and label smoothing, or look "
+        "at the labels and the prepared scans."
+    )
+
+
+def probe_rates(classifier: Classifier, fold: Fold, config: Config) -> None:
+    """Raise the learning rate from update to update and say where the loss falls fastest (arXiv:1506.01186)."""
+    losses = losses_by_rate(classifier, fold)
+    rates = list(losses)
+    for rate in rates[:: max(1, len(rates) // 12)]:
+        log.info("rate %.1e  loss %.3f", rate, losses[rate])
+    best = steepest(losses)
+    if best is None:
+        raise ValueError(f"rate: the loss falls at none from {RATES[0]:g} to {RATES[1]:g}; try --check overfit first.")
+    chosen = fold.training.learning_rate
+    least = min(losses, key=losses.__getitem__)
+    log.info("the loss falls fastest at %.1e and is least at %.1e; training.learning_rate is %.1e", best, least, chosen)
+
+
+def losses_by_rate(classifier: Classifier, fold: Fold) -> dict[float, float]:
+    """Smoothed loss at each rate, until it runs away."""
+    optimizer, batches = optimizer_of(classifier, RATES[0]), endless(fold)
+    found: dict[float, float] = {}
+    smoothed = 0.0
+    for step in range(RATE_STEPS):
+        rate = RATES[0] * (RATES[1] / RATES[0]) ** (step / (RATE_STEPS - 1))
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        loss = update(classifier, optimizer, next(batches))
+        smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
+        unbiased = smoothed / (1 - SMOOTHING ** (step + 1))
+        if not math.isfinite(loss) or found and unbiased > DIVERGED * min(found.values()):
+            break
+        found[rate] = unbiased
+    return found
+
+
+def steepest(losses: dict[float, float]) -> float | None:
+    """The rate at which the loss falls fastest on the way to its least value; None where it never falls."""
+    rates, values = list(losses), list(losses.values())
+    least = values.index(min(values))
+    falls = {rates[step]: values[step - 1] - values[step] for step in range(1, least + 1)}
+    return max(falls, key=falls.__getitem__) if falls and max(falls.values()) > 0 else None
+
+
+def optimizer_of(classifier: Classifier, rate: float) -> torch.optim.Optimizer:
+    """The config's optimiser at a constant rate, without decay."""
+    settings = classifier.training_settings
+    return build_optimizer(classifier.network, settings.optimizer, learning_rate=rate, weight_decay=0.0)
+
+
+def update(classifier: Classifier, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
+    """One step; returns the loss before it."""
+    loss: Tensor = classifier.loss(classifier(batch["volume"]), batch["label"])
+    optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(classifier.network.parameters(), classifier.training_settings.clip_norm)
+    optimizer.step()
+    return float(loss.detach())
+
+
+def mixed_batch(fold: Fold) -> Batch:
+    """The first training scans of each label in turn, unaugmented."""
+    table = fold.scans.tables[TRAIN]
+    in_turn = table.assign(turn=table.groupby(LABEL).cumcount()).sort_values("turn", kind="stable")
+    scans = ScanDataset(fold.scans.datasets[TRAIN].store, in_turn)
+    return scans.__getitems__([(0, row) for row in range(min(len(scans), max(2, fold.training.batch_size)))])
+
+
+def endless(fold: Fold) -> Iterator[Batch]:
+    """Training batches, epoch after epoch."""
+    while True:
+        yield from fold.scans.train_dataloader()

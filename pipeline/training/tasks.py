@@ -1,0 +1,60 @@
+"""What a label says: one class of several, grades in order, or any number of classes at once.
+
+Axes: B batch, K classes.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from pipeline.artifacts import LABEL, LABEL_SEPARATOR
+from pipeline.config import Cohort
+
+Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
+
+
+def settle_task(cohort: Cohort, classes: Sequence[str]) -> Task:
+    """The cohort's task; `auto` goes by the number of classes."""
+    if cohort.task != "auto":
+        return cohort.task
+    return "binary" if len(classes) == 2 else "multiclass"
+
+
+def with_targets(rows: pd.DataFrame, classes: Sequence[str], task: Task) -> pd.DataFrame:
+    """The same rows with each label as the index of its class, or as a tuple of K zeros and ones for several labels."""
+    if task != "multilabel":
+        return rows.assign(**{LABEL: rows[LABEL].map(list(classes).index)})
+    present = [set(label.split(LABEL_SEPARATOR)) for label in rows[LABEL]]
+    return rows.assign(**{LABEL: [tuple(float(name in names) for name in classes) for names in present]})
+
+
+def count_classes(rows: pd.DataFrame, classes: Sequence[str], task: Task) -> list[int]:
+    """Scans that show each class."""
+    targets = np.array(with_targets(rows, classes, task)[LABEL].tolist())
+    counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(classes))
+    return [int(count) for count in counts]
+
+
+def probabilities(logits: Tensor, task: Task) -> Tensor:
+    """(B, K) -> (B, K): a share of one for each class, or a probability of its own where several may be right."""
+    return logits.sigmoid() if task == "multilabel" else logits.softmax(1)
+
+
+def scan_auroc(probs: Tensor, targets: Tensor) -> float:
+    """AUROC over scans, one against the rest where there are more than two classes; NaN without every class.
+
+    `probs` is (B, K); `targets` (B,), or (B, K) where several may be right: then the mean over the classes that some
+    scans have and some have not. It only picks checkpoints; reported figures are per patient, from predictions.csv.
+    """
+    if targets.dim() == 2:
+        mixed = [k for k in range(targets.shape[1]) if 0 < targets[:, k].mean() < 1]
+        return float(np.mean([roc_auc_score(targets[:, k], probs[:, k]) for k in mixed])) if mixed else float("nan")
+    if len(targets.unique()) < probs.shape[1]:
+        return float("nan")
+    if probs.shape[1] == 2:
+        return float(roc_auc_score(targets, probs[:, 1]))
+    return float(roc_auc_score(targets, probs.double() / probs.double().sum(1, keepdim=True), multi_class="ovr"))

@@ -1,0 +1,62 @@
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+
+from pipeline.artifacts import RunPaths
+from pipeline.evaluation.calibration import logit
+from pipeline.evaluation.evaluating import evaluate_table
+from pipeline.evaluation.external import evaluate_frozen, shift_intercept
+from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.writing import read_frozen, write_evaluation
+
+QUICK = Settings(num_bootstrap=200)
+
+
+def external_cohort(make_predictions, prevalence_shift: float) -> pd.DataFrame:
+    """Other patients; the same ranking, every logit too high by `prevalence_shift`."""
+    table = make_predictions(seed=5, patients=160)
+    table = table[table["split"] == "test"].assign(patient_id=lambda rows: "x" + rows["patient_id"])
+    probs = 1 / (1 + np.exp(-(logit(table["prob_lesion"].to_numpy()) + prevalence_shift)))
+    return table.assign(prob_lesion=probs, prob_healthy=1 - probs)
+
+
+def test_what_was_frozen_is_applied_as_it_is_after_a_way_through_files(make_predictions, tmp_path):
+    home = evaluate_table(make_predictions(patients=110), QUICK)
+    write_evaluation(home, RunPaths(tmp_path))
+    frozen = read_frozen(RunPaths(tmp_path))
+    assert {level: fitted.point for level, fitted in frozen.items()} == {
+        level: fitted.point for level, fitted in home.frozen.items()
+    }
+    table = external_cohort(make_predictions, 0.0)
+    metrics = evaluate_frozen(table, QUICK, frozen).metrics["test"]["scan"]
+    truth = table["label"] == "lesion"
+    called = table["prob_lesion"] >= home.frozen["scan"].point.threshold
+    assert metrics["sensitivity"]["value"] == pytest.approx(called[truth].mean())
+    assert metrics["calibrated_brier_score"]["value"] is not None
+
+
+def test_another_prevalence_is_repaired_by_the_intercept_and_seen_beside_the_figure_as_it_is(make_predictions):
+    frozen = evaluate_table(make_predictions(patients=110), QUICK).frozen
+    metrics = evaluate_frozen(external_cohort(make_predictions, 2.5), QUICK, frozen).metrics["test"]["patient"]
+    assert metrics["calibration_intercept"]["value"] < -1
+    assert metrics["recalibrated_calibration_intercept"]["value"] == pytest.approx(0, abs=0.15)
+    assert metrics["recalibrated_brier_score"]["value"] < metrics["brier_score"]["value"] - 0.05
+
+
+def test_each_part_is_shifted_by_what_the_others_say():
+    rng = np.random.default_rng(0)
+    labels, scores = np.arange(100) % 2, rng.normal(size=100) + np.arange(100) % 2
+    probs = 1 / (1 + np.exp(-scores))
+    sample = Sample(labels, np.stack([1 - probs, probs], 1), np.arange(100), labels * 0, ("a", "b"))
+    found = logit(shift_intercept(sample).probs[:, 1]) - scores
+    rest = np.arange(100) % 10 != 3
+    fitted = sm.GLM(labels[rest], np.ones(90), sm.families.Binomial(), offset=scores[rest]).fit()
+    assert found[3] == pytest.approx(fitted.params[0], rel=1e-4)
+
+
+def test_a_model_that_froze_nothing_is_refused(make_predictions):
+    frozen = evaluate_table(make_predictions(), QUICK).frozen
+    with pytest.raises(ValueError, match="nothing was frozen for fold-4, got fold-0"):
+        evaluate_frozen(external_cohort(make_predictions, 0.0).assign(fold=4), QUICK, frozen)

@@ -1,0 +1,82 @@
+"""Folds of a run together: calibrated, averaged, called at the threshold that validation froze."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.inference.ensemble import Ensemble
+from pipeline.inference.trained import TrainedRun
+from pipeline.training.runfile import RunFile
+from tests.conftest import Commands
+
+pytestmark = pytest.mark.slow
+RUN = Path("runs/cubes/tiny")
+SCALE = {"fold-0": 0.5, "fold-1": 2.0}
+
+
+@pytest.fixture
+def two_folds(finished: Path, tmp_path: Path) -> Path:
+    """A project whose run has a second fold, with other weights, and a temperature for each fold."""
+    folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    run = folder / RUN
+    trained = RunFile.read(run / "fold-0" / "best.ckpt")
+    other = {name: value + 0.3 if name == "fc.bias" else value * 0.9 for name, value in trained.state_dict.items()}
+    replace(trained, state_dict=other).write(run / "fold-1" / "best.ckpt")
+    freeze(run, method="temperature", threshold=0.55)
+    return folder
+
+
+def freeze(run: Path, *, method: str, threshold: float | None) -> None:
+    """Write what the evaluate stage writes for two folds."""
+    fitted = {
+        name: {"method": method, "parameters": {"scale": [scale], "shift": [0.0]}, "num_patients": 50, "reason": "few"}
+        for name, scale in SCALE.items()
+    }
+    point = {"rule": "youden", "threshold": threshold, "reason": "approximate"}
+    conformal = json.loads((run / "conformal.json").read_text())
+    levels = ("scan", "patient")
+    (run / "calibration.json").write_text(json.dumps({level: fitted for level in levels}))
+    (run / "operating_point.json").write_text(json.dumps({level: point for level in levels}))
+    (run / "conformal.json").write_text(json.dumps({level: conformal[level] for level in levels}))
+
+
+def of_folds(folder: Path, scan: Path) -> dict[str, float]:
+    """Each fold's own probability of a cube."""
+    runs = {name: TrainedRun.load(folder / RUN / name / "best.ckpt") for name in SCALE}
+    return {name: float(run.predict(run.prepare(scan).array).probs[1]) for name, run in runs.items()}
+
+
+def test_all_folds_together_give_the_mean_of_calibrated_probabilities_and_a_call(two_folds: Path) -> None:
+    scan = two_folds / "cubes" / "scans" / "p001_0.nii.gz"
+    done = Commands(two_folds)("predict", "--run", str(RUN), "--scans", str(scan), "--out", "new.csv")
+    assert "mean of 2 folds" in done.stderr and "0.550" in done.stderr and "approximate" in done.stderr
+    row = pd.read_csv(two_folds / "new.csv").iloc[0]
+    own = of_folds(two_folds, scan)
+    assert abs(own["fold-0"] - own["fold-1"]) > 0.01
+    odds = {name: (own[name] / (1 - own[name])) ** SCALE[name] for name in own}
+    expected = np.mean([value / (1 + value) for value in odds.values()])
+    assert row["prob_cube"] == pytest.approx(expected, abs=1e-6)
+    assert row["called"] == ("cube" if expected >= 0.55 else "plain")
+
+
+def test_where_a_fold_could_not_be_calibrated_all_are_averaged_as_they_are(
+    two_folds: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    freeze(two_folds / RUN, method="none", threshold=None)
+    caplog.set_level("INFO")
+    together = Ensemble.load(two_folds / RUN)
+    assert "as predicted (few)" in caplog.text
+    scan = two_folds / "cubes" / "scans" / "p001_0.nii.gz"
+    probs = together.predict(together.prepare(scan).array).probs
+    assert probs[1] == pytest.approx(np.mean(list(of_folds(two_folds, scan).values())), abs=1e-6)
+
+
+def test_a_fold_that_was_never_evaluated_is_refused(two_folds: Path) -> None:
+    shutil.copytree(two_folds / RUN / "fold-1", two_folds / RUN / "fold-2")
+    with pytest.raises(ValueError, match="nothing was frozen for fold-2.*pipeline.evaluate"):
+        Ensemble.load(two_folds / RUN)

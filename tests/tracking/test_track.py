@@ -1,0 +1,218 @@
+"""What the tracker gets: numbers equal to the files that DVC keeps, and nothing that names a patient or a machine."""
+
+import hashlib
+import json
+import shutil
+import socket
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.tracking.privacy import pseudonym
+from pipeline.tracking.results import audits_table, flatten
+from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
+from tests.tracking.offline import OfflineRun, hex_digest, sent_bytes
+
+RUN = Path("runs/cubes/tiny")
+
+
+@pytest.fixture(scope="module")
+def sent(finished: Path) -> dict[str, OfflineRun]:
+    """The W&B runs of the finished project, by name."""
+    runs = json.loads((finished / "tracking/cubes.json").read_text())["runs"]
+    return {run["name"]: OfflineRun(finished, run["run_id"]) for run in runs}
+
+
+@pytest.fixture(scope="module")
+def run(sent: dict[str, OfflineRun]) -> OfflineRun:
+    return sent["tiny-fold0-seed0"]
+
+
+def test_flat_figures_are_those_of_metrics_and_undefined_ones_are_left_out() -> None:
+    known = {"value": 0.8, "low": 0.7, "high": 0.9, "num_patients": 30, "reason": None}
+    undefined = {"value": None, "low": None, "high": None, "num_patients": 4, "reason": "4 patients"}
+    assert flatten({"test": {"patient": {"auroc": known, "f1": undefined}}}) == {
+        "test/patient/auroc": 0.8,
+        "test/patient/auroc/low": 0.7,
+        "test/patient/auroc/high": 0.9,
+        "test/patient/auroc/num_patients": 30,
+        "test/patient/f1/num_patients": 4,
+    }
+
+
+def test_pseudonyms_are_stable_distinct_and_the_project_s_own() -> None:
+    names = [f"p{number:03d}" for number in range(200)]
+    assert len({pseudonym(name, "volumes") for name in names}) == 200
+    assert pseudonym("p001", "volumes") == pseudonym("p001", "volumes") != pseudonym("p001", "other")
+    assert not any(name in pseudonym(name, "volumes") for name in names)
+
+
+def test_of_an_audit_only_the_verdict_leaves() -> None:
+    audits = {"label_quality": {"verdict": "some doubtful", "is_alarm": True, "figures": {"scan_ids": ["p001_0"]}}}
+    assert audits_table(audits).values.tolist() == [["label_quality", "some doubtful", True]]
+
+
+@pytest.mark.slow
+def test_one_run_holds_every_step_once_with_the_figures_of_the_local_log(finished: Path, run: OfflineRun) -> None:
+    steps, epochs = pd.read_csv(finished / RUN / "fold-0/steps.csv"), pd.read_csv(finished / RUN / "fold-0/history.csv")
+    history = run.history.set_index("_step")
+    assert len(run.parts) == 2, "one part from the training, one from the track stage, under one id"
+    assert history.index.tolist() == [*steps["step"], steps["step"].max() + 1]
+    for name in ("loss", "learning_rate", "gradient_norm", "seconds", "waiting_share", "memory_mb"):
+        assert np.allclose(history.loc[steps["step"], f"step/{name}"], steps[name], rtol=1e-12)
+    for name in ("train_loss", "val_loss", "val_auroc"):
+        assert np.allclose(history.loc[epochs["step"], name], epochs[name], rtol=1e-12)
+    assert epochs["train_loss"].tolist() == pytest.approx(steps.groupby("epoch")["loss"].mean().tolist())
+
+
+@pytest.mark.slow
+def test_the_summary_agrees_with_dvc_on_every_number(finished: Path, run: OfflineRun) -> None:
+    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    best = json.loads((finished / RUN / "fold-0/best.json").read_text())
+    summary, count = run.summary, 0
+    for split, levels in metrics.items():
+        for level, figures in levels.items():
+            for name, figure in figures.items():
+                for end, key in (("", "value"), ("/low", "low"), ("/high", "high")):
+                    assert summary.get(f"{split}/{level}/{name}{end}") == figure[key]
+                    count += figure[key] is not None
+    assert count > 50
+    assert {name: summary[f"best/{name}"] for name in best} == best
+
+
+@pytest.mark.slow
+def test_the_best_epoch_is_the_one_that_the_checkpoint_keeps(finished: Path) -> None:
+    history = pd.read_csv(finished / RUN / "fold-0/history.csv")
+    best = json.loads((finished / RUN / "fold-0/best.json").read_text())
+    assert best["val_auroc"] == history["val_auroc"].max()
+    assert best["epoch"] == history["epoch"][history["val_auroc"].idxmax()]
+
+
+@pytest.mark.slow
+def test_the_table_of_predictions_has_pseudonyms_and_the_probabilities_of_the_file(
+    finished: Path, run: OfflineRun
+) -> None:
+    expected, table = pd.read_csv(finished / RUN / "predictions/fold-0.csv"), run.table("predictions")
+    assert table["scan_id"].tolist() == [pseudonym(name, "volumes") for name in expected["scan_id"]]
+    assert np.array_equal(table[["prob_plain", "prob_cube"]], expected[["prob_plain", "prob_cube"]])
+    assert (table["is_correct"] == ((expected["prob_cube"] > 0.5) == (expected["label"] == "cube"))).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "panel", "columns"),
+    [
+        ("roc", "wandb/area-under-curve/v0", ["false_positive_rate", "sensitivity"]),
+        ("precision_recall", "wandb/area-under-curve/v0", ["recall", "precision"]),
+        ("calibration", "wandb/lineseries/v0", None),
+        ("confusion", "wandb/confusion_matrix/v1", None),
+    ],
+)
+def test_charts_are_native_and_show_the_points_of_the_plot_tables(
+    finished: Path, run: OfflineRun, name: str, panel: str, columns: list[str] | None
+) -> None:
+    assert run.config[f"_wandb.visualize.charts/{name}"]["panel_config"]["panelDefId"] == panel
+    shown, points = run.table(f"charts/{name}_table"), pd.read_csv(finished / RUN / f"plots/{name}.csv")
+    if columns:
+        assert np.array_equal(shown[columns], points[columns])
+    elif name == "confusion":
+        expected = pd.crosstab(points["actual"], points["predicted"])
+        assert all(expected.loc[row.actual, row.predicted] == row.nPredictions for row in shown.itertuples())
+        assert shown["nPredictions"].sum() == len(points)
+    else:
+        assert shown[shown["line"] == "observed"]["share"].tolist() == points["observed"].tolist()
+
+
+@pytest.mark.slow
+def test_artifacts_carry_dvc_hash_and_commit_and_lead_from_cohort_to_report(finished: Path, run: OfflineRun) -> None:
+    lock = YAML(typ="safe", pure=True).load(finished / "dvc.lock")["stages"]
+    hashes = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"] if "md5" in out}
+    used = {"cubes-raw": "data/cubes/raw", "cubes-preprocessed": "data/cubes/preprocessed"}
+    used["cubes-split"] = "data/cubes/splits.csv"
+    made = {"cubes-tiny-model": RUN / "fold-0/best.ckpt", "cubes-tiny-predictions": RUN / "predictions/fold-0.csv"}
+    for name, path in {**used, **made}.items():
+        artifact = run.artifacts[name]
+        assert artifact["metadata"]["dvc_path"] == str(path)
+        assert artifact["metadata"]["dvc_md5"] == hashes[str(path)]
+        assert artifact["metadata"]["git_commit"]
+        assert artifact.get("use_after_commit", False) is (name in used)
+        assert artifact["metadata"].get("run_id") == (None if name in used else run.run_id)
+    assert "cubes-tiny-report" in run.artifacts
+
+
+@pytest.mark.slow
+def test_the_model_artifact_is_the_file_and_the_file_leads_back_to_the_run(finished: Path, run: OfflineRun) -> None:
+    model, file = run.artifacts["cubes-tiny-model"], finished / RUN / "fold-0/best.ckpt"
+    assert hex_digest(model, "best.ckpt") == hashlib.md5(file.read_bytes()).hexdigest()
+    assert {"best", "latest", "fold-0"} == set(model["aliases"])
+    assert run.run_id in Commands(finished)("runs", "--model", str(file)).stdout
+
+
+@pytest.mark.slow
+def test_runs_are_grouped_named_and_tagged_and_one_sums_them_up(finished: Path, sent: dict[str, OfflineRun]) -> None:
+    described = {name: run.of_kind("run")[-1] for name, run in sent.items()}
+    training, summary = described["tiny-fold0-seed0"], described["cubes-summary"]
+    assert (training["run_group"], training["job_type"]) == ("cubes-tiny", "train")
+    assert training["tags"] == ["cubes", "tiny", "resnet18"]
+    assert (summary["run_group"], summary["job_type"]) == ("cubes-summary", "track")
+    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    assert sent["cubes-summary"].summary["tiny/test/patient/auroc"] == metrics["test"]["patient"]["auroc"]["value"]
+    assert sent["cubes-summary"].table("trainings")["run_id"].tolist() == [sent["tiny-fold0-seed0"].run_id]
+
+
+@pytest.mark.slow
+def test_nothing_that_would_be_uploaded_names_a_patient_a_folder_a_user_or_the_machine(
+    finished: Path, run: OfflineRun
+) -> None:
+    logged = sent_bytes(finished)
+    assert b"val_auroc" in logged and b"test/scan/" in logged and b"prob_cube" in logged
+    ids = pd.read_csv(finished / "cubes/labels.csv")[["scan_id", "patient_id"]].to_numpy().ravel()
+    for secret in (*ids, str(finished), str(Path.home()), PLANTED_USER, PLANTED_HOST):
+        assert str(secret).encode() not in logged, secret
+    # The name of a machine may be two letters: it is looked for as a field, which starts with its length.
+    host = socket.gethostname().encode()
+    assert bytes([len(host)]) + host not in logged
+    assert not any(entry.get("local_path", "").startswith("/") for entry in entries(run))
+
+
+def entries(run: OfflineRun) -> list[dict[str, str]]:
+    return [entry for artifact in run.artifacts.values() for entry in artifact["manifest"]["contents"]]
+
+
+@pytest.mark.slow
+def test_a_dry_run_lists_what_is_sent_and_no_id(finished: Path, run: OfflineRun) -> None:
+    listed = Commands(finished)("track", "--dry-run").stdout
+    sent = {*run.summary} - {key for key in run.summary if key.startswith(("_", "best/", "step/")) or "." in key}
+    sent -= {"epoch", "train_loss", "val_loss", "val_auroc"}
+    assert len(sent) > 50 and all(name in listed for name in sent)
+    assert all(name in listed for name in run.artifacts if name.startswith("cubes-"))
+    assert "p001" not in listed
+    # The page shows scans and their ids, and stays here unless tracking.log_images is set.
+    assert "tiny.html" not in listed
+
+
+@pytest.mark.slow
+def test_pictures_and_the_report_leave_only_when_asked_and_tracking_again_goes_on_with_growing_steps(
+    finished: Path, run: OfflineRun, tmp_path: Path
+) -> None:
+    assert not list((finished / "wandb").rglob("*.png")) and not list((finished / "wandb").rglob("*.html"))
+    copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    Commands(copy)("track", "tracking.log_images=true")
+    again = OfflineRun(copy, run.run_id)
+    assert again.history["_step"].is_monotonic_increasing and again.history["_step"].is_unique
+    predictions = again.table("predictions")
+    assert len(predictions) == len(list(again.parts[-1].glob("files/media/images/**/*.png"))) - 2
+    assert predictions["explanation"].notna().sum() == 2
+    assert list(again.parts[-1].rglob("*.html"))
+
+
+@pytest.mark.slow
+def test_runs_are_listed_with_status_figures_size_and_differences(finished: Path) -> None:
+    listed = Commands(finished)("runs").stdout
+    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    auroc = metrics["test"]["patient"]["auroc"]["value"]
+    for part in ("tiny fold-0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "1 of 1 parts to upload"):
+        assert part in " ".join(listed.split())

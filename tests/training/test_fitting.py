@@ -1,0 +1,137 @@
+"""What a training does, run in this process: resumed, averaged, unfrozen, stopped."""
+
+import logging
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from lightning import Callback
+from small import SendSignal, SmallTraining
+
+EVERYTHING = {
+    "ema_decay": 0.9,
+    "deep_supervision": [0, 0, 0.5, 0.5],
+    "layer_decay": 0.7,
+    "patience": 3,
+    "sampling": "balanced",
+    "accumulate": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("number", "epoch", "batch", "settings"),
+    [
+        (signal.SIGTERM, 1, 1, {}),
+        (signal.SIGINT, 1, 2, EVERYTHING),  # between two accumulated batches: one more is done first
+        (signal.SIGTERM, 0, 4, EVERYTHING),  # in an epoch's last batch: its validation comes first
+        (signal.SIGTERM, 1, 0, {"unfreeze_every": 1}),
+    ],
+)
+def test_a_signal_saves_says_how_to_go_on_and_loses_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int, epoch: int, batch: int, settings: dict
+) -> None:
+    training = SmallTraining(tmp_path, **settings)
+    whole = training("whole")
+    caplog.set_level(logging.INFO)
+    with pytest.raises(SystemExit) as stopped:
+        training("stopped", SendSignal(number, epoch=epoch, batch=batch))
+    assert stopped.value.code == 128 + number
+    assert "the same command goes on" in caplog.text
+    assert training("stopped").is_same_as(whole)
+    assert "going on from epoch" in caplog.text
+
+
+def test_the_same_training_twice_is_the_same_to_the_bit_with_any_number_of_workers(tmp_path: Path) -> None:
+    alone = SmallTraining(tmp_path / "alone", **EVERYTHING)("run")
+    assert SmallTraining(tmp_path / "again", **EVERYTHING)("run").is_same_as(alone)
+    for num_workers in (1, 4):
+        helped = SmallTraining(tmp_path / str(num_workers), num_workers=num_workers, **EVERYTHING)("run")
+        assert helped.is_same_as(alone), num_workers
+
+
+def test_a_finished_training_is_not_gone_on_with(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    training = SmallTraining(tmp_path, max_epochs=2)
+    training("run")
+    caplog.set_level(logging.INFO)
+    training("run")
+    assert "going on" not in caplog.text
+
+
+class Watch(Callback):
+    """The head's weights after each update, and which parts learn in each epoch."""
+
+    def __init__(self) -> None:
+        self.weights: list[torch.Tensor] = []
+        self.learning: list[int] = []
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        self.weights.append(pl_module.network.head.weight.detach().clone())
+
+    def on_train_epoch_end(self, trainer, pl_module) -> None:
+        groups = pl_module.network.parameter_groups().values()
+        self.learning.append(sum(all(parameter.requires_grad for parameter in group) for group in groups))
+
+
+def test_the_best_weights_are_the_running_mean_and_training_goes_on_with_its_own(tmp_path: Path) -> None:
+    plain, averaged = Watch(), Watch()
+    SmallTraining(tmp_path / "plain", max_epochs=1)("run", plain)
+    outcome = SmallTraining(tmp_path / "averaged", max_epochs=1, ema_decay=0.5)("run", averaged)
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(averaged.weights, plain.weights, strict=True))
+    # The mean forgets faster in the first updates: by 2/11 in the first, 3/12 in the second, …, never by more than 0.5.
+    mean = SmallTraining(tmp_path / "start", max_epochs=1).start().head.weight.detach()
+    for update, weights in enumerate(plain.weights, start=1):
+        kept = min(0.5, (1 + update) / (10 + update))
+        mean = kept * mean + (1 - kept) * weights
+    assert torch.allclose(outcome.best.state_dict["head.weight"], mean, atol=1e-6)
+    assert torch.equal(outcome.network.head.weight, plain.weights[-1])
+
+
+def test_unfreezing_starts_at_the_head_and_adds_a_part_each_time(tmp_path: Path) -> None:
+    watch = Watch()
+    SmallTraining(tmp_path, max_epochs=5, unfreeze_every=2)("run", watch)
+    assert watch.learning == [1, 1, 2, 2, 3]
+
+
+def test_training_stops_when_the_smoothed_figure_no_longer_improves(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    # At this rate nothing changes: the first epoch stays the best, two more are waited for.
+    training = SmallTraining(tmp_path, max_epochs=9, patience=2, learning_rate=1e-12, monitor="loss")
+    assert training("run").history["epoch"].tolist()[-1] <= 8 and "has not improved for 2 epochs" in caplog.text
+    caplog.clear()
+    training("run")
+    assert "going on" not in caplog.text
+
+
+def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(tmp_path: Path) -> None:
+    class Spoil(Callback):
+        def on_after_backward(self, trainer, pl_module) -> None:
+            next(pl_module.network.parameters()).grad.fill_(torch.nan)
+
+    training = SmallTraining(tmp_path)
+    with pytest.raises(ValueError, match=r"gradient is nan on scans s\d, s\d.*learning_rate"):
+        training("run", Spoil())
+
+
+def test_a_lack_of_memory_says_what_to_change(tmp_path: Path) -> None:
+    class Hoard(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            torch.empty(2**60)
+
+    with pytest.raises(ValueError, match="out of memory with batches of 2; try training.batch_size=1.*accumulate=2"):
+        SmallTraining(tmp_path)("run", Hoard())
+
+
+@pytest.mark.parametrize(
+    ("labels", "cohort"),
+    [
+        (("one;two", "none", "two", "one"), {"task": "multilabel"}),
+        (("low", "mid", "top"), {"task": "ordinal", "classes": ["low", "mid", "top"]}),
+    ],
+)
+def test_several_labels_and_grades_are_learnt(tmp_path: Path, labels: tuple[str, ...], cohort: dict) -> None:
+    training = SmallTraining(tmp_path, labels, cohort=cohort, max_epochs=25, learning_rate=1e-2)
+    history = training("run").history
+    assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
