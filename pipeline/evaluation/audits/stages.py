@@ -104,16 +104,13 @@ def measure(sample: Sample, scores: Mapping[str, Array], confidence: float, seed
     stacked = np.stack([sample.probs[:, 1], *scores.values()], axis=1)
     aurocs, covariance = clustered_auroc(is_positive, stacked, sample.patients, sample.folds)
     chance = [auroc_p_value(is_positive, column, sample.folds, NUM_SHUFFLES, generator) for column in scores.values()]
-    leads = aurocs[1:] - aurocs[0]
-    variances = np.diag(covariance)[1:] + covariance[0, 0] - 2 * covariance[0, 1:]
-    errors = np.sqrt(np.maximum(variances, np.finfo(float).tiny))
-    found = zip(
-        scores, aurocs[1:], np.diag(covariance)[1:], holm(np.array(chance)), leads, holm(norm.sf(leads / errors)),
-        strict=True,
-    )  # fmt: skip
+    leads, spread = aurocs[1:] - aurocs[0], np.diag(covariance)
+    variances = spread[1:] + spread[0] - 2 * covariance[0, 1:]
+    ahead = norm.sf(leads / np.sqrt(np.maximum(variances, np.finfo(float).tiny)))
+    figures = zip(aurocs[1:], spread[1:], holm(np.array(chance)), leads, holm(ahead), strict=True)
     return [
         Stage(name, float(auroc), *interval_of(auroc, variance, confidence), float(p), float(lead), float(lead_p))
-        for name, auroc, variance, p, lead, lead_p in found
+        for name, (auroc, variance, p, lead, lead_p) in zip(scores, figures, strict=True)
     ]
 
 
