@@ -25,6 +25,7 @@ from pipeline.artifacts import (
     CohortPaths,
 )
 from pipeline.inference.trained import TrainedRun, Volume
+from pipeline.loading.augmentation.augmenter import alike
 from pipeline.loading.augmentation.degradations import lower_resolution, noise
 from pipeline.loading.augmentation.settings import left_right_axis, rotation_axes
 from pipeline.loading.augmentation.spatial import flip, turn
@@ -87,25 +88,31 @@ def changes_of(trained: TrainedRun) -> dict[str, Change]:
 def versions(
     volume: Volume, scan_id: str, changes: dict[str, Change], body: NDArray[np.bool_] | None
 ) -> Iterator[tuple[str, Volume]]:
-    """The volume (D, H, W) as it is and changed; each change is a function of (scan, change)."""
+    """The volume (C, D, H, W) as it is and changed, all channels alike; a change is a function of (scan, change)."""
     yield UNCHANGED, volume
     if body is not None:
         yield MASKED, mask_out(volume, body)
     for name, change in changes.items():
         generator = np.random.default_rng(zlib.crc32(f"{scan_id} {name}".encode()))
-        yield name, change(torch.from_numpy(volume), generator).numpy()
+        yield name, torch.stack(alike(list(torch.from_numpy(volume)), change, generator)).numpy()
 
 
 def find_bodies(volumes: list[Volume]) -> NDArray[np.bool_] | None:
     """(D, H, W) where bodies are, one mask for all scans; None where they leave too little of the input over."""
-    share = np.zeros(volumes[0].shape)
+    share = np.zeros(volumes[0].shape[1:])
     for volume in volumes:
-        threshold = empty_space_threshold(volume)
-        share += volume > threshold if threshold is not None else 1.0
+        share += np.any([is_body(channel) for channel in volume], axis=0)
     body = binary_dilation(share > BODY_SHARE * len(volumes), iterations=BODY_MARGIN_VOXELS)
     return body if (~body).mean() >= SMALLEST_REST else None
 
 
+def is_body(channel: Volume) -> NDArray[np.bool_]:
+    """(D, H, W); everywhere where a channel shows no empty space."""
+    threshold = empty_space_threshold(channel)
+    return np.ones(channel.shape, bool) if threshold is None else channel > threshold
+
+
 def mask_out(volume: Volume, body: NDArray[np.bool_]) -> Volume:
-    """The body replaced by the middle value of what surrounds it."""
-    return np.where(body, np.median(volume[~body]), volume).astype(np.float32)
+    """The body replaced by the middle value of what surrounds it in each channel."""
+    rest = np.median(volume[:, ~body], axis=1)
+    return np.where(body, rest[:, None, None, None], volume).astype(np.float32)

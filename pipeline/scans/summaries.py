@@ -22,7 +22,8 @@ def summarise_scans(store: Store, scan_ids: Iterable[str]) -> dict[str, pd.DataF
     names = list(scan_ids)
     found = [(shrink(volume).ravel(), summarise(volume)) for volume in (store.read(name)[0] for name in names)]
     tiny, summaries = (np.stack(part) for part in zip(*found, strict=True))
-    columns = ["mean", "deviation", *(f"percentile_{share}" for share in PERCENTILES)]
+    statistics = ["mean", "deviation", *(f"percentile_{share}" for share in PERCENTILES)]
+    columns = [f"{name}_{channel}" for channel in range(summaries.shape[1] // len(statistics)) for name in statistics]
     return {
         "blurred volume": pd.DataFrame(tiny, index=names),
         "intensity summaries": pd.DataFrame(summaries, index=names, columns=columns),
@@ -41,14 +42,16 @@ def bytes_of(path: Path) -> int:
 
 
 def shrink(volume: Volume) -> NDArray[np.float64]:
-    """Means of up to 8 blocks along each axis of (D, H, W), as even as they can be."""
-    for axis, size in enumerate(volume.shape):
+    """Means of up to 8 blocks along D, H and W of (C, D, H, W), as even as they can be."""
+    for axis, size in enumerate(volume.shape[1:], start=1):
         starts = np.unique(np.arange(SIZE) * size // SIZE)
-        counts = np.diff(np.append(starts, size)).reshape([-1 if other == axis else 1 for other in range(3)])
+        counts = np.diff(np.append(starts, size)).reshape([-1 if other == axis else 1 for other in range(4)])
         volume = np.add.reduceat(volume, starts, axis=axis, dtype=float) / counts
     return volume
 
 
 def summarise(volume: Volume) -> NDArray[np.float64]:
-    """Mean, deviation and percentiles of all voxels, which place does not change."""
-    return np.array([volume.mean(dtype=float), volume.std(dtype=float), *np.percentile(volume, PERCENTILES)])
+    """Mean, deviation and percentiles of each channel's voxels, which place does not change: (C * 9,)."""
+    flat = volume.reshape(len(volume), -1)
+    percentiles = np.percentile(flat, PERCENTILES, axis=1)
+    return np.concatenate([flat.mean(1, dtype=float)[None], flat.std(1, dtype=float)[None], percentiles]).T.ravel()

@@ -7,10 +7,10 @@ from pipeline.loading.augmentation.degradations import noise
 
 
 def ball(center: float, seed: int) -> np.ndarray:
-    """A bright ball in dim noise."""
+    """A bright ball in dim noise, (1, D, H, W)."""
     position = np.indices((20, 20, 20)) - np.array([center, 9.5, 9.5])[:, None, None, None]
     inside = np.linalg.norm(position, axis=0) < 5
-    return (10 * inside + np.random.default_rng(seed).random((20, 20, 20))).astype(np.float32)
+    return (10 * inside + np.random.default_rng(seed).random((20, 20, 20))).astype(np.float32)[None]
 
 
 def test_one_mask_covers_every_body_so_that_no_outline_is_left():
@@ -18,13 +18,13 @@ def test_one_mask_covers_every_body_so_that_no_outline_is_left():
     body = find_bodies(volumes)
     for volume in volumes:
         masked = mask_out(volume, body)
-        assert masked.max() < 1.01 and np.ptp(masked[body]) == 0
-        assert (masked[~body] == volume[~body]).all()
+        assert masked.max() < 1.01 and np.ptp(masked[0][body]) == 0
+        assert (masked[:, ~body] == volume[:, ~body]).all()
 
 
 def test_scans_without_empty_space_leave_nothing_over():
     rng = np.random.default_rng(0)
-    assert find_bodies([rng.normal(100, 1, (12, 12, 12)).astype(np.float32) for _ in range(3)]) is None
+    assert find_bodies([rng.normal(100, 1, (1, 12, 12, 12)).astype(np.float32) for _ in range(3)]) is None
 
 
 def test_a_change_is_a_function_of_scan_and_name():
