@@ -8,6 +8,8 @@ SPLIT, FOLD, SEED = "split", "fold", "seed"
 CROP_MASK, CROP_CENTER_MM = "crop_mask", "crop_center_mm"
 DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
 PROB_PREFIX = "prob_"
+CHANGE, UNCHANGED, MASKED = "change", "none", "body masked out"
+"""The column of changes.csv that names a change of the scan, and two of its values that are no harmless ones."""
 LABEL_SEPARATOR, NO_LABEL = ";", "none"
 """Between the classes of a scan that shows several, and the label of one that shows none of them."""
 
@@ -140,8 +142,23 @@ class RunPaths:
 
     @property
     def audits(self) -> Path:
-        """Verdicts on shortcuts, leaks and labels, where they were asked for."""
+        """What each audit found: a verdict, whether it is an alarm, the figures behind."""
         return self.folder / "audits.json"
+
+    @property
+    def audit_summary(self) -> Path:
+        """Alarms and their main figures alone, for `dvc metrics show`."""
+        return self.folder / "audit_summary.json"
+
+    @property
+    def doubtful_labels(self) -> Path:
+        """Patients or scans, from the most doubtful label to the least."""
+        return self.folder / "doubtful_labels.csv"
+
+    @property
+    def changes(self) -> Path:
+        """Predictions of some scans under changes."""
+        return self.folder / "changes.csv"
 
     @property
     def explanations(self) -> Path:

@@ -16,7 +16,7 @@ from pipeline.resolve import check, check_cohort
 
 def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
-    from pipeline.evaluation.background import Background, read_background_table
+    from pipeline.evaluation.background import read_background
     from pipeline.evaluation.looks import note_look
     from pipeline.evaluation.predictions import read_folds
     from pipeline.evaluation.settings import MULTILABEL, Settings
@@ -24,13 +24,13 @@ def evaluate(config: Config) -> None:
     from pipeline.evaluation.writing import write_evaluation
 
     paths, columns = Artifacts(config.root), config.cohort.columns
-    run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
-    background = Background(
-        cohort=read_background_table(cohort.cohort),
-        splits=read_background_table(cohort.splits),
+    run = paths.run(config.cohort.name, config.name)
+    background = read_background(
+        paths.cohort(config.cohort.name),
         clinical=columns.clinical,
-        acquisition=columns.acquisition + ((columns.site,) if columns.site else ()),
+        acquisition=columns.acquisition,
         site=columns.site,
+        label_source=columns.label_source,
     )
     settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
     tables = [run.predictions(fold) for fold in config.folds]

@@ -15,7 +15,10 @@ EXPERIMENTS = sorted(set((REPOSITORY / "configs").glob("*.yaml")) - {REPOSITORY 
 # What `auto` stands for is built in tests/training/test_settle.py.
 BUILDABLE = [path for path in EXPERIMENTS if path.stem != "auto"]
 COHORTS = sorted((REPOSITORY / "configs" / "cohorts").glob("*.yaml"))
-VERBS = ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "evaluate", "explain", "report", "track")
+VERBS = (
+    *("fetch", "ingest", "split", "plan", "preprocess", "train", "predict"),
+    *("evaluate", "audit", "explain", "report", "track"),
+)
 # How a command line is read and where files lie decides no result; a change there need not rerun anything.
 ASIDE = {
     "plan": {"pipeline/forecast.py"},

@@ -80,6 +80,24 @@ def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> N
         assert [archive[f"stage{index}"].shape[1] for index in (1, 2, 3, 4)] == [64, 128, 256, 512]
 
 
+def test_audits_predict_the_scans_as_they_are_beside_the_changed_ones(finished: Path) -> None:
+    changes = pd.read_csv(finished / RUN / "changes.csv").set_index("scan_id")
+    assert set(changes["change"]) >= {"none", "turned and shifted", "resampled", "mirrored", "noisier"}
+    table = predictions_of(finished).set_index("scan_id")
+    unchanged = changes[changes["change"] == "none"]
+    assert unchanged["patient_id"].is_unique and (table.loc[unchanged.index, "split"] == "test").all()
+    assert np.allclose(unchanged["prob_cube"], table.loc[unchanged.index, "prob_cube"], atol=1e-6)
+    assert not np.allclose(changes.loc[changes["change"] == "noisier", "prob_cube"], unchanged["prob_cube"], atol=1e-3)
+
+
+def test_audits_of_a_tiny_cohort_say_why_they_judge_nothing(finished: Path) -> None:
+    audits = json.loads((finished / RUN / "audits.json").read_text())
+    assert "this takes 10" in audits["shortcut"]["figures"]["followed"]["reason"]
+    assert "under 10 patients" in audits["simple"]["reason"] and "stability" in audits
+    page = (finished / "reports" / "cubes" / "tiny.html").read_text()
+    assert "Would something simpler do? Not judged." in page
+
+
 def test_an_explanation_map_lies_on_the_scan_s_own_grid(finished: Path) -> None:
     captions = json.loads((finished / RUN / "explanations" / "captions.json").read_text())
     assert len(captions) == 2

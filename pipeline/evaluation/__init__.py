@@ -20,8 +20,9 @@ comparison, pairing, mcnemar, revisions
               differences between experiments on the same patients
 external      a frozen run on another cohort
 looks         how often the test set was judged
-background, subgroups, unseen_sites, floors
+background, held_out, subgroups, unseen_sites, floors
               differences between kinds of patients, and what is reached without the image
+audits        is the model right for the right reasons?
 plots, decision_curve
               tables behind the curves
 evaluating, writing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import PATIENT_ID
+from pipeline.artifacts import PATIENT_ID, CohortPaths
 from pipeline.errors import did_you_mean
 
 MEASURED = ("shape", "spacing_mm", "orientation", "dtype")
@@ -14,7 +14,7 @@ MEASURED = ("shape", "spacing_mm", "orientation", "dtype")
 
 @dataclass(frozen=True)
 class Background:
-    """The cohort's table with the roles of its columns; what the label was made from is in none of them."""
+    """The cohort's table with the roles of its columns."""
 
     cohort: pd.DataFrame
     splits: pd.DataFrame | None = None
@@ -24,6 +24,8 @@ class Background:
     """Scanner, protocol and site."""
     site: str | None = None
     """Which of these is the site."""
+    label_source: tuple[str, ...] = ()
+    """What the label was made from; in none of the sets below, whatever its other roles."""
 
     def __post_init__(self) -> None:
         for name in self.covariates:
@@ -36,13 +38,38 @@ class Background:
     @property
     def covariates(self) -> tuple[str, ...]:
         """Columns that figures are broken down by."""
-        return (*self.clinical, *self.acquisition)
+        return self.without_label_source((*self.clinical, *self.acquisition))
 
     @property
     def predictors(self) -> dict[str, tuple[str, ...]]:
         """Sets of columns that might give the label away without the image."""
         measured = tuple(name for name in MEASURED if name in self.cohort)
-        return {"clinical covariates": self.clinical, "acquisition": (*self.acquisition, *measured)}
+        return {
+            "clinical covariates": self.without_label_source(self.clinical),
+            "acquisition": self.without_label_source((*self.acquisition, *measured)),
+        }
+
+    def without_label_source(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name not in self.label_source)
+
+
+def read_background(
+    paths: CohortPaths,
+    *,
+    clinical: tuple[str, ...],
+    acquisition: tuple[str, ...],
+    site: str | None,
+    label_source: tuple[str, ...],
+) -> Background:
+    """What is known of a cohort's patients, from its files and the roles of its columns."""
+    return Background(
+        cohort=read_background_table(paths.cohort),
+        splits=read_background_table(paths.splits),
+        clinical=clinical,
+        acquisition=acquisition + ((site,) if site else ()),
+        site=site,
+        label_source=label_source,
+    )
 
 
 def read_background_table(path: Path) -> pd.DataFrame:

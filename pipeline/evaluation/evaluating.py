@@ -82,7 +82,7 @@ def evaluate_table(
     units = units_by_level(predictions, settings.patient_rule)
     if frozen is None:
         frozen = {level: freeze(rows, settings) for level, rows in units.items()}
-    judged = {level: splits_of(pool(rows, frozen[level].calibrations), frozen[level]) for level, rows in units.items()}
+    judged = judge_units(units, frozen)
     split, level = headline_of(judged)
     shown, validated = judged[level][split], judged[level].get(VAL)
     has_background = background is not None and shown.sample.is_binary
@@ -98,6 +98,11 @@ def evaluate_table(
         floors=judge_floors(shown.sample, shown.rows, background, settings.confidence) if has_background else None,
         judged=judged,
     )
+
+
+def judge_units(units: Mapping[str, pd.DataFrame], frozen: FrozenByLevel) -> dict[str, dict[str, Judged]]:
+    """What is judged, by level and split: pooled over models, at the frozen threshold."""
+    return {level: splits_of(pool(rows, frozen[level].calibrations), frozen[level]) for level, rows in units.items()}
 
 
 def splits_of(pooled: Pooled, frozen: Frozen) -> dict[str, Judged]:

@@ -6,18 +6,22 @@ it is judged on. If acquisition alone tells the label, a network can read it too
 used, this does not say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SPLIT, VAL
+from pipeline.artifacts import LABEL, PATIENT_ID
 from pipeline.evaluation.background import Background
 from pipeline.evaluation.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.held_out import PART, division_of, rounds
 from pipeline.evaluation.intervals import logit_interval, normal_quantile
 from pipeline.evaluation.obuchowski import clustered_auroc
 from pipeline.evaluation.sample import Array, Sample
+
+Fit = Callable[[Array, Array, Array], Array]
+"""(seen, is_positive, judged) -> probability of the positive class for the judged rows."""
 
 MOST_CATEGORIES = 8
 NUMBERS_APART = "x"
@@ -43,11 +47,15 @@ class Floor:
 
 def judge_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> pd.DataFrame:
     """A row a set of columns; `rows` (one a row of the two-class sample) name patient, split and fold."""
-    floors = [
+    floors = column_floors(sample, rows, background, confidence)
+    return pd.DataFrame(floors, columns=list(Floor.__dataclass_fields__))
+
+
+def column_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> list[Floor]:
+    return [
         judge_floor(sample, rows, background, name, columns, confidence)
         for name, columns in background.predictors.items()
     ]
-    return pd.DataFrame(floors, columns=list(Floor.__dataclass_fields__))
 
 
 def judge_floor(
@@ -60,15 +68,17 @@ def judge_floor(
         return Floor(name, shown, sample.num_patients, reason="without splits.csv there is nobody to fit on")
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         return Floor(name, shown, sample.num_patients, reason=f"under {FEWEST_PATIENTS} patients of a class")
-    scores = floor_scores(sample, rows, background, columns)
-    if np.isnan(scores).any():
-        return Floor(name, shown, sample.num_patients, reason="patients that validate several folds have no one floor")
-    if np.ptp(scores) == 0:
-        return Floor(name, shown, sample.num_patients, reason="the columns do not vary")
+    features = features_of(background.cohort, columns)
+    scores = held_out_probs(features, background.splits, sample.class_names[1], rows[PATIENT_ID])
     return compare_with_floor(sample, scores, name, shown, confidence)
 
 
 def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, confidence: float) -> Floor:
+    """The floor's row, from its score (n,) for each row of the sample."""
+    if np.isnan(scores).any():
+        return Floor(name, shown, sample.num_patients, reason="splits.csv lacks patients, or folds to fit on")
+    if np.ptp(scores) == 0:
+        return Floor(name, shown, sample.num_patients, reason="nothing varies")
     both = np.stack([sample.probs[:, 1], scores], axis=1)
     aurocs, covariance = clustered_auroc(sample.labels == 1, both, sample.patients, sample.folds)
     floor, variance = float(aurocs[1]), float(covariance[1, 1])
@@ -82,26 +92,20 @@ def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, con
     return Floor(name, shown, sample.num_patients, floor, low, high, advantage, advantage - reach, advantage + reach)
 
 
-def floor_scores(sample: Sample, rows: pd.DataFrame, background: Background, columns: Sequence[str]) -> Array:
-    """(n,) probability of the positive class from the columns alone, by models that never saw the row's patient.
+def held_out_probs(
+    features: pd.DataFrame, splits: pd.DataFrame, positive: str, asked: pd.Series, fit: Fit | None = None
+) -> Array:
+    """(n,) probability of the positive class for the `asked` patients, by regressions that never saw them.
 
-    NaN for validation rows of several folds, which no model has not seen.
+    `features` has a row a patient, `fit` makes a regression. NaN for patients that no model has not seen.
     """
-    features = features_of(background.cohort, columns)
-    development = background.splits[background.splits[SPLIT] == DEVELOPMENT].drop_duplicates(PATIENT_ID)
-    folds = pd.to_numeric(development[FOLD], errors="coerce").to_numpy()
-    positive = sample.class_names[1]
-    scores = np.full(len(rows), np.nan)
-    is_val = (rows[SPLIT] == VAL).to_numpy()
-    for fold in np.unique(np.where(is_val, rows[FOLD], -1)):
-        seen = development[folds != fold] if fold >= 0 else development
-        judged = is_val & (rows[FOLD] == fold).to_numpy() if fold >= 0 else ~is_val
-        scores[judged] = fit_and_score(
-            features.loc[seen[PATIENT_ID]].to_numpy(),
-            (seen[LABEL] == positive).to_numpy(),
-            features.reindex(rows.loc[judged, PATIENT_ID]).to_numpy(),
-        )
-    return scores
+    patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    known, is_positive = features.reindex(patients.index).to_numpy(), (patients[LABEL] == positive).to_numpy()
+    probs, is_asked = np.full(len(patients), np.nan), patients.index.isin(asked)
+    for seen, judged in rounds(patients[PART].to_numpy()):
+        if seen.any() and (judged & is_asked).any():
+            probs[judged] = (fit or fit_and_score)(known[seen], is_positive[seen], known[judged])
+    return pd.Series(probs, patients.index).reindex(asked).to_numpy()
 
 
 def fit_and_score(seen: Array, is_positive: Array, judged: Array) -> Array:

@@ -10,6 +10,7 @@ from pipeline.config import Config
 from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.evaluation.operating_table import OPERATING_POINTS
 from pipeline.reporting import cohort_part, frozen_part, record_part, result_part
+from pipeline.reporting.audit_part import AuditPart, audit_part, audit_statements
 from pipeline.reporting.covariates import Table
 from pipeline.reporting.figures import history_figure
 from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
@@ -48,6 +49,7 @@ class ExperimentPage:
     metric_tables: list[result_part.MetricTable]
     operating: OperatingPart | None
     models: ModelPart | None
+    audits: AuditPart | None
     floors: list[FloorRow]
     subgroups: SubgroupPart | None
     explanations: list[Explanation]
@@ -67,6 +69,8 @@ def experiment_html(run: RunFacts, cohort: CohortFacts, config: Config) -> str:
 
 def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> ExperimentPage:
     confidence = config.evaluation.confidence
+    audits = audit_part(run.audits, run.doubtful_labels)
+    said = statements(run.headline, run.headline_split, confidence) + floor_statements(run.floors)
     return ExperimentPage(
         experiment=run.name,
         cohort=config.cohort.name,
@@ -74,9 +78,7 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         summary=summary(run),
         confidence=f"{confidence:.0%}",
         cards=result_part.cards(run.headline),
-        statements=statements(run.headline, run.headline_split, confidence)
-        + floor_statements(run.floors)
-        + cohort_part.leak_statements(cohort.leakage),
+        statements=audit_statements(audits) + said + cohort_part.leak_statements(cohort.leakage),
         figures=result_part.result_figures(run, config.evaluation.calibration_bins),
         decision=frozen_part.decision_words(run),
         calibration=frozen_part.calibration_words(run),
@@ -84,6 +86,7 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         metric_tables=result_part.metric_tables(run),
         operating=operating_part(run.plots.get(OPERATING_POINTS)),
         models=model_part(run.models),
+        audits=audits,
         floors=floor_rows(run.floors),
         subgroups=subgroup_part(run.subgroups),
         explanations=[explanation(entry, run.explanations_folder) for entry in run.explanations or []],

@@ -1,4 +1,4 @@
-"""What a page says about predictors that never see the image."""
+"""What a page says about simple predictors: of the tables' columns, or of the image at a glance."""
 
 from dataclasses import dataclass
 
@@ -62,7 +62,7 @@ def floor_statements(table: pd.DataFrame | None) -> list[Statement]:
             said.append(
                 (
                     "caution",
-                    f"The image is not shown to add to {row['name']}, which alone reach an AUROC of "
+                    f"The model is not shown to beat a logistic regression on {row['name']}, which reaches an AUROC of "
                     f"{number(row['auroc'])}.",
                 )
             )

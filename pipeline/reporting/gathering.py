@@ -53,6 +53,9 @@ class RunFacts:
     """How many sets of predictions of this test set were judged so far."""
     subgroups: pd.DataFrame | None
     floors: pd.DataFrame | None
+    """Of the audits, which look at simple views of the image as well; else those of the evaluation."""
+    audits: Json | None
+    doubtful_labels: pd.DataFrame | None
     predictions: pd.DataFrame | None
     predictions_digest: str | None
     """First letters of the SHA-256 of each fold's table."""
@@ -92,6 +95,7 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...], task: str = "
     tables = [paths.predictions(fold) for fold in folds]
     predicted = all(table.is_file() for table in tables)
     captions = paths.explanations / "captions.json"
+    audits = read_json(paths.audits) if paths.audits.is_file() else None
     return RunFacts(
         name=name,
         metrics=read_metrics(paths.metrics),
@@ -102,7 +106,9 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...], task: str = "
         models=read_filled(paths.models),
         looks=read_looks(paths.looks),
         subgroups=read_filled(paths.subgroups),
-        floors=read_filled(paths.floors),
+        floors=gather_floors(audits, paths.floors),
+        audits=audits,
+        doubtful_labels=read_labels(paths.doubtful_labels),
         predictions=read_folds(tables, several_labels=task == MULTILABEL) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
         histories={fold: pd.read_csv(path) for fold in folds if (path := paths.fold(fold).history).is_file()},
@@ -110,6 +116,18 @@ def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...], task: str = "
         explanations_folder=paths.explanations,
         config=read_yaml(paths.fold(folds[0]).config) if paths.fold(folds[0]).config.is_file() else None,
     )
+
+
+def gather_floors(audits: Json | None, path: Path) -> pd.DataFrame | None:
+    """The simple predictors of the audits; where they judged none, the floors of the evaluation."""
+    predictors = audits["simple"]["figures"].get("predictors") if audits else None
+    return pd.DataFrame(predictors) if predictors else read_filled(path)
+
+
+def read_labels(path: Path) -> pd.DataFrame | None:
+    """doubtful_labels.csv with ids and labels as text."""
+    texts = dict.fromkeys((SCAN_ID, PATIENT_ID, LABEL, "suggested"), str)
+    return pd.read_csv(path, dtype=texts, keep_default_na=False) if path.is_file() else None
 
 
 def read_filled(path: Path) -> pd.DataFrame | None:

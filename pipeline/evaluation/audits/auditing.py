@@ -1,0 +1,90 @@
+"""All audits of one experiment, and the files that hold what they found."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+
+from pipeline.artifacts import PATIENT_ID, RunPaths
+from pipeline.evaluation.audits.chance import judge_chance
+from pipeline.evaluation.audits.evidence import (
+    Evidence,
+    fold_embeddings,
+    frozen_embeddings,
+    patient_summaries,
+    shortcut_table,
+)
+from pipeline.evaluation.audits.finding import Finding, not_judged
+from pipeline.evaluation.audits.label_quality import COLUMNS, judge_labels, rank_labels
+from pipeline.evaluation.audits.shortcut import judge_shortcut
+from pipeline.evaluation.audits.simple import image_floors, judge_simple
+from pipeline.evaluation.audits.stability import judge_stability
+from pipeline.evaluation.audits.stages import judge_stages
+from pipeline.evaluation.evaluating import Judged, headline_of, judge_units
+from pipeline.evaluation.floors import column_floors
+from pipeline.evaluation.frozen import freeze
+from pipeline.evaluation.pooling import PATIENT, SCAN, units_by_level
+from pipeline.evaluation.predictions import patients_of_two_labels
+from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.files import write_csv, write_json
+
+OF_PATIENTS = ("shortcut", "chance", "simple", "stages")
+ORDER = ("shortcut", "chance", "simple", "label_quality", "stages", "stability")
+
+
+@dataclass(frozen=True)
+class Audits:
+    """What was found, and the labels to look at first."""
+
+    findings: dict[str, Finding]
+    doubtful_labels: pd.DataFrame
+
+
+def audit_run(evidence: Evidence, settings: Settings) -> Audits:
+    """Audit the headline of one experiment."""
+    if settings.task == MULTILABEL:
+        return Audits(undefined(ORDER, "audits are for one label a scan"), pd.DataFrame(columns=COLUMNS))
+    units = units_by_level(evidence.held_out, settings.patient_rule)
+    judged = judge_units(units, {level: freeze(rows, settings) for level, rows in units.items()})
+    split, level = headline_of(judged)
+    has_patients = set(judged[PATIENT]) == set(judged[SCAN])
+    labelled = pd.concat([part.rows for part in judged[PATIENT if has_patients else SCAN].values()], ignore_index=True)
+    threshold = judged[SCAN][split].sample.threshold
+    findings = audit_patients(evidence, judged[level][split], labelled, settings) | {
+        "label_quality": judge_labels(labelled, seed=settings.seed),
+        "stability": judge_stability(evidence.changes, threshold, settings.confidence),
+    }
+    return Audits({name: findings[name] for name in ORDER}, rank_labels(labelled))
+
+
+def audit_patients(evidence: Evidence, shown: Judged, patients: pd.DataFrame, settings: Settings) -> dict[str, Finding]:
+    """The audits that need two classes and one label a patient; `patients` has a row each of those not trained on."""
+    if not shown.sample.is_binary:
+        return undefined(OF_PATIENTS, "this audit is for two classes")
+    if patients_of_two_labels(evidence.background.splits):
+        return undefined(OF_PATIENTS, "patients have scans of different labels")
+    confidence, seed = settings.confidence, settings.seed
+    asked, splits = shown.rows[PATIENT_ID], evidence.background.splits
+    floors = column_floors(shown.sample, shown.rows, evidence.background, confidence)
+    floors += image_floors(shown.sample, asked, splits, patient_summaries(evidence), confidence)
+    division, embeddings = frozen_embeddings(evidence)
+    return {
+        "shortcut": judge_shortcut(shortcut_table(evidence, patients), seed=seed),
+        "chance": judge_chance(division, embeddings, evidence.positive, seed=seed),
+        "simple": judge_simple(floors, confidence),
+        "stages": judge_stages(shown.sample, asked.tolist(), fold_embeddings(evidence), confidence, seed),
+    }
+
+
+def undefined(names: Sequence[str], reason: str) -> dict[str, Finding]:
+    return {name: not_judged(reason) for name in names}
+
+
+def write_audits(audits: Audits, paths: RunPaths) -> None:
+    """audits.json, the alarms alone, and the ranked labels; each whole or not at all."""
+    found = {name: asdict(finding) for name, finding in audits.findings.items()}
+    alarms = {name: finding.is_alarm for name, finding in audits.findings.items()}
+    write_json(paths.audits, found)
+    # DVC shows numbers: 1 is an alarm, 0 none, and nothing what could not be judged.
+    write_json(paths.audit_summary, {name: None if alarm is None else int(alarm) for name, alarm in alarms.items()})
+    write_csv(paths.doubtful_labels, audits.doubtful_labels)

@@ -1,0 +1,135 @@
+"""The tables that audits look at, brought to one row a patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import (
+    CHANGE,
+    FOLD,
+    LABEL,
+    MASKED,
+    PATIENT_ID,
+    SCAN_ID,
+    SEED,
+    SPLIT,
+    TRAIN,
+    FoldLabel,
+    parse_fold,
+)
+from pipeline.evaluation.audits.stages import FoldEmbeddings
+from pipeline.evaluation.background import Background
+from pipeline.evaluation.calibration import logit
+from pipeline.evaluation.floors import features_of, held_out_probs
+from pipeline.evaluation.held_out import PART, division_of, parts_of
+from pipeline.evaluation.predictions import class_names, prob_columns
+from pipeline.evaluation.sample import Array
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of one experiment on one cohort."""
+
+    predictions: pd.DataFrame
+    """Checked, of all trained folds."""
+    background: Background
+    """With splits."""
+    summaries: Mapping[str, pd.DataFrame]
+    """Simple features of every scan in splits.csv, by scan; no label took part in them."""
+    embeddings: Mapping[FoldLabel, Mapping[str, Array]]
+    """By trained fold: `scan_id` (m,) and the stages, (m, F) each."""
+    changes: pd.DataFrame
+    """changes.csv: predictions of some scans under changes."""
+    file_bytes: pd.Series | None = None
+    """Size of each scan's file, by scan."""
+
+    @property
+    def positive(self) -> str:
+        """The last class, which is the positive one of two."""
+        return class_names(self.predictions)[-1]
+
+    @property
+    def held_out(self) -> pd.DataFrame:
+        """Predictions of scans that were not trained on."""
+        return self.predictions[self.predictions[SPLIT] != TRAIN]
+
+
+def read_embeddings(path: Path) -> dict[str, Array]:
+    """The arrays of one fold's file; FileNotFoundError if it is missing."""
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def shortcut_table(evidence: Evidence, predicted: pd.DataFrame) -> pd.DataFrame:
+    """What `judge_shortcut` takes, a row a patient of splits.csv; `predicted` has those that were not trained on."""
+    splits, positive = evidence.background.splits, evidence.positive
+    patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    columns = evidence.background.predictors["acquisition"]
+
+    def held_out(features: pd.DataFrame) -> Array:
+        return held_out_probs(features, splits, positive, patients.index)
+
+    masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
+    return pd.DataFrame(
+        {
+            "is_positive": patients[LABEL] == positive,
+            "part": patients[PART],
+            "acquisition": held_out(features_of(evidence.background.cohort, columns)) if columns else np.nan,
+            "file_size": np.nan if evidence.file_bytes is None else held_out(file_features(evidence)),
+            "logit": logits(predicted.set_index(PATIENT_ID)).reindex(patients.index),
+            "masked": logits(masked).reindex(patients.index),
+        }
+    )
+
+
+def file_features(evidence: Evidence) -> pd.DataFrame:
+    """Logarithm of the files' size, by patient."""
+    patients = evidence.background.splits.set_index(SCAN_ID)[PATIENT_ID]
+    sizes = np.log(evidence.file_bytes.reindex(patients.index).to_numpy(dtype=float))
+    return pd.DataFrame({"log_bytes": sizes}).groupby(patients.to_numpy()).mean()
+
+
+def logits(rows: pd.DataFrame) -> pd.Series:
+    """Of the positive class, by patient."""
+    return pd.Series(logit(rows[prob_columns(rows)[-1]].to_numpy(dtype=float)), index=rows.index)
+
+
+def patient_summaries(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """The simple features by patient, means of its scans."""
+    patients = evidence.background.splits.set_index(SCAN_ID)[PATIENT_ID]
+    return {
+        name: features.groupby(patients.reindex(features.index).to_numpy()).mean()
+        for name, features in evidence.summaries.items()
+    }
+
+
+def frozen_embeddings(evidence: Evidence) -> tuple[pd.DataFrame, Array]:
+    """The division's rows, and for each the mean of its scans' simple features: an embedding that is never trained."""
+    splits = evidence.background.splits
+    features = pd.concat(list(evidence.summaries.values()), axis=1).reindex(splits[SCAN_ID]).to_numpy()
+    means = pd.DataFrame(features).groupby([splits[PATIENT_ID].to_numpy(), parts_of(splits)]).mean()
+    division = division_of(splits)
+    return division, means.reindex(pd.MultiIndex.from_frame(division[[PATIENT_ID, PART]])).to_numpy()
+
+
+def fold_embeddings(evidence: Evidence) -> list[FoldEmbeddings]:
+    """What each network makes of each patient that it did not train on, means of its scans."""
+    return [of_fold(evidence, label, arrays) for label, arrays in evidence.embeddings.items()]
+
+
+def of_fold(evidence: Evidence, label: FoldLabel, arrays: Mapping[str, Array]) -> FoldEmbeddings:
+    fold, seed = parse_fold(label)
+    own = (evidence.held_out[FOLD] == fold) & (evidence.held_out[SEED] == seed)
+    rows = evidence.held_out[own].set_index(SCAN_ID).reindex(arrays["scan_id"])
+    known = rows[PATIENT_ID].notna().to_numpy()
+    codes, patients = pd.factorize(rows.loc[known, PATIENT_ID])
+    is_positive = rows.loc[known].drop_duplicates(PATIENT_ID)[LABEL].to_numpy() == evidence.positive
+    stages = {
+        name: pd.DataFrame(embeddings[known]).groupby(codes).mean().to_numpy()
+        for name, embeddings in arrays.items()
+        if name != "scan_id"
+    }
+    return FoldEmbeddings(np.asarray(patients), is_positive, stages)

@@ -1,0 +1,25 @@
+"""What an audit says."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+LEVEL = 0.025
+"""Chance of a false alarm that each audit allows itself: its tests have one side, as one of a two-sided 5 %."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict with the figures behind it; what could not be judged has a reason."""
+
+    verdict: str
+    """A few words that stand for themselves."""
+    is_alarm: bool | None
+    """None where nothing could be judged."""
+    words: str
+    """What a reader should take from it."""
+    figures: dict[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+
+
+def not_judged(reason: str) -> Finding:
+    return Finding("not judged", None, f"Not judged: {reason}.", reason=reason)

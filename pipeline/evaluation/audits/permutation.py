@@ -1,0 +1,52 @@
+"""p-values by shuffling, and AUROCs of many shuffles at once.
+
+n patients, R shuffles. Shuffling happens within strata, so that whatever the strata hold fixed stays fixed.
+"""
+
+import numpy as np
+from scipy.stats import rankdata
+
+from pipeline.evaluation.sample import Array
+
+NUM_SHUFFLES = 999
+TIE = 1e-9
+"""Statistics nearer than this are equal: sums in another order differ in their last digits."""
+
+
+def shuffled_rows(strata: Array, num_shuffles: int, generator: np.random.Generator) -> Array:
+    """(n, R) index of the row whose value each row gets, never from another stratum."""
+    rows = np.empty((len(strata), num_shuffles), dtype=int)
+    for stratum in np.unique(strata):
+        members = np.flatnonzero(strata == stratum)
+        rows[members] = generator.permuted(np.tile(members[:, None], num_shuffles), axis=0)
+    return rows
+
+
+def p_value(observed: float, shuffled: Array) -> float:
+    """Share of shuffles as large as what was observed, which counts as one of them."""
+    return float((1 + (shuffled >= observed - TIE).sum()) / (1 + len(shuffled)))
+
+
+def aurocs(is_positive: Array, scores: Array, parts: Array) -> Array:
+    """(R,) AUROC over pairs within parts; `is_positive` and `scores` are (n, R) or (n, 1), `parts` (n,).
+
+    NaN where no part holds both classes.
+    """
+    wins, pairs = 0.0, 0.0
+    for part in np.unique(parts):
+        rows = parts == part
+        positive, ranks = is_positive[rows], rankdata(scores[rows], axis=0)
+        count = positive.sum(0)
+        wins = wins + (ranks * positive).sum(0) - count * (count + 1) / 2
+        pairs = pairs + count * (len(ranks) - count)
+    with np.errstate(invalid="ignore"):
+        return wins / np.asarray(pairs, dtype=float)
+
+
+def auroc_p_value(
+    is_positive: Array, scores: Array, parts: Array, num_shuffles: int, generator: np.random.Generator
+) -> float:
+    """Of an AUROC no larger than chance's: labels (n,) shuffled over patients within parts, scores (n,) as they are."""
+    observed = aurocs(is_positive[:, None], scores[:, None], parts)[0]
+    labels = is_positive[shuffled_rows(parts, num_shuffles, generator)]
+    return p_value(observed, aurocs(labels, scores[:, None], parts))

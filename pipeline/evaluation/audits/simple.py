@@ -1,0 +1,76 @@
+"""What simpler predictors reach, and what the model adds to them.
+
+A logistic regression on a small blurred volume, and one on summaries of the intensities, beside those on the tables'
+columns. A model that is not shown to beat a blur or a histogram has not been shown to need more than that.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.comparison import holm
+from pipeline.evaluation.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.floors import Floor, compare_with_floor, fit_and_score, held_out_probs
+from pipeline.evaluation.intervals import normal_quantile
+from pipeline.evaluation.sample import Array, Sample
+
+INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
+NUM_FOLDS = 5
+
+
+def image_floors(
+    sample: Sample, patients: pd.Series, splits: pd.DataFrame, summaries: Mapping[str, pd.DataFrame], confidence: float
+) -> list[Floor]:
+    """A floor for each of `summaries`, features by patient; `patients` names those of the sample's rows."""
+    if sample.patients_of_class.min() < FEWEST_PATIENTS:
+        reason = f"under {FEWEST_PATIENTS} patients of a class"
+        return [Floor(name, "image", sample.num_patients, reason=reason) for name in summaries]
+    positive = sample.class_names[1]
+    probs = {
+        name: held_out_probs(features, splits, positive, patients, penalised) for name, features in summaries.items()
+    }
+    return [compare_with_floor(sample, scores, name, "image", confidence) for name, scores in probs.items()]
+
+
+def penalised(seen: Array, is_positive: Array, judged: Array) -> Array:
+    """A logistic regression whose penalty is chosen among the seen: there are more features than patients."""
+    num_folds = min(NUM_FOLDS, is_positive.sum(), (~is_positive).sum())
+    if num_folds < 2:
+        return fit_and_score(seen, is_positive, judged)
+    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    penalties = {"logisticregression__C": INVERSE_PENALTIES}
+    search = GridSearchCV(regression, penalties, scoring="neg_log_loss", cv=int(num_folds))
+    return search.fit(seen, is_positive).predict_proba(judged)[:, 1]
+
+
+def judge_simple(floors: list[Floor], confidence: float) -> Finding:
+    """Is there a simple predictor that works, and that the model is not shown to beat?"""
+    judged = [floor for floor in floors if floor.advantage is not None]
+    if not judged:
+        return not_judged("; ".join(dict.fromkeys(f"{floor.name}: {floor.reason}" for floor in floors)))
+    works = holm(np.array([chance_p_value(floor, confidence) for floor in judged])) < LEVEL
+    working = [floor for floor, does in zip(judged, works, strict=True) if does]
+    unbeaten = [floor for floor in working if floor.advantage_low <= 0]
+    figures = {"predictors": [asdict(floor) for floor in floors]}
+    if unbeaten:
+        named = ", ".join(f"{floor.name} ({floor.auroc:.3f})" for floor in unbeaten)
+        words = f"The model is not shown to beat what these reach alone, as AUROC: {named}."
+        return Finding("not shown to beat a simple predictor", True, words, figures)
+    if working:
+        named = ", ".join(f"{floor.name} (by {floor.advantage:.3f})" for floor in working)
+        return Finding("beats simple predictors", False, f"The model ranks patients better than {named}.", figures)
+    return Finding("simple predictors fail", False, "No simple predictor is shown to beat chance.", figures)
+
+
+def chance_p_value(floor: Floor, confidence: float) -> float:
+    """One-sided, of an AUROC no larger than chance's; its standard error on the logit scale is in the interval."""
+    low, value = (np.log(share / (1 - share)) for share in (floor.low, floor.auroc))
+    return float(norm.sf(value / (value - low) * normal_quantile(confidence)))

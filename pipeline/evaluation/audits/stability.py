@@ -1,0 +1,83 @@
+"""Do changes that leave the diagnosis alone leave the prediction alone?
+
+Each change of a scan (mirrored, turned, noisier, coarser) is predicted beside the scan as it is. A decision that flips
+under such a change hung on something else. One scan a patient, so that scans are independent.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from pipeline.artifacts import CHANGE, MASKED, SCAN_ID, UNCHANGED
+from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.comparison import holm
+from pipeline.evaluation.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.intervals import wilson_interval
+from pipeline.evaluation.predictions import prob_columns
+from pipeline.evaluation.sample import Array
+
+TOLERATED = 0.1
+"""Share of decisions that may flip: patients near the threshold always do."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What one change does."""
+
+    name: str
+    num_patients: int
+    mean_shift: float
+    """Mean absolute difference of the probability of the class called before."""
+    flipped: float
+    """Share of decisions that change …"""
+    low: float
+    high: float
+    adjusted_p_value: float
+    """… and of a share no larger than tolerated, adjusted over the changes."""
+
+
+def judge_stability(changes: pd.DataFrame, threshold: float | None, confidence: float) -> Finding:
+    """`changes` has a row a scan and change with its probabilities; `threshold` decides between two classes."""
+    before = changes[changes[CHANGE] == UNCHANGED].set_index(SCAN_ID)
+    if len(before) < FEWEST_PATIENTS:
+        return not_judged(f"{len(before)} patients were predicted under changes, this takes {FEWEST_PATIENTS}")
+    names = [name for name in changes[CHANGE].unique() if name not in (UNCHANGED, MASKED)]
+    after = {name: changes[changes[CHANGE] == name].set_index(SCAN_ID).loc[before.index] for name in names}
+    measured = [measure(name, before, rows, threshold, confidence) for name, rows in after.items()]
+    adjusted = holm(np.array([too_many(change) for change in measured]))
+    figures = {
+        "num_patients": len(before),
+        "changes": [asdict(c) | {"adjusted_p_value": float(p)} for c, p in zip(measured, adjusted, strict=True)],
+    }
+    return verdict([c for c, p in zip(measured, adjusted, strict=True) if p < LEVEL], measured, figures)
+
+
+def measure(name: str, before: pd.DataFrame, after: pd.DataFrame, threshold: float | None, confidence: float) -> Change:
+    old, new = (rows[prob_columns(before)].to_numpy(dtype=float) for rows in (before, after))
+    called = calls(old, threshold)
+    rows = np.arange(len(old))
+    flipped = float((calls(new, threshold) != called).mean())
+    shift = float(np.abs(new[rows, called] - old[rows, called]).mean())
+    return Change(name, len(old), shift, flipped, *wilson_interval(flipped, len(old), confidence), 1.0)
+
+
+def calls(probs: Array, threshold: float | None) -> Array:
+    """(n,) index of the class that is called."""
+    return probs.argmax(1) if threshold is None or probs.shape[1] > 2 else (probs[:, 1] >= threshold).astype(int)
+
+
+def too_many(change: Change) -> float:
+    """p-value of a share of flips no larger than tolerated."""
+    count = round(change.flipped * change.num_patients)
+    return float(binomtest(count, change.num_patients, TOLERATED, alternative="greater").pvalue)
+
+
+def verdict(unstable: list[Change], measured: list[Change], figures: dict[str, object]) -> Finding:
+    shown = ", ".join(f"{change.name} {change.flipped:.0%}" for change in unstable or measured)
+    if unstable:
+        words = f"Harmless changes flip more decisions than the {TOLERATED:.0%} near the threshold explain: {shown}."
+        return Finding("unstable", True, words, figures)
+    words = f"Decisions that flip when a scan is changed harmlessly: {shown}. None is shown over {TOLERATED:.0%}."
+    return Finding("stable", False, words, figures)
