@@ -36,11 +36,13 @@ def measure(facts: ScanFacts, warnings: tuple[Problem, ...]) -> dict[str, str]:
     }
 
 
-def write_summary(paths: CohortPaths, rows: CheckedRows, classes: tuple[str, ...], problems: list[Entry]) -> None:
-    """Classes in order, counts, every problem, what was left out, and the steps of the report's flow diagram."""
+def write_summary(
+    paths: CohortPaths, rows: CheckedRows, task: str, classes: tuple[str, ...], problems: list[Entry]
+) -> None:
+    """The task, classes in order, counts, every problem, what was left out, and the steps of the flow diagram."""
     counts = {"num_scans": len(rows.usable), "num_patients": int(rows.usable[PATIENT_ID].nunique())}
     lists = {"problems": problems, "excluded": excluded(rows), "flow": flow(rows)}
-    write_json(paths.ingest, {"classes": list(classes), **counts, **lists})
+    write_json(paths.ingest, {"task": task, "classes": list(classes), **counts, **lists})
 
 
 def excluded(rows: CheckedRows) -> list[Entry]:

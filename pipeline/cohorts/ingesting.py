@@ -55,7 +55,8 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     for finding in of_table + of_scans:
         log.warning("%s", finding)
     write_cohort(paths, rows)
-    write_summary(paths, rows, order_classes(kept[LABEL], cohort), [finding.entry() for finding in of_table + of_scans])
+    classes, entries = order_classes(kept[LABEL], cohort), [finding.entry() for finding in of_table + of_scans]
+    write_summary(paths, rows, cohort.task, classes, entries)
 
 
 def load_labels(cohort: Cohort, paths: CohortPaths, known: list[str]) -> pd.DataFrame:
