@@ -9,6 +9,7 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # The same examples each time: a failure that nobody can repeat helps nobody.
@@ -132,9 +133,23 @@ def command(project: Path) -> Commands:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny project after `dvc repro`, from raw files to report; read it or copy it, do not change it."""
-    folder = tmp_path_factory.mktemp("finished")
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A tiny project after `dvc repro`, from raw files to report; read it or copy it, do not change it.
+
+    Made once for all processes of the tests.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own if worker_id == "master" else own.parent) / "finished"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "repro.log").exists():
+            make_project(folder)
+    return folder
+
+
+def make_project(folder: Path) -> None:
+    """Run the whole graph in a new folder, in place of what a failed attempt left there."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     write_project(folder)
     (folder / "pipeline").symlink_to(REPOSITORY / "pipeline")
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
@@ -143,4 +158,3 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     commands.run(["git", "init", "--quiet"])
     commands.dvc("init", "--quiet")
     (folder / "repro.log").write_text(commands.dvc("repro"))
-    return folder

@@ -33,7 +33,7 @@ def read_results(run: RunPaths) -> Results:
     tables |= {name: table for name in TABLES if len(table := pd.read_csv(getattr(run, name)))}
     summary: dict[str, Any] = flatten(read_metrics(run.metrics))
     if run.audits.is_file():
-        tables["audits"] = audits_table(read_json(run.audits)["audits"])
+        tables["audits"] = audits_table(read_json(run.audits))
         summary |= {f"audits/{row['audit']}": row["verdict"] for row in tables["audits"].to_dict("records")}
     return Results(summary, read_charts(run), tables)
 
