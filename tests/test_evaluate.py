@@ -121,7 +121,7 @@ def test_evaluate_report_and_results_run_from_a_config(tmp_path):
         done = run(verb, *chosen)
         assert done.returncode == 0, done.stderr
     reports = tmp_path / "reports" / "phantom"
-    assert {path.name for path in reports.iterdir()} == {"3d_poolformer.html", "index.html"}
+    assert {path.name for path in reports.iterdir()} == {"3d_poolformer.html", "cohort.html", "index.html"}
     done = run("results", *chosen)
     assert done.returncode == 0, done.stderr
     auroc = json.loads((folder.parent / "summary.json").read_text())["test"]["auroc"]

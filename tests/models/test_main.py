@@ -11,14 +11,14 @@ def test_a_row_holds_parameters_and_modes(capsys):
     header, row = capsys.readouterr().out.splitlines()
     assert header.split("  ")[0] == "model"
     assert row.split()[:3] == ["poolformer_s12", "3D", "15,249,602"]
-    assert row.endswith("slicewise slab triplanar acs inflate")
+    assert row.endswith("slicewise slab triplanar stage_grid acs inflate")
 
 
 def test_a_2d_network_is_listed_slice_wise(capsys):
     main(["timm", "--size", "2", "32", "32"])
     row = capsys.readouterr().out.splitlines()[1]
     assert row.split()[:2] == ["timm", "slicewise"]
-    assert row.endswith("slicewise slab triplanar")
+    assert row.endswith("slicewise slab triplanar stage_grid")
 
 
 def test_the_volume_mode_changes_the_network(capsys):
