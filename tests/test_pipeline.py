@@ -208,7 +208,7 @@ def stages_in(log: str) -> set[str]:
 
 
 def test_dvc_runs_every_stage_once_and_then_nothing(finished: Path, copy: Path) -> None:
-    verbs = "fetch ingest split plan preprocess train predict evaluate explain report track"
+    verbs = "fetch ingest split plan preprocess train predict evaluate audit explain report track"
     assert stages_in((finished / "repro.log").read_text()) == set(verbs.split())
     again = Commands(copy).dvc("repro")
     assert not stages_in(again) and "up to date" in again
@@ -217,7 +217,7 @@ def test_dvc_runs_every_stage_once_and_then_nothing(finished: Path, copy: Path) 
 def test_editing_evaluation_reruns_evaluation_and_what_follows_only(copy: Path) -> None:
     config = copy / "configs" / "tiny.yaml"
     config.write_text(config.read_text().replace("num_bootstrap: 200", "patient_rule: max"))
-    assert stages_in(Commands(copy).dvc("repro")) == {"evaluate", "report", "track"}
+    assert stages_in(Commands(copy).dvc("repro")) == {"evaluate", "audit", "report", "track"}
 
 
 def test_dvc_shows_metrics_and_plots(copy: Path) -> None:
