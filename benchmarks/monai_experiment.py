@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from pipeline.config import Plan, Training
-from pipeline.training.optimisers import build_optimizer, warmup_cosine
-from pipeline.training.tasks import scan_auroc
+from pipeline.training.objective.tasks import scan_auroc
+from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine
 
 log = logging.getLogger("pipeline.training.showing")
 """Where the pipeline's own epochs are told."""

@@ -36,11 +36,11 @@ from pipeline.plan import plan as make_plan  # noqa: E402
 from pipeline.preprocess import preprocess  # noqa: E402
 from pipeline.resolve import check_file, resolve  # noqa: E402
 from pipeline.split import split  # noqa: E402
-from pipeline.training.build import build_network  # noqa: E402
 from pipeline.training.fitting import fit  # noqa: E402
 from pipeline.training.fold import Fold, load_fold  # noqa: E402
-from pipeline.training.keeping import Keeping  # noqa: E402
-from pipeline.training.optimisers import build_optimizer, warmup_cosine  # noqa: E402
+from pipeline.training.keeping.keeping import Keeping  # noqa: E402
+from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine  # noqa: E402
+from pipeline.training.settling.build import build_network  # noqa: E402
 
 log = logging.getLogger("pipeline.training.showing")
 """Where the pipeline's own epochs are told."""

@@ -14,9 +14,9 @@ def audit(config: Config) -> None:
     """Audit one experiment: its predictions, its network's stages, and its answers to changed scans."""
     from pipeline.evaluation.audits.auditing import audit_run, write_audits
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
-    from pipeline.evaluation.background import read_background
-    from pipeline.evaluation.predictions import read_folds
     from pipeline.evaluation.settings import MULTILABEL, Settings
+    from pipeline.evaluation.tables.background import read_background
+    from pipeline.evaluation.tables.predictions import read_folds
     from pipeline.files import write_csv
     from pipeline.inference.changing import predict_changed
     from pipeline.inference.trained import TrainedRun

@@ -16,10 +16,10 @@ from pipeline.resolve import check, check_cohort
 
 def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
-    from pipeline.evaluation.background import read_background
-    from pipeline.evaluation.looks import note_look
-    from pipeline.evaluation.predictions import read_folds
     from pipeline.evaluation.settings import MULTILABEL, Settings
+    from pipeline.evaluation.tables.background import read_background
+    from pipeline.evaluation.tables.looks import note_look
+    from pipeline.evaluation.tables.predictions import read_folds
     from pipeline.evaluation.tasks import evaluate_task
     from pipeline.evaluation.writing import write_evaluation
 
@@ -53,9 +53,9 @@ def evaluate_file(
     num_bootstrap: Annotated[int, "resamples of patients"] = 2000,
 ) -> None:
     """Judge a bare table."""
-    from pipeline.evaluation.background import Background, read_background_table
-    from pipeline.evaluation.predictions import read_predictions
     from pipeline.evaluation.settings import MULTILABEL, Settings
+    from pipeline.evaluation.tables.background import Background, read_background_table
+    from pipeline.evaluation.tables.predictions import read_predictions
     from pipeline.evaluation.tasks import evaluate_task
     from pipeline.evaluation.writing import write_evaluation
 

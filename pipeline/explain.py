@@ -12,7 +12,7 @@ from pipeline.config import Config
 def explain(config: Config) -> None:
     """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
     from pipeline.inference.trained import TrainedRun
-    from pipeline.reporting.explaining import explain_scans
+    from pipeline.reporting.pictures.explaining import explain_scans
 
     paths = Artifacts(config.root)
     run = paths.run(config.cohort.name, config.name)

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from pipeline.config import Config, Forecast, Model, Plan
-from pipeline.training.build import build_network
-from pipeline.training.settle import settle_config
+from pipeline.training.settling.build import build_network
+from pipeline.training.settling.settle import settle_config
 
 log = logging.getLogger(__name__)
 NUM_STEPS = 3

@@ -36,7 +36,7 @@ def run_of_model(
     from rich.console import Console
 
     from pipeline.tracking.trained import run_id_of
-    from pipeline.training.runfile import RunFile
+    from pipeline.training.keeping.runfile import RunFile
 
     trained = RunFile.read(model)
     config = trained.config

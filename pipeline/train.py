@@ -21,14 +21,14 @@ def train(
     from lightning import seed_everything
 
     from pipeline.tracking.watching import watch_training
-    from pipeline.training.build import build_network
     from pipeline.training.checks import run_check
     from pipeline.training.fitting import fit
     from pipeline.training.fold import load_fold
-    from pipeline.training.keeping import Keeping
-    from pipeline.training.norms import settle_norm
+    from pipeline.training.keeping.keeping import Keeping
     from pipeline.training.processes import let_first_process_talk
-    from pipeline.training.settle import settle_config
+    from pipeline.training.settling.build import build_network
+    from pipeline.training.settling.norms import settle_norm
+    from pipeline.training.settling.settle import settle_config
     from pipeline.training.trainer import describe_run
 
     let_first_process_talk()

@@ -7,7 +7,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.resolve import resolve
-from pipeline.training.build import build_network
+from pipeline.training.settling.build import build_network
 
 REPOSITORY = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]

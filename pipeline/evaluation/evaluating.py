@@ -6,22 +6,22 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.artifacts import SPLIT, TEST, TRAIN, VAL
-from pipeline.evaluation.background import Background
-from pipeline.evaluation.catalogue import Metric, catalogue
-from pipeline.evaluation.conformal import Conformal, conformal_metrics
-from pipeline.evaluation.estimates import Entry, Estimate, estimate_metrics
+from pipeline.evaluation.breakdowns.models import judge_models
+from pipeline.evaluation.breakdowns.operating_table import OPERATING_POINTS, operating_table
+from pipeline.evaluation.breakdowns.ordinal import judge_cuts
+from pipeline.evaluation.breakdowns.subgroups import judge_subgroups
+from pipeline.evaluation.fitted.conformal import Conformal, conformal_metrics
+from pipeline.evaluation.fitted.frozen import Frozen, FrozenByLevel, freeze
+from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, Pooled, pool, units_by_level
 from pipeline.evaluation.floors import judge_floors
-from pipeline.evaluation.frozen import Frozen, FrozenByLevel, freeze
-from pipeline.evaluation.models import judge_models
-from pipeline.evaluation.operating_table import OPERATING_POINTS, operating_table
-from pipeline.evaluation.ordinal import judge_cuts
 from pipeline.evaluation.plots import plot_tables
-from pipeline.evaluation.pooling import PATIENT, SCAN, Pooled, pool, units_by_level
-from pipeline.evaluation.power import smallest_difference
-from pipeline.evaluation.predictions import check_predictions, patients_of_two_labels
-from pipeline.evaluation.sample import Sample, sample_of
+from pipeline.evaluation.precision.catalogue import Metric, catalogue
+from pipeline.evaluation.precision.estimates import Entry, Estimate, estimate_metrics
+from pipeline.evaluation.precision.power import smallest_difference
 from pipeline.evaluation.settings import ORDINAL, Settings
-from pipeline.evaluation.subgroups import judge_subgroups
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.predictions import check_predictions, patients_of_two_labels
+from pipeline.evaluation.tables.sample import Sample, sample_of
 
 Metrics = dict[str, dict[str, dict[str, Entry]]]
 CALIBRATED = (

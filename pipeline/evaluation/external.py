@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import TEST
-from pipeline.evaluation.calibration import logistic_fit, logit
-from pipeline.evaluation.catalogue import catalogue
-from pipeline.evaluation.estimates import Entry, estimate_metrics
 from pipeline.evaluation.evaluating import CALIBRATED, Evaluation, Judged, evaluate_table, undefined
-from pipeline.evaluation.frozen import Frozen
-from pipeline.evaluation.pooling import by_model
-from pipeline.evaluation.predictions import check_predictions
-from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.fitted.frozen import Frozen
+from pipeline.evaluation.fitted.pooling import by_model
+from pipeline.evaluation.metrics.calibration import logistic_fit, logit
+from pipeline.evaluation.precision.catalogue import catalogue
+from pipeline.evaluation.precision.estimates import Entry, estimate_metrics
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.predictions import check_predictions
+from pipeline.evaluation.tables.sample import Sample
 
 PARTS = 10
 """Patients are divided in so many parts, and each part is shifted by what the others say."""

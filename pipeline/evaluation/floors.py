@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import LABEL, PATIENT_ID
-from pipeline.evaluation.background import Background
-from pipeline.evaluation.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.held_out import PART, division_of, rounds
-from pipeline.evaluation.intervals import logit_interval, normal_quantile
-from pipeline.evaluation.obuchowski import clustered_auroc
-from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.precision.intervals import logit_interval, normal_quantile
+from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.held_out import PART, division_of, rounds
+from pipeline.evaluation.tables.sample import Array, Sample
 
 Fit = Callable[[Array, Array, Array], Array]
 """(seen, is_positive, judged) -> probability of the positive class for the judged rows."""

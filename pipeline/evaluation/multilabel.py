@@ -10,17 +10,17 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import LABEL, LABEL_SEPARATOR, PROB_PREFIX
-from pipeline.evaluation import calibration, decisions, discrimination
-from pipeline.evaluation.background import Background
-from pipeline.evaluation.bootstrap import Figure, resamples
-from pipeline.evaluation.catalogue import Metric, every_row, is_right
-from pipeline.evaluation.estimates import FEWEST_PATIENTS, Entry, Estimate, estimate_metrics
 from pipeline.evaluation.evaluating import Evaluation, Metrics, evaluate_table
-from pipeline.evaluation.intervals import percentile_interval
-from pipeline.evaluation.pooling import PATIENT, SCAN
-from pipeline.evaluation.predictions import check_predictions, class_names, prob_columns
-from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
+from pipeline.evaluation.metrics import calibration, decisions, discrimination
+from pipeline.evaluation.precision.bootstrap import Figure, resamples
+from pipeline.evaluation.precision.catalogue import Metric, every_row, is_right
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS, Entry, Estimate, estimate_metrics
+from pipeline.evaluation.precision.intervals import percentile_interval
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.predictions import check_predictions, class_names, prob_columns
+from pipeline.evaluation.tables.sample import Array, Sample
 
 OF_LABEL = "of_label"
 AVERAGED: dict[str, Figure] = {

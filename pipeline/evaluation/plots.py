@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.artifacts import FOLD
-from pipeline.evaluation.calibration import NUM_BINS, bin_of, stated_and_happened
-from pipeline.evaluation.decision_curve import decision_curve
-from pipeline.evaluation.intervals import effective_count, wilson_interval
-from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.breakdowns.decision_curve import decision_curve
+from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, stated_and_happened
+from pipeline.evaluation.precision.intervals import effective_count, wilson_interval
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.sample import Array, Sample
 
 CLASS = "class"
 EMPTY_CALIBRATION = pd.DataFrame(columns=["predicted", "observed", "low", "high", "num_rows", "num_patients"])

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from pipeline.evaluation.background import Background
 from pipeline.evaluation.evaluating import Evaluation, evaluate_table
 from pipeline.evaluation.multilabel import evaluate_labels
 from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.evaluation.tables.background import Background
 
 
 def evaluate_task(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:

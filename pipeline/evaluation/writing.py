@@ -9,11 +9,11 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts import RunPaths
-from pipeline.evaluation.calibrators import Calibration
-from pipeline.evaluation.conformal import Conformal
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Evaluation, Metrics
-from pipeline.evaluation.frozen import Frozen, FrozenByLevel
-from pipeline.evaluation.operating_point import OperatingPoint
+from pipeline.evaluation.fitted.calibrators import Calibration
+from pipeline.evaluation.fitted.conformal import Conformal
+from pipeline.evaluation.fitted.frozen import Frozen, FrozenByLevel
+from pipeline.evaluation.fitted.operating_point import OperatingPoint
 from pipeline.files import read_json, write_csv, write_json
 
 SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.evaluation.calibrators import Calibration
-from pipeline.evaluation.frozen import Frozen
+from pipeline.evaluation.fitted.calibrators import Calibration
+from pipeline.evaluation.fitted.frozen import Frozen
 from pipeline.evaluation.writing import read_frozen
 from pipeline.inference.external import TrainedFolds
 from pipeline.inference.trained import Prediction, TrainedRun, Volume

@@ -16,9 +16,9 @@ from pipeline.config import Columns, Config, Plan
 from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import Prepared, preprocess_scan
 from pipeline.scans.scan_files import ScanFiles
-from pipeline.training.build import build_network
-from pipeline.training.runfile import RunFile
-from pipeline.training.tasks import probabilities, settle_task
+from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.objective.tasks import probabilities, settle_task
+from pipeline.training.settling.build import build_network
 
 Volume = NDArray[np.float32]
 

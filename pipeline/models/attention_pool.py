@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.models.options import check_choice
-from pipeline.models.positions import resize_positions
+from pipeline.models.weights.positions import resize_positions
 
 INITS = ("clip", "xavier")
 

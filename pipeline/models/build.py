@@ -5,12 +5,13 @@ from inspect import signature
 from pathlib import Path
 
 # Each of these registers its names.
-from pipeline.models import modified_resnet, poolformer, resnet, timm_adapter, vit  # noqa: F401
-from pipeline.models.lora import add_lora
+from pipeline.models import modified_resnet, poolformer, resnet, vit  # noqa: F401
+from pipeline.models.adapter import timm_adapter  # noqa: F401
+from pipeline.models.frozen.lora import add_lora
 from pipeline.models.network import Network
-from pipeline.models.pretrained import load_pretrained
 from pipeline.models.registry import builder_of, check_keywords, check_options
 from pipeline.models.volume import wrap
+from pipeline.models.weights.pretrained import load_pretrained
 
 
 def build_model(

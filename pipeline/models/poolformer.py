@@ -23,8 +23,8 @@ from pipeline.models.layers import (
 )
 from pipeline.models.network import Network
 from pipeline.models.pool_mixer import PoolMixer
-from pipeline.models.poolformer_weights import translate
 from pipeline.models.registry import register
+from pipeline.models.weights.poolformer_weights import translate
 
 SMALL, MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)
 # arXiv:2111.11418: widths and depths, and the layer scale and drop path with which the authors trained each.

@@ -22,9 +22,9 @@ from pipeline.models.layers import (
 )
 from pipeline.models.network import Network, StageOutputs
 from pipeline.models.options import check_choice
-from pipeline.models.positions import fit_positions, resize_positions
 from pipeline.models.registry import register
 from pipeline.models.transformer import EPS, NORMS, TransformerBlock
+from pipeline.models.weights.positions import fit_positions, resize_positions
 
 SIZES = {
     "tiny": dict(dim=192, depth=12, num_heads=3),

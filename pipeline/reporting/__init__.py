@@ -1,1 +1,1 @@
-"""What people look at: explanation maps, figures, pages, and the experiment tracker."""
+"""What people look at: explanation maps, figures, and pages that need no network."""

@@ -6,12 +6,12 @@ import pandas as pd
 
 from pipeline.artifacts import DEVELOPMENT, LABEL, PATIENT_ID, SPLIT, TEST
 from pipeline.config import Cohort
-from pipeline.reporting import cohort_part
-from pipeline.reporting.covariates import Table, covariate_table, is_missing, share
-from pipeline.reporting.flow_diagram import Diagram, flow_diagram
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.page import render
-from pipeline.reporting.sample_slices import Sample, sample_slices
+from pipeline.reporting.parts import cohort as cohort_part
+from pipeline.reporting.parts.covariates import Table, covariate_table, is_missing, share
+from pipeline.reporting.parts.flow_diagram import Diagram, flow_diagram
+from pipeline.reporting.pictures.sample_slices import Sample, sample_slices
 from pipeline.reporting.wording import Statement
 from pipeline.scans.store import Store
 

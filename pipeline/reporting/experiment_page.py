@@ -7,19 +7,22 @@ from typing import Any
 
 from pipeline.artifacts import TEST, parse_fold
 from pipeline.config import Config
+from pipeline.evaluation.breakdowns.operating_table import OPERATING_POINTS
 from pipeline.evaluation.multilabel import OF_LABEL
-from pipeline.evaluation.operating_table import OPERATING_POINTS
-from pipeline.reporting import cohort_part, frozen_part, record_part, result_part
-from pipeline.reporting.audit_part import AuditPart, audit_part, audit_statements
-from pipeline.reporting.covariates import Table
-from pipeline.reporting.figures import history_figure
-from pipeline.reporting.floor_part import FloorRow, floor_rows, floor_statements
-from pipeline.reporting.flow_diagram import Diagram, flow_diagram
 from pipeline.reporting.gathering import CohortFacts, RunFacts
-from pipeline.reporting.model_part import ModelPart, model_part
-from pipeline.reporting.operating_part import OperatingPart, operating_part
 from pipeline.reporting.page import Drawing, render
-from pipeline.reporting.subgroup_part import SubgroupPart, subgroup_part
+from pipeline.reporting.parts import cohort as cohort_part
+from pipeline.reporting.parts import frozen as frozen_part
+from pipeline.reporting.parts import record as record_part
+from pipeline.reporting.parts import result as result_part
+from pipeline.reporting.parts.audit import AuditPart, audit_part, audit_statements
+from pipeline.reporting.parts.covariates import Table
+from pipeline.reporting.parts.floor import FloorRow, floor_rows, floor_statements
+from pipeline.reporting.parts.flow_diagram import Diagram, flow_diagram
+from pipeline.reporting.parts.model import ModelPart, model_part
+from pipeline.reporting.parts.operating import OperatingPart, operating_part
+from pipeline.reporting.parts.subgroup import SubgroupPart, subgroup_part
+from pipeline.reporting.pictures.figures import history_figure
 from pipeline.reporting.wording import SPLIT_NAMES, statements
 
 

@@ -8,9 +8,9 @@ import pandas as pd
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SPLIT, CohortPaths, RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Metrics
-from pipeline.evaluation.looks import read_looks
-from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL
+from pipeline.evaluation.tables.looks import read_looks
+from pipeline.evaluation.tables.predictions import read_folds
 from pipeline.evaluation.writing import has_values, read_metrics
 from pipeline.files import read_json, read_yaml, sha256
 

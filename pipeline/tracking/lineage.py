@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.artifacts import Artifacts, CohortPaths
 from pipeline.files import read_yaml
-from pipeline.reporting.record_part import revision
+from pipeline.reporting.parts.record import revision
 from pipeline.tracking.contents import Artifact
 
 

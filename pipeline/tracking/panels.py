@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.tracking.contents import Picture
 from pipeline.tracking.privacy import pseudonym
 from pipeline.tracking.wandb_run import TrackedRun
-from pipeline.training.tasks import Task, probabilities
+from pipeline.training.objective.tasks import Task, probabilities
 
 MAX_SLICES = 8
 

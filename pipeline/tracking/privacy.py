@@ -4,7 +4,7 @@ import hashlib
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.training.places import without_places
+from pipeline.training.keeping.places import without_places
 
 
 def pseudonym(name: str, project: str) -> str:

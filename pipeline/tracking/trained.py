@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pipeline.artifacts import FoldPaths
 from pipeline.config import Config, Plan
 from pipeline.resolve import check_file
-from pipeline.training.resume import run_key
-from pipeline.training.runfile import RunFile
+from pipeline.training.keeping.resume import run_key
+from pipeline.training.keeping.runfile import RunFile
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from pipeline.tracking.panels import SlicePanel
 from pipeline.tracking.parts import last_step
 from pipeline.tracking.record import Record, read_record
 from pipeline.tracking.wandb_run import TrackedRun, open_run
-from pipeline.training.keeping import Keeping
+from pipeline.training.keeping.keeping import Keeping
+from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.processes import is_first
-from pipeline.training.runfile import RunFile
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from pipeline.training.classifier import Classifier
 from pipeline.training.failures import explained
 from pipeline.training.fitting import build_classifier
 from pipeline.training.fold import Fold
-from pipeline.training.optimisers import build_optimizer
+from pipeline.training.optimisation.optimisers import build_optimizer
 
 log = logging.getLogger(__name__)
 OVERFIT_STEPS, LEARNT = 100, 0.1

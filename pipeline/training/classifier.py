@@ -14,11 +14,11 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from pipeline.config import Training
-from pipeline.training.deep_supervision import StageClassifiers
-from pipeline.training.losses import Loss, plain_loss
-from pipeline.training.optimisers import build_optimizer, warmup_cosine
+from pipeline.training.objective.deep_supervision import StageClassifiers
+from pipeline.training.objective.losses import Loss, plain_loss
+from pipeline.training.objective.tasks import Task, probabilities, scan_auroc
+from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine
 from pipeline.training.processes import gather
-from pipeline.training.tasks import Task, probabilities, scan_auroc
 
 Batch = dict[str, Any]
 Mix = Callable[..., tuple[Tensor, Tensor]]

@@ -5,14 +5,14 @@ from pipeline.config import Config
 from pipeline.loading.augmentation.mixing import Mixer
 from pipeline.models import Network
 from pipeline.training.classifier import Classifier
-from pipeline.training.deep_supervision import StageClassifiers, stage_channels
 from pipeline.training.failures import explained
 from pipeline.training.fold import Fold
 from pipeline.training.frozen import fit_frozen
-from pipeline.training.keeping import Keeping
-from pipeline.training.losses import build_loss
+from pipeline.training.keeping.keeping import Keeping
+from pipeline.training.objective.deep_supervision import StageClassifiers, stage_channels
+from pipeline.training.objective.losses import build_loss
+from pipeline.training.optimisation.unfreezing import Unfreeze
 from pipeline.training.trainer import build_trainer
-from pipeline.training.unfreezing import Unfreeze
 
 
 def fit(network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths) -> None:

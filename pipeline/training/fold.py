@@ -15,8 +15,8 @@ from pipeline.resolve import check_file
 from pipeline.scans.histogram import fit_standards
 from pipeline.scans.store import Store
 from pipeline.splits.folds import read_splits, rows_of_fold
-from pipeline.training.settle import settle
-from pipeline.training.tasks import Task, count_classes, settle_task, with_targets
+from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets
+from pipeline.training.settling.settle import settle
 
 
 @dataclass(frozen=True)

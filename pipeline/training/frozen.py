@@ -11,14 +11,14 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL, CohortPaths
-from pipeline.models.frozen import FeatureCache
-from pipeline.models.logistic_head import fit_logistic_head
+from pipeline.models.frozen.features import FeatureCache
+from pipeline.models.frozen.logistic_head import fit_logistic_head
 from pipeline.models.network import Network
 from pipeline.scans.histogram import to_standards
 from pipeline.scans.store import Store
 from pipeline.training.fold import Fold
-from pipeline.training.keeping import Keeping
-from pipeline.training.tasks import scan_auroc, with_targets
+from pipeline.training.keeping.keeping import Keeping
+from pipeline.training.objective.tasks import scan_auroc, with_targets
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pipeline.evaluation import calibration, decisions, discrimination
-from pipeline.evaluation.bootstrap import bootstrap
-from pipeline.evaluation.intervals import effective_count, logit_interval, percentile_interval, wilson_interval
-from pipeline.evaluation.obuchowski import clustered_auroc
-from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.metrics import calibration, decisions, discrimination
+from pipeline.evaluation.precision.bootstrap import bootstrap
+from pipeline.evaluation.precision.intervals import (
+    effective_count,
+    logit_interval,
+    percentile_interval,
+    wilson_interval,
+)
+from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.tables.sample import Sample
 
 STUDIES = 1500
 WITHIN_99_PERCENT = (0.93, 0.97)

@@ -4,11 +4,11 @@ import pytest
 import statsmodels.api as sm
 
 from pipeline.artifacts import RunPaths
-from pipeline.evaluation.calibration import logit
 from pipeline.evaluation.evaluating import evaluate_table
 from pipeline.evaluation.external import evaluate_frozen, shift_intercept
-from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.metrics.calibration import logit
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.sample import Sample
 from pipeline.evaluation.writing import read_frozen, write_evaluation
 
 QUICK = Settings(num_bootstrap=200)

@@ -5,9 +5,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.background import Background
 from pipeline.evaluation.floors import judge_floors
-from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.sample import Sample
 
 Cohort = tuple[Sample, pd.DataFrame, pd.DataFrame, pd.DataFrame]
 

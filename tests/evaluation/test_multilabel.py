@@ -6,10 +6,10 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from pipeline.artifacts import RunPaths
-from pipeline.evaluation.background import Background
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels, one_label
-from pipeline.evaluation.sample import sample_of
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.sample import sample_of
 from pipeline.evaluation.writing import read_frozen, write_evaluation
 
 QUICK = Settings(task="multilabel", num_bootstrap=200)

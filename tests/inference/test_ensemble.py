@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.inference.ensemble import Ensemble
 from pipeline.inference.trained import TrainedRun
-from pipeline.training.runfile import RunFile
+from pipeline.training.keeping.runfile import RunFile
 from tests.conftest import Commands
 
 pytestmark = pytest.mark.slow

@@ -7,10 +7,10 @@ from torch import nn
 from torch.nn import functional
 
 from pipeline.models import build_model
-from pipeline.models.inflate import inflate_weights
 from pipeline.models.layers import ChannelLayerNorm
 from pipeline.models.pool_mixer import PoolMixer
 from pipeline.models.poolformer import PoolFormer
+from pipeline.models.weights.inflate import inflate_weights
 
 TINY = dict(depths=(1, 1, 1, 1), dims=(4, 6, 8, 10))
 

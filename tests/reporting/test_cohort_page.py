@@ -11,11 +11,11 @@ from matplotlib.image import imread
 
 from pipeline.config import Cohort, Columns
 from pipeline.reporting.cohort_page import cohort_html
-from pipeline.reporting.cohort_part import flow
-from pipeline.reporting.covariates import covariate_table, standardised_difference
-from pipeline.reporting.flow_diagram import flow_diagram
 from pipeline.reporting.gathering import CohortFacts
-from pipeline.reporting.sample_slices import SCANS_A_CLASS
+from pipeline.reporting.parts.cohort import flow
+from pipeline.reporting.parts.covariates import covariate_table, standardised_difference
+from pipeline.reporting.parts.flow_diagram import flow_diagram
+from pipeline.reporting.pictures.sample_slices import SCANS_A_CLASS
 from pipeline.scans.store import Store
 from tests.reporting.test_pages import NASTY, read, words
 

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.artifacts import FoldPaths
 from pipeline.tracking.record import read_record
-from pipeline.training.runfile import RunFile
+from pipeline.training.keeping.runfile import RunFile
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun
 

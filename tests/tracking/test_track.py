@@ -15,7 +15,7 @@ from ruamel.yaml import YAML
 
 from pipeline.tracking.privacy import pseudonym
 from pipeline.tracking.results import audits_table, flatten
-from pipeline.training.runfile import RunFile
+from pipeline.training.keeping.runfile import RunFile
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.offline import OfflineRun, hex_digest, sent_bytes
 

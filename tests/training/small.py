@@ -12,13 +12,13 @@ from pipeline.config import Config, Plan
 from pipeline.loading.datamodule import ScanDataModule
 from pipeline.models import Network
 from pipeline.scans.store import Store
-from pipeline.training.build import build_network
 from pipeline.training.fitting import fit
 from pipeline.training.fold import Fold
-from pipeline.training.keeping import Keeping
-from pipeline.training.runfile import RunFile
-from pipeline.training.settle import settle
-from pipeline.training.tasks import settle_task, with_targets
+from pipeline.training.keeping.keeping import Keeping
+from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.objective.tasks import settle_task, with_targets
+from pipeline.training.settling.build import build_network
+from pipeline.training.settling.settle import settle
 
 SIZE = (8, 8, 8)
 MODEL = {

@@ -8,7 +8,7 @@ from pipeline.config import Training
 from pipeline.loading.augmentation.mixing import Mixer
 from pipeline.models.network import StageOutputs
 from pipeline.training.classifier import Classifier
-from pipeline.training.deep_supervision import StageClassifiers
+from pipeline.training.objective.deep_supervision import StageClassifiers
 
 
 def test_a_loss_that_is_not_finite_names_the_scans() -> None:

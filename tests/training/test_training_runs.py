@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.models import build_model
-from pipeline.training.runfile import RunFile
+from pipeline.training.keeping.runfile import RunFile
 from tests.conftest import Commands
 
 pytestmark = pytest.mark.slow

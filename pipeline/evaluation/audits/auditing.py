@@ -21,11 +21,11 @@ from pipeline.evaluation.audits.simple import image_floors, judge_simple
 from pipeline.evaluation.audits.stability import judge_stability
 from pipeline.evaluation.audits.stages import judge_stages
 from pipeline.evaluation.evaluating import Judged, headline_of, judge_units
+from pipeline.evaluation.fitted.frozen import freeze
+from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, units_by_level
 from pipeline.evaluation.floors import column_floors
-from pipeline.evaluation.frozen import freeze
-from pipeline.evaluation.pooling import PATIENT, SCAN, units_by_level
-from pipeline.evaluation.predictions import patients_of_two_labels
 from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.evaluation.tables.predictions import patients_of_two_labels
 from pipeline.files import write_csv, write_json
 
 OF_PATIENTS = ("shortcut", "chance", "simple", "stages")

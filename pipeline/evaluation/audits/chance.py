@@ -14,9 +14,9 @@ from pipeline.artifacts import LABEL, PATIENT_ID
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import aurocs
 from pipeline.evaluation.audits.probes import probe_map
-from pipeline.evaluation.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.held_out import PART, TRAIN_ONLY, rounds
-from pipeline.evaluation.sample import Array
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY, rounds
+from pipeline.evaluation.tables.sample import Array
 
 NUM_SHUFFLES = 199
 

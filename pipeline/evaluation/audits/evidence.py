@@ -21,12 +21,12 @@ from pipeline.artifacts import (
     parse_fold,
 )
 from pipeline.evaluation.audits.stages import FoldEmbeddings
-from pipeline.evaluation.background import Background
-from pipeline.evaluation.calibration import logit
 from pipeline.evaluation.floors import features_of, held_out_probs
-from pipeline.evaluation.held_out import PART, division_of, parts_of
-from pipeline.evaluation.predictions import class_names, prob_columns
-from pipeline.evaluation.sample import Array
+from pipeline.evaluation.metrics.calibration import logit
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.held_out import PART, division_of, parts_of
+from pipeline.evaluation.tables.predictions import class_names, prob_columns
+from pipeline.evaluation.tables.sample import Array
 
 
 @dataclass(frozen=True)

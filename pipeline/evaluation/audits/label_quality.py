@@ -14,9 +14,9 @@ import pandas as pd
 from pipeline.artifacts import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import p_value
-from pipeline.evaluation.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.predictions import class_names, prob_columns
-from pipeline.evaluation.sample import Array
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.tables.predictions import class_names, prob_columns
+from pipeline.evaluation.tables.sample import Array
 
 SUGGESTED, LEAD, SUSPECT = "suggested", "lead", "is_suspect"
 COLUMNS = (SCAN_ID, PATIENT_ID, SPLIT, LABEL, SUGGESTED, LEAD, SUSPECT)

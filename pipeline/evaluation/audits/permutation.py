@@ -6,7 +6,7 @@ n patients, R shuffles. Shuffling happens within strata, so that whatever the st
 import numpy as np
 from scipy.stats import rankdata
 
-from pipeline.evaluation.sample import Array
+from pipeline.evaluation.tables.sample import Array
 
 NUM_SHUFFLES = 999
 TIE = 1e-9

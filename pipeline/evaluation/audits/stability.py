@@ -12,11 +12,11 @@ from scipy.stats import binomtest
 
 from pipeline.artifacts import CHANGE, MASKED, SCAN_ID, UNCHANGED
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.comparison import holm
-from pipeline.evaluation.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.intervals import wilson_interval
-from pipeline.evaluation.predictions import prob_columns
-from pipeline.evaluation.sample import Array
+from pipeline.evaluation.comparing.comparison import holm
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.precision.intervals import wilson_interval
+from pipeline.evaluation.tables.predictions import prob_columns
+from pipeline.evaluation.tables.sample import Array
 
 TOLERATED = 0.1
 """Share of decisions that may flip: patients near the threshold always do."""

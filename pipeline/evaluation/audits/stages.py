@@ -15,11 +15,11 @@ from sklearn.model_selection import StratifiedKFold
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, auroc_p_value
 from pipeline.evaluation.audits.probes import probe_map
-from pipeline.evaluation.comparison import holm
-from pipeline.evaluation.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.intervals import logit_interval
-from pipeline.evaluation.obuchowski import clustered_auroc
-from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.comparing.comparison import holm
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.precision.intervals import logit_interval
+from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.tables.sample import Array, Sample
 
 NUM_FOLDS = 5
 

@@ -3,7 +3,6 @@
 import inspect
 from typing import Protocol
 
-from pipeline.models.inflate import inflate_weights
 from pipeline.models.network import Network
 from pipeline.models.registry import builder_of
 from pipeline.models.volume.acs import use_acs_convolutions
@@ -12,6 +11,7 @@ from pipeline.models.volume.slice_pooling import POOLINGS
 from pipeline.models.volume.slicewise import Slicewise
 from pipeline.models.volume.stage_grid import StageGrid
 from pipeline.models.volume.views import Planes, Slabs, Slices, View
+from pipeline.models.weights.inflate import inflate_weights
 
 
 class NetworkBuilder(Protocol):

@@ -12,9 +12,9 @@ from sklearn.metrics import roc_auc_score
 from pipeline.artifacts import RunPaths
 from pipeline.evaluation.audits.auditing import Audits, audit_run, write_audits
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
-from pipeline.evaluation.background import Background
-from pipeline.evaluation.predictions import by_patient, check_predictions
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.predictions import by_patient, check_predictions
 
 CLASSES = ("well", "ill")
 

@@ -7,7 +7,7 @@ from sklearn.metrics import roc_auc_score
 from pipeline.evaluation.audits.finding import Finding
 from pipeline.evaluation.audits.simple import chance_p_value, image_floors, judge_simple
 from pipeline.evaluation.floors import compare_with_floor
-from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.tables.sample import Sample
 
 
 def sample_of(labels: np.ndarray, score: np.ndarray) -> Sample:

@@ -1,0 +1,41 @@
+"""Each fitted model by itself: how far folds and seeds are apart, beside the interval of the headline."""
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import FOLD, SEED
+from pipeline.evaluation.precision.catalogue import catalogue
+from pipeline.evaluation.precision.estimates import Estimate, estimate_metrics
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.predictions import MODEL, average_folds
+from pipeline.evaluation.tables.sample import sample_of
+
+SHOWN = ("auroc", "average_precision", "brier_score")
+"""Figures that need no threshold, which is chosen for all models together."""
+ALL = "all"
+
+
+def judge_models(units: pd.DataFrame, settings: Settings) -> pd.DataFrame:
+    """A row a model and figure; with several seeds a row more for each seed's folds together, its fold `all`."""
+    parts = [row_of(rows, seed, fold, settings) for (seed, fold), rows in units.groupby(MODEL)]
+    if units[SEED].nunique() > 1 and units[FOLD].nunique() > 1:
+        parts += [row_of(average_folds(rows), seed, ALL, settings) for seed, rows in units.groupby(SEED)]
+    return pd.DataFrame([row for part in parts for row in part])
+
+
+def row_of(rows: pd.DataFrame, seed: int, fold: int | str, settings: Settings) -> list[dict[str, object]]:
+    sample = sample_of(rows)
+    metrics = {name: metric for name, metric in catalogue(sample, settings).items() if name in SHOWN}
+    estimates: dict[str, Estimate] = estimate_metrics(sample, metrics, settings)
+    return [{SEED: seed, FOLD: fold, "metric": name, **found.entry()} for name, found in estimates.items()]
+
+
+def spread(models: pd.DataFrame, by: str, metric: str = "auroc") -> tuple[float, float, float] | None:
+    """Lowest, highest and standard deviation of the figure over seeds or folds; None with fewer than two."""
+    rows = models[models["metric"] == metric]
+    if by == SEED and (rows[FOLD] == ALL).any():
+        rows = rows[rows[FOLD] == ALL]
+    values = rows.groupby(by)["value"].mean().dropna().to_numpy()
+    if rows[by].nunique() < 2 or len(values) < 2:
+        return None
+    return float(values.min()), float(values.max()), float(np.std(values, ddof=1))

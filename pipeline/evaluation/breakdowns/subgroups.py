@@ -1,0 +1,143 @@
+"""Does the model do as well for every kind of patient? AUROC within groups, and a test whether the groups differ.
+
+A group is a value of a covariate, or for numbers the half below or above the median. Groups hold different patients, so
+their AUROCs are independent and the test is a sum of squared deviations from their weighted mean (Cochran's Q). No
+evidence of a difference is what few patients always give. Patients of a site that no training patient came from are a
+group of their own: what to expect at the next site.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import chi2
+
+from pipeline.artifacts import PATIENT_ID
+from pipeline.errors import did_you_mean
+from pipeline.evaluation.breakdowns.unseen_sites import SEEN, site_is_unseen
+from pipeline.evaluation.comparing.comparison import holm
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.precision.intervals import logit_interval
+from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.sample import Array, Sample
+
+MOST_VALUES = 8
+"""Distinct values up to which a covariate is taken as it is; more must be numbers to be halved."""
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """A row of subgroups.csv; what is None has a reason."""
+
+    covariate: str
+    group: str
+    num_patients: int
+    auroc: float | None
+    low: float | None
+    high: float | None
+    p_value: float | None = None
+    """Of the covariate: do its groups differ?"""
+    adjusted_p_value: float | None = None
+    """Holm over the covariates."""
+    reason: str | None = None
+
+
+COLUMNS = list(Subgroup.__dataclass_fields__)
+
+
+def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, settings: Settings) -> pd.DataFrame:
+    """A row a group of each covariate and intersection; a patient is in the group of its first scan.
+
+    `rows`, one a row of the two-class sample, name patient, split and fold.
+    """
+    found: list[Subgroup] = []
+    p_values: dict[str, float] = {}
+    for covariate, groups in groupings(rows, background, settings.intersections).items():
+        judged = [judge_group(sample, groups == name, covariate, name, settings.confidence) for name in unique(groups)]
+        found += [row for row, _ in judged]
+        p_value = difference(judged)
+        if p_value is not None:
+            p_values[covariate] = p_value
+    adjusted = dict(zip(p_values, holm(np.array(list(p_values.values()))), strict=True))
+    tested = [
+        row | {"p_value": p_values.get(row["covariate"]), "adjusted_p_value": adjusted.get(row["covariate"])}
+        for row in map(asdict, found)
+    ]
+    return pd.DataFrame(tested, columns=COLUMNS)
+
+
+def groupings(
+    rows: pd.DataFrame, background: Background, intersections: tuple[tuple[str, ...], ...]
+) -> dict[str, Array]:
+    """(P,) name of each patient's group, by covariate, by intersection, and by whether its site was trained on."""
+    patients = rows.drop_duplicates(PATIENT_ID)
+    of_patients = background.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patients[PATIENT_ID])
+    found = {name: group_names(of_patients[name]) for name in background.covariates}
+    for names in intersections:
+        check_intersection(names, found)
+        found[" and ".join(names)] = intersect([found[name] for name in names])
+    unseen = site_is_unseen(patients, background)
+    return found if unseen is None else found | {SEEN: np.where(unseen, "no", "yes")}
+
+
+def check_intersection(names: tuple[str, ...], known: dict[str, Array]) -> None:
+    for name in names:
+        if name not in known:
+            raise ValueError(
+                f"evaluation.intersections: '{name}' is no covariate.{did_you_mean(name, known)} "
+                f"Got {', '.join(known) or 'none'}; name covariates of the cohort."
+            )
+
+
+def intersect(parts: list[Array]) -> Array:
+    """(P,) the groups' names joined; empty where one is missing."""
+    return np.array([", ".join(names) if all(names) else "" for names in zip(*parts, strict=True)])
+
+
+def group_names(values: pd.Series) -> Array:
+    """(P,) name of each patient's group; empty where the value is missing or the column names something else."""
+    text = values.fillna("").astype(str)
+    present = text[text != ""]
+    if present.nunique() <= MOST_VALUES:
+        return text.to_numpy()
+    numbers = pd.to_numeric(present, errors="coerce")
+    if numbers.isna().any():
+        return np.full(len(text), "")
+    middle = numbers.median()
+    halves = numbers.map(lambda number: f"up to {middle:g}" if number <= middle else f"over {middle:g}")
+    return halves.reindex(values.index, fill_value="").to_numpy()
+
+
+def unique(groups: Array) -> list[str]:
+    return sorted({name for name in groups if name}, key=lambda name: (name.startswith("over"), name))
+
+
+def judge_group(
+    sample: Sample, is_member: Array, covariate: str, name: str, confidence: float
+) -> tuple[Subgroup, float | None]:
+    """The group's row, and the variance of its AUROC where it has one; `is_member` is (P,)."""
+    part = sample.select(is_member[sample.patients])
+    fewest = part.patients_of_class.min()
+    if fewest < FEWEST_PATIENTS:
+        reason = f"{fewest} patients of a class, an AUROC by group needs {FEWEST_PATIENTS}"
+        return Subgroup(covariate, name, part.num_patients, None, None, None, reason=reason), None
+    aurocs, covariance = clustered_auroc(part.labels == 1, part.probs[:, [1]], part.patients, part.folds)
+    auroc, variance = float(aurocs[0]), float(covariance[0, 0])
+    if not variance > 0:
+        reason = "the classes are separated, or every score is the same"
+        return Subgroup(covariate, name, part.num_patients, auroc, None, None, reason=reason), None
+    low, high = logit_interval(auroc, variance, confidence)
+    return Subgroup(covariate, name, part.num_patients, auroc, low, high), variance
+
+
+def difference(judged: list[tuple[Subgroup, float | None]]) -> float | None:
+    """p-value of equal AUROCs on the logit scale; None with fewer than two groups to compare."""
+    pairs = [(row.auroc, variance) for row, variance in judged if row.auroc is not None and variance is not None]
+    if len(pairs) < 2:
+        return None
+    aurocs, variances = np.array(pairs).T
+    logits, precision = np.log(aurocs / (1 - aurocs)), (aurocs * (1 - aurocs)) ** 2 / variances
+    centre = (precision * logits).sum() / precision.sum()
+    return float(chi2.sf((precision * (logits - centre) ** 2).sum(), len(pairs) - 1))

@@ -1,0 +1,1 @@
+"""Differences between experiments on the same patients."""

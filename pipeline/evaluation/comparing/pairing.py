@@ -1,0 +1,84 @@
+"""Experiments brought to the same patients in the same order, so that they can be compared row by row."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT
+from pipeline.evaluation.fitted.frozen import freeze
+from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, Calibrations, pool, units_by_level
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.evaluation.tables.predictions import check_predictions, class_names
+from pipeline.evaluation.tables.sample import Sample, sample_of
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An experiment on the rows that all are compared on."""
+
+    name: str
+    pooled: Sample
+    """All models together, at their frozen threshold."""
+    seeds: list[Sample]
+    """The folds of each seed together."""
+
+
+def pair_up(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) -> list[Contender]:
+    """One contender a table; ValueError where they are not about the same patients, or too few."""
+    if settings.task == MULTILABEL:
+        raise ValueError("task multilabel: experiments with several labels a scan are not compared; see their figures.")
+    checked = {name: check_predictions(table, where=name) for name, table in tables.items()}
+    levels = {name: units_by_level(table, settings.patient_rule) for name, table in checked.items()}
+    # Patients where each has one label in this split, else scans.
+    level = PATIENT if all((units[PATIENT][SPLIT] == split).any() for units in levels.values()) else SCAN
+    contenders = [contend(name, units[level], settings, split) for name, units in levels.items()]
+    check_same(contenders, {name: rows_of(units[level], split) for name, units in levels.items()}, split)
+    return contenders
+
+
+def contend(name: str, units: pd.DataFrame, settings: Settings, split: str) -> Contender:
+    frozen = freeze(units, settings)
+    pooled = sample_of(rows_of(pool(units, frozen.calibrations).stated, split), frozen.point.threshold)
+    seeds = [seed_sample(rows, frozen.calibrations, split) for _, rows in units.groupby(SEED)]
+    if any(len(seed.labels) != len(pooled.labels) for seed in seeds):
+        raise ValueError(f"{name}: its seeds judged different {split} patients, expected the same; predict with all.")
+    return Contender(name, pooled, seeds)
+
+
+def seed_sample(units: pd.DataFrame, calibrations: Calibrations, split: str) -> Sample:
+    return sample_of(rows_of(pool(units, calibrations).stated, split))
+
+
+def rows_of(units: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The split's rows in a fixed order."""
+    return units[units[SPLIT] == split].sort_values(key_of(units), ignore_index=True)
+
+
+def key_of(units: pd.DataFrame) -> str:
+    return SCAN_ID if SCAN_ID in units else PATIENT_ID
+
+
+def check_same(contenders: list[Contender], rows: Mapping[str, pd.DataFrame], split: str) -> None:
+    first, reference = next(iter(rows.items()))
+    for name, table in rows.items():
+        if class_names(table) != class_names(reference):
+            raise ValueError(
+                f"{name}: expected the classes of {first}, {class_names(reference)}, got "
+                f"{class_names(table)}; compare experiments on the same cohort."
+            )
+        different = identities(table) ^ identities(reference)
+        if different:
+            raise ValueError(
+                f"{name}: {len({patient for _, patient, _ in different})} {split} patients differ from those of "
+                f"{first}, expected the same; predict with the same folds."
+            )
+    fewest = contenders[0].pooled.patients_of_class.min() if contenders else 0
+    if fewest < FEWEST_PATIENTS:
+        raise ValueError(f"{split}: a class has {fewest} patients, a comparison needs {FEWEST_PATIENTS}.")
+
+
+def identities(rows: pd.DataFrame) -> set[tuple[str, str, str]]:
+    """Unit, patient and label of each row."""
+    return set(zip(rows[key_of(rows)], rows[PATIENT_ID], rows[LABEL], strict=True))

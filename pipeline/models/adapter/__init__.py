@@ -1,0 +1,1 @@
+"""Any timm image model under the contract of the other networks."""

@@ -1,0 +1,1 @@
+"""Networks of which little or nothing learns."""

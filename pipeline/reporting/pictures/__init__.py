@@ -1,0 +1,1 @@
+"""Figures, slices and explanation maps."""

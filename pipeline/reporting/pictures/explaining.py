@@ -1,0 +1,86 @@
+"""Explanation maps as files: NIfTI on the scan's own grid, a picture, and what the picture shows."""
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.progress import track
+
+from pipeline.artifacts import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL, CohortPaths
+from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.files import write_json
+from pipeline.inference.trained import TrainedRun
+from pipeline.reporting.pictures.attribution import METHODS
+from pipeline.reporting.pictures.overlay import draw_overlay
+from pipeline.scans.formats.reading import read_scan
+from pipeline.scans.resampling import to_original_grid
+from pipeline.scans.scan_files import ScanFiles, files_of
+from pipeline.scans.store import Store
+
+log = logging.getLogger(__name__)
+
+
+def explain_scans(
+    trained: TrainedRun, *, predictions: Path, cohort: CohortPaths, out: Path, method: str, num_scans: int
+) -> None:
+    """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
+    rows = read_cohort(cohort.cohort).set_index(SCAN_ID)
+    chosen = choose(pd.read_csv(predictions, dtype={SCAN_ID: str, LABEL: str}), trained.classes, num_scans)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+        captions = [
+            explain_scan(trained, row, files_of(rows.loc[row[SCAN_ID]], cohort.raw), Path(folder), method)
+            for row in track(chosen.to_dict("records"), description="explain")
+        ]
+        write_json(Path(folder) / "captions.json", captions)
+        shutil.rmtree(out, ignore_errors=True)
+        shutil.copytree(folder, out)
+    log.info("%s: %d scans", out, len(captions))
+
+
+def choose(table: pd.DataFrame, classes: list[str], num_scans: int) -> pd.DataFrame:
+    """The most confident right and wrong predictions in turn, of the test set, or of validation where there is none."""
+    table = table[table[SPLIT] == (TEST if (table[SPLIT] == TEST).any() else VAL)]
+    probs = table[[f"{PROB_PREFIX}{name}" for name in classes]].to_numpy()
+    table = table.assign(predicted=np.array(classes)[probs.argmax(1)], confidence=probs.max(1))
+    table["is_right"] = table["predicted"] == table[LABEL]
+    table = table.sort_values(["confidence", SCAN_ID], ascending=[False, True])
+    table["turn"] = table.groupby("is_right").cumcount()
+    return table.sort_values(["turn", "is_right"], ascending=[True, False]).head(num_scans)
+
+
+def explain_scan(
+    trained: TrainedRun, row: dict[str, object], raw: ScanFiles, folder: Path, method: str
+) -> dict[str, object]:
+    """Write one map and its picture; return what the picture shows."""
+    prepared = trained.prepare(raw)
+    # Of two classes the positive one is explained: what speaks for its absence lies nowhere.
+    explained = trained.classes[-1] if len(trained.classes) == 2 else row["predicted"]
+    evidence = attribute(trained, prepared.array, trained.classes.index(explained), method)
+    scan = read_scan(raw.first)
+    on_scan = to_original_grid(evidence, prepared.affine, scan.array.shape, scan.affine)
+    name = Store(folder).path(str(row[SCAN_ID])).stem
+    nibabel.save(nibabel.Nifti1Image(on_scan.astype(np.float32), scan.affine), folder / f"{name}.nii.gz")
+    plan = trained.plan
+    picture = folder / f"{name}.png"
+    draw_overlay(prepared.array[0], evidence, spacing_mm=plan.spacing_mm, orientation=plan.orientation, path=picture)
+    return {
+        "picture": picture.name,
+        "map": f"{name}.nii.gz",
+        "scan_id": row[SCAN_ID],
+        "label": row[LABEL],
+        "predicted": row["predicted"],
+        "explained": explained,
+        "probability": row["confidence"],
+        "method": method,
+    }
+
+
+def attribute(trained: TrainedRun, array: NDArray[np.float32], class_index: int, method: str) -> NDArray[np.float32]:
+    """The evidence for a class at each voxel of a prepared volume (C, D, H, W), in 0..1."""
+    return METHODS[method](trained.network, trained.network_input(array), class_index).cpu().numpy()

@@ -1,0 +1,1 @@
+"""What a training leaves behind, and how one that was killed goes on."""

@@ -1,0 +1,73 @@
+"""Going on with a killed training, only if it is the same training."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from lightning import Callback, LightningModule, Trainer
+
+from pipeline.config import Config, Plan
+from pipeline.files import whole_file
+from pipeline.training.keeping.places import without_folders
+from pipeline.training.keeping.runfile import load_plain
+
+log = logging.getLogger(__name__)
+STATE = "KeepLast"
+
+
+def run_key(config: Config, plan: Plan, data_hash: str) -> str:
+    """A short hash of all that decides the weights: what is trained, how, on what. Also the id of the W&B run."""
+    decisive = config.model_dump(mode="json", include={"name", "fold", "seed", "model", "augmentation", "training"})
+    cohort = config.cohort.model_dump(
+        mode="json", include={"name", "modality", "laterality", "size_is_diagnostic", "task"}
+    )
+    decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json", exclude={"measured"}), "data": data_hash}
+    # What is left out decides nothing, and the checkpoint, from which the key can be told again, does not hold it.
+    decisive = without_folders(decisive)
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class KeepLast(Callback):
+    """Write the whole training state after each epoch, by rename, so that a kill never leaves half a file."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path = path
+        self.key = key
+        self.is_finished = False
+
+    @property
+    def state_key(self) -> str:
+        return STATE
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.is_finished = trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
+        self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Write the state as it is now; all processes must call it."""
+        if trainer.is_global_zero:
+            with whole_file(self.path) as temporary:
+                trainer.save_checkpoint(temporary)
+        else:  # it hands over its part of the state, and must not put a file of its own in the other's place
+            trainer.save_checkpoint(self.path)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"key": self.key, "is_finished": self.is_finished}
+
+
+def resumable(path: Path, key: str) -> Path | None:
+    """The state to go on from: there, whole, of this very run and not yet at its end; else None."""
+    if not path.is_file():
+        return None
+    try:
+        state = load_plain(path)
+    except ValueError as error:
+        log.warning("%s Training starts anew.", error)
+        return None
+    own = state.get("callbacks", {}).get(STATE, {})
+    if own.get("key") != key or own["is_finished"]:
+        return None
+    log.info("going on from epoch %d, after %d updates, of %s", state["epoch"] + 1, state["global_step"], path)
+    return path

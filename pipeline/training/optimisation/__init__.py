@@ -1,0 +1,1 @@
+"""How it is minimised, and when to stop."""

@@ -1,0 +1,1 @@
+"""From config and plan to settings and a network without an open question."""

@@ -1,0 +1,31 @@
+"""Settings without `auto`: what the config leaves open comes from the plan, here and nowhere else."""
+
+from pipeline.config import Config, Model, Plan, Training
+from pipeline.loading.augmentation.settings import decide_augmentation
+from pipeline.training.settling.recipes import recipe
+
+FROM_PLAN = ("batch_size", "accumulate", "max_epochs")
+
+
+def settle_config(config: Config, plan: Plan) -> Config:
+    """The config as it is run, which is the one to write down."""
+    decided = {
+        "model": settle_model(config.model, plan),
+        "augmentation": decide_augmentation(config.augmentation, config.cohort, plan),
+        "training": settle(config.training, plan),
+    }
+    return config.model_copy(update=decided)
+
+
+def settle_model(model: Model, plan: Plan) -> Model:
+    """The network that the plan recommends, if the config says `auto`."""
+    return recipe(plan) if model.name == "auto" else model
+
+
+def settle(training: Training, plan: Plan) -> Training:
+    """The same settings with every `auto` replaced by the plan's advice."""
+    decided = {key: getattr(plan, key) for key in FROM_PLAN if getattr(training, key) == "auto"}
+    if training.patience == "auto":
+        # Patience is a share of the plan's epochs, and means nothing for another number of them.
+        decided["patience"] = plan.patience if training.max_epochs == "auto" else None
+    return training.model_copy(update=decided)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+import statsmodels.api as sm
+import torch
+from sklearn.metrics import brier_score_loss, log_loss
+from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
+
+from pipeline.evaluation.metrics import calibration
+from pipeline.evaluation.tables.sample import Sample
+
+
+def calibrated_sample(rows: int = 4000, distort: float = 1.0, shift: float = 0.0) -> Sample:
+    """Labels drawn from the true probability; the stated one has its logit multiplied and moved."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=rows) * 1.5
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-logits))).astype(int)
+    stated = 1 / (1 + np.exp(-(distort * logits + shift)))
+    return Sample(labels, np.stack([1 - stated, stated], axis=1), np.arange(rows), labels * 0, ("a", "b"))
+
+
+def test_binary_scores_match_scikit_learn(make_sample):
+    sample = make_sample()
+    assert calibration.brier_score(sample.weighted())[0] == pytest.approx(
+        brier_score_loss(sample.labels, sample.probs[:, 1])
+    )
+    assert calibration.log_loss(sample.weighted())[0] == pytest.approx(
+        log_loss(sample.labels, np.clip(sample.probs, 1e-7, 1)), abs=1e-6
+    )
+
+
+def test_the_brier_score_of_several_classes_sums_over_them(make_sample):
+    sample = make_sample(num_classes=3)
+    expected = ((sample.probs - np.eye(3)[sample.labels]) ** 2).sum(1).mean()
+    assert calibration.brier_score(sample.weighted())[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_expected_calibration_error_matches_torchmetrics(num_classes):
+    rng = np.random.default_rng(1)
+    probs = rng.dirichlet(np.ones(num_classes), size=500)
+    labels = np.array([rng.choice(num_classes, p=row) for row in probs])
+    sample = Sample(labels, probs, np.arange(500), labels * 0, tuple("abc"[:num_classes]))
+    target = torch.tensor(labels)
+    reference = (
+        binary_calibration_error(torch.tensor(probs[:, 1]), target, n_bins=10)
+        if num_classes == 2
+        else multiclass_calibration_error(torch.tensor(probs), target, num_classes=3, n_bins=10)
+    )
+    assert calibration.expected_calibration_error(sample.weighted())[0] == pytest.approx(float(reference), abs=1e-6)
+
+
+def test_slope_and_intercept_match_statsmodels_under_weights():
+    sample = calibrated_sample(400, distort=1.7, shift=-0.4)
+    weights = np.random.default_rng(2).integers(0, 3, size=(2, 400)).astype(float)
+    scores = calibration.logit(sample.probs[:, 1])
+    for row, slope, intercept in zip(
+        weights,
+        calibration.calibration_slope(sample.weighted(weights)),
+        calibration.calibration_intercept(sample.weighted(weights)),
+        strict=True,
+    ):
+        fitted = sm.GLM(sample.labels, sm.add_constant(scores), sm.families.Binomial(), freq_weights=row).fit()
+        shifted = sm.GLM(sample.labels, np.ones(400), sm.families.Binomial(), freq_weights=row, offset=scores).fit()
+        assert slope == pytest.approx(fitted.params[1], rel=1e-5)
+        assert intercept == pytest.approx(shifted.params[0], rel=1e-5)
+
+
+def test_a_calibrated_score_has_slope_one_and_a_distorted_one_says_by_how_much():
+    assert calibration.calibration_slope(calibrated_sample().weighted())[0] == pytest.approx(1, abs=0.1)
+    assert calibration.calibration_slope(calibrated_sample(distort=2.0).weighted())[0] == pytest.approx(0.5, abs=0.05)
+    assert calibration.calibration_intercept(calibrated_sample(shift=1.0).weighted())[0] == pytest.approx(-1, abs=0.12)
+
+
+def test_separated_classes_have_no_slope():
+    labels = np.repeat([0, 1], 20)
+    probs = np.where(labels, 0.8, 0.2) + np.linspace(0, 0.1, 40)
+    sample = Sample(labels, np.stack([1 - probs, probs], 1), np.arange(40), labels * 0, ("a", "b"))
+    assert np.isnan(calibration.calibration_slope(sample.weighted())[0])

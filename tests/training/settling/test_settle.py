@@ -1,0 +1,93 @@
+"""`auto` in an experiment is the plan's value, for every key that knows it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.config import Augmentation, Cohort, Config, Model, Plan, Training
+from pipeline.files import read_yaml
+from pipeline.training.settling.build import build_network
+from pipeline.training.settling.settle import settle_config, settle_model
+from tests.conftest import REPOSITORY, Commands
+
+
+def make_plan(**lines) -> Plan:
+    content = {
+        "orientation": "SPL",
+        "spacing_mm": (1.0, 1.0, 1.0),
+        "size_voxels": (16, 48, 40),
+        "crop": "center",
+        "intensity": {"scheme": "unchanged"},
+        "batch_size": 3,
+        "accumulate": 4,
+        "max_epochs": 5,
+        "augmentation": "medium",
+        "model": "network_3d",
+        "stem_stride": (2, 4, 2),
+        "reasons": {},
+    }
+    return Plan(**(content | lines))
+
+
+def make_config(**sections) -> Config:
+    source = {"kind": "folder", "scans": ".", "table": "labels.csv"}
+    cohort = Cohort(name="c", source=source, modality="MR", laterality="irrelevant", size_is_diagnostic=True)
+    return Config(name="auto", cohort=cohort, **({"model": Model(name="auto")} | sections))
+
+
+def test_with_nothing_but_auto_every_value_is_the_plan_s():
+    settled = settle_config(make_config(), make_plan())
+    assert (settled.training.batch_size, settled.training.accumulate, settled.training.max_epochs) == (3, 4, 5)
+    assert settled.augmentation == Augmentation(strength="medium", flip_left_right=True, zoom=False)
+    assert settled.model.name == "poolformer_s12"
+    assert build_network(settled.model, num_classes=2).stem.stride == (2, 4, 2)
+
+
+def test_what_the_config_says_beats_the_plan():
+    own = {"model": Model(name="resnet18", volume="slicewise"), "augmentation": Augmentation(strength="none")}
+    settled = settle_config(make_config(training=Training(batch_size=7), **own), make_plan())
+    assert (settled.training.batch_size, settled.training.accumulate) == (7, 4)
+    assert (settled.model, settled.augmentation.strength) == (own["model"], "none")
+
+
+@pytest.mark.parametrize(("kind", "learns"), [("frozen_2d", "head"), ("lora_2d", "lora_"), ("network_3d", "stem")])
+def test_each_recommendation_builds_and_learns_where_it_says(kind, learns):
+    network = build_network(settle_model(Model(name="auto"), make_plan(model=kind)), num_classes=2)
+    assert network(torch.zeros(1, 1, 16, 48, 40)).shape == (1, 2)
+    learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
+    assert any(learns in name for name in learning)
+    if kind == "frozen_2d":
+        assert all("head" in name for name in learning)
+
+
+@pytest.mark.parametrize(("in_plane", "stage"), [((20, 20), 1), ((40, 56), 2), ((64, 64), 2), ((96, 80), 3)])
+def test_frozen_features_come_from_the_last_stage_that_still_has_places(in_plane, stage):
+    model = settle_model(Model(name="auto"), make_plan(model="frozen_2d", size_voxels=(16, *in_plane)))
+    network = build_network(model, num_classes=2, pretrained=False).eval()
+    with torch.no_grad():
+        shown = network.encoder.forward_stages(torch.zeros(1, 1, *in_plane)).stages
+    assert model.volume["stage"] == stage
+    assert min(shown[stage].shape[2:]) >= 3 and all(min(later.shape[2:]) < 3 for later in shown[stage + 1 :])
+
+
+def test_auto_takes_no_options_beside_it():
+    with pytest.raises(ValueError, match="auto decides the whole model, got freeze"):
+        Model(name="auto", freeze=True)
+
+
+@pytest.mark.slow
+def test_a_run_with_nothing_but_auto_says_in_its_config_what_that_came_to(finished, tmp_path):
+    for name in ("data", "cubes", "params.yaml", "configs"):
+        source = finished / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    shutil.copy(REPOSITORY / "configs" / "auto.yaml", tmp_path / "configs")
+    Commands(tmp_path)("train", "--config", "auto.yaml")
+    run: Path = tmp_path / "runs" / "cubes" / "auto" / "fold-0"
+    plan, config = read_yaml(tmp_path / "data" / "cubes" / "plan.yaml"), read_yaml(run / "config.yaml")
+    assert (config["model"]["name"], config["model"]["freeze"]) == ("timm", True)
+    assert config["augmentation"]["strength"] == plan["augmentation"] == "strong"
+    assert config["training"]["batch_size"] == plan["batch_size"]
+    values = [value for section in ("model", "augmentation") for value in config[section].values()]
+    assert "auto" not in values and (run / "best.ckpt").is_file()
