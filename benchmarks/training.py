@@ -41,6 +41,7 @@ from pipeline.training.fold import Fold, load_fold  # noqa: E402
 from pipeline.training.keeping.keeping import Keeping  # noqa: E402
 from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine  # noqa: E402
 from pipeline.training.settling.build import build_network  # noqa: E402
+from pipeline.training.settling.settle import settle_config  # noqa: E402
 
 log = logging.getLogger("pipeline.training.showing")
 """Where the pipeline's own epochs are told."""
@@ -151,7 +152,9 @@ def main() -> None:
             verb(config)
         paths = Artifacts(config.root).cohort(config.cohort.name)
         preprocess(config)
-        fold, plan = load_fold(config, paths), check_file(Plan, paths.plan)
+        plan = check_file(Plan, paths.plan)
+        config = settle_config(config, plan)
+        fold = load_fold(config, paths)
         seconds = seconds_a_step(config, fold)
         shutil.rmtree(paths.preprocessed)
         ours, our_epochs = seconds_from_raw(config)

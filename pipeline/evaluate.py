@@ -16,27 +16,14 @@ from pipeline.resolve import check, check_cohort
 
 def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
-    from pipeline.evaluation.settings import MULTILABEL, Settings
-    from pipeline.evaluation.tables.background import read_background
     from pipeline.evaluation.tables.looks import note_look
-    from pipeline.evaluation.tables.predictions import read_folds
     from pipeline.evaluation.tasks import evaluate_task
     from pipeline.evaluation.writing import write_evaluation
+    from pipeline.judging import read_case
 
-    paths, columns = Artifacts(config.root), config.cohort.columns
-    run = paths.run(config.cohort.name, config.name)
-    background = read_background(
-        paths.cohort(config.cohort.name),
-        clinical=columns.clinical,
-        acquisition=columns.acquisition,
-        site=columns.site,
-        label_source=columns.label_source,
-    )
-    settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
-    tables = [run.predictions(fold) for fold in config.folds]
-    predictions = read_folds(tables, several_labels=settings.task == MULTILABEL)
-    write_evaluation(evaluate_task(predictions, settings, background), run)
-    note_look(run.looks, config.name, predictions)
+    run, case = Artifacts(config.root).run(config.cohort.name, config.name), read_case(config)
+    write_evaluation(evaluate_task(case.predictions, case.settings, case.background), run)
+    note_look(run.looks, config.name, case.predictions)
 
 
 def evaluate_file(

@@ -9,7 +9,8 @@ from typing import Annotated
 
 from pipeline import stage
 from pipeline.artifacts import Artifacts
-from pipeline.config import Config
+from pipeline.config import Config, Plan
+from pipeline.resolve import check_file
 
 
 def train(
@@ -34,9 +35,9 @@ def train(
     let_first_process_talk()
     paths = Artifacts(config.root)
     cohort = paths.cohort(config.cohort.name)
+    config = settle_config(config, check_file(Plan, cohort.plan))
     fold = load_fold(config, cohort)
-    config = settle_config(config, fold.plan)
-    model = settle_norm(config.model, fold.training, fold.plan.size_voxels, num_classes=len(fold.classes))
+    model = settle_norm(config.model, config.training, fold.plan, num_classes=len(fold.classes))
     config = config.model_copy(update={"model": model})
     seed_everything(config.fold_seed, workers=True, verbose=False)
     network = build_network(config.model, num_classes=len(fold.classes), in_channels=fold.plan.in_channels)

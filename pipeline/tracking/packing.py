@@ -29,6 +29,7 @@ class Experiment:
     """All that is known of one experiment on a cohort."""
 
     name: str
+    cohort: str
     tracking: Tracking
     run: RunPaths
     report: Path
@@ -50,7 +51,8 @@ def read_experiment(config: Config, paths: Artifacts, name: str) -> Experiment:
     cohort = config.cohort.name
     run = paths.run(cohort, name)
     trainings = [read_trained(run.fold(fold)) for fold in config.folds]
-    return Experiment(name, tracking_of(config, name), run, paths.report(cohort, name), read_results(run), trainings)
+    tracking, report = tracking_of(config, name), paths.report(cohort, name)
+    return Experiment(name, cohort, tracking, run, report, read_results(run), trainings)
 
 
 def tracking_of(config: Config, name: str) -> Tracking:
@@ -68,25 +70,17 @@ def pack_fold(experiment: Experiment, trained: Trained, graph: Graph) -> Parcel:
     steps = read_steps(trained.files.steps)
     is_all = len(experiment.trainings) == 1
     results = experiment.results if is_all else Results({}, {}, {})
-    settings, predictions = experiment.tracking, predictions_of(experiment, trained, graph)
+    settings, (table, public) = experiment.tracking, read_public(experiment, trained)
     return replace(
         fold_parcel(trained.config, trained.run_id),
         tracking=settings,
         summary={**results.summary, **cost_of(steps, assumed_watts=settings.assumed_watts)},
         charts=results.charts,
-        tables={**results.tables, "predictions": predictions},
+        tables={**results.tables, "predictions": illustrated(public, table[SCAN_ID].tolist(), experiment, graph)},
         pages={"report": experiment.report} if settings.log_images and is_all else {},
-        artifacts=[*used_artifacts(graph, trained.config.cohort.name), *made_artifacts(experiment, trained, graph)],
+        artifacts=[*used_artifacts(graph, experiment.cohort), *made_artifacts(experiment, trained, public, graph)],
         after_step=int(steps["step"].max()) if len(steps) else -1,
     )
-
-
-def predictions_of(experiment: Experiment, trained: Trained, graph: Graph) -> pd.DataFrame:
-    table, public = read_public(experiment, trained)
-    if not experiment.tracking.log_images:
-        return public
-    store = Store(graph.paths.cohort(trained.config.cohort.name).preprocessed)
-    return with_pictures(public, table[SCAN_ID].tolist(), store, experiment.run.explanations)
 
 
 def read_public(experiment: Experiment, trained: Trained) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -96,9 +90,17 @@ def read_public(experiment: Experiment, trained: Trained) -> tuple[pd.DataFrame,
     return table, public_predictions(table, experiment.tracking.project, is_multilabel=is_multilabel)
 
 
-def made_artifacts(experiment: Experiment, trained: Trained, graph: Graph) -> list[Artifact]:
+def illustrated(public: pd.DataFrame, scan_ids: list[str], experiment: Experiment, graph: Graph) -> pd.DataFrame:
+    """The table with a thumbnail a scan, where pixels may leave; `scan_ids` are the ids behind its pseudonyms."""
+    if not experiment.tracking.log_images:
+        return public
+    store = Store(graph.paths.cohort(experiment.cohort).preprocessed)
+    return with_pictures(public, scan_ids, store, experiment.run.explanations)
+
+
+def made_artifacts(experiment: Experiment, trained: Trained, public: pd.DataFrame, graph: Graph) -> list[Artifact]:
     """Model, predictions and report; the report's bytes only where pixels may leave."""
-    config, (_, public) = trained.config, read_public(experiment, trained)
+    config = trained.config
     content: dict[str, tuple[Path, dict[str, Any]]] = {
         "model": (trained.files.best, {"file": trained.files.best}),
         "predictions": (experiment.run.predictions(config.fold), {"table": public}),

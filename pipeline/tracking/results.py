@@ -29,9 +29,10 @@ class Results:
 
 
 def read_results(run: RunPaths) -> Results:
-    tables = {"metrics": metrics_table(read_metrics(run.metrics))}
+    metrics = read_metrics(run.metrics)
+    tables = {"metrics": metrics_table(metrics)}
     tables |= {name: table for name in TABLES if len(table := pd.read_csv(getattr(run, name)))}
-    summary: dict[str, Any] = flatten(read_metrics(run.metrics))
+    summary: dict[str, Any] = flatten(metrics)
     if run.audits.is_file():
         tables["audits"] = audits_table(read_json(run.audits))
         summary |= {f"audits/{row['audit']}": row["verdict"] for row in tables["audits"].to_dict("records")}

@@ -9,14 +9,13 @@ from pipeline.artifacts import LABEL, SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.config import Config, Histogram, Plan, Training
 from pipeline.files import read_json
 from pipeline.loading.augmentation.augmenter import Augmenter
-from pipeline.loading.augmentation.settings import settle_augmentation
+from pipeline.loading.augmentation.settings import augmentation_settings
 from pipeline.loading.datamodule import ScanDataModule
 from pipeline.resolve import check_file
 from pipeline.scans.histogram import fit_standards
 from pipeline.scans.store import Store
 from pipeline.splits.folds import read_splits, rows_of_fold
 from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets
-from pipeline.training.settling.settle import settle
 
 
 @dataclass(frozen=True)
@@ -42,12 +41,12 @@ class Fold:
 
 
 def load_fold(config: Config, paths: CohortPaths) -> Fold:
-    """Gather one fold from the files of its cohort."""
+    """Gather one fold from the files of its cohort; no setting of the config is still `auto`."""
     plan = check_file(Plan, paths.plan)
     classes = read_json(paths.ingest)["classes"]
     task = settle_task(config.cohort, classes)
     rows = rows_of_fold(read_splits(paths.splits), config.fold_number)
-    training = settle(config.training, plan)
+    training = config.training
     store = Store(paths.preprocessed)
     plan = learn(plan, store, rows[TRAIN][SCAN_ID])
     scans = ScanDataModule(
@@ -58,7 +57,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
         num_workers=training.num_workers,
         seed=config.fold_seed,
         balanced=training.sampling == "balanced",
-        augment=Augmenter(settle_augmentation(config.augmentation, config.cohort, plan)),
+        augment=Augmenter(augmentation_settings(config.augmentation, config.cohort, plan)),
         standards=plan.standards,
     )
     return Fold(scans, rows, classes, task, plan, training, hash_of_data(store, rows))

@@ -18,7 +18,7 @@ from pipeline.training.keeping.keeping import Keeping
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.objective.tasks import settle_task, with_targets
 from pipeline.training.settling.build import build_network
-from pipeline.training.settling.settle import settle
+from pipeline.training.settling.settle import settle_config
 
 SIZE = (8, 8, 8)
 MODEL = {
@@ -47,13 +47,13 @@ class SmallTraining:
         cohort = {"name": "blocks", "source": {"kind": "phantom"}, "modality": "other", "laterality": "relevant"}
         cohort |= settings.pop("cohort", {})
         training = {"max_epochs": 3, "batch_size": 2, "accumulate": 1, "accelerator": "cpu"} | settings
-        self.config = Config(name="small", cohort=cohort, model=MODEL, training=training)
+        self.config = settle_config(Config(name="small", cohort=cohort, model=MODEL, training=training), PLAN)
         self.fold = self.make_fold(labels)
 
     def make_fold(self, labels: tuple[str, ...]) -> Fold:
         classes = sorted({name for label in labels for name in label.split(";")} - {"none"})
         task = settle_task(self.config.cohort, classes)
-        training = settle(self.config.training, PLAN)
+        training = self.config.training
         store, table = write_blocks(self.folder / "preprocessed", labels)
         rows = {"train": table[:10], "val": table[10:], "test": table[:0]}
         scans = ScanDataModule(

@@ -47,16 +47,15 @@ def decide_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan) 
     )
 
 
-def settle_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan) -> AugmentationSettings:
-    """Everything an `Augmenter` needs to know."""
-    decided = decide_augmentation(augmentation, cohort, plan)
+def augmentation_settings(decided: Augmentation, cohort: Cohort, plan: Plan) -> AugmentationSettings:
+    """Everything an `Augmenter` needs to know; nothing in `decided` is still `auto`."""
     return AugmentationSettings(
         strength=decided.strength,
         spacing_mm=plan.spacing_mm,
         flip_axis=left_right_axis(plan.orientation) if decided.flip_left_right else None,
         rotation_axes=rotation_axes(plan.spacing_mm),
         num_images=plan.num_images,
-        crop_share=augmentation.random_crop,
+        crop_share=decided.random_crop,
         is_deformable=decided.zoom,
         is_mask=cohort.modality == "mask",
         is_mr=cohort.modality == "MR",

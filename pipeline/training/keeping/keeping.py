@@ -23,11 +23,10 @@ class Keeping:
     """Best and last checkpoint, resolved config and history of one training, all written whole or not at all."""
 
     def __init__(self, config: Config, fold: Fold, paths: FoldPaths) -> None:
-        settled = config.model_copy(update={"training": fold.training})
-        self.config = settled.model_dump(mode="json")
+        self.config = config.model_dump(mode="json")
         self.fold = fold
         self.paths = paths
-        self.key = run_key(settled, fold.plan, fold.data_hash)
+        self.key = run_key(config, fold.plan, fold.data_hash)
         self.resume_from: Path | None = resumable(paths.last, self.key)
         self.callbacks = self.build_callbacks()
         if is_first():

@@ -1,13 +1,12 @@
 """No batch norm over a handful of scans: its statistics would be noise, and prediction would use other ones."""
 
 import logging
-from collections.abc import Sequence
 from inspect import signature
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.config import Model, Training
+from pipeline.config import Model, Plan, Training
 from pipeline.models import Network
 from pipeline.models.checkpointing import BATCH_NORMS
 from pipeline.models.registry import builder_of
@@ -18,7 +17,7 @@ SMALLEST = 8
 """Images a batch norm should see at once; a slice-wise network's sees every slice of every scan."""
 
 
-def settle_norm(model: Model, training: Training, size_voxels: Sequence[int], num_classes: int) -> Model:
+def settle_norm(model: Model, training: Training, plan: Plan, num_classes: int) -> Model:
     """The same model with group norm in place of a batch norm that would see too few images at a step.
 
     Raises ValueError where the network has no such option, or its weights were learnt with batch norm. `training`
@@ -26,8 +25,10 @@ def settle_norm(model: Model, training: Training, size_voxels: Sequence[int], nu
     """
     if training.batch_norm == "keep" or model.freeze and model.lora is None:
         return model
-    network = build_network(model, num_classes=num_classes, pretrained=False)
-    images = images_a_scan(network, size_voxels)
+    # Meta tensors stand for all numbers: nothing is allocated or computed, and no random number is drawn.
+    with torch.device("meta"):
+        network = build_network(model, num_classes=num_classes, in_channels=plan.in_channels, pretrained=False)
+        images = images_a_scan(network, torch.empty(1, plan.in_channels, *plan.size_voxels))
     if images is None or images * training.batch_size >= SMALLEST:
         return model
     seen = f"batch norm would see {images * training.batch_size} images a step, expected {SMALLEST} or more"
@@ -42,8 +43,8 @@ def settle_norm(model: Model, training: Training, size_voxels: Sequence[int], nu
 
 
 @torch.no_grad()
-def images_a_scan(network: Network, size_voxels: Sequence[int]) -> int | None:
-    """The fewest images that a learning batch norm sees of one scan; None where there is no such norm."""
+def images_a_scan(network: Network, volume: Tensor) -> int | None:
+    """The fewest images that a learning batch norm sees of one scan (1, C, D, H, W); None without such a norm."""
     learning = [module for module in network.train().modules() if isinstance(module, BATCH_NORMS) and module.training]
     counts: list[int] = []
 
@@ -52,7 +53,7 @@ def images_a_scan(network: Network, size_voxels: Sequence[int]) -> int | None:
 
     hooks = [norm.register_forward_pre_hook(count) for norm in learning]
     if learning:
-        network.eval()(torch.zeros(1, 1, *size_voxels))
+        network.eval()(volume)
     for hook in hooks:
         hook.remove()
     return min(counts, default=None)

@@ -12,7 +12,7 @@ def settle_config(config: Config, plan: Plan) -> Config:
     decided = {
         "model": settle_model(config.model, plan),
         "augmentation": decide_augmentation(config.augmentation, config.cohort, plan),
-        "training": settle(config.training, plan),
+        "training": settle_training(config.training, plan),
     }
     return config.model_copy(update=decided)
 
@@ -22,7 +22,7 @@ def settle_model(model: Model, plan: Plan) -> Model:
     return recipe(plan) if model.name == "auto" else model
 
 
-def settle(training: Training, plan: Plan) -> Training:
+def settle_training(training: Training, plan: Plan) -> Training:
     """The same settings with every `auto` replaced by the plan's advice."""
     decided = {key: getattr(plan, key) for key in FROM_PLAN if getattr(training, key) == "auto"}
     if training.patience == "auto":

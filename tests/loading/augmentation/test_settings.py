@@ -2,7 +2,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from pipeline.config import Augmentation, Cohort, Plan
-from pipeline.loading.augmentation.settings import settle_augmentation
+from pipeline.loading.augmentation.settings import augmentation_settings, decide_augmentation
 
 SOURCE = {"kind": "folder", "scans": "scans", "table": "labels.csv"}
 
@@ -22,7 +22,8 @@ def settled(planned: str = "strong", orientation: str = "SPL", spacing_mm=(1.0, 
         reasons={},
     )
     cohort = TypeAdapter(Cohort).validate_python(content)
-    return settle_augmentation(Augmentation(**(augmentation or {})), cohort, plan)
+    decided = decide_augmentation(Augmentation(**(augmentation or {})), cohort, plan)
+    return augmentation_settings(decided, cohort, plan)
 
 
 @pytest.mark.parametrize("strength", ["none", "light", "strong"])

@@ -4,13 +4,14 @@ import pytest
 
 from pipeline.config import Model, Training
 from pipeline.training.settling.norms import settle_norm
+from tests.scans.scan_making import make_plan
 
-SIZE = (16, 16, 16)
 IN_3D = {"spatial_dims": 3, "depths": [1, 1, 1, 1]}
 
 
 def settled(model: Model, **training: object) -> Model:
-    return settle_norm(model, Training(**{"batch_size": 4} | training), SIZE, num_classes=2)
+    plan = make_plan(size_voxels=(16, 16, 16))
+    return settle_norm(model, Training(**{"batch_size": 4} | training), plan, num_classes=2)
 
 
 def test_batch_norm_over_few_scans_gives_way_to_group_norm_and_says_so(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,24 +11,12 @@ from pipeline.files import read_yaml
 from pipeline.training.settling.build import build_network
 from pipeline.training.settling.settle import settle_config, settle_model
 from tests.conftest import REPOSITORY, Commands
+from tests.scans.scan_making import make_plan
 
 
-def make_plan(**lines) -> Plan:
-    content = {
-        "orientation": "SPL",
-        "spacing_mm": (1.0, 1.0, 1.0),
-        "size_voxels": (16, 48, 40),
-        "crop": "center",
-        "intensity": {"scheme": "unchanged"},
-        "batch_size": 3,
-        "accumulate": 4,
-        "max_epochs": 5,
-        "augmentation": "medium",
-        "model": "network_3d",
-        "stem_stride": (2, 4, 2),
-        "reasons": {},
-    }
-    return Plan(**(content | lines))
+def planned(**lines) -> Plan:
+    content = {"size_voxels": (16, 48, 40), "batch_size": 3, "accumulate": 4, "max_epochs": 5, "stem_stride": (2, 4, 2)}
+    return make_plan(**content | {"augmentation": "medium", "model": "network_3d"} | lines)
 
 
 def make_config(**sections) -> Config:
@@ -38,7 +26,7 @@ def make_config(**sections) -> Config:
 
 
 def test_with_nothing_but_auto_every_value_is_the_plan_s():
-    settled = settle_config(make_config(), make_plan())
+    settled = settle_config(make_config(), planned())
     assert (settled.training.batch_size, settled.training.accumulate, settled.training.max_epochs) == (3, 4, 5)
     assert settled.augmentation == Augmentation(strength="medium", flip_left_right=True, zoom=False)
     assert settled.model.name == "poolformer_s12"
@@ -47,14 +35,14 @@ def test_with_nothing_but_auto_every_value_is_the_plan_s():
 
 def test_what_the_config_says_beats_the_plan():
     own = {"model": Model(name="resnet18", volume="slicewise"), "augmentation": Augmentation(strength="none")}
-    settled = settle_config(make_config(training=Training(batch_size=7), **own), make_plan())
+    settled = settle_config(make_config(training=Training(batch_size=7), **own), planned())
     assert (settled.training.batch_size, settled.training.accumulate) == (7, 4)
     assert (settled.model, settled.augmentation.strength) == (own["model"], "none")
 
 
 @pytest.mark.parametrize(("kind", "learns"), [("frozen_2d", "head"), ("lora_2d", "lora_"), ("network_3d", "stem")])
 def test_each_recommendation_builds_and_learns_where_it_says(kind, learns):
-    network = build_network(settle_model(Model(name="auto"), make_plan(model=kind)), num_classes=2)
+    network = build_network(settle_model(Model(name="auto"), planned(model=kind)), num_classes=2)
     assert network(torch.zeros(1, 1, 16, 48, 40)).shape == (1, 2)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert any(learns in name for name in learning)
@@ -64,7 +52,7 @@ def test_each_recommendation_builds_and_learns_where_it_says(kind, learns):
 
 @pytest.mark.parametrize(("in_plane", "stage"), [((20, 20), 1), ((40, 56), 2), ((64, 64), 2), ((96, 80), 3)])
 def test_frozen_features_come_from_the_last_stage_that_still_has_places(in_plane, stage):
-    model = settle_model(Model(name="auto"), make_plan(model="frozen_2d", size_voxels=(16, *in_plane)))
+    model = settle_model(Model(name="auto"), planned(model="frozen_2d", size_voxels=(16, *in_plane)))
     network = build_network(model, num_classes=2, pretrained=False).eval()
     with torch.no_grad():
         shown = network.encoder.forward_stages(torch.zeros(1, 1, *in_plane)).stages
