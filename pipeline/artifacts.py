@@ -16,6 +16,8 @@ LABEL_SEPARATOR, NO_LABEL = ";", "none"
 
 FoldLabel = int | str
 """A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""
+COHORT_PAGE, INDEX_PAGE = OTHER_PAGES = "cohort", "index"
+"""Pages of a report that are not an experiment's."""
 SEED_MARK = "-seed-"
 
 
@@ -219,8 +221,9 @@ class Artifacts:
     def run(self, cohort: str, experiment: str) -> RunPaths:
         return RunPaths(self.runs(cohort) / experiment)
 
-    def report(self, cohort: str, experiment: str = "index") -> Path:
-        return self.root / "reports" / cohort / f"{experiment}.html"
+    def report(self, cohort: str, page: str = INDEX_PAGE) -> Path:
+        """The page of an experiment, or one of `OTHER_PAGES`."""
+        return self.root / "reports" / cohort / f"{page}.html"
 
     @property
     def wandb(self) -> Path:

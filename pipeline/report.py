@@ -5,7 +5,7 @@ Writes  reports/<cohort>/{<experiment>.html, cohort.html, index.html}, each a fi
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
+from pipeline.artifacts import COHORT_PAGE, Artifacts
 from pipeline.config import Config
 
 
@@ -27,7 +27,7 @@ def report(config: Config) -> None:
     for run in runs:
         write_text(paths.report(cohort, run.name), experiment_html(run, facts, config))
     store = Store(paths.cohort(cohort).preprocessed)
-    write_text(paths.report(cohort, "cohort"), cohort_html(facts, config.cohort, store))
+    write_text(paths.report(cohort, COHORT_PAGE), cohort_html(facts, config.cohort, store))
     write_text(paths.report(cohort), index_html(runs, config))
 
 

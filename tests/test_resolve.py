@@ -98,6 +98,11 @@ def test_an_impossible_pair_is_refused(words: list[str], says: list[str]) -> Non
         assert part in message
 
 
+def test_an_experiment_whose_page_would_replace_another_of_the_report_is_refused() -> None:
+    assert "an experiment cannot be named 'index'" in refused("experiments=[tiny, index]")
+    assert "an experiment cannot be named 'cohort'" in refused("name=cohort")
+
+
 def test_a_missing_config_names_the_nearest() -> None:
     assert "tiny.yaml" in refused(config="tiney.yaml")
 

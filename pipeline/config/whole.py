@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import NonNegativeInt, model_validator
 
-from pipeline.artifacts import parse_fold
+from pipeline.artifacts import OTHER_PAGES, parse_fold
 from pipeline.config.cohort import Cohort
 from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
 from pipeline.config.section import FoldName, Name, Section
@@ -33,6 +33,13 @@ class Config(Section):
     tracking: Tracking = Tracking()
     root: Path = Path(".")
     """Folder that holds data/, runs/ and reports/."""
+
+    @model_validator(mode="after")
+    def _own_pages(self) -> "Config":
+        for name in (self.name, *self.experiments):
+            if name in OTHER_PAGES:
+                raise ValueError(f"an experiment cannot be named '{name}': that is a page of the report; rename it")
+        return self
 
     @property
     def fold_number(self) -> int:
