@@ -1,0 +1,36 @@
+"""What `evaluate` and `audit` judge: predictions of all folds, what is known of the patients, and the rules."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.evaluation.tables.background import Background, read_background
+from pipeline.evaluation.tables.predictions import read_folds
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment, to be judged from tables alone."""
+
+    predictions: pd.DataFrame
+    background: Background
+    settings: Settings
+
+
+def read_case(config: Config) -> Case:
+    """The tables of the config's experiment and cohort, checked."""
+    paths, columns = Artifacts(config.root), config.cohort.columns
+    run = paths.run(config.cohort.name, config.name)
+    background = read_background(
+        paths.cohort(config.cohort.name),
+        clinical=columns.clinical,
+        acquisition=columns.acquisition,
+        site=columns.site,
+        label_source=columns.label_source,
+    )
+    settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
+    tables = [run.predictions(fold) for fold in config.folds]
+    return Case(read_folds(tables, several_labels=settings.task == MULTILABEL), background, settings)
