@@ -18,7 +18,7 @@ from pipeline.evaluation.audits.probes import probe_map
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.precision.intervals import logit_interval
-from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
 from pipeline.evaluation.tables.sample import Array, Sample
 
 NUM_FOLDS = 5
@@ -58,13 +58,16 @@ def judge_stages(
     """Probes and head on the rows of a two-class sample, `patients` naming each row's patient."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         return not_judged(f"under {FEWEST_PATIENTS} patients of a class")
+    aurocs, covariance = clustered_auroc(sample.labels == 1, sample.probs[:, [1]], sample.patients, sample.folds)
+    head, variance = float(aurocs[0]), float(covariance[0, 0])
+    if not np.isfinite(variance):
+        return not_judged(why_no_spread(variance))
     scores = probe_scores(patients, folds, seed)
     if any(np.isnan(column).any() for column in scores.values()):
         return not_judged("patients lack embeddings, or a class has too few to fit a probe on")
     stages = measure(sample, scores, confidence, seed)
-    head = clustered_auroc(sample.labels == 1, sample.probs[:, [1]], sample.patients, sample.folds)[0][0]
-    figures = {"head_auroc": float(head), "stages": [asdict(stage) for stage in stages]}
-    return Finding(**verdict(stages, float(head)), figures=figures)
+    figures = {"head_auroc": head, "stages": [asdict(stage) for stage in stages]}
+    return Finding(**verdict(stages, head), figures=figures)
 
 
 def probe_scores(patients: Sequence[str], folds: Sequence[FoldEmbeddings], seed: int) -> dict[str, Array]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -72,6 +74,15 @@ def test_networks_of_several_folds_are_averaged_for_the_patients_they_share():
     ]
     assert judge_stages(sample, patients, parts, 0.95).figures["stages"][2]["auroc"] > 0.8
     assert "lack embeddings" in judge_stages(sample, patients, parts[:1], 0.95).reason
+
+
+def test_a_fold_with_a_single_patient_of_a_class_leaves_the_lead_unjudged():
+    sample, patients, fold = made()
+    single = np.flatnonzero(sample.labels == 1)[0]
+    alone = (sample.labels == 0) & (np.arange(len(patients)) < 20)
+    alone[single] = True
+    found = judge_stages(replace(sample, folds=alone.astype(int)), patients, [fold], 0.95)
+    assert found.is_alarm is None and "a fold has a single patient of a class" in found.reason
 
 
 def test_two_hundred_heads_as_good_as_what_they_read_raise_an_alarm_in_at_most_five_percent():
