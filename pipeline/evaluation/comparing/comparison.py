@@ -25,7 +25,7 @@ SEEDS_FOR_METHODS = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """`first` against `second`; differences are those of the first less those of the second. What is None has a reason."""
+    """`first` against `second`; differences are those of the first less those of the second. None has a reason."""
 
     first: str
     second: str
@@ -78,7 +78,9 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
         return []
     others = [pair for pair in pairs[1:] if pair.p_value is not None]
     found = iter(holm(np.array([pair.p_value for pair in others])))
-    adjusted = [pair if pair.p_value is None else replace(pair, adjusted_p_value=float(next(found))) for pair in pairs[1:]]
+    adjusted = [
+        pair if pair.p_value is None else replace(pair, adjusted_p_value=float(next(found))) for pair in pairs[1:]
+    ]
     return [replace(pairs[0], is_primary=True), *adjusted]
 
 
