@@ -74,6 +74,19 @@ def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     assert "recalibrated_brier_score" in metrics
 
 
+def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(copy: Path) -> None:
+    path = copy / "data/cubes/splits.csv"
+    splits = pd.read_csv(path)
+    other = splits["fold"].map({0: 1, 1: 0}).astype("Int64")
+    splits.assign(fold=other).to_csv(path, index=False)
+    before = (copy / RUN / "predictions/fold-0.csv").read_bytes()
+    for verb in ("predict", "audit"):
+        done = Commands(copy)(verb, check=False)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "best.ckpt: trained on other scans, labels or sides than fold 0" in done.stderr
+    assert (copy / RUN / "predictions/fold-0.csv").read_bytes() == before
+
+
 def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> None:
     with np.load(finished / RUN / "embeddings" / "fold-0.npz", allow_pickle=False) as archive:
         assert archive["scan_id"].tolist() == predictions_of(finished)["scan_id"].tolist()

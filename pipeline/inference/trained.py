@@ -44,6 +44,7 @@ class TrainedRun:
         self.config = Config.model_validate(content.config)
         self.plan = Plan.model_validate(content.plan)
         self.classes = content.classes
+        self.data_hash = content.data_hash
         self.task = settle_task(self.config.cohort, self.classes)
         self.network = build_network(
             self.config.model, num_classes=len(self.classes), in_channels=self.plan.in_channels, pretrained=False

@@ -1,11 +1,10 @@
 """One fold as training needs it: its scans, classes and settings."""
 
-import hashlib
 from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, SCAN_ID, TRAIN, VAL, CohortPaths
+from pipeline.artifacts import SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.config import Config, Histogram, Plan, Training
 from pipeline.files import read_json
 from pipeline.loading.augmentation.augmenter import Augmenter
@@ -16,6 +15,7 @@ from pipeline.scans.histogram import fit_standards
 from pipeline.scans.store import Store
 from pipeline.splits.folds import read_splits, rows_of_fold
 from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets
+from pipeline.training.provenance import hash_of_data
 
 
 @dataclass(frozen=True)
@@ -69,10 +69,3 @@ def learn(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
         return plan
     volumes = (store.read(scan_id)[0] for scan_id in train_scans)
     return plan.model_copy(update={"standards": fit_standards(volumes, plan.num_images)})
-
-
-def hash_of_data(store: Store, rows: dict[str, pd.DataFrame]) -> str:
-    """One hash of voxels, labels and sides."""
-    seen = pd.concat([rows[TRAIN].assign(side=TRAIN), rows[VAL].assign(side=VAL)])
-    lines = seen[[SCAN_ID, LABEL, "side"]].sort_values(SCAN_ID).to_csv(index=False)
-    return hashlib.sha256((store.fingerprint(seen[SCAN_ID]) + lines).encode()).hexdigest()
