@@ -38,6 +38,7 @@ class Matched:
             epoch=0,
             score=0.5,
             data_hash=hash_of_data(training.fold.scans.datasets["train"].store, rows),
+            code_hash="",
         )
         self.trained = TrainedRun(content, Path("best.ckpt"))
 

@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,31 @@ def test_a_finished_training_is_not_gone_on_with(tmp_path: Path, caplog: pytest.
     caplog.set_level(logging.INFO)
     training("run")
     assert "going on" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda state: state["callbacks"]["KeepLast"].update(code_hash="other"), "another version of the code"),
+        (lambda state: state["callbacks"]["KeepLast"].pop("code_hash"), "another version of the code"),
+        (lambda state: state["callbacks"]["KeepLast"].update(key="other"), ""),
+        (None, ""),  # a list, which is no state at all
+    ],
+)
+def test_a_state_of_other_code_or_another_training_is_left_and_training_starts_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[dict], object] | None, says: str
+) -> None:
+    training = SmallTraining(tmp_path)
+    with pytest.raises(SystemExit):
+        training("stopped", SendSignal(signal.SIGTERM, epoch=1, batch=1))
+    last = tmp_path / "stopped" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    if change:
+        change(state)
+    torch.save(state if change else [state], last)
+    caplog.clear()
+    assert training("stopped").history["epoch"].tolist() == [0, 1, 2]
+    assert says in caplog.text and "going on" not in caplog.text
 
 
 class Watch(Callback):

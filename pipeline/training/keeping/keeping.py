@@ -17,6 +17,7 @@ from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.optimisation.averaging import AverageWeights
 from pipeline.training.optimisation.stopping import StopEarly
 from pipeline.training.processes import is_first
+from pipeline.training.provenance import hash_of_code
 
 
 class Keeping:
@@ -69,4 +70,5 @@ class Keeping:
             epoch=epoch,
             score=score,
             data_hash=self.fold.data_hash,
+            code_hash=hash_of_code(),
         )
