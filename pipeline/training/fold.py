@@ -47,6 +47,8 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     task = settle_task(config.cohort, classes)
     rows = rows_of_fold(read_splits(paths.splits), config.fold_number)
     training = config.training
+    if training.monitor == "auroc" and config.model.learns_by_gradient:
+        refuse_undefined_auroc(rows[VAL], classes, task)
     store = Store(paths.preprocessed)
     plan = learn(plan, store, rows[TRAIN][SCAN_ID])
     scans = ScanDataModule(
@@ -69,3 +71,18 @@ def learn(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
         return plan
     volumes = (store.read(scan_id)[0] for scan_id in train_scans)
     return plan.model_copy(update={"standards": fit_standards(volumes, plan.num_images)})
+
+
+def refuse_undefined_auroc(val: pd.DataFrame, classes: list[str], task: Task) -> None:
+    """Epochs are compared by an AUROC over the validation scans `val`, which needs scans with and without a class."""
+    counts = count_classes(val, classes, task)
+    if task == "multilabel":
+        is_undefined = all(count in (0, len(val)) for count in counts)
+    else:
+        is_undefined = 0 in counts
+    if is_undefined:
+        found = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
+        raise ValueError(
+            f"training.monitor: the AUROC of {len(val)} validation scans is undefined, got {found}, expected some of "
+            "each class; set training.monitor=loss, or divide the patients into fewer folds."
+        )

@@ -131,6 +131,21 @@ def test_training_stops_when_the_smoothed_figure_no_longer_improves(
     assert "going on" not in caplog.text
 
 
+def test_without_one_defined_validation_figure_the_earlier_checkpoint_is_not_taken_for_this_one_s(
+    tmp_path: Path,
+) -> None:
+    class Spoil(Callback):
+        def on_validation_start(self, trainer, pl_module) -> None:
+            torch.nn.init.constant_(pl_module.network.head.weight, torch.nan)
+
+    for monitor in ("loss", "auroc"):
+        training = SmallTraining(tmp_path, max_epochs=1, monitor=monitor)
+        training("run")
+        with pytest.raises(ValueError, match=f"val_{monitor} was a number in no epoch.*learning_rate"):
+            training("run", Spoil())
+        assert not (tmp_path / "run" / "best.ckpt").exists()
+
+
 def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(tmp_path: Path) -> None:
     class Spoil(Callback):
         def on_after_backward(self, trainer, pl_module) -> None:
