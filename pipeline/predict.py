@@ -1,7 +1,7 @@
 """Predict: class probabilities and stage embeddings of one fold, or of any new scans.
 
 Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, splits.csv, ingest.json
-Writes  runs/<cohort>/<experiment>/{predictions/fold-<k>.csv, embeddings/fold-<k>.npz}
+Writes  runs/<cohort>/<experiment>/{predictions/fold-<k>.csv, predictions/fold-<k>.json, embeddings/fold-<k>.npz}
 """
 
 from pathlib import Path

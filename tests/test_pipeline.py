@@ -233,6 +233,15 @@ def test_editing_evaluation_reruns_evaluation_and_what_follows_only(copy: Path) 
     assert stages_in(Commands(copy).dvc("repro")) == {"evaluate", "audit", "report", "track"}
 
 
+@pytest.mark.parametrize("key", ["modality: MR", "laterality: irrelevant", "size_is_diagnostic: true"])
+def test_what_decides_augmentation_is_followed_by_training(copy: Path, key: str) -> None:
+    config = copy / "configs" / "cohorts" / "cubes.yaml"
+    other = {"modality: MR": "modality: other", "laterality: irrelevant": "laterality: relevant"}
+    config.write_text(config.read_text().replace(key, other.get(key, "size_is_diagnostic: false")))
+    changed = json.loads(Commands(copy).dvc("status", "--json"))
+    assert any(stage.startswith("train@") and key.split(":")[0] in str(why) for stage, why in changed.items())
+
+
 def test_dvc_shows_metrics_and_plots(copy: Path) -> None:
     assert "auroc" in Commands(copy).dvc("metrics", "show")
     assert "index.html" in Commands(copy).dvc("plots", "show")

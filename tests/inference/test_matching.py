@@ -40,7 +40,8 @@ class Matched:
             data_hash=hash_of_data(training.fold.scans.datasets["train"].store, rows),
             code_hash="",
         )
-        self.trained = TrainedRun(content, Path("best.ckpt"))
+        content.write(folder / "best.ckpt")
+        self.trained = TrainedRun.load(folder / "best.ckpt")
 
     def check(self, model: Model | None = None) -> None:
         refuse_mismatch(self.trained, model or self.model, self.cohort, 0)
