@@ -144,7 +144,10 @@ def test_an_undefined_validation_auroc_is_refused_before_anything_is_written(rea
 
 
 def test_a_frozen_network_keeps_its_features_and_gets_the_logistic_head(ready: Path) -> None:
-    Commands(ready)("train", "model.freeze=true", "tracking.mode=none")
+    frozen = ("model.freeze=true", "tracking.mode=none")
+    refused = Commands(ready)("train", *frozen, check=False)
+    assert refused.returncode == 1 and "nothing comes of training.max_epochs=3, training.batch_size=4" in refused.stderr
+    Commands(ready)("train", *frozen, "training={}")
     trained = RunFile.read(ready / FOLD / "best.ckpt")
     torch.manual_seed(0)
     fresh = build_model("resnet18", spatial_dims=3).state_dict()
