@@ -161,7 +161,8 @@ def test_a_lack_of_memory_says_what_to_change(tmp_path: Path) -> None:
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
             torch.empty(2**60)
 
-    with pytest.raises(ValueError, match="out of memory with batches of 2; try training.batch_size=1.*accumulate=2"):
+    says = "out of memory with batches of 2; try training.batch_size=1.*accumulate=2.*but for a batch norm"
+    with pytest.raises(ValueError, match=says):
         SmallTraining(tmp_path)("run", Hoard())
 
 
@@ -176,3 +177,34 @@ def test_several_labels_and_grades_are_learnt(tmp_path: Path, labels: tuple[str,
     training = SmallTraining(tmp_path, labels, cohort=cohort, max_epochs=12, learning_rate=1e-2)
     history = training("run").history
     assert history["train_loss"].iloc[-1] < 0.8 * history["train_loss"].iloc[0]
+
+
+def test_half_precision_trains_and_keeps_whole_weights_and_goes_on_exactly(tmp_path: Path) -> None:
+    half = SmallTraining(tmp_path / "half", precision="bf16-mixed")
+    whole = SmallTraining(tmp_path / "whole")("run")
+    outcome = half("run")
+    assert {value.dtype for value in outcome.best.state_dict.values()} == {torch.float32}
+    difference = (outcome.history["train_loss"] - whole.history["train_loss"]).abs().max()
+    assert 0 < difference < 0.05
+    with pytest.raises(SystemExit):
+        half("stopped", SendSignal(signal.SIGTERM, epoch=1, batch=1))
+    assert half("stopped").is_same_as(outcome)
+
+
+def test_a_compiled_network_leaves_weights_by_their_usual_names(tmp_path: Path) -> None:
+    plain = SmallTraining(tmp_path / "plain", max_epochs=1)("run")
+    # Compilation takes minutes; what it computes is torch's affair, what it calls things is ours.
+    torch.compiler.set_stance("force_eager")
+    compiled = SmallTraining(tmp_path / "compiled", max_epochs=1, compile=True)("run")
+    torch.compiler.set_stance("default")
+    assert compiled.is_same_as(plain)
+
+
+def test_each_epoch_says_its_figures_and_the_time_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    history = SmallTraining(tmp_path, max_epochs=2)("run").history
+    lines = [message for message in caplog.messages if message.startswith("epoch ")]
+    for number, (line, row) in enumerate(zip(lines, history.to_dict("records"), strict=True), start=1):
+        figures = "  ".join(f"{name} {row[name]:.3f}" for name in ("train_loss", "val_loss", "val_auroc"))
+        assert line.startswith(f"epoch {number}/2  {figures}  ") and line.endswith(" s left")
+    assert lines[-1].endswith("  0 s left")
