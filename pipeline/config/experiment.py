@@ -25,6 +25,11 @@ class Model(Section):
     options: dict[str, Any] = {}
     """Options of that network, such as depths or drop_path_rate."""
 
+    @property
+    def learns_by_gradient(self) -> bool:
+        """Not where all features are constants under a logistic head."""
+        return not self.freeze or self.lora is not None
+
     @model_validator(mode="after")
     def _auto_alone(self) -> "Model":
         given = self.model_fields_set - {"name"}

@@ -81,7 +81,7 @@ def test_training_gives_the_same_weights_whether_the_tracker_fails_is_off_or_wor
     for words in (["tracking.mode=none"], []):
         (ready / "wandb").unlink(missing_ok=True)
         (ready / "wandb").write_text("")
-        Commands(ready)("train", "model.freeze=true", *words)
+        Commands(ready)("train", "model.freeze=true", "training={}", *words)
         trained = RunFile.read(ready / FOLD / "best.ckpt").state_dict
         outcomes.append((trained, (ready / FOLD / "history.csv").read_text()))
         assert read_record(FoldPaths(ready / FOLD).tracking).status == "finished"
