@@ -1,5 +1,6 @@
 """Every path and column name, once."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -236,8 +237,13 @@ class Artifacts:
 
     @property
     def wandb(self) -> Path:
-        """All that W&B keeps; this folder alone can be carried to a machine that may upload it."""
-        return self.root / "wandb"
+        """All that W&B keeps, below $WANDB_DIR if set; it alone can be carried to a machine that may upload it."""
+        return Path(os.environ.get("WANDB_DIR", self.root)) / "wandb"
+
+    @property
+    def pseudonym_key(self) -> Path:
+        """The secret behind the pseudonyms of this clone; not in git."""
+        return self.root / ".pseudonym_key"
 
     def tracking(self, cohort: str) -> Path:
         """What was sent to W&B, and under which run ids."""

@@ -172,7 +172,7 @@ class Tracking(Section):
     project: Name = "volumes"
     """W&B project."""
     log_images: bool = False
-    """Let pixels leave the machine, and the report, which shows scans and their ids."""
+    """Let pixels leave the machine, and the report, which shows scans; ids in it become pseudonyms."""
     panel_every: PositiveInt = 5
     """Epochs from one panel of sample slices to the next, where pixels may leave."""
     assumed_watts: PositiveFloat = 100.0
