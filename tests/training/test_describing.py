@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from pipeline.resolve import resolve
 from pipeline.training.describing import describe_run, forecast_mb
+from pipeline.training.settling.build import build_network
+from tests.test_dvc_graph import BUILDABLE, REPOSITORY
 from tests.training.small import SmallTraining
 
 
@@ -57,3 +60,14 @@ def test_the_memory_is_what_autograd_keeps(tmp_path: Path) -> None:
     weights = sum(parameter.numel() for parameter in network.parameters()) * 12
     assert loss.requires_grad  # the graph was alive until here
     assert forecast_mb(training.config, training.fold) == pytest.approx((weights + activations) / 1e6, rel=0.05)
+
+
+@pytest.mark.parametrize("config", [path for path in BUILDABLE if path.stem != "2d_frozen"], ids=lambda path: path.stem)
+def test_every_shipped_network_has_a_forecast_beyond_its_weights(config: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    training = SmallTraining(tmp_path)
+    fold = replace(training.fold, plan=training.fold.plan.model_copy(update={"size_voxels": (24, 64, 64)}))
+    settled = training.config.model_copy(update={"model": resolve(config.name, ["cohort=phantom"]).model})
+    network = build_network(settled.model, num_classes=2)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    assert weights * 16 / 1e6 < forecast_mb(settled, fold) < 20_000
