@@ -25,7 +25,7 @@ from pipeline.config import Tracking  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
 from pipeline.tracking.contents import Parcel  # noqa: E402
 from pipeline.tracking.live import Watch  # noqa: E402
-from pipeline.tracking.wandb_run import open_run  # noqa: E402
+from pipeline.tracking.tracked_run import open_run  # noqa: E402
 
 SIZE, BATCH_SIZE, STEPS, WARM_UP = (64, 64, 64), 2, 80, 4
 
@@ -77,7 +77,7 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = open_run(Parcel("benchmark", "n", "g", "train", (), {}, Tracking(mode="offline")), folder, goes_on=False)
+        run = open_run(Parcel("benchmark", "n", "g", "train", (), {}, Tracking(mode="offline")), folder / "wandb", goes_on=False)
         watch = EveryOtherStep(FoldPaths(folder), run, -1)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         trainer = Trainer(max_epochs=1, callbacks=[watch], enable_model_summary=False, **quiet)

@@ -25,6 +25,11 @@ class Model(Section):
     options: dict[str, Any] = {}
     """Options of that network, such as depths or drop_path_rate."""
 
+    @property
+    def learns_by_gradient(self) -> bool:
+        """Not where all features are constants under a logistic head."""
+        return not self.freeze or self.lora is not None
+
     @model_validator(mode="after")
     def _auto_alone(self) -> "Model":
         given = self.model_fields_set - {"name"}
@@ -163,7 +168,7 @@ class Tracking(Section):
     project: Name = "volumes"
     """W&B project."""
     log_images: bool = False
-    """Let pixels leave the machine, and the report, which shows scans and their ids."""
+    """Let pixels leave the machine, and the report, which shows scans; ids in it become pseudonyms."""
     panel_every: PositiveInt = 5
     """Epochs from one panel of sample slices to the next, where pixels may leave."""
     assumed_watts: PositiveFloat = 100.0

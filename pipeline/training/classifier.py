@@ -81,8 +81,11 @@ class Classifier(LightningModule):
         shares = functional.one_hot(targets, self.network.num_classes) if targets.dim() == 1 else targets
         return self.mix(volumes, shares, epoch=self.current_epoch, scan_ids=batch["scan_id"])
 
-    def validation_step(self, batch: Batch, batch_index: int) -> None:
-        self._validated.append((batch["index"].cpu(), self(batch["volume"]).float().cpu(), batch["label"].cpu()))
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The logits (B, K), for whoever watches."""
+        logits = self(batch["volume"]).float().cpu()
+        self._validated.append((batch["index"].cpu(), logits, batch["label"].cpu()))
+        return logits
 
     def on_validation_epoch_end(self) -> None:
         logits, targets = gather(self._validated)

@@ -14,7 +14,7 @@ from pipeline.config import Tracking
 from pipeline.tracking.contents import Parcel
 from pipeline.tracking.live import Watch, gradient_norm
 from pipeline.tracking.step_log import COLUMNS, StepLog, StepRow, read_steps
-from pipeline.tracking.wandb_run import TrackedRun, open_run
+from pipeline.tracking.tracked_run import TrackedRun, open_run
 from tests.tracking.offline import OfflineRun
 
 SILENT = TrackedRun(None)
@@ -103,7 +103,7 @@ def test_steps_that_a_kill_kept_from_the_tracker_are_sent_and_none_twice(
     paths = FoldPaths(tmp_path)
     pd.DataFrame([{"epoch": 1, "step": 4, "val_loss": 0.5, "val_auroc": math.nan}]).to_csv(paths.history, index=False)
     parcel = Parcel("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"))
-    run = open_run(parcel, tmp_path, goes_on=True)
+    run = open_run(parcel, tmp_path / "wandb", goes_on=True)
     Watch(paths, run, logged_step=2).repeat(pd.DataFrame([vars(row(step)) for step in range(1, 6)]))
     run.finish()
     history = OfflineRun(tmp_path, "abc123").history.set_index("_step")

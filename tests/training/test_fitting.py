@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,31 @@ def test_a_finished_training_is_not_gone_on_with(tmp_path: Path, caplog: pytest.
     assert "going on" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda state: state["callbacks"]["KeepLast"].update(code_hash="other"), "another version of the code"),
+        (lambda state: state["callbacks"]["KeepLast"].pop("code_hash"), "another version of the code"),
+        (lambda state: state["callbacks"]["KeepLast"].update(key="other"), ""),
+        (None, ""),  # a list, which is no state at all
+    ],
+)
+def test_a_state_of_other_code_or_another_training_is_left_and_training_starts_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[dict], object] | None, says: str
+) -> None:
+    training = SmallTraining(tmp_path)
+    with pytest.raises(SystemExit):
+        training("stopped", SendSignal(signal.SIGTERM, epoch=1, batch=1))
+    last = tmp_path / "stopped" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    if change:
+        change(state)
+    torch.save(state if change else [state], last)
+    caplog.clear()
+    assert training("stopped").history["epoch"].tolist() == [0, 1, 2]
+    assert says in caplog.text and "going on" not in caplog.text
+
+
 class Watch(Callback):
     """The head's weights after each update, and which parts learn in each epoch."""
 
@@ -103,6 +129,21 @@ def test_training_stops_when_the_smoothed_figure_no_longer_improves(
     caplog.clear()
     training("run")
     assert "going on" not in caplog.text
+
+
+def test_without_one_defined_validation_figure_the_earlier_checkpoint_is_not_taken_for_this_one_s(
+    tmp_path: Path,
+) -> None:
+    class Spoil(Callback):
+        def on_validation_start(self, trainer, pl_module) -> None:
+            torch.nn.init.constant_(pl_module.network.head.weight, torch.nan)
+
+    for monitor in ("loss", "auroc"):
+        training = SmallTraining(tmp_path, max_epochs=1, monitor=monitor)
+        training("run")
+        with pytest.raises(ValueError, match=f"val_{monitor} was a number in no epoch.*learning_rate"):
+            training("run", Spoil())
+        assert not (tmp_path / "run" / "best.ckpt").exists()
 
 
 def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(tmp_path: Path) -> None:

@@ -2,25 +2,22 @@
 
 import math
 
-from pipeline.config import Config, Model, Plan, Training
+from pipeline.config import Config, Plan, Training
 from pipeline.config.plan import EFFECTIVE_BATCH
 from pipeline.loading.augmentation.settings import decide_augmentation
-from pipeline.training.settling.recipes import recipe
+from pipeline.training.settling.idle import refuse_idle_settings
+from pipeline.training.settling.recipes import settle_model
 
 
 def settle_config(config: Config, plan: Plan) -> Config:
     """The config as it is run, which is the one to write down."""
+    config = config.model_copy(update={"model": settle_model(config.model, plan)})
+    refuse_idle_settings(config)
     decided = {
-        "model": settle_model(config.model, plan),
         "augmentation": decide_augmentation(config.augmentation, config.cohort, plan),
         "training": settle_training(config.training, plan),
     }
     return config.model_copy(update=decided)
-
-
-def settle_model(model: Model, plan: Plan) -> Model:
-    """The network that the plan recommends, if the config says `auto`."""
-    return recipe(plan) if model.name == "auto" else model
 
 
 def settle_training(training: Training, plan: Plan) -> Training:

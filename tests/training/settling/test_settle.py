@@ -9,7 +9,8 @@ import torch
 from pipeline.config import Augmentation, Cohort, Config, Model, Plan, Training
 from pipeline.files import read_yaml
 from pipeline.training.settling.build import build_network
-from pipeline.training.settling.settle import settle_config, settle_model
+from pipeline.training.settling.recipes import settle_model
+from pipeline.training.settling.settle import settle_config
 from tests.conftest import REPOSITORY, Commands
 from tests.scans.scan_making import make_plan
 
