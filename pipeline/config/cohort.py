@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline.config.intensity import Intensity, Window
+from pipeline.config.intensity import Intensity, Suv, Window
 from pipeline.config.section import Auto, Millimetres, Name, Section, Voxels
 from pipeline.config.source import FolderSource, MedmnistSource, PhantomSource
 
@@ -137,6 +137,8 @@ class Cohort(Section):
     def _possible_pairs(self) -> "Cohort":
         if isinstance(self.preprocess.intensity, Window) and self.modality != "CT":
             raise ValueError(f"preprocess.intensity: a window in HU needs modality CT, got {self.modality}")
+        if isinstance(self.preprocess.intensity, Suv) and self.modality != "PET":
+            raise ValueError(f"preprocess.intensity: a window in SUV needs modality PET, got {self.modality}")
         if self.preprocess.bias_correction == "n4" and self.modality != "MR":
             raise ValueError(f"preprocess.bias_correction: n4 needs modality MR, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:

@@ -7,6 +7,11 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from pipeline.config.intensity import Intensity
 from pipeline.config.section import Millimetres, Section, Voxels
 
+EFFECTIVE_BATCH = 8
+"""Scans an update, reached by accumulation."""
+CUT_SHORT, EDITED = "cut short", "edited by hand"
+"""How the reason for a line begins that does not follow from the other lines."""
+
 
 class Forecast(Section):
     """What the plan will cost on this machine; rough, from a short probe."""
@@ -56,6 +61,11 @@ class Plan(Section):
     reasons: dict[str, str]
     digests: dict[str, str] = {}
     """Of each line as planned; a line that no longer agrees with its digest was edited by hand."""
+
+    @property
+    def is_length_by_steps(self) -> bool:
+        """Do the epochs stand for a number of steps, rather than for a time or for somebody's choice?"""
+        return not self.reasons.get("max_epochs", "").startswith((CUT_SHORT, EDITED))
 
     @property
     def num_images(self) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Histogram, Intensity, Rescale, Window, ZScore
+from pipeline.config import Histogram, Intensity, Rescale, Suv, Window, ZScore
 
 Volume = NDArray[np.float32]
 
@@ -11,7 +11,7 @@ Volume = NDArray[np.float32]
 def scale_intensity(array: Volume, intensity: Intensity, foreground: NDArray[np.bool_]) -> Volume:
     """Apply a scheme; statistics come from the voxels of `foreground`, or from all where it is empty."""
     match intensity:
-        case Window(window_hu=(low, high)):
+        case Window(window_hu=(low, high)) | Suv(window_suv=(low, high)):
             return to_unit_range(array, low, high)
         case Rescale(percentiles=percentiles) | Histogram(percentiles=percentiles):
             return to_unit_range(array, *foreground_percentiles(array, foreground, percentiles))

@@ -232,6 +232,25 @@ def test_splits_of_one_cohort_can_be_given_to_another_as_a_file(patients, tmp_pa
     pd.testing.assert_frame_equal(again.drop(columns="settings"), splits.drop(columns="settings"))
 
 
+def test_a_scan_on_two_sides_of_a_given_file_is_refused_and_one_said_twice_is_not(patients, tmp_path):
+    table = patients(40)
+    rows = [f"{scan},{'test' if number % 4 == 0 else 'train'}" for number, scan in enumerate(table["scan_id"])]
+    file = tmp_path / "given.csv"
+    file.write_text("\n".join(["scan_id,split", *rows, rows[3]]))
+    given_once = split_patients(table, Split(file=str(file)))
+    assert (given_once["split"] == "test").sum() == -(-len(table) // 4)
+    file.write_text("\n".join(["scan_id,split", *rows, f"{table['scan_id'][3]},test"]))
+    with pytest.raises(ValueError, match=f"scan '{table['scan_id'][3]}' is in train and in test"):
+        split_patients(table, Split(file=str(file)))
+
+
+@pytest.mark.parametrize(("scheme", "kind"), [("nested", "a nested division"), ("repeated", "repeated divisions")])
+def test_a_division_that_a_given_file_cannot_stand_for_is_refused(patients, tmp_path, scheme, kind):
+    write_splits(tmp_path / "splits.csv", split_patients(patients(40), *SCHEMES[scheme]))
+    with pytest.raises(ValueError, match=f"got {kind}, expected one division"):
+        split_patients(patients(40), Split(file=str(tmp_path / "splits.csv")))
+
+
 def test_splits_survive_their_file(patients, tmp_path):
     splits = split_patients(patients(40), Split(num_folds=3, num_repeats=2))
     write_splits(tmp_path / "splits.csv", splits)
