@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline.config.intensity import Intensity, Suv, Window
 from pipeline.config.section import Auto, Millimetres, Name, Section, Voxels
@@ -52,8 +52,8 @@ class Ingest(Section):
 
     on_bad_scan: Literal["stop", "exclude"] = "stop"
     """Stop with all of them listed, or go on without them and say so in the report."""
-    fill_nonfinite: float | None = None
-    """Value for NaN and infinite voxels; without one, a scan that has any is bad."""
+    fill_nonfinite: FiniteFloat | None = None
+    """Value, in the scan's own unit, for NaN and infinite voxels; without one, a scan that has any is bad."""
     missing_channel: Literal["refuse", "zero"] = "refuse"
     """A scan that lacks a channel is bad, or has zeros there, and every scan has channels that say which it has."""
 

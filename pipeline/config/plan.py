@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveInt
 
 from pipeline.config.intensity import Intensity
 from pipeline.config.section import Millimetres, Section, Voxels
@@ -36,7 +36,7 @@ class Plan(Section):
     tilt: Literal["keep", "straighten"] = "keep"
     bias_correction: Literal["none", "n4"] = "none"
     intensity: Intensity
-    fill_nonfinite: float | None = None
+    fill_nonfinite: FiniteFloat | None = None
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
     channels: tuple[str, ...] = ()
     """Columns of the label table that name a file each; none where a scan is one file."""
