@@ -25,7 +25,8 @@ from pipeline.config import Tracking  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
 from pipeline.tracking.contents import Parcel  # noqa: E402
 from pipeline.tracking.live import Watch  # noqa: E402
-from pipeline.tracking.wandb_run import open_run  # noqa: E402
+from pipeline.tracking.tracked_run import open_run  # noqa: E402
+from pipeline.training.sharding import clip_gradients  # noqa: E402
 
 SIZE, BATCH_SIZE, STEPS, WARM_UP = (64, 64, 64), 2, 80, 4
 
@@ -40,6 +41,10 @@ class Plain(LightningModule):
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         labels = torch.arange(len(batch), device=batch.device) % 2
         return nn.functional.cross_entropy(self.network(batch), labels)
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+        # What every training does; the log takes the norm from here.
+        self.gradient_norm = float(clip_gradients(list(self.parameters()), 1.0))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=1e-4)
@@ -77,7 +82,8 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = open_run(Parcel("benchmark", "n", "g", "train", (), {}, Tracking(mode="offline")), folder, goes_on=False)
+        parcel = Parcel("benchmark", "n", "g", "train", (), {}, Tracking(mode="offline"))
+        run = open_run(parcel, folder / "wandb", goes_on=False)
         watch = EveryOtherStep(FoldPaths(folder), run, -1)
         quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
         trainer = Trainer(max_epochs=1, callbacks=[watch], enable_model_summary=False, **quiet)

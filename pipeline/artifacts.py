@@ -1,5 +1,6 @@
 """Every path and column name, once."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,10 @@ class RunPaths:
     def predictions(self, fold: FoldLabel) -> Path:
         return self.folder / "predictions" / f"fold-{fold}.csv"
 
+    def predicted_by(self, fold: FoldLabel) -> Path:
+        """The SHA-256 of the checkpoint that the fold's predictions come from."""
+        return self.folder / "predictions" / f"fold-{fold}.json"
+
     def embeddings(self, fold: FoldLabel) -> Path:
         return self.folder / "embeddings" / f"fold-{fold}.npz"
 
@@ -118,6 +123,11 @@ class RunPaths:
     def calibration(self) -> Path:
         """Correction of the probabilities fitted on validation, by level."""
         return self.folder / "calibration.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The SHA-256 of each checkpoint that was evaluated, by fold: what is frozen here holds for these alone."""
+        return self.folder / "checkpoints.json"
 
     @property
     def conformal(self) -> Path:
@@ -229,8 +239,13 @@ class Artifacts:
 
     @property
     def wandb(self) -> Path:
-        """All that W&B keeps; this folder alone can be carried to a machine that may upload it."""
-        return self.root / "wandb"
+        """All that W&B keeps, below $WANDB_DIR if set; it alone can be carried to a machine that may upload it."""
+        return Path(os.environ.get("WANDB_DIR", self.root)) / "wandb"
+
+    @property
+    def pseudonym_key(self) -> Path:
+        """The secret behind the pseudonyms of this clone; not in git."""
+        return self.root / ".pseudonym_key"
 
     def tracking(self, cohort: str) -> Path:
         """What was sent to W&B, and under which run ids."""

@@ -29,7 +29,7 @@ def resolve(config: str | None, overrides: list[str]) -> Config:
     for keys, value in changes:
         if keys != ["cohort"]:
             put(content, keys, value)
-    return check(Config, content, where=str(path))
+    return check(Config, content, where=str(path)).remember(overrides)
 
 
 def read_params() -> dict[str, Any]:

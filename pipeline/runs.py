@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
+from pipeline.artifacts import Artifacts, FoldPaths
 from pipeline.config import Config
 
 LINE_WIDTH = 140
@@ -30,18 +30,21 @@ def runs(config: Config) -> None:
 
 
 def run_of_model(
-    *, model: Annotated[Path, "a best.ckpt, wherever it lies now; prints the id of its W&B run and its experiment"]
+    *, model: Annotated[Path, "a best.ckpt, wherever it lies now; prints its W&B run and its experiment"]
 ) -> None:
     """Tell which run a model file comes from."""
     from rich.console import Console
 
-    from pipeline.tracking.trained import run_id_of
+    from pipeline.tracking.record import run_id_from
+    from pipeline.tracking.trained import key_of
     from pipeline.training.keeping.runfile import RunFile
 
     trained = RunFile.read(model)
-    config = trained.config
+    config, key = trained.config, key_of(trained)
+    # A trial of a sweep has another id than its key; the record beside the model knows it, and the run has the key.
+    run_id = run_id_from(FoldPaths(model.parent).tracking, key)
     Console(soft_wrap=True, highlight=False).print(
-        f"run {run_id_of(trained)} of project {config['tracking']['project']}: {config['name']} on "
+        f"run {run_id} (config.key {key}) of project {config['tracking']['project']}: {config['name']} on "
         f"{config['cohort']['name']}, fold {config['fold']}, epoch {trained.epoch}"
     )
 

@@ -13,17 +13,20 @@ from pipeline.artifacts import Artifacts
 from pipeline.config import Config
 
 
-def track(config: Config, *, dry_run: Annotated[bool, "list what would be sent, and send nothing"] = False) -> None:
+def track(
+    config: Config, *, dry_run: Annotated[bool, "list what would be sent, and send nothing"] = False
+) -> int | None:
     """Complete the W&B runs of every experiment and fold, offline unless a key is configured."""
+    from pipeline.tracking.forecast import forecast, is_finished
+    from pipeline.tracking.listing import list_contents
     from pipeline.tracking.packing import pack
-    from pipeline.tracking.sending import last_steps, list_contents, send
+    from pipeline.tracking.sending import last_steps, send
 
-    record = Artifacts(config.root).tracking(config.cohort.name)
-    parcels = pack(config, last_steps(record))
+    paths = Artifacts(config.root)
+    record = paths.tracking(config.cohort.name)
     if dry_run:
-        list_contents(parcels)
-    else:
-        send(parcels, config.root, record)
+        return list_contents(pack(config, last_steps(record)) if is_finished(config) else forecast(config))
+    return send(pack(config, last_steps(record)), paths.wandb, record)
 
 
 def save_report_layout(

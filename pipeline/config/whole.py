@@ -1,8 +1,9 @@
 """An experiment and a cohort together: what a stage gets."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from pydantic import NonNegativeInt, model_validator
+from pydantic import NonNegativeInt, PrivateAttr, model_validator
 
 from pipeline.artifacts import OTHER_PAGES, parse_fold
 from pipeline.config.cohort import Cohort
@@ -33,6 +34,7 @@ class Config(Section):
     tracking: Tracking = Tracking()
     root: Path = Path(".")
     """Folder that holds data/, runs/ and reports/."""
+    _given: tuple[str, ...] = PrivateAttr(default=())
 
     @model_validator(mode="after")
     def _own_pages(self) -> "Config":
@@ -40,6 +42,16 @@ class Config(Section):
             if name in OTHER_PAGES:
                 raise ValueError(f"an experiment cannot be named '{name}': that is a page of the report; rename it")
         return self
+
+    def remember(self, given: Iterable[str]) -> "Config":
+        """The same config, which knows the words of the command line that changed keys of it."""
+        config = self.model_copy()
+        config._given = tuple(given)
+        return config
+
+    def given(self, section: str) -> list[str]:
+        """The words of the command line that changed keys of a section."""
+        return [word for word in self._given if word.startswith(f"{section}.")]
 
     @property
     def fold_number(self) -> int:
@@ -59,6 +71,8 @@ class Config(Section):
             raise ValueError("augmentation.zoom=true contradicts the cohort's size_is_diagnostic: true")
         if self.training.unfreeze_every and (self.model.freeze or self.model.lora):
             raise ValueError("training.unfreeze_every contradicts model.freeze and model.lora: both keep weights")
+        if self.training.strategy == "fsdp" and self.model.lora is not None:
+            raise ValueError("training.strategy=fsdp divides weights that all learn, model.lora keeps most as they are")
         if self.training.sampling == "balanced" and self.cohort.task == "multilabel":
             raise ValueError("training.sampling=balanced needs one class a scan, the cohort's task is multilabel")
         return self

@@ -48,6 +48,8 @@ class Artifact:
     """Its bytes, if they may leave the machine."""
     table: pd.DataFrame | None = None
     """Rows to send in place of the file, free of ids."""
+    page: str | None = None
+    """HTML to send in place of the file, free of ids."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,10 @@ class Parcel:
     charts: dict[str, Chart] = field(default_factory=dict)
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     """Cells may be pictures."""
-    pages: dict[str, Path] = field(default_factory=dict)
-    """HTML files; they show scans."""
+    pages: dict[str, str] = field(default_factory=dict)
+    """HTML, free of ids; it shows scans."""
     artifacts: list[Artifact] = field(default_factory=list)
+    history: dict[int, dict[str, float]] = field(default_factory=dict)
+    """Figures of the training by step; the run gets those that it lacks."""
     after_step: int = -1
-    """Last step that the run already has."""
+    """Last step of the run before what is added here."""

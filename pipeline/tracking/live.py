@@ -4,18 +4,16 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import nn
 
 from pipeline.artifacts import FoldPaths
-from pipeline.tracking.step_log import EPOCH_FIGURES, PREFIX, StepLog, StepRow
-from pipeline.tracking.wandb_run import TrackedRun
+from pipeline.tracking.step_log import StepLog, StepRow, figures_by_step, read_epochs, step_figures
+from pipeline.tracking.tracked_run import TrackedRun
 
 
 @dataclass
@@ -25,7 +23,6 @@ class Update:
     losses: list[float] = field(default_factory=list)
     waiting: float = 0.0
     working: float = 0.0
-    gradient_norm: float = math.nan
     learning_rate: float = math.nan
 
     @property
@@ -68,7 +65,6 @@ class Watch(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        self.update.gradient_norm = gradient_norm(pl_module.parameters())
         self.update.learning_rate = max(group["lr"] for group in optimizer.param_groups)
 
     def on_train_batch_end(
@@ -79,11 +75,12 @@ class Watch(Callback):
         self.update.working += self.lap()
         # The last update of an epoch waits for the epoch's figures: a step is told to the tracker once and whole.
         if trainer.global_step > self.step and not trainer.is_last_batch:
-            self.tell(self.write_row(trainer, pl_module))
+            row = self.write_row(trainer, pl_module)
+            self.tell(row.step, step_figures(row))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = self.write_row(trainer, pl_module)
-        self.tell(row, read_epochs(self.paths).get(row.step))
+        self.tell(row.step, step_figures(row) | read_epochs(self.paths).get(row.step, {}))
 
     def lap(self) -> float:
         """Seconds since the last look at the clock."""
@@ -98,7 +95,7 @@ class Watch(Callback):
             epoch=trainer.current_epoch,
             loss=sum(update.losses) / len(update.losses),
             learning_rate=update.learning_rate,
-            gradient_norm=update.gradient_norm,
+            gradient_norm=pl_module.gradient_norm,
             seconds=update.seconds,
             waiting_share=update.waiting / update.seconds,
             memory_mb=peak_memory_mb(pl_module.device),
@@ -107,17 +104,16 @@ class Watch(Callback):
         self.step_log.append(row)
         return row
 
-    def tell(self, row: StepRow, figures: dict[str, float] | None = None) -> None:
+    def tell(self, step: int, figures: dict[str, float]) -> None:
         """Send one step, unless an earlier sitting did."""
-        if row.step > self.logged_step:
-            self.run.log(row.step, step_figures(row) | (figures or {}))
-            self.logged_step = row.step
+        if step > self.logged_step:
+            self.run.log(step, figures)
+            self.logged_step = step
 
     def repeat(self, rows: pd.DataFrame) -> None:
         """Send the steps of earlier sittings that a kill kept from the tracker."""
-        epochs = read_epochs(self.paths)
-        for row in rows.to_dict("records"):
-            self.tell(StepRow(**row), epochs.get(row["step"]))
+        for step, figures in figures_by_step(self.paths, rows).items():
+            self.tell(step, figures)
 
     def complete(self) -> None:
         """Log the one row of a training without updates, which fits a head on frozen features."""
@@ -127,13 +123,7 @@ class Watch(Callback):
         memory, seconds = peak_memory_mb(torch.device("cpu")), time.perf_counter() - self.began
         row = StepRow(0, 0, math.nan, math.nan, math.nan, math.nan, math.nan, memory, seconds)
         self.step_log.append(row)
-        self.tell(row, read_epochs(self.paths).get(0))
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
-    """Euclidean norm over all gradients."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return float(nn.utils.get_total_norm(gradients))
+        self.tell(0, step_figures(row) | read_epochs(self.paths).get(0, {}))
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -143,24 +133,3 @@ def peak_memory_mb(device: torch.device) -> float:
     # Linux counts in KiB, macOS in bytes.
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
-
-
-def step_figures(row: StepRow) -> dict[str, float]:
-    """The row under the names that the tracker shows, without what is undefined."""
-    figures = {name: value for name, value in asdict(row).items() if not math.isnan(value)}
-    epoch = figures.pop("epoch")
-    del figures["step"]
-    return {"epoch": epoch, **{PREFIX + name: value for name, value in figures.items()}}
-
-
-def epoch_figures(metrics: dict[str, float]) -> dict[str, float]:
-    """Losses and validation figures of an epoch, by the names of history.csv, without what is undefined."""
-    figures = {name: float(value) for name, value in metrics.items() if name.startswith(EPOCH_FIGURES)}
-    return {name: value for name, value in figures.items() if not math.isnan(value)}
-
-
-def read_epochs(paths: FoldPaths) -> dict[int, dict[str, float]]:
-    """The epochs of history.csv by the step that they end with."""
-    if not paths.history.is_file():
-        return {}
-    return {row["step"]: epoch_figures(row) for row in pd.read_csv(paths.history).to_dict("records")}

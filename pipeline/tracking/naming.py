@@ -8,15 +8,15 @@ from pipeline.tracking.contents import Parcel
 from pipeline.tracking.privacy import public_config
 
 
-def fold_parcel(config: Config, run_id: str) -> Parcel:
-    """The run of one training."""
+def fold_parcel(config: Config, run_id: str, key: str) -> Parcel:
+    """The run of one training; its key, which the model file leads to, stands in the run's config."""
     return Parcel(
         run_id=run_id,
         name=f"{config.name}-fold{config.fold_number}-seed{config.fold_seed}",
         group=f"{config.cohort.name}-{config.name}",
         job_type="train",
         tags=(config.cohort.name, config.name, config.model.name),
-        config=public_config(config),
+        config={**public_config(config), "key": key},
         tracking=config.tracking,
     )
 

@@ -3,47 +3,58 @@
 from typing import Any
 
 import numpy as np
-import torch
 from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
+from torch import Tensor
 
 from pipeline.tracking.contents import Picture
 from pipeline.tracking.privacy import pseudonym
-from pipeline.tracking.wandb_run import TrackedRun
+from pipeline.tracking.tracked_run import TrackedRun
 from pipeline.training.objective.tasks import Task, probabilities
 
 MAX_SLICES = 8
 
 
 class SlicePanel(Callback):
-    """Every few epochs, the middle slices of the first validation scans with what the network says of them."""
+    """Every few epochs, the middle slices of the first validation scans with what the network says of them.
 
-    def __init__(self, run: TrackedRun, classes: list[str], task: Task, *, every: int, project: str) -> None:
+    It shows what validation has computed anyway: nothing runs twice, and weights may be spread over processes.
+    """
+
+    def __init__(self, run: TrackedRun, classes: list[str], task: Task, *, every: int, key: bytes) -> None:
+        """`key` is that of the pseudonyms."""
         self.run = run
         self.task = task
         self.classes = classes
         self.every = every
-        self.project = project
+        self.key = key
+        self.gathered: list[Picture] = []
 
-    @torch.no_grad()
     def on_validation_batch_end(
         self,
         trainer: Trainer,
         pl_module: LightningModule,
-        outputs: Any,
+        outputs: Tensor,
         batch: dict[str, Any],
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if batch_idx == 0 and (trainer.current_epoch + 1) % self.every == 0:
-            probs = probabilities(pl_module(batch["volume"][:MAX_SLICES]), self.task).cpu().numpy()
-            self.run.stage_pictures("slices", self.pictures(batch, probs))
+        """`outputs` are the logits of the batch."""
+        room = MAX_SLICES - len(self.gathered)
+        if room and (trainer.current_epoch + 1) % self.every == 0:
+            self.run.attempt(lambda _: self.gathered.extend(self.pictures(batch, outputs)[:room]))
 
-    def pictures(self, batch: dict[str, Any], probs: NDArray[np.float32]) -> list[Picture]:
-        volumes, labels = batch["volume"][:MAX_SLICES].cpu().numpy(), batch["label"].cpu().numpy()
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.gathered:
+            self.run.stage_pictures("slices", self.gathered)
+        self.gathered = []
+
+    def pictures(self, batch: dict[str, Any], logits: Tensor) -> list[Picture]:
+        volumes, labels = batch["volume"].cpu().numpy(), batch["label"].cpu().numpy()
+        probs = probabilities(logits.float(), self.task).cpu().numpy()
         return [
             Picture(middle_slice(volume[0]), self.caption(scan_id, label, prob))
-            for volume, scan_id, label, prob in zip(volumes, batch["scan_id"], labels, probs, strict=False)
+            for volume, scan_id, label, prob in zip(volumes, batch["scan_id"], labels, probs, strict=True)
         ]
 
     def caption(self, scan_id: str, label: NDArray, prob: NDArray[np.float32]) -> str:
@@ -51,7 +62,7 @@ class SlicePanel(Callback):
         present = np.flatnonzero(label) if label.ndim else [int(label)]
         true = ", ".join(self.classes[index] for index in present) or "none"
         said = ", ".join(f"{name} {value:.2f}" for name, value in zip(self.classes, prob, strict=True))
-        return f"{pseudonym(scan_id, self.project)}: {true}; called {said}"
+        return f"{pseudonym(scan_id, self.key)}: {true}; called {said}"
 
 
 def middle_slice(volume: NDArray[np.float32]) -> NDArray[np.uint8]:

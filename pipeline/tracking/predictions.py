@@ -1,12 +1,25 @@
 """The predictions of a training as others may see them: pseudonyms for ids, pictures only where pixels may leave."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.image import imread
 
-from pipeline.artifacts import FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
+from pipeline.artifacts import (
+    FOLD,
+    LABEL,
+    LABEL_SEPARATOR,
+    NO_LABEL,
+    PATIENT_ID,
+    PROB_PREFIX,
+    SCAN_ID,
+    SPLIT,
+    FoldLabel,
+)
+from pipeline.evaluation.fitted.operating_point import EVEN_ODDS
+from pipeline.evaluation.fitted.pooling import SCAN
 from pipeline.files import read_json
 from pipeline.scans.store import Store
 from pipeline.tracking.contents import Picture
@@ -19,25 +32,52 @@ def read_ids(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={SCAN_ID: str, PATIENT_ID: str, LABEL: str}, keep_default_na=False)
 
 
-def public_predictions(table: pd.DataFrame, project: str, *, is_multilabel: bool = False) -> pd.DataFrame:
-    """Stable pseudonyms for ids, and whether what the network calls is the label."""
+def read_thresholds(operating_point: Path, *, is_multilabel: bool) -> dict[str, float] | float | None:
+    """From which probability a scan is called positive, as frozen on validation; with several labels each its own.
+
+    None where the likeliest class is called.
+    """
+    point = read_json(operating_point)[SCAN] if operating_point.is_file() else None
+    if not is_multilabel:
+        return point and point["threshold"]
+    return {label: own["threshold"] or EVEN_ODDS for label, own in (point or {}).items()}
+
+
+def public_predictions(
+    table: pd.DataFrame, key: bytes, thresholds: Mapping[str, float] | float | None
+) -> pd.DataFrame:
+    """Stable pseudonyms for ids, and whether what is called at the frozen thresholds is the label."""
     probs = [column for column in table.columns if column.startswith(PROB_PREFIX)]
-    names = {column: [pseudonym(name, project) for name in table[column]] for column in (SCAN_ID, PATIENT_ID)}
-    called = [called_set(row, is_multilabel) for row in table[probs].to_dict("records")]
-    labels = [set(label.split(LABEL_SEPARATOR)) - {NO_LABEL} if is_multilabel else {label} for label in table[LABEL]]
-    public = table.assign(**names, is_correct=[one == other for one, other in zip(called, labels, strict=True)])
+    names = {column: [pseudonym(name, key) for name in table[column]] for column in (SCAN_ID, PATIENT_ID)}
+    classes = table[probs].rename(columns=lambda column: column.removeprefix(PROB_PREFIX))
+    called = [called_set(row, thresholds) for row in classes.to_dict("records")]
+    true = [set(label.split(LABEL_SEPARATOR)) - {NO_LABEL} for label in table[LABEL]]
+    if not isinstance(thresholds, Mapping):
+        true = [{label} for label in table[LABEL]]
+    public = table.assign(**names, is_correct=[one == other for one, other in zip(called, true, strict=True)])
     return public[[SCAN_ID, PATIENT_ID, FOLD, SPLIT, LABEL, *probs, "is_correct"]]
 
 
-def called_set(probs: dict[str, float], is_multilabel: bool) -> set[str]:
-    """The likeliest class, or where several may be right each that is more likely than not."""
-    called = [name for name, prob in probs.items() if prob > 0.5] if is_multilabel else [max(probs, key=probs.get)]
-    return {name.removeprefix(PROB_PREFIX) for name in called}
+def called_set(probs: dict[str, float], thresholds: Mapping[str, float] | float | None) -> set[str]:
+    """Classes that are called; of two classes the last is the positive one."""
+    if isinstance(thresholds, Mapping):
+        return {name for name, prob in probs.items() if prob >= thresholds.get(name, EVEN_ODDS)}
+    if thresholds is None:
+        return {max(probs, key=probs.get)}
+    negative, positive = probs
+    return {positive if probs[positive] >= thresholds else negative}
 
 
-def with_pictures(public: pd.DataFrame, scan_ids: list[str], store: Store, explanations: Path) -> pd.DataFrame:
-    """The table with each scan's middle slice (first channel) and, of explained scans, the evidence over it."""
-    evidence = {caption["scan_id"]: explanations / caption["picture"] for caption in read_captions(explanations)}
+def with_pictures(
+    public: pd.DataFrame, scan_ids: list[str], store: Store, explanations: Path, fold: FoldLabel
+) -> pd.DataFrame:
+    """The table with each scan's middle slice (first channel) and, where this fold's network was explained on it, the
+    evidence over it."""
+    evidence = {
+        caption["scan_id"]: explanations / caption["picture"]
+        for caption in read_captions(explanations)
+        if caption.get("fold") == fold
+    }
     slices = [Picture(middle_slice(store.read(scan_id)[0][0])) for scan_id in scan_ids]
     overlays = [Picture(read_picture(evidence[scan_id])) if scan_id in evidence else None for scan_id in scan_ids]
     return public.assign(slice=slices, explanation=overlays)

@@ -15,6 +15,7 @@ from pipeline.evaluation.evaluating import PATIENT, SCAN
 from pipeline.evaluation.writing import has_values, read_metrics
 from pipeline.files import read_json, read_yaml
 from pipeline.reporting.results_table import cell
+from pipeline.tracking.parts import is_uploaded, parts_of
 from pipeline.tracking.record import read_record
 
 NO_SETTINGS = ("name", "fold", "folds", "experiments", "root", "tracking")
@@ -54,7 +55,7 @@ def read_run(run: RunPaths, fold: FoldPaths, wandb: Path) -> Run:
         best=best_of(fold),
         auroc=headline(run),
         size=sum(path.stat().st_size for path in fold.folder.rglob("*") if path.is_file()),
-        tracked=f"{record.run_id}, {uploads(record.parts, wandb)}" if record and record.parts else "no",
+        tracked=f"{record.run_id}, {uploads(record.run_id, wandb)}" if record else "no",
         settings=settings({key: value for key, value in config.items() if key not in NO_SETTINGS}),
     )
 
@@ -87,9 +88,12 @@ def headline(run: RunPaths) -> str:
     return f"{split} {cell(metrics[split][level]['auroc'])}"
 
 
-def uploads(parts: tuple[str, ...], folder: Path) -> str:
-    """How much of a run is here alone; wandb leaves a mark beside what it has uploaded."""
-    waiting = [part for part in parts if part.startswith("offline-") and not list((folder / part).glob("*.synced"))]
+def uploads(run_id: str, folder: Path) -> str:
+    """How much of a run is here alone, whichever stage wrote it."""
+    parts = parts_of(folder, run_id)
+    waiting = [part for part in parts if not is_uploaded(part)]
+    if not parts:
+        return f"nothing of it in {folder}/"
     return f"{len(waiting)} of {len(parts)} parts to upload" if waiting else "uploaded"
 
 

@@ -1,12 +1,15 @@
 """The local log of a training: a row an update in steps.csv, appended as it happens. The tracker only repeats it."""
 
 import csv
+import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import pandas as pd
 
+from pipeline.artifacts import FoldPaths
 from pipeline.files import write_csv
+from pipeline.training.keeping.callbacks import HISTORY_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,15 @@ class StepRow:
 COLUMNS = tuple(field.name for field in fields(StepRow))
 PREFIX = "step/"
 """Before these names, in the tracker."""
-EPOCH_FIGURES = ("train_", "val_")
-"""How the columns of history.csv begin that judge an epoch; the tracker has them by the same names."""
-LIVE_NAMES = ("epoch", *(PREFIX + name for name in COLUMNS[2:]), *(f"{prefix}*" for prefix in EPOCH_FIGURES))
-"""All that the tracker gets of a training as it runs."""
+EPOCH_FIGURES = tuple(name for name in HISTORY_COLUMNS if name.startswith(("train_", "val_")))
+"""Columns of history.csv that judge an epoch; the tracker has them by the same names."""
+BEST_PREFIX = "best/"
+"""Before the figures of the epoch that is kept, in the tracker."""
+LIVE_NAMES = (
+    *("epoch", *(PREFIX + name for name in COLUMNS[2:]), *EPOCH_FIGURES),
+    *(BEST_PREFIX + name for name in ("epoch", *EPOCH_FIGURES)),
+)
+"""All figures that the tracker gets of a training as it runs."""
 
 
 class StepLog:
@@ -70,3 +78,37 @@ def read_steps(path: Path) -> pd.DataFrame:
     # A power cut may leave half a last line, which has too few cells.
     rows = pd.read_csv(path).dropna(subset=["elapsed_seconds"])
     return rows.astype({"step": int, "epoch": int})
+
+
+def step_figures(row: StepRow) -> dict[str, float]:
+    """The row under the names that the tracker shows, without what is undefined."""
+    figures = {name: value for name, value in asdict(row).items() if not math.isnan(value)}
+    epoch = figures.pop("epoch")
+    del figures["step"]
+    return {"epoch": epoch, **{PREFIX + name: value for name, value in figures.items()}}
+
+
+def epoch_figures(metrics: dict[str, float]) -> dict[str, float]:
+    """Losses and validation figures of an epoch, by the names of history.csv, without what is undefined."""
+    figures = {name: float(metrics[name]) for name in EPOCH_FIGURES if name in metrics}
+    return {name: value for name, value in figures.items() if not math.isnan(value)}
+
+
+def best_figures(best: dict[str, float]) -> dict[str, float]:
+    """The content of best.json by the names that the tracker shows."""
+    return {BEST_PREFIX + name: value for name, value in best.items()}
+
+
+def read_epochs(paths: FoldPaths) -> dict[int, dict[str, float]]:
+    """The epochs of history.csv by the step that they end with."""
+    if not paths.history.is_file():
+        return {}
+    return {row["step"]: epoch_figures(row) for row in pd.read_csv(paths.history).to_dict("records")}
+
+
+def figures_by_step(paths: FoldPaths, rows: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """What the tracker should have of these rows of steps.csv, with the figures of the epochs that end there."""
+    epochs = read_epochs(paths)
+    return {
+        row["step"]: step_figures(StepRow(**row)) | epochs.get(row["step"], {}) for row in rows.to_dict("records")
+    }

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pipeline.artifacts import FoldPaths
 from pipeline.config import Config, Plan
 from pipeline.resolve import check_file
+from pipeline.tracking.record import run_id_from
 from pipeline.training.keeping.resume import run_key
 from pipeline.training.keeping.runfile import RunFile
 
@@ -16,6 +17,8 @@ class Trained:
 
     config: Config
     run_id: str
+    """Of its W&B run."""
+    key: str
     score: float
     """The monitored validation figure of its best epoch."""
     files: FoldPaths
@@ -28,11 +31,12 @@ class Trained:
 
 def read_trained(files: FoldPaths) -> Trained:
     trained = RunFile.read(files.best)
-    return Trained(check_file(Config, files.config), run_id_of(trained), trained.score, files)
+    key = key_of(trained)
+    return Trained(check_file(Config, files.config), run_id_from(files.tracking, key), key, trained.score, files)
 
 
-def run_id_of(trained: RunFile) -> str:
-    """The W&B run that a model file belongs to, wherever the file lies now."""
+def key_of(trained: RunFile) -> str:
+    """The key of the training that a model file comes from, wherever the file lies now."""
     config = Config.model_validate(trained.config)
     return run_key(config, Plan.model_validate(trained.plan), trained.data_hash)
 

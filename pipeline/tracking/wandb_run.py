@@ -1,103 +1,70 @@
-"""The one door to Weights & Biases: offline without a key or a server, private by default, never in the way."""
+"""The one door to Weights & Biases: private by default, and with a limit to all waiting."""
 
 import json
-import logging
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import wandb
 
-from pipeline.artifacts import Artifacts
 from pipeline.tracking.contents import Artifact, Chart, Parcel, Picture
-from pipeline.tracking.server import can_upload, said
+from pipeline.tracking.parts import mark_uploaded
 
-log = logging.getLogger(__name__)
 STARTED_WITHIN_S = 10.0
+FINISHED_WITHIN_S = 120.0
+"""Where the network is lost, what could not be sent by then stays on the disk, for `make sync`."""
 FLUSH_EVERY_S = 1.0
 """A killed run loses what came after the last flush; the local log gives it back when training goes on."""
 
 
-class TrackedRun:
-    """A W&B run that never fails: at its first trouble it says so once and falls silent."""
+class WandbRun:
+    """One sitting of a W&B run, told of in this package's own words; whatever fails is raised."""
 
-    def __init__(self, run: Any | None) -> None:
+    def __init__(self, run: wandb.Run) -> None:
         self.run = run
-        self.staged: dict[str, list[Picture]] = {}
-        if run is not None:
-            log_artifact = run.log_artifact
-            run.log_artifact = lambda artifact, **options: log_artifact(with_relative_paths(artifact), **options)
-
-    def attempt(self, action: Callable[[Any], Any]) -> None:
-        if self.run is None:
-            return
-        try:
-            action(self.run)
-        # Whatever the tracker's trouble is, the work it watches goes on; the local log holds the truth.
-        except Exception as error:
-            self.run = None
-            log.warning("tracking: W&B failed (%s); going on with the local log alone.", said(error))
-
-    @property
-    def is_open(self) -> bool:
-        return self.run is not None
+        log_artifact = run.log_artifact
+        run.log_artifact = lambda artifact, **options: log_artifact(with_relative_paths(artifact), **options)
 
     @property
     def is_offline(self) -> bool:
-        return self.run is not None and self.run.offline
+        return self.run.offline
 
     @property
-    def part(self) -> str | None:
-        """The folder below wandb/ that this sitting writes."""
-        return Path(self.run.dir).parent.name if self.run is not None else None
+    def part(self) -> Path:
+        """The folder that this sitting writes."""
+        return Path(self.run.dir).parent
 
-    def log(self, step: int, figures: dict[str, Any]) -> None:
+    @property
+    def last_step(self) -> int:
+        """The last step that the server had when this sitting began; -1 for none, and offline."""
+        return self.run.starting_step - 1
+
+    def log(self, step: int, figures: dict[str, Any], pictures: dict[str, list[Picture]]) -> None:
         """One whole row of the history; steps must grow."""
-        staged, self.staged = self.staged, {}
-        self.attempt(lambda run: run.log({**figures, **as_images(staged)}, step=step, commit=True))
-
-    def stage_pictures(self, name: str, pictures: list[Picture]) -> None:
-        """Keep pictures for the next row."""
-        self.staged[name] = pictures
+        self.run.log({**figures, **as_images(pictures)}, step=step, commit=True)
 
     def summarise(self, figures: dict[str, Any]) -> None:
-        self.attempt(lambda run: run.summary.update(figures))
+        self.run.summary.update(figures)
 
     def add(self, parcel: Parcel) -> None:
         """Everything of a parcel, in one row of the history."""
         self.summarise(parcel.summary)
-        self.attempt(lambda run: run.log(media_of(parcel), step=parcel.after_step + 1, commit=True))
+        self.run.log(media_of(parcel), step=parcel.after_step + 1, commit=True)
         for artifact in parcel.artifacts:
-            self.attempt(lambda run, artifact=artifact: log_lineage(run, artifact))
+            log_lineage(self.run, artifact)
 
     def finish(self) -> None:
-        self.attempt(lambda run: run.finish())
+        """TimeoutError where the server does not get the rest in time."""
+        self.run.finish()
+        if not self.is_offline:
+            mark_uploaded(self.part)
 
 
-def open_run(parcel: Parcel, root: Path, *, goes_on: bool) -> TrackedRun:
-    """Start the W&B run of a parcel, or go on with it; silent where tracking is off or does not start."""
-    mode = parcel.tracking.mode
-    if mode == "none":
-        return TrackedRun(None)
-    # What is uploaded later is kept beside the runs that need it, not in the home directory.
-    os.environ["WANDB_DATA_DIR"] = str(Artifacts(root).wandb)
-    for way in ("online", "offline"):
-        try:
-            if way == "offline" or (mode == "auto" and can_upload()):
-                return TrackedRun(start(parcel, root, way, goes_on=goes_on))
-        except Exception as error:
-            log.warning("tracking: W&B did not start %s: %s", way, said(error))
-    log.warning("tracking: going on with the local log alone.")
-    return TrackedRun(None)
-
-
-def start(parcel: Parcel, root: Path, mode: str, *, goes_on: bool) -> Any:
-    """The agent of a sweep knows its runs by ids that it gives; every other run has its own."""
-    given = os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
-    return wandb.init(
-        id=given or parcel.run_id,
+def start(parcel: Parcel, root: Path, mode: str, *, goes_on: bool) -> WandbRun:
+    """The run of a parcel: anew, or where it was left."""
+    run = wandb.init(
+        id=parcel.run_id,
         resume="allow" if goes_on else None,
         dir=str(root),
         mode=mode,
@@ -109,6 +76,7 @@ def start(parcel: Parcel, root: Path, mode: str, *, goes_on: bool) -> Any:
         config=parcel.config,
         settings=private_settings(),
     )
+    return WandbRun(run)
 
 
 def private_settings() -> wandb.Settings:
@@ -121,6 +89,8 @@ def private_settings() -> wandb.Settings:
         console="off",
         silent=True,
         init_timeout=STARTED_WITHIN_S,
+        finish_timeout=FINISHED_WITHIN_S,
+        finish_timeout_raises=True,
         x_disable_meta=True,
         x_disable_machine_info=True,
         x_disable_stats=True,
@@ -133,9 +103,7 @@ def media_of(parcel: Parcel) -> dict[str, Any]:
     media: dict[str, Any] = {name: as_chart(chart) for name, chart in parcel.charts.items()}
     media |= {name: as_table(table) for name, table in parcel.tables.items()}
     # Without `inject` the page stays as it is, and loads nothing from elsewhere.
-    return media | {
-        name: wandb.Html(path.read_text(encoding="utf-8"), inject=False) for name, path in parcel.pages.items()
-    }
+    return media | {name: wandb.Html(page, inject=False) for name, page in parcel.pages.items()}
 
 
 def as_images(pictures: dict[str, list[Picture]]) -> dict[str, list[wandb.Image]]:
@@ -171,7 +139,7 @@ def as_chart(chart: Chart) -> Any:
     return wandb.plot_table("wandb/lineseries/v0", as_table(lines), fields, {**words, "xname": "predicted"})
 
 
-def log_lineage(run: Any, artifact: Artifact) -> None:
+def log_lineage(run: wandb.Run, artifact: Artifact) -> None:
     """Tell the run what it used or made."""
     made = wandb.Artifact(artifact.name, type=artifact.kind, metadata={**artifact.origin, **artifact.metadata})
     if artifact.file is not None:
@@ -179,6 +147,9 @@ def log_lineage(run: Any, artifact: Artifact) -> None:
     if artifact.table is not None:
         with made.new_file(f"{artifact.kind}.csv", mode="w", encoding="utf-8") as stream:
             artifact.table.to_csv(stream, index=False, lineterminator="\n")
+    if artifact.page is not None:
+        with made.new_file(f"{artifact.kind}.html", mode="w", encoding="utf-8") as stream:
+            stream.write(artifact.page)
     # The same origin gives the same bytes, hence the same version, whichever run tells of it.
     with made.new_file("origin.json", mode="w", encoding="utf-8") as stream:
         json.dump(artifact.origin, stream, indent=2)

@@ -1,5 +1,6 @@
 """Everything that watches one training: the local log, the tracker, and a record of where both are."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -9,12 +10,14 @@ from lightning import Callback
 from pipeline.artifacts import Artifacts, FoldPaths
 from pipeline.config import Config
 from pipeline.files import write_json
-from pipeline.tracking.live import Watch, epoch_figures
+from pipeline.tracking.live import Watch
 from pipeline.tracking.naming import fold_parcel
 from pipeline.tracking.panels import SlicePanel
-from pipeline.tracking.parts import last_step
-from pipeline.tracking.record import Record, read_record
-from pipeline.tracking.wandb_run import TrackedRun, open_run
+from pipeline.tracking.parts import last_step, parts_of, set_aside
+from pipeline.tracking.privacy import read_key
+from pipeline.tracking.record import Record
+from pipeline.tracking.step_log import best_figures, epoch_figures
+from pipeline.tracking.tracked_run import TrackedRun, open_run
 from pipeline.training.keeping.keeping import Keeping
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.processes import is_first
@@ -29,13 +32,10 @@ def watch_training(config: Config, keeping: Keeping) -> Iterator[None]:
     if not is_first():
         yield
         return
-    paths, earlier = keeping.paths, read_record(keeping.paths.tracking)
-    goes_on = keeping.resume_from is not None and earlier is not None and earlier.run_id == keeping.key
-    record = earlier if goes_on else Record(keeping.key, "running")
-    logged_step = last_step(Artifacts(config.root).wandb, record.parts)
-    run = open_run(fold_parcel(config, keeping.key), config.root, goes_on=goes_on)
-    record = record.ended("running").with_part(run.part)
+    paths, goes_on = keeping.paths, keeping.resume_from is not None
+    record = Record(id_in_sweep() or keeping.key, keeping.key, "running")
     record.write(paths.tracking)
+    run, logged_step = begin(config, record, goes_on=goes_on)
     watch = Watch(paths, run, logged_step)
     keeping.admit([watch, *panels(config, keeping, run)])
     try:
@@ -51,13 +51,28 @@ def watch_training(config: Config, keeping: Keeping) -> Iterator[None]:
         run.finish()
 
 
+def id_in_sweep() -> str | None:
+    """The agent of a sweep knows its trials by ids that it gives."""
+    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
+
+
+def begin(config: Config, record: Record, *, goes_on: bool) -> tuple[TrackedRun, int]:
+    """The W&B run, and the last step that it has; one that starts anew has none."""
+    folder = Artifacts(config.root).wandb
+    if not goes_on:
+        set_aside(folder, record.run_id)
+    logged_step = last_step(parts_of(folder, record.run_id)) if goes_on else -1
+    run = open_run(fold_parcel(config, record.run_id, record.key), folder, goes_on=goes_on)
+    return run, max(logged_step, run.last_step)
+
+
 def panels(config: Config, keeping: Keeping, run: TrackedRun) -> list[Callback]:
     """None where pixels may not leave."""
     settings = config.tracking
-    if not settings.log_images:
+    if not (settings.log_images and run.is_open):
         return []
-    fold = keeping.fold
-    return [SlicePanel(run, fold.classes, fold.task, every=settings.panel_every, project=settings.project)]
+    key = read_key(Artifacts(config.root).pseudonym_key)
+    return [SlicePanel(run, keeping.fold.classes, keeping.fold.task, every=settings.panel_every, key=key)]
 
 
 def note_best(paths: FoldPaths, run: TrackedRun) -> None:
@@ -66,4 +81,4 @@ def note_best(paths: FoldPaths, run: TrackedRun) -> None:
     epoch = RunFile.read(paths.best).epoch
     best = {"epoch": epoch, **epoch_figures(history.loc[epoch].to_dict())}
     write_json(paths.best_epoch, best)
-    run.summarise({f"best/{name}": value for name, value in best.items()})
+    run.summarise(best_figures(best))

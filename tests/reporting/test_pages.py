@@ -141,7 +141,9 @@ def test_everything_known_is_shown(config):
     epochs = np.arange(5)
     history = pd.DataFrame({"epoch": epochs, "train_loss": 1.0, "val_loss": 1.0, "val_auroc": 0.6})
     write_text(run.fold(0).history, history.to_csv(index=False))
-    write_yaml(run.fold(0).config, {"name": "tiny", "model": {"name": "poolformer_s12"}, "root": "/home/somebody"})
+    source = {"kind": "folder", "scans": "/home/somebody/scans", "table": "~/somebody.csv"}
+    used = {"name": "tiny", "model": {"name": "poolformer_s12"}, "root": "/home/somebody", "cohort": {"source": source}}
+    write_yaml(run.fold(0).config, used)
     html = experiment(config)
     text = words(html)
     for phrase in (
@@ -153,7 +155,7 @@ def test_everything_known_is_shown(config):
         "name: tiny",
     ):
         assert phrase in text
-    assert "/home/somebody" not in html
+    assert "somebody" not in html
     assert html.count("<svg") == 8
     assert "Not available: explanation maps" in text
 

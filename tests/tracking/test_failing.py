@@ -24,9 +24,9 @@ import logging, psutil, sys
 from pathlib import Path
 from pipeline.config import Tracking
 from pipeline.tracking.contents import Parcel
-from pipeline.tracking.wandb_run import open_run
+from pipeline.tracking.tracked_run import open_run
 logging.basicConfig(level=logging.INFO)
-run = open_run(Parcel("abc123", "name", "group", "train", (), {}, Tracking()), Path("."), goes_on=False)
+run = open_run(Parcel("abc123", "name", "group", "train", (), {}, Tracking()), Path("wandb"), goes_on=False)
 for step in range(10):
     if step == 5 and "kill" in sys.argv:
         [service.kill() for service in psutil.Process().children(recursive=True)]
@@ -81,7 +81,7 @@ def test_training_gives_the_same_weights_whether_the_tracker_fails_is_off_or_wor
     for words in (["tracking.mode=none"], []):
         (ready / "wandb").unlink(missing_ok=True)
         (ready / "wandb").write_text("")
-        Commands(ready)("train", "model.freeze=true", *words)
+        Commands(ready)("train", "model.freeze=true", "training={}", *words)
         trained = RunFile.read(ready / FOLD / "best.ckpt").state_dict
         outcomes.append((trained, (ready / FOLD / "history.csv").read_text()))
         assert read_record(FoldPaths(ready / FOLD).tracking).status == "finished"

@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from pipeline.artifacts import FoldPaths
 from pipeline.config import Tracking
 from pipeline.tracking.contents import Parcel
-from pipeline.tracking.live import Watch, gradient_norm
+from pipeline.tracking.live import Watch
 from pipeline.tracking.step_log import COLUMNS, StepLog, StepRow, read_steps
-from pipeline.tracking.wandb_run import TrackedRun, open_run
+from pipeline.tracking.tracked_run import TrackedRun, open_run
+from pipeline.training.sharding import clip_gradients
 from tests.tracking.offline import OfflineRun
 
 SILENT = TrackedRun(None)
@@ -29,6 +30,9 @@ class Line(LightningModule):
 
     def training_step(self, batch: torch.Tensor, batch_index: int) -> torch.Tensor:
         return ((self.weight - batch) ** 2).mean()
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val, gradient_clip_algorithm=None) -> None:
+        self.gradient_norm = float(clip_gradients(list(self.parameters()), math.inf))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.25)
@@ -72,12 +76,6 @@ def test_times_add_up_and_waiting_is_a_share(paths: FoldPaths) -> None:
     assert rows["seconds"].sum() <= rows["elapsed_seconds"].iloc[-1]
 
 
-def test_the_gradient_norm_is_over_all_parameters_that_have_one() -> None:
-    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
-    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
-    assert gradient_norm(parameters) == 5.0
-
-
 def row(step: int) -> StepRow:
     return StepRow(step, step // 2, 1 / step, 0.1, 2.0, 0.5, 0.25, 100.0, 10.0 * step)
 
@@ -103,7 +101,7 @@ def test_steps_that_a_kill_kept_from_the_tracker_are_sent_and_none_twice(
     paths = FoldPaths(tmp_path)
     pd.DataFrame([{"epoch": 1, "step": 4, "val_loss": 0.5, "val_auroc": math.nan}]).to_csv(paths.history, index=False)
     parcel = Parcel("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"))
-    run = open_run(parcel, tmp_path, goes_on=True)
+    run = open_run(parcel, tmp_path / "wandb", goes_on=True)
     Watch(paths, run, logged_step=2).repeat(pd.DataFrame([vars(row(step)) for step in range(1, 6)]))
     run.finish()
     history = OfflineRun(tmp_path, "abc123").history.set_index("_step")

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.tracking.privacy import pseudonym
+from pipeline.tracking.predictions import called_set, with_pictures
+from pipeline.tracking.privacy import can_be_told, pseudonym, public_page, read_key
 from pipeline.tracking.results import audits_table, flatten
 from pipeline.training.keeping.runfile import RunFile
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
@@ -46,11 +47,43 @@ def test_flat_figures_are_those_of_metrics_and_undefined_ones_are_left_out() -> 
     }
 
 
-def test_pseudonyms_are_stable_distinct_and_the_project_s_own() -> None:
+def test_pseudonyms_are_stable_distinct_and_the_clone_s_own(tmp_path: Path) -> None:
     names = [f"p{number:03d}" for number in range(200)]
-    assert len({pseudonym(name, "volumes") for name in names}) == 200
-    assert pseudonym("p001", "volumes") == pseudonym("p001", "volumes") != pseudonym("p001", "other")
-    assert not any(name in pseudonym(name, "volumes") for name in names)
+    key, other = (read_key(tmp_path / name) for name in ("key", "other"))
+    assert len({pseudonym(name, key) for name in names}) == 200
+    assert pseudonym("p001", key) == pseudonym("p001", read_key(tmp_path / "key")) != pseudonym("p001", other)
+    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_is_none_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret\n")
+    with pytest.raises(ValueError, match="64 hexadecimal digits, got 6 .* copy the file from a clone"):
+        read_key(tmp_path / "key")
+
+
+def test_a_public_page_has_a_pseudonym_for_each_id_wherever_it_stands_and_its_pictures_as_they_were() -> None:
+    stand_ins = {"p1": "AAAA", "p1_0": "BBBB", "a&b": "CCCC"}
+    page = "<p>p1_0 of p1, map p1_0_t1.nii; a&amp;b, not p10, sp1</p><img src='data:image/png;base64,xx/p1/yy=='>"
+    assert public_page(page, stand_ins) == (
+        "<p>BBBB of AAAA, map BBBB_t1.nii; CCCC, not p10, sp1</p><img src='data:image/png;base64,xx/p1/yy=='>"
+    )
+    assert can_be_told(stand_ins) and not can_be_told(["12", "p1"])
+
+
+@pytest.mark.parametrize(
+    ("probs", "thresholds", "called"),
+    [
+        ({"plain": 0.6, "cube": 0.4}, 0.35, {"cube"}),
+        ({"plain": 0.4, "cube": 0.6}, 0.65, {"plain"}),
+        ({"plain": 0.4, "cube": 0.6}, None, {"cube"}),
+        ({"a": 0.2, "b": 0.5, "c": 0.3}, None, {"b"}),
+        ({"a": 0.2, "b": 0.6, "c": 0.8}, {"a": 0.1, "b": 0.7, "c": 0.5}, {"a", "c"}),
+    ],
+)
+def test_what_is_called_follows_the_frozen_thresholds(
+    probs: dict[str, float], thresholds: dict[str, float] | float | None, called: set[str]
+) -> None:
+    assert called_set(probs, thresholds) == called
 
 
 def test_of_an_audit_only_the_verdict_leaves() -> None:
@@ -99,9 +132,11 @@ def test_the_table_of_predictions_has_pseudonyms_and_the_probabilities_of_the_fi
     finished: Path, run: OfflineRun
 ) -> None:
     expected, table = pd.read_csv(finished / RUN / "predictions/fold-0.csv"), run.table("predictions")
-    assert table["scan_id"].tolist() == [pseudonym(name, "volumes") for name in expected["scan_id"]]
+    key = read_key(finished / ".pseudonym_key")
+    assert table["scan_id"].tolist() == [pseudonym(name, key) for name in expected["scan_id"]]
     assert np.array_equal(table[["prob_plain", "prob_cube"]], expected[["prob_plain", "prob_cube"]])
-    assert (table["is_correct"] == ((expected["prob_cube"] > 0.5) == (expected["label"] == "cube"))).all()
+    threshold = json.loads((finished / RUN / "operating_point.json").read_text())["scan"]["threshold"]
+    assert (table["is_correct"] == ((expected["prob_cube"] >= threshold) == (expected["label"] == "cube"))).all()
 
 
 @pytest.mark.slow
@@ -241,5 +276,5 @@ def test_runs_are_listed_with_status_figures_size_and_differences(finished: Path
     listed = Commands(finished)("runs").stdout
     metrics = json.loads((finished / RUN / "metrics.json").read_text())
     auroc = metrics["test"]["patient"]["auroc"]["value"]
-    for part in ("tiny fold 0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "1 of 1 parts to upload"):
+    for part in ("tiny fold 0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "2 of 2 parts to upload"):
         assert part in " ".join(listed.split())

@@ -11,6 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.reporting.gathering import RunFacts
+from pipeline.training.keeping.places import without_places
 
 LIBRARIES = ("torch", "monai", "lightning", "numpy", "scikit-learn")
 NOT_DECISIONS = ("reasons", "digests", "measured", "forecast")
@@ -45,10 +46,11 @@ def spell(value: Any) -> str:
 
 
 def config_text(config: dict[str, Any] | None) -> str | None:
+    """The config as YAML, without the folders of its machine: pages are passed on."""
     if config is None:
         return None
     text = StringIO()
-    YAML(typ="safe", pure=True).dump({key: value for key, value in config.items() if key != "root"}, text)
+    YAML(typ="safe", pure=True).dump(without_places(config), text)
     return text.getvalue()
 
 

@@ -73,6 +73,7 @@ def explain_scan(
         "picture": picture.name,
         "map": f"{name}.nii.gz",
         "scan_id": row[SCAN_ID],
+        "fold": trained.config.fold,
         "label": row[LABEL],
         "predicted": row["predicted"],
         "explained": explained,
