@@ -5,17 +5,26 @@ import json
 import re
 import shutil
 import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
+from pipeline.config import Tracking
+from pipeline.resolve import resolve
+from pipeline.scans.store import Store
+from pipeline.track import track
+from pipeline.tracking.contents import Parcel
 from pipeline.tracking.predictions import called_set, with_pictures
 from pipeline.tracking.privacy import can_be_told, pseudonym, public_page, read_key
 from pipeline.tracking.results import audits_table, flatten
+from pipeline.tracking.sending import last_steps, send
+from pipeline.tracking.settings import tracking_of
 from pipeline.training.keeping.runfile import RunFile
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.offline import OfflineRun, hex_digest, sent_bytes
@@ -202,18 +211,21 @@ def test_runs_are_grouped_named_and_tagged_and_one_sums_them_up(finished: Path, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("tracked", ["finished", "pictured"])
 def test_nothing_that_would_be_uploaded_names_a_patient_a_folder_a_user_or_the_machine(
-    finished: Path, run: OfflineRun
+    tracked: str, finished: Path, run: OfflineRun, request: pytest.FixtureRequest
 ) -> None:
-    logged = sent_bytes(finished)
+    folder: Path = request.getfixturevalue(tracked)
+    logged = sent_bytes(folder)
     assert b"val_auroc" in logged and b"test/scan/" in logged and b"prob_cube" in logged
     ids = pd.read_csv(finished / "cubes/labels.csv")[["scan_id", "patient_id"]].to_numpy().ravel()
-    for secret in (*ids, str(finished), str(Path.home()), PLANTED_USER, PLANTED_HOST):
+    for secret in (*ids, str(finished), str(folder), str(Path.home()), PLANTED_USER, PLANTED_HOST):
         assert str(secret).encode() not in logged, secret
     # The name of a machine may be two letters: it is looked for as a field, which starts with its length.
     host = socket.gethostname().encode()
     assert bytes([len(host)]) + host not in logged
-    assert not any(entry.get("local_path", "").startswith("/") for entry in entries(run))
+    told = entries(OfflineRun(folder, run.run_id))
+    assert len(told) > 6 and not any(entry.get("local_path", "").startswith("/") for entry in told)
 
 
 def entries(run: OfflineRun) -> list[dict[str, str]]:
@@ -221,30 +233,155 @@ def entries(run: OfflineRun) -> list[dict[str, str]]:
 
 
 @pytest.mark.slow
-def test_a_dry_run_lists_what_is_sent_and_no_id(finished: Path, run: OfflineRun) -> None:
-    listed = Commands(finished)("track", "--dry-run").stdout
-    sent = {*run.summary} - {key for key in run.summary if key.startswith(("_", "best/", "step/")) or "." in key}
-    sent -= {"epoch", "train_loss", "val_loss", "val_auroc"}
-    assert len(sent) > 50 and all(name in listed for name in sent)
-    assert all(name in listed for name in run.artifacts if name.startswith("cubes-"))
-    assert "p001" not in listed
-    # The page shows scans and their ids, and stays here unless tracking.log_images is set.
-    assert "tiny.html" not in listed
+def test_tables_and_cost_are_those_of_the_files(finished: Path, run: OfflineRun) -> None:
+    folder, metrics = finished / RUN, run.table("metrics").set_index(["split", "level", "metric"])
+    known = json.loads((folder / "metrics.json").read_text())
+    for place, row in metrics.astype(object).where(metrics.notna(), None).iterrows():
+        split, level, name = place
+        assert row.to_dict() == known[split][level][name]
+    assert len(metrics) == sum(len(figures) for levels in known.values() for figures in levels.values())
+    audits = json.loads((folder / "audits.json").read_text())
+    expected = [[name, found["verdict"], found["is_alarm"]] for name, found in audits.items()]
+    assert run.table("audits").values.tolist() == expected
+    floors = pd.read_csv(folder / "floors.csv")
+    pd.testing.assert_frame_equal(run.table("floors"), floors, check_dtype=False)
+    steps, cost = pd.read_csv(folder / "fold-0/steps.csv"), run.summary
+    assert cost["cost/hours"] == pytest.approx(steps["elapsed_seconds"].max() / 3600)
+    assert cost["cost/peak_memory_mb"] == pytest.approx(steps["memory_mb"].max())
+    assert cost["cost/energy_kwh_estimate"] == pytest.approx(cost["cost/hours"] * cost["cost/assumed_watts"] / 1000)
 
 
 @pytest.mark.slow
-def test_pictures_and_the_report_leave_only_when_asked_and_tracking_again_goes_on_with_growing_steps(
-    finished: Path, run: OfflineRun, tmp_path: Path
+def test_a_dry_run_lists_all_that_is_sent_and_no_id(
+    finished: Path, run: OfflineRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    assert not pictures_to_send(finished) and not list((finished / "wandb").rglob("*.html"))
+    listed = dry_run(finished, monkeypatch, capsys)
+    words = set(re.split(r"[\s,:=()]+", listed))
+    # Of a chart or table the summary holds the path and size of its file.
+    summary = {name.split(".")[0] for name in run.summary if not name.startswith("_")}
+    assert len(summary) > 50 and summary <= words
+    assert {name for name in keys_of(run.config) if not name.startswith("_")} <= words
+    described, own = run.of_kind("run")[-1], [name for name in run.artifacts if name.startswith("cubes-")]
+    assert len(own) == 6 and {*own, described["job_type"], *described["tags"]} <= words
+    told = [value for name in own for value in run.artifacts[name]["metadata"].values() if value is not None]
+    assert len(told) > 15 and all(str(value) in listed for value in told)
+    verdicts = pd.Series(run.table("audits")["verdict"])
+    assert all(verdict in listed for verdict in verdicts)
+    assert "p001" not in listed
+    # The page shows scans, and stays here unless tracking.log_images is set.
+    assert "page" not in listed
+
+
+def keys_of(config: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield from keys_of(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def dry_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: str) -> str:
+    """What `track --dry-run` prints there."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("CUBES", str(folder / "cubes"))
+    assert not track(resolve(None, list(words)), dry_run=True)
+    return capsys.readouterr().out
+
+
+def test_a_dry_run_before_training_lists_the_config_and_what_will_be_told(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    listed = dry_run(project, monkeypatch, capsys)
+    for part in ("tiny-fold0-seed0", "training.max_epochs=3", "step/loss", "val_auroc", "best/val_auroc"):
+        assert part in listed
+    assert str(project) not in listed and "slices" not in listed
+    assert "slices" in dry_run(project, monkeypatch, capsys, "tracking.log_images=true")
+
+
+def test_an_experiment_is_tracked_by_its_own_file_and_narrowed_by_words_alone(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = (project / "configs/tiny.yaml").read_text()
+    (project / "configs/tiny.yaml").write_text(own.replace("tracking: {}", "tracking: {mode: none}"))
+    (project / "configs/open.yaml").write_text(own.replace("tracking: {}", "tracking: {log_images: true}"))
+    (project / "configs/shut.yaml").write_text(own.replace("tracking: {}", "tracking: {mode: offline}"))
+    monkeypatch.chdir(project)
+
+    def told(name: str, *words: str) -> tuple[str, bool]:
+        tracking = tracking_of(resolve("tiny.yaml", list(words)), name)
+        return tracking.mode, tracking.log_images
+
+    assert told("open") == ("auto", True) and told("shut") == ("offline", False)
+    # The word counts although the first experiment says the same in its file.
+    assert told("open", "tracking.mode=none") == ("none", True)
+    assert told("open", "tracking.log_images=false") == ("auto", False)
+    assert told("shut", "tracking.mode=auto", "tracking.log_images=true") == ("offline", False)
+    assert tracking_of(resolve("tiny.yaml", ["tracking.project=mine"]), "open").project == "mine"
+
+
+def test_what_was_sent_is_remembered_and_what_could_not_be_sent_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
+    (tmp_path / "wandb").write_text("a file where the folder should be")
+    record = tmp_path / "cubes.json"
+    record.write_text('{"runs": [{"run_id": "earlier", "step": 7}]}')
+    parcel = Parcel("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"), after_step=3)
+    assert send([parcel], tmp_path / "wandb", record) == 1
+    assert last_steps(record) == {"earlier": 7, "abc123": 3}
+    assert send([replace(parcel, tracking=Tracking(mode="none"))], tmp_path / "wandb", record) == 0
+
+
+@pytest.mark.slow
+def test_what_an_experiment_lets_leave_is_followed_by_dvc(finished: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    before = Commands(copy).dvc("status", "track@cubes")
+    config = copy / "configs/tiny.yaml"
+    config.write_text(config.read_text().replace("tracking: {}", "tracking: {log_images: true}"))
+    assert "configs" not in before and "configs" in Commands(copy).dvc("status", "track@cubes")
+
+
+@pytest.fixture(scope="module")
+def pictured(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project that was trained where no tracker was, then tracked twice, first with pictures."""
+    copy = Path(shutil.copytree(finished, tmp_path_factory.mktemp("pictured") / "project", symlinks=True))
+    shutil.rmtree(copy / "wandb")
+    (copy / "tracking/cubes.json").unlink()
     Commands(copy)("track", "tracking.log_images=true")
-    again = OfflineRun(copy, run.run_id)
-    assert again.history["_step"].is_monotonic_increasing and again.history["_step"].is_unique
-    predictions = again.table("predictions")
-    assert len(pictures_to_send(copy)) == len(predictions) + 2
-    assert predictions["explanation"].notna().sum() == 2
-    assert list(again.parts[-1].rglob("*.html"))
+    Commands(copy)("track")
+    return copy
+
+
+@pytest.mark.slow
+def test_pictures_and_the_report_leave_only_when_asked(finished: Path, pictured: Path, run: OfflineRun) -> None:
+    assert not pictures_to_send(finished) and not list((finished / "wandb").rglob("*.html"))
+    first = OfflineRun(pictured, run.run_id).parts[0]
+    rows = len(pd.read_csv(finished / RUN / "predictions/fold-0.csv"))
+    assert len(pictures_to_send(pictured)) == rows + 2
+    page = next((first / "files/media/html").glob("report*.html")).read_text()
+    assert len(page) == pytest.approx(len((finished / "reports/cubes/tiny.html").read_text()), rel=0.01)
+    captions = json.loads((finished / RUN / "explanations/captions.json").read_text())
+    key = read_key(pictured / ".pseudonym_key")
+    assert len(captions) == 2 and all(f"Scan {pseudonym(each['scan_id'], key)}" in page for each in captions)
+
+
+@pytest.mark.slow
+def test_the_tracker_gets_later_what_it_missed_and_goes_on_with_growing_steps(pictured: Path, run: OfflineRun) -> None:
+    steps, again = pd.read_csv(pictured / RUN / "fold-0/steps.csv"), OfflineRun(pictured, run.run_id)
+    assert again.history["_step"].tolist() == [*steps["step"], 10, 11]
+    assert again.history["step/loss"].dropna().tolist() == pytest.approx(steps["loss"].tolist(), rel=1e-12)
+    assert again.history["val_auroc"].dropna().tolist() == run.history["val_auroc"].dropna().tolist()
+
+
+@pytest.mark.slow
+def test_an_explanation_is_shown_beside_the_fold_whose_network_it_explains(finished: Path) -> None:
+    store, explanations = Store(finished / "data/cubes/preprocessed"), finished / RUN / "explanations"
+    ids = [caption["scan_id"] for caption in json.loads((explanations / "captions.json").read_text())]
+    shown = {
+        fold: with_pictures(pd.DataFrame(index=ids), ids, store, explanations, fold)["explanation"].notna().sum()
+        for fold in (0, 1)
+    }
+    assert shown == {0: 2, 1: 0}
 
 
 def pictures_to_send(folder: Path) -> list[Path]:
@@ -254,8 +391,8 @@ def pictures_to_send(folder: Path) -> list[Path]:
 
 
 @pytest.mark.slow
-def test_of_several_folds_one_model_is_the_best_and_the_figures_stand_in_the_summary(
-    finished: Path, tmp_path: Path
+def test_of_several_folds_one_model_is_the_best_and_figures_and_report_stand_in_the_summary(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     shutil.copytree(copy / RUN / "fold-0", copy / RUN / "fold-1")
@@ -265,10 +402,11 @@ def test_of_several_folds_one_model_is_the_best_and_the_figures_stand_in_the_sum
     config = copy / RUN / "fold-1/config.yaml"
     config.write_text(config.read_text().replace("fold: 0", "fold: 1"))
     shutil.copy(copy / RUN / "predictions/fold-0.csv", copy / RUN / "predictions/fold-1.csv")
-    listed = Commands(copy)("track", "--dry-run", "folds=[0,1]").stdout
+    listed = dry_run(copy, monkeypatch, capsys, "folds=[0,1]", "tracking.log_images=true")
     first, second, summary = re.split(r"^(?:tiny-fold\d|cubes-summary)", listed, flags=re.MULTILINE)[1:]
     assert "cubes-tiny-model (latest, fold-0, best)" in first and "cubes-tiny-model (latest, fold-1)" in second
     assert "test/patient/auroc" not in first and "tiny/test/patient/auroc" in summary
+    assert "page report" not in first and "page tiny/report" in summary
 
 
 @pytest.mark.slow
