@@ -13,7 +13,8 @@ export WANDB_DATA_DIR := $(CURDIR)/.cache/wandb
 export DVC_SITE_CACHE_DIR := $(CURDIR)/.cache/dvc
 export DVC_NO_ANALYTICS := 1
 
-INSTALL = UV_CACHE_DIR=.venv/cache $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -c constraints.txt -r pyproject.toml
+# Compiled now: where Python may not write bytecode itself, each stage would spend half a minute on importing.
+INSTALL = UV_CACHE_DIR=.venv/cache $(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -c constraints.txt -r pyproject.toml
 
 .PHONY: help
 help: ## list the targets

@@ -9,6 +9,7 @@ Prints a table and, as its last line, one JSON object; some minutes in all.
 import gzip
 import logging
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -44,7 +45,8 @@ PLAN = Plan(
 OBLIQUE = PLAN.model_copy(update={"tilt": "straighten"})
 HASHES = {"source_sha256": "", "plan_sha256": "", "code_sha256": ""}
 REPEATS = 7
-COHORT_REPEATS = 2
+COHORT_SCANS, COHORT_ROUNDS = 60, 5
+"""Of the comparison of one process with two; a round is a ratio, for a machine's speed drifts between rounds."""
 
 MEMORY_PROBE = """
 import sys
@@ -67,12 +69,16 @@ print(memory("VmHWM") - before)
 
 
 def write_scan(path: Path, seed: int, tilt_degrees: float = 0) -> None:
-    """A textured head in noisy air, about as large as a real T1 when compressed."""
+    """A textured, noisy head in air of exact zeros, gzipped at level 1.
+
+    Matched to the five raw T1 scans of the open MS data (longitudinal): there 58 to 62 % of the voxels are 0, the 99th
+    percentile is 700 to 1080, and level 1 leaves 0.285 to 0.308 of the bytes; here it is 58 %, about 740 and 0.30.
+    """
     rng = np.random.default_rng(seed)
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, size, dtype=np.float32) for size in SHAPE), indexing="ij")
-    is_head = (x / 0.8) ** 2 + (y / 0.8) ** 2 + (z / 0.8) ** 2 < 1
-    texture = 300 + 100 * np.sin(20 * x) * np.cos(15 * y) + 60 * np.sin(25 * z)
-    array = np.abs(is_head * texture + rng.normal(0, 6, SHAPE).astype(np.float32)).astype(np.int16)
+    is_head = x**2 + y**2 + z**2 < 0.93**2
+    texture = 500 + 150 * np.sin(20 * x) * np.cos(15 * y) + 100 * np.sin(25 * z)
+    array = (is_head * np.abs(texture + rng.normal(0, 30, SHAPE).astype(np.float32))).astype(np.int16)
     angle = np.deg2rad(tilt_degrees)
     affine = np.eye(4)
     affine[:2, :2] = [[-np.cos(angle), np.sin(angle)], [-np.sin(angle), -np.cos(angle)]]
@@ -143,6 +149,7 @@ def time_one_scan(folder: Path) -> dict[str, float]:
             REPEATS,
             read=lambda: read_scan(path),
             read_monai=lambda: load(path),
+            inflate_alone=lambda: igzip.decompress(path.read_bytes()),
             prepare=lambda: whole_step(path, PLAN, store),
             prepare_monai=lambda: stock(path),
             prepare_torchio=lambda: torchio_stock(path, folder),
@@ -153,8 +160,8 @@ def time_one_scan(folder: Path) -> dict[str, float]:
         os.sched_setaffinity(0, cores)
 
 
-def time_cohort(folder: Path, num_scans: int) -> dict[str, float]:
-    """Median seconds for a cohort by one and by two processes, taken in turn, and for one scan more afterwards.
+def time_cohort(folder: Path, num_scans: int) -> tuple[dict[str, float], float]:
+    """Seconds for a cohort by two processes and for one scan more afterwards, and how much faster two are than one.
 
     Eight files stand for all its scans.
     """
@@ -169,17 +176,21 @@ def time_cohort(folder: Path, num_scans: int) -> dict[str, float]:
     rows = range(num_scans + 1)
     cohort = pd.DataFrame({"scan_id": [f"s{row}" for row in rows], "path": [f"{row % 8}.nii.gz" for row in rows]})
 
-    def prepare_all(workers: int) -> Store:
-        store = Store(folder / f"store{next(number)}")
-        preprocess_cohort(cohort[:-1], raw, PLAN, store, workers=workers)
-        return store
+    def prepare(part: pd.DataFrame, workers: int) -> tuple[Store, float]:
+        store, start = Store(folder / f"store{next(number)}"), time.perf_counter()
+        preprocess_cohort(part, raw, PLAN, store, workers=workers)
+        return store, time.perf_counter() - start
 
-    seconds = in_turn(COHORT_REPEATS, cohort_1_worker=lambda: prepare_all(1), cohort_2_workers=lambda: prepare_all(2))
-    store = prepare_all(2)
+    some = cohort[:COHORT_SCANS]
+    rounds = [[prepare(some, workers)[1] for workers in (1, 2)] for _ in range(COHORT_ROUNDS)]
+    store, all_seconds = prepare(cohort[:-1], 2)
     checked = cohort.assign(file_sha256=hashes_of(store, num_scans))
     start = time.perf_counter()
     preprocess_cohort(checked, raw, PLAN, store)
-    return seconds | {"one_new_scan": time.perf_counter() - start}
+    alone, together = np.median(rounds, axis=0)
+    seconds = {f"{COHORT_SCANS}_scans_1_worker": alone, f"{COHORT_SCANS}_scans_2_workers": together}
+    seconds |= {"cohort": all_seconds, "one_new_scan": time.perf_counter() - start}
+    return seconds, statistics.median(one / two for one, two in rounds)
 
 
 def hashes_of(store: Store, num_scans: int) -> list[str]:
@@ -207,19 +218,21 @@ def main() -> None:
     logging.disable(logging.WARNING)
     num_scans = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     with tempfile.TemporaryDirectory() as name:
-        one, cohort = time_one_scan(Path(name)), time_cohort(Path(name), num_scans)
+        one = time_one_scan(Path(name))
+        cohort, gain = time_cohort(Path(name), num_scans)
         memory = peak_bytes(Path(name)) / (4 * np.prod(SHAPE))
     report(
         "preprocess",
         one | cohort,
         [
             Ratio("reading_vs_monai", one["read_monai"] / one["read"], at_least=4),
+            Ratio("inflating_alone_vs_monai", one["read_monai"] / one["inflate_alone"]),
             Ratio("step_vs_monai", one["prepare_monai"] / one["prepare"], at_least=4),
             Ratio("step_vs_torchio", one["prepare_torchio"] / one["prepare"], at_least=3),
             Ratio("step_vs_floor", one["prepare"] / one["floor"], at_most=2.5),
             Ratio("oblique_vs_axis_aligned", one["prepare_oblique"] / one["prepare"]),
-            Ratio("two_workers_vs_one", cohort["cohort_1_worker"] / cohort["cohort_2_workers"], at_least=1.8),
-            Ratio("one_new_scan_share", cohort["one_new_scan"] / cohort["cohort_1_worker"], at_most=0.03),
+            Ratio("two_workers_vs_one", gain, at_least=1.8),
+            Ratio("one_new_scan_share", cohort["one_new_scan"] / cohort["cohort"], at_most=0.03),
             Ratio("peak_memory_per_float32_volume", memory, at_most=3),
         ],
     )

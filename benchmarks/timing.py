@@ -14,9 +14,12 @@ class Ratio:
     """A comparison and the bar it should keep: at least, or at most; None is only shown."""
 
     name: str
-    value: float
+    value: float | None
+    """None where there is nothing to compare …"""
     at_least: float | None = None
     at_most: float | None = None
+    reason: str | None = None
+    """… and why, or what the value holds for."""
 
     @property
     def bar(self) -> str | None:
@@ -26,6 +29,8 @@ class Ratio:
 
     @property
     def holds(self) -> bool | None:
+        if self.value is None:
+            return None
         if self.at_least is not None:
             return bool(self.value >= self.at_least)
         return bool(self.value <= self.at_most) if self.at_most is not None else None
@@ -48,7 +53,15 @@ def report(benchmark: str, seconds: dict[str, float], ratios: list[Ratio]) -> No
         print(f"{name:<40}{value * 1000:>12.2f} ms")
     for ratio in ratios:
         verdict = {True: "holds", False: "DOES NOT HOLD", None: ""}[ratio.holds]
-        print(f"{ratio.name:<40}{ratio.value:>12.3f}    {ratio.bar or '':<8} {verdict}")
-    shown = {ratio.name: {"value": round(ratio.value, 4), "bar": ratio.bar, "holds": ratio.holds} for ratio in ratios}
+        value = "undefined" if ratio.value is None else f"{ratio.value:.3f}"
+        print(f"{ratio.name:<40}{value:>12}    {ratio.bar or '':<8} {verdict or ratio.reason or ''}")
+    shown = {ratio.name: entry(ratio) for ratio in ratios}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     print(json.dumps({"benchmark": benchmark, "ratios": shown, "machine": machine}))
+
+
+def entry(ratio: Ratio) -> dict[str, object]:
+    """A ratio for the JSON object."""
+    value = None if ratio.value is None else round(ratio.value, 4)
+    shown: dict[str, object] = {"value": value, "bar": ratio.bar, "holds": ratio.holds}
+    return shown | ({"reason": ratio.reason} if ratio.reason else {})

@@ -28,6 +28,7 @@ from pipeline.models import build_model  # noqa: E402
 from pipeline.tracking.contents import Parcel  # noqa: E402
 from pipeline.tracking.live import Watch  # noqa: E402
 from pipeline.tracking.tracked_run import open_run  # noqa: E402
+from pipeline.training.sharding import clip_gradients  # noqa: E402
 
 SIZE, BATCH_SIZE, STEPS, ROUNDS = (48, 48, 48), 2, 8, 7
 PAUSE_S = 1.5
@@ -44,6 +45,10 @@ class Plain(LightningModule):
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor:
         labels = torch.arange(len(batch), device=batch.device) % 2
         return nn.functional.cross_entropy(self.network(batch), labels)
+
+    def configure_gradient_clipping(self, optimizer: Any, gradient_clip_val: Any, gradient_clip_algorithm: Any) -> None:
+        # What every training does; the log takes the norm from here.
+        self.gradient_norm = float(clip_gradients(list(self.parameters()), 1.0))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.AdamW(self.parameters(), lr=1e-4)

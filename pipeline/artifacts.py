@@ -91,6 +91,10 @@ class RunPaths:
     def predictions(self, fold: FoldLabel) -> Path:
         return self.folder / "predictions" / f"fold-{fold}.csv"
 
+    def predicted_by(self, fold: FoldLabel) -> Path:
+        """The SHA-256 of the checkpoint that the fold's predictions come from."""
+        return self.folder / "predictions" / f"fold-{fold}.json"
+
     def embeddings(self, fold: FoldLabel) -> Path:
         return self.folder / "embeddings" / f"fold-{fold}.npz"
 
@@ -117,6 +121,11 @@ class RunPaths:
     def calibration(self) -> Path:
         """Correction of the probabilities fitted on validation, by level."""
         return self.folder / "calibration.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The SHA-256 of each checkpoint that was evaluated, by fold: what is frozen here holds for these alone."""
+        return self.folder / "checkpoints.json"
 
     @property
     def conformal(self) -> Path:

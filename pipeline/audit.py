@@ -16,6 +16,7 @@ def audit(config: Config) -> None:
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
     from pipeline.files import write_csv
     from pipeline.inference.changing import predict_changed
+    from pipeline.inference.matching import refuse_mismatch
     from pipeline.inference.trained import TrainedRun
     from pipeline.judging import read_case
     from pipeline.scans.store import Store
@@ -24,13 +25,15 @@ def audit(config: Config) -> None:
     paths, case = Artifacts(config.root), read_case(config)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
     first = config.folds[0]
+    trained = TrainedRun.load(run.fold(first).best)
+    refuse_mismatch(trained, config.model, cohort, first)
     evidence = Evidence(
         predictions=case.predictions,
         background=case.background,
         summaries=summarise_scans(Store(cohort.preprocessed), case.background.splits[SCAN_ID]),
         embeddings={fold: read_embeddings(run.embeddings(fold)) for fold in config.folds},
         file_bytes=measure_files(cohort.raw, case.background.cohort),
-        changes=predict_changed(TrainedRun.load(run.fold(first).best), cohort, parse_fold(first)[0]),
+        changes=predict_changed(trained, cohort, parse_fold(first)[0]),
     )
     write_csv(run.changes, evidence.changes)
     write_audits(audit_run(evidence, case.settings), run)

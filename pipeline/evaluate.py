@@ -2,7 +2,8 @@
 
 Reads   runs/<cohort>/<experiment>/predictions/fold-<k>.csv, cohort.csv, splits.csv
 Writes  runs/<cohort>/<experiment>/{metrics.json, summary.json, operating_point.json, calibration.json, conformal.json,
-        models.csv, subgroups.csv, floors.csv, plots/*.csv}; runs/<cohort>/test_looks.csv, one row a look at test
+        checkpoints.json, models.csv, subgroups.csv, floors.csv, plots/*.csv}; runs/<cohort>/test_looks.csv, one row a
+        look at test
 """
 
 from pathlib import Path
@@ -18,11 +19,12 @@ def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
     from pipeline.evaluation.tables.looks import note_look
     from pipeline.evaluation.tasks import evaluate_task
-    from pipeline.evaluation.writing import write_evaluation
+    from pipeline.evaluation.writing import note_checkpoints, write_evaluation
     from pipeline.judging import read_case
 
     run, case = Artifacts(config.root).run(config.cohort.name, config.name), read_case(config)
     write_evaluation(evaluate_task(case.predictions, case.settings, case.background), run)
+    note_checkpoints(run, config.folds)
     note_look(run.looks, config.name, case.predictions)
 
 
@@ -70,14 +72,14 @@ def evaluate_external(
 
     from pipeline.evaluation.external import evaluate_frozen
     from pipeline.evaluation.settings import Settings
-    from pipeline.evaluation.writing import read_frozen, write_evaluation
+    from pipeline.evaluation.writing import write_evaluation
     from pipeline.files import write_csv
     from pipeline.inference.external import TrainedFolds
     from pipeline.reporting.external_table import external_table
 
     trained, external = TrainedFolds.load(run), check_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())
-    frozen = read_frozen(trained.paths)
+    frozen = trained.read_frozen()
     predictions = trained.predict_cohort(Artifacts(Path(".")).cohort(external.name))
     evaluation = evaluate_frozen(predictions, settings, frozen)
     written = RunPaths(out or trained.paths.folder / "external" / external.name)

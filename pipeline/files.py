@@ -19,21 +19,30 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary sibling to write to; it takes the name `path` only when the block ends well."""
+def whole_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
+    """A temporary sibling to write to; it takes the name `path` only when the block ends well.
+
+    Without `sync` that holds against a kill but not against a power cut, until `sync_file` is called.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        if sync:
+            sync_file(temporary)
         # mkstemp makes files private; these are ordinary outputs.
         temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file is on the disk."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,11 +12,12 @@ from pipeline.artifacts import Artifacts
 from pipeline.config import Config
 
 
-def ingest(config: Config, *, workers: Annotated[int, "processes"] = 2) -> None:
+def ingest(config: Config, *, workers: Annotated[int | None, "processes (default: one a processor)"] = None) -> None:
     """Check every scan and label of the cohort; stop with all problems listed, or write the cohort's table."""
     from pipeline.cohorts.ingesting import ingest_cohort
+    from pipeline.scans.scheduling import cores_at_hand
 
-    ingest_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name), workers)
+    ingest_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name), workers or cores_at_hand())
 
 
 def check(

@@ -1,7 +1,7 @@
 """Predict: class probabilities and stage embeddings of one fold, or of any new scans.
 
-Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, splits.csv
-Writes  runs/<cohort>/<experiment>/{predictions/fold-<k>.csv, embeddings/fold-<k>.npz}
+Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, splits.csv, ingest.json
+Writes  runs/<cohort>/<experiment>/{predictions/fold-<k>.csv, predictions/fold-<k>.json, embeddings/fold-<k>.npz}
 """
 
 from pathlib import Path
@@ -15,11 +15,14 @@ from pipeline.config import Config
 def predict(config: Config) -> None:
     """Predict validation and test scans of one fold, and prove that raw scans give the same."""
     from pipeline.inference.folds import predict_fold
+    from pipeline.inference.matching import refuse_mismatch
     from pipeline.inference.trained import TrainedRun
 
     paths = Artifacts(config.root)
-    run = paths.run(config.cohort.name, config.name)
-    predict_fold(TrainedRun.load(run.fold(config.fold).best), paths.cohort(config.cohort.name), run, config.fold)
+    run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
+    trained = TrainedRun.load(run.fold(config.fold).best)
+    refuse_mismatch(trained, config.model, cohort, config.fold)
+    predict_fold(trained, cohort, run, config.fold)
 
 
 def predict_scans(

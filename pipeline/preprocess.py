@@ -14,7 +14,7 @@ from pipeline.config import Config, Plan
 def preprocess(
     config: Config,
     *,
-    workers: Annotated[int, "processes on this machine (default: 1)"] = 1,
+    workers: Annotated[int | None, "processes on this machine (default: one a processor)"] = None,
     scheduler: Annotated[
         str | None, "address of a Dask scheduler, such as tcp://host:8786, to work there instead"
     ] = None,
@@ -23,10 +23,12 @@ def preprocess(
     from pipeline.cohorts.cohort_table import read_cohort
     from pipeline.resolve import check_file
     from pipeline.scans.cohort_preprocessing import preprocess_cohort
+    from pipeline.scans.scheduling import cores_at_hand
     from pipeline.scans.store import Store
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     plan = check_file(Plan, paths.plan)
+    workers = workers or cores_at_hand()
     preprocess_cohort(
         read_cohort(paths.cohort), paths.raw, plan, Store(paths.preprocessed), workers=workers, scheduler=scheduler
     )

@@ -14,7 +14,7 @@ def split(config: Config) -> None:
     from pipeline.cohorts.cohort_table import read_cohort
     from pipeline.resolve import check_file
     from pipeline.splits.folds import read_splits, write_splits
-    from pipeline.splits.leakage import find_leaks, stop_at_leaks, write_leakage
+    from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
     from pipeline.splits.splitting import split_patients
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
@@ -24,6 +24,7 @@ def split(config: Config) -> None:
     plan = check_file(Plan, paths.plan) if paths.plan.exists() else None
     leakage = find_leaks(table, splits, cohort, paths.raw, plan)
     write_leakage(paths.leakage, leakage)
+    check_accepted(leakage, cohort.split.accepted_leaks)
     stop_at_leaks(leakage, paths.leakage)
     write_splits(paths.splits, splits)
 

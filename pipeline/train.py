@@ -23,6 +23,7 @@ def train(
 
     from pipeline.tracking.watching import watch_training
     from pipeline.training.checks import run_check
+    from pipeline.training.describing import describe_run
     from pipeline.training.fitting import fit
     from pipeline.training.fold import load_fold
     from pipeline.training.keeping.keeping import Keeping
@@ -30,7 +31,6 @@ def train(
     from pipeline.training.settling.build import build_network
     from pipeline.training.settling.norms import settle_norm
     from pipeline.training.settling.settle import settle_config
-    from pipeline.training.trainer import describe_run
 
     let_first_process_talk()
     paths = Artifacts(config.root)

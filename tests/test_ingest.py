@@ -61,10 +61,14 @@ def test_check_of_an_empty_folder_is_an_error(tmp_path):
     assert done.stderr.startswith(f"error: {tmp_path}: no scans in this folder") and done.stderr.count("\n") == 1
 
 
-def test_checking_loads_no_network_library():
-    script = "import sys, pipeline.ingest, pipeline.scans.checking.report; print({'torch', 'monai'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    assert done.stdout == "set()\n"
+def test_checking_loads_no_network_library(scans):
+    script = (
+        "import sys; from pathlib import Path; from pipeline.ingest import check\n"
+        "check(check=[Path(sys.argv[1])]); print({'torch', 'monai'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", script, str(scans)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert done.stdout.splitlines()[-2:] == ["4 scans: 1 ok, 1 warn, 2 reject", "set()"]
 
 
 @pytest.mark.slow

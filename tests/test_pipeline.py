@@ -74,6 +74,19 @@ def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     assert "recalibrated_brier_score" in metrics
 
 
+def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(copy: Path) -> None:
+    path = copy / "data/cubes/splits.csv"
+    splits = pd.read_csv(path)
+    other = splits["fold"].map({0: 1, 1: 0}).astype("Int64")
+    splits.assign(fold=other).to_csv(path, index=False)
+    before = (copy / RUN / "predictions/fold-0.csv").read_bytes()
+    for verb in ("predict", "audit"):
+        done = Commands(copy)(verb, check=False)
+        assert done.returncode == 1 and "Traceback" not in done.stderr
+        assert "best.ckpt: trained on other scans, labels or sides than fold 0" in done.stderr
+    assert (copy / RUN / "predictions/fold-0.csv").read_bytes() == before
+
+
 def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> None:
     with np.load(finished / RUN / "embeddings" / "fold-0.npz", allow_pickle=False) as archive:
         assert archive["scan_id"].tolist() == predictions_of(finished)["scan_id"].tolist()
@@ -218,6 +231,15 @@ def test_editing_evaluation_reruns_evaluation_and_what_follows_only(copy: Path) 
     config = copy / "configs" / "tiny.yaml"
     config.write_text(config.read_text().replace("num_bootstrap: 200", "patient_rule: max"))
     assert stages_in(Commands(copy).dvc("repro")) == {"evaluate", "audit", "report", "track"}
+
+
+@pytest.mark.parametrize("key", ["modality: MR", "laterality: irrelevant", "size_is_diagnostic: true"])
+def test_what_decides_augmentation_is_followed_by_training(copy: Path, key: str) -> None:
+    config = copy / "configs" / "cohorts" / "cubes.yaml"
+    other = {"modality: MR": "modality: other", "laterality: irrelevant": "laterality: relevant"}
+    config.write_text(config.read_text().replace(key, other.get(key, "size_is_diagnostic: false")))
+    changed = json.loads(Commands(copy).dvc("status", "--json"))
+    assert any(stage.startswith("train@") and key.split(":")[0] in str(why) for stage, why in changed.items())
 
 
 def test_dvc_shows_metrics_and_plots(copy: Path) -> None:

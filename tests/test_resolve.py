@@ -79,6 +79,7 @@ def test_a_wrong_word_is_refused_with_key_value_and_nearest(words: list[str], sa
         (["augmentation.flip_left_right=true", "cohort.laterality=relevant"], ["flip_left_right", "laterality"]),
         (["augmentation.zoom=true"], ["zoom", "size_is_diagnostic"]),
         (["cohort.preprocess.intensity={scheme: window, window_hu: [0, 80]}"], ["window", "CT", "MR"]),
+        (["cohort.preprocess.intensity={scheme: suv}"], ["SUV", "PET", "MR"]),
         (["cohort.classes=[a, b]"], ["positive_class", "'cube'", "a, b"]),
         (["cohort.task=ordinal"], ["ordinal", "classes", "grades"]),
         (["cohort.task=multilabel"], ["multilabel", "positive_class", "'cube'"]),

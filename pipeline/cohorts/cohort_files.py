@@ -37,11 +37,21 @@ def measure(facts: ScanFacts, warnings: tuple[Problem, ...]) -> dict[str, str]:
 
 
 def write_summary(
-    paths: CohortPaths, rows: CheckedRows, task: str, classes: tuple[str, ...], problems: list[Entry]
+    paths: CohortPaths,
+    rows: CheckedRows,
+    task: str,
+    classes: tuple[str, ...],
+    problems: list[Entry],
+    without_row: list[str],
 ) -> None:
     """The task, classes in order, counts, every problem, what was left out, and the steps of the flow diagram."""
     counts = {"num_scans": len(rows.usable), "num_patients": int(rows.usable[PATIENT_ID].nunique())}
-    lists = {"problems": problems, "excluded": excluded(rows), "flow": flow(rows)}
+    lists = {
+        "problems": problems,
+        "scans_without_row": without_row,
+        "excluded": excluded(rows),
+        "flow": flow(rows),
+    }
     write_json(paths.ingest, {"task": task, "classes": list(classes), **counts, **lists})
 
 

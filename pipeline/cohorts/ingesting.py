@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
@@ -10,11 +11,19 @@ from pipeline.cohorts.bids import scan_rows
 from pipeline.cohorts.classes import check_classes, order_classes
 from pipeline.cohorts.cohort_files import Entry, write_cohort, write_summary
 from pipeline.cohorts.row_scans import CheckedRows, check_row_scans, inside, list_scans
-from pipeline.cohorts.table import check_columns, check_rows, listing, path_columns, read_table, select_columns
+from pipeline.cohorts.table import (
+    check_columns,
+    check_rows,
+    listing,
+    own_columns,
+    path_columns,
+    read_table,
+    select_columns,
+)
 from pipeline.config import Cohort, FolderSource
 from pipeline.scans.checking.codes import Problem
 from pipeline.scans.checking.files import Tolerance
-from pipeline.scans.scan_files import split_paths
+from pipeline.scans.scan_files import halves_of, split_paths
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +57,9 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     rows = check_row_scans(table, paths.raw, known, len(path_columns(cohort.columns)), tolerance, workers)
     excluding = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excluding else table
-    in_table = [*check_rows(table), *check_classes(kept, cohort), *orphans(labels, table, known, paths), *twins(rows)]
+    without_row = orphans(labels, table, known, paths)
+    in_table = [*check_columns(labels, cohort.columns), *check_rows(table), *check_classes(kept, cohort)]
+    in_table += [*orphan_problems(without_row), *twins(rows)]
     of_table = [Finding(str(paths.labels), problem) for problem in in_table]
     of_scans = scan_findings(rows)
     refuse(of_table if excluding else of_table + of_scans, paths)
@@ -56,15 +67,16 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
         log.warning("%s", finding)
     write_cohort(paths, rows)
     classes, entries = order_classes(kept[LABEL], cohort), [finding.entry() for finding in of_table + of_scans]
-    write_summary(paths, rows, cohort.task, classes, entries)
+    write_summary(paths, rows, cohort.task, classes, entries, without_row)
 
 
 def load_labels(cohort: Cohort, paths: CohortPaths, known: list[str]) -> pd.DataFrame:
-    """The label table, a row a scan, with all its columns; without those asked for nothing else can be checked."""
+    """The label table, a row a scan, with all its columns; without those of every cohort nothing can be checked."""
     labels = read_table(paths.labels)
     if isinstance(cohort.source, FolderSource) and cohort.source.bids_suffix:
         labels = scan_rows(labels, known, cohort.source.bids_suffix, cohort.columns)
-    refuse([Finding(str(paths.labels), problem) for problem in check_columns(labels, cohort.columns)], paths)
+    if not set(own_columns(cohort.columns)) <= set(labels.columns):
+        refuse([Finding(str(paths.labels), problem) for problem in check_columns(labels, cohort.columns)], paths)
     return labels
 
 
@@ -77,12 +89,17 @@ def refuse(findings: list[Finding], paths: CohortPaths) -> None:
         raise ValueError("\n  ".join([f"{paths.folder}: {len(blocking)} problems, nothing was written:", *blocking]))
 
 
-def orphans(labels: pd.DataFrame, table: pd.DataFrame, known: list[str], paths: CohortPaths) -> list[Problem]:
+def orphans(labels: pd.DataFrame, table: pd.DataFrame, known: list[str], paths: CohortPaths) -> list[str]:
     """Scans that no row names, as its scan or in another column, such as the scan's mask."""
     files = {path for cell in table[PATH] for path in split_paths(cell)}
     named = {inside(path, paths.raw) for path in files} | set(labels.to_numpy().ravel())
-    rest = [scan for scan in known if scan not in named]
-    return [Problem("TAB-NO-ROW", f"{len(rest)}: {listing(rest)}")] if rest else []
+    # A pair is known by one half, and a row may name the other.
+    return [scan for scan in known if named.isdisjoint(map(str, halves_of(Path(scan)) or [scan]))]
+
+
+def orphan_problems(without_row: list[str]) -> list[Problem]:
+    """The first few; ingest.json lists them all."""
+    return [Problem("TAB-NO-ROW", f"{len(without_row)}: {listing(without_row)}")] if without_row else []
 
 
 def twins(rows: CheckedRows) -> list[Problem]:

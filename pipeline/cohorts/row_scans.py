@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from pipeline.artifacts import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.cohorts.table import with_hint
@@ -16,6 +14,7 @@ from pipeline.scans.checking.codes import Problem
 from pipeline.scans.checking.files import Tolerance, check_files
 from pipeline.scans.checking.scan import ScanCheck
 from pipeline.scans.formats.finding import find_scans
+from pipeline.scans.progress import watched
 from pipeline.scans.scan_files import ScanFiles, files_of, join_paths, split_paths
 from pipeline.scans.scheduling import run_jobs
 
@@ -89,15 +88,8 @@ def check_row_scans(
             checks[number] = ScanCheck(Path(row[PATH]), (problem,), None)
         else:
             jobs.append((number, files_of(all_inside(row, raw), raw), tolerance))
-    outcomes = run_jobs(check_job, jobs, workers=workers)
-    checks |= with_progress(outcomes, len(jobs))
+    checks |= watched(run_jobs(check_job, jobs, workers=workers), len(jobs), "ingest")
     return CheckedRows(table, [checks[row] for row in range(len(table))])
-
-
-def with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """Show a bar where somebody watches; elsewhere even a finished one would leave an empty line."""
-    console = Console(stderr=True)
-    return track(outcomes, "Checking scans", total, console=console, transient=True, disable=not console.is_terminal)
 
 
 def check_job(job: Job) -> Outcome:

@@ -69,7 +69,7 @@ def parquet_as_text(path: Path) -> pd.DataFrame:
 
 def check_columns(table: pd.DataFrame, columns: Columns) -> list[Problem]:
     """Columns that the config names and the table lacks, names that clash, and ids that are numbers."""
-    own = [columns.scan_id, columns.patient_id, columns.label, *file_columns(columns)]
+    own = own_columns(columns)
     wanted = [*own, *covariates(columns)]
     problems = [
         Problem("TAB-COLUMN", f"no {with_hint(name, table.columns)} among {', '.join(table.columns)}")
@@ -80,6 +80,11 @@ def check_columns(table: pd.DataFrame, columns: Columns) -> list[Problem]:
     problems += [Problem("TAB-NAME", f"'{name}'") for name in taken]
     numbers = set(table.attrs.get("numbers", ())) & {columns.scan_id, columns.patient_id}
     return problems + [Problem("TAB-ID-NUMBER", f"column '{name}'") for name in sorted(numbers)]
+
+
+def own_columns(columns: Columns) -> list[str]:
+    """Columns without which there is no cohort, in the table's words."""
+    return [columns.scan_id, columns.patient_id, columns.label, *file_columns(columns)]
 
 
 def covariates(columns: Columns) -> list[str]:
@@ -103,14 +108,14 @@ def file_columns(columns: Columns) -> tuple[str, ...]:
 
 
 def select_columns(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """The cohort's columns under their standard names."""
+    """The cohort's columns under their standard names; a covariate that `check_columns` complains of is left out."""
     return pd.DataFrame(
         {
             SCAN_ID: table[columns.scan_id],
             PATIENT_ID: table[columns.patient_id],
             **select_files(table, columns),
             LABEL: table[columns.label],
-            **{name: table[name] for name in covariates(columns)},
+            **{name: table[name] for name in covariates(columns) if name in table and name not in RESERVED},
         }
     )
 

@@ -6,7 +6,7 @@ scans are and how they are prepared; `Config` is the two together, which is what
 
 from pipeline.config.cohort import Cohort, Columns, Ingest, Preprocess, Split
 from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
-from pipeline.config.intensity import Histogram, Intensity, Rescale, Unchanged, Window, ZScore
+from pipeline.config.intensity import Histogram, Intensity, Rescale, Suv, Unchanged, Window, ZScore
 from pipeline.config.plan import Forecast, Plan
 from pipeline.config.section import TAGS, Section
 from pipeline.config.source import FolderSource, MedmnistSource, PhantomSource
@@ -33,6 +33,7 @@ __all__ = [
     "Rescale",
     "Section",
     "Split",
+    "Suv",
     "Tracking",
     "Training",
     "Unchanged",

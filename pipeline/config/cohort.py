@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, FiniteFloat, NonNegativeInt, PositiveInt, model_validator
 
-from pipeline.config.intensity import Intensity, Window
+from pipeline.config.intensity import Intensity, Suv, Window
 from pipeline.config.section import Auto, Millimetres, Name, Section, Voxels
 from pipeline.config.source import FolderSource, MedmnistSource, PhantomSource
 
@@ -52,8 +52,8 @@ class Ingest(Section):
 
     on_bad_scan: Literal["stop", "exclude"] = "stop"
     """Stop with all of them listed, or go on without them and say so in the report."""
-    fill_nonfinite: float | None = None
-    """Value for NaN and infinite voxels; without one, a scan that has any is bad."""
+    fill_nonfinite: FiniteFloat | None = None
+    """Value, in the scan's own unit, for NaN and infinite voxels; without one, a scan that has any is bad."""
     missing_channel: Literal["refuse", "zero"] = "refuse"
     """A scan that lacks a channel is bad, or has zeros there, and every scan has channels that say which it has."""
 
@@ -137,6 +137,8 @@ class Cohort(Section):
     def _possible_pairs(self) -> "Cohort":
         if isinstance(self.preprocess.intensity, Window) and self.modality != "CT":
             raise ValueError(f"preprocess.intensity: a window in HU needs modality CT, got {self.modality}")
+        if isinstance(self.preprocess.intensity, Suv) and self.modality != "PET":
+            raise ValueError(f"preprocess.intensity: a window in SUV needs modality PET, got {self.modality}")
         if self.preprocess.bias_correction == "n4" and self.modality != "MR":
             raise ValueError(f"preprocess.bias_correction: n4 needs modality MR, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:

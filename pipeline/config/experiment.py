@@ -25,6 +25,11 @@ class Model(Section):
     options: dict[str, Any] = {}
     """Options of that network, such as depths or drop_path_rate."""
 
+    @property
+    def learns_by_gradient(self) -> bool:
+        """Not where all features are constants under a logistic head."""
+        return not self.freeze or self.lora is not None
+
     @model_validator(mode="after")
     def _auto_alone(self) -> "Model":
         given = self.model_fields_set - {"name"}
@@ -102,7 +107,7 @@ class Training(Section):
     nodes: PositiveInt = 1
     """Machines; docs/cluster.md shows how they are started."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How processes share the work: auto is ddp where there are several; fsdp also divides the weights (GPU only)."""
+    """How processes share the work: auto is ddp where there are several; fsdp also divides the weights."""
     compile: bool = False
     """Compile the network first; pays off on a GPU, and takes minutes on a CPU."""
     num_workers: NonNegativeInt = 0
@@ -110,8 +115,12 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _possible_pairs(self) -> "Training":
-        if self.strategy == "fsdp" and (self.ema_decay or self.accelerator == "cpu"):
-            raise ValueError("strategy 'fsdp' divides the weights between GPUs: not on cpu, and not with ema_decay")
+        if self.strategy == "fsdp":
+            keys = ("ema_decay", "compile", "unfreeze_every", "deep_supervision")
+            needy = ", ".join(key for key in keys if getattr(self, key))
+            if needy or self.devices * self.nodes == 1:
+                reason = f"whole ones are needed for {needy}" if needy else "there is one, by devices and nodes"
+                raise ValueError(f"strategy 'fsdp' divides the weights between processes, and {reason}")
         if self.unfreeze_every and self.devices * self.nodes > 1:
             raise ValueError("unfreeze_every needs one process: others would wait for gradients of what does not learn")
         if self.compile and self.deep_supervision:

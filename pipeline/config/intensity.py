@@ -2,23 +2,34 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field
 
 from pipeline.config.section import Section
+
+
+def check_low_below_high(window: tuple[float, float]) -> tuple[float, float]:
+    if not window[0] < window[1]:
+        raise ValueError(f"must be (low, high) with low < high, got {window}")
+    return window
+
+
+Range = Annotated[tuple[float, float], AfterValidator(check_low_below_high)]
 
 
 class Window(Section):
     """CT: saturate outside a window, then scale it to 0..1."""
 
     scheme: Literal["window"]
-    window_hu: tuple[float, float]
+    window_hu: Range
     """(low, high) in Hounsfield units."""
 
-    @model_validator(mode="after")
-    def _low_below_high(self) -> "Window":
-        if not self.window_hu[0] < self.window_hu[1]:
-            raise ValueError(f"window_hu must be (low, high) with low < high, got {self.window_hu}")
-        return self
+
+class Suv(Section):
+    """PET in standardised uptake values: saturate outside a window, then scale it to 0..1."""
+
+    scheme: Literal["suv"]
+    window_suv: Range = (0.0, 15.0)
+    """(low, high); up to 3 suits the brain."""
 
 
 class ZScore(Section):
@@ -51,4 +62,4 @@ class Unchanged(Section):
     scheme: Literal["unchanged"]
 
 
-Intensity = Annotated[Window | ZScore | Rescale | Histogram | Unchanged, Field(discriminator="scheme")]
+Intensity = Annotated[Window | Suv | ZScore | Rescale | Histogram | Unchanged, Field(discriminator="scheme")]

@@ -2,10 +2,15 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveInt
 
 from pipeline.config.intensity import Intensity
 from pipeline.config.section import Millimetres, Section, Voxels
+
+EFFECTIVE_BATCH = 8
+"""Scans an update, reached by accumulation."""
+CUT_SHORT, EDITED = "cut short", "edited by hand"
+"""How the reason for a line begins that does not follow from the other lines."""
 
 
 class Forecast(Section):
@@ -31,7 +36,7 @@ class Plan(Section):
     tilt: Literal["keep", "straighten"] = "keep"
     bias_correction: Literal["none", "n4"] = "none"
     intensity: Intensity
-    fill_nonfinite: float | None = None
+    fill_nonfinite: FiniteFloat | None = None
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
     channels: tuple[str, ...] = ()
     """Columns of the label table that name a file each; none where a scan is one file."""
@@ -56,6 +61,11 @@ class Plan(Section):
     reasons: dict[str, str]
     digests: dict[str, str] = {}
     """Of each line as planned; a line that no longer agrees with its digest was edited by hand."""
+
+    @property
+    def is_length_by_steps(self) -> bool:
+        """Do the epochs stand for a number of steps, rather than for a time or for somebody's choice?"""
+        return not self.reasons.get("max_epochs", "").startswith((CUT_SHORT, EDITED))
 
     @property
     def num_images(self) -> int:

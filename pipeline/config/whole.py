@@ -71,6 +71,8 @@ class Config(Section):
             raise ValueError("augmentation.zoom=true contradicts the cohort's size_is_diagnostic: true")
         if self.training.unfreeze_every and (self.model.freeze or self.model.lora):
             raise ValueError("training.unfreeze_every contradicts model.freeze and model.lora: both keep weights")
+        if self.training.strategy == "fsdp" and self.model.lora is not None:
+            raise ValueError("training.strategy=fsdp divides weights that all learn, model.lora keeps most as they are")
         if self.training.sampling == "balanced" and self.cohort.task == "multilabel":
             raise ValueError("training.sampling=balanced needs one class a scan, the cohort's task is multilabel")
         return self

@@ -15,7 +15,7 @@ import pandas as pd
 from pipeline.artifacts import LABEL, PATIENT_ID
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.precision.intervals import logit_interval, normal_quantile
-from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.held_out import PART, division_of, rounds
 from pipeline.evaluation.tables.sample import Array, Sample
@@ -82,8 +82,8 @@ def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, con
     both = np.stack([sample.probs[:, 1], scores], axis=1)
     aurocs, covariance = clustered_auroc(sample.labels == 1, both, sample.patients, sample.folds)
     floor, variance = float(aurocs[1]), float(covariance[1, 1])
-    if not (variance > 0 and 0 < floor < 1):
-        reason = "the columns give the label away entirely" if floor == 1 else "no spread to judge"
+    reason = "the columns give the label away entirely" if floor == 1 else why_no_spread(variance)
+    if reason:
         return Floor(name, shown, sample.num_patients, floor, reason=reason)
     contrast = np.array([1, -1])
     advantage = float(contrast @ aurocs)

@@ -1,14 +1,14 @@
 """An evaluation on disk."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import RunPaths
+from pipeline.artifacts import FoldLabel, RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Evaluation, Metrics
 from pipeline.evaluation.fitted.calibrators import Calibration
 from pipeline.evaluation.fitted.conformal import Conformal
@@ -38,6 +38,24 @@ def write_frozen(frozen: FrozenByLevel, paths: RunPaths) -> None:
     files = {"point": paths.operating_point, "calibrations": paths.calibration, "conformal": paths.conformal}
     for name, path in files.items():
         write_json(path, {level: part(fitted, name) for level, fitted in frozen.items()})
+
+
+def note_checkpoints(paths: RunPaths, folds: Iterable[FoldLabel]) -> None:
+    """Which checkpoints the evaluated predictions come from, beside what was frozen on them."""
+    noted = {}
+    for fold in folds:
+        path = paths.predicted_by(fold)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.predict' writes it with the predictions.")
+        noted[f"fold-{fold}"] = read_json(path)["checkpoint"]
+    write_json(paths.checkpoints, noted)
+
+
+def read_checkpoints(paths: RunPaths) -> dict[str, str]:
+    """What `note_checkpoints` wrote: a SHA-256 by fold."""
+    if not paths.checkpoints.is_file():
+        raise FileNotFoundError(f"{paths.checkpoints} is missing; 'python -m pipeline.evaluate' writes it.")
+    return read_json(paths.checkpoints)
 
 
 def part(fitted: Frozen | Mapping[str, Frozen], name: str) -> Any:

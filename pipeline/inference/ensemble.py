@@ -11,7 +11,6 @@ import numpy as np
 
 from pipeline.evaluation.fitted.calibrators import Calibration
 from pipeline.evaluation.fitted.frozen import Frozen
-from pipeline.evaluation.writing import read_frozen
 from pipeline.inference.external import TrainedFolds
 from pipeline.inference.trained import Prediction, TrainedRun, Volume
 from pipeline.scans.preprocessing import Prepared
@@ -39,10 +38,10 @@ class Ensemble:
     def load(cls, run: Path) -> "Ensemble":
         """All folds of `runs/<cohort>/<experiment>`, which has been evaluated."""
         trained = TrainedFolds.load(run)
-        return cls({f"fold-{fold}": model for fold, model in trained.folds.items()}, read_frozen(trained.paths)[LEVEL])
+        return cls({f"fold-{fold}": model for fold, model in trained.folds.items()}, trained.read_frozen()[LEVEL])
 
     def prepare(self, scan: ScanFiles | Path) -> Prepared:
-        """A raw scan as the folds see it, which share one plan."""
+        """A raw scan as the folds see it, which share one plan: loading them made sure."""
         return self.prepare_with.prepare(scan)
 
     def predict(self, volume: Volume) -> Prediction:

@@ -8,7 +8,7 @@ from rich.progress import track
 
 from pipeline.artifacts import SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, FoldLabel, RunPaths, parse_fold
 from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.files import write_csv
+from pipeline.files import write_csv, write_json
 from pipeline.inference.tables import prediction_table, write_embeddings
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.scan_files import files_of
@@ -31,6 +31,7 @@ def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: 
     write_embeddings(run.embeddings(fold), held_out[SCAN_ID].tolist(), predictions)
     table = prediction_table(held_out, predictions, classes=trained.classes, fold=fold)
     write_csv(run.predictions(fold), table)
+    write_json(run.predicted_by(fold), {"checkpoint": trained.sha256})
     log.info("%s: %d scans", run.predictions(fold), len(table))
 
 

@@ -18,6 +18,7 @@ from pipeline.inference.trained import Prediction, Volume
 from pipeline.scans.formats.finding import find_scans
 from pipeline.scans.preprocessing import Prepared
 from pipeline.scans.scan_files import ScanFiles, files_of
+from pipeline.training.failures import is_out_of_memory
 
 log = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv", ".parquet")
@@ -41,7 +42,7 @@ class ScanClassifier(Protocol):
 def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None:
     """Write `path, prob_<class>…`, and `called` where a threshold was chosen.
 
-    Scans that cannot be read are listed in one error at the end, the others kept.
+    Scans that cannot be read, or are too much for the memory, are listed in one error at the end, the others kept.
     """
     files = list(find_files(scans, trained.columns))
     rows, problems = [], []
@@ -50,6 +51,11 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
             probs = trained.predict(trained.prepare(scan).array).probs
         except (ValueError, OSError) as error:
             problems.append(str(error))
+            continue
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            problems.append(f"{name}: out of memory; predict it on its own, or on a machine that has more.")
             continue
         rows.append([name, *probs, *called(trained, probs)])
     columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes)]

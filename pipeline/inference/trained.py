@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import Columns, Config, Plan
+from pipeline.files import sha256
 from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import Prepared, preprocess_scan
 from pipeline.scans.scan_files import ScanFiles
@@ -41,9 +42,11 @@ class TrainedRun:
 
     def __init__(self, content: RunFile, path: Path) -> None:
         self.path = path
+        self.sha256 = sha256(path)
         self.config = Config.model_validate(content.config)
         self.plan = Plan.model_validate(content.plan)
         self.classes = content.classes
+        self.data_hash = content.data_hash
         self.task = settle_task(self.config.cohort, self.classes)
         self.network = build_network(
             self.config.model, num_classes=len(self.classes), in_channels=self.plan.in_channels, pretrained=False

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -18,8 +18,14 @@ class Cost:
     parameters: int
     macs: int
     """Multiply-accumulates of the convolutions and matrix products of a forward pass."""
-    memory_bytes: int
-    """Weights, and what a training step keeps between the forward and the backward pass."""
+    weight_bytes: int
+    kept_bytes: int
+    """What a training step keeps between the forward and the backward pass, beside the weights."""
+
+    @property
+    def memory_bytes(self) -> int:
+        """Weights, and what is kept."""
+        return self.weight_bytes + self.kept_bytes
 
 
 def measure(
@@ -28,17 +34,23 @@ def measure(
     """The cost of the registered model `name` on one input (C, *size); meta tensors stand for all numbers."""
     with torch.device("meta"):
         options = {"spatial_dims": 2} if len(size) == 2 else {}
-        model = build_model(name, in_channels=in_channels, num_classes=num_classes, volume=volume, **options).train()
+        model = build_model(name, in_channels=in_channels, num_classes=num_classes, volume=volume, **options)
         x = torch.empty(2, in_channels, *size)
+    return cost_of(model, x)
+
+
+def cost_of(model: nn.Module, x: Tensor) -> Cost:
+    """The cost of one of the two inputs in `x`, which is on the meta device as the model is."""
     weights, kept = _Storages(), _Storages()
     for state in model.state_dict().values():
         weights.add(state)
     with FlopCounterMode(display=False) as flops, saved_tensors_hooks(kept.add, lambda tensor: tensor):
-        model(x)
+        model.train()(x)
     return Cost(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs=flops.get_total_flops() // 4,
-        memory_bytes=weights.total_bytes() + kept.without(weights).total_bytes() // 2,
+        weight_bytes=weights.total_bytes(),
+        kept_bytes=kept.without(weights).total_bytes() // 2,
     )
 
 

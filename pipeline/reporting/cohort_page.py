@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, LABEL, PATIENT_ID, SPLIT, TEST
+from pipeline.artifacts import LABEL, PATIENT_ID, SPLIT
 from pipeline.config import Cohort
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.page import render
@@ -14,8 +14,7 @@ from pipeline.reporting.parts.flow_diagram import Diagram, flow_diagram
 from pipeline.reporting.pictures.sample_slices import Sample, sample_slices
 from pipeline.reporting.wording import Statement
 from pipeline.scans.store import Store
-
-SIDE_NAMES = {DEVELOPMENT: "development", TEST: "locked test set"}
+from pipeline.splits.folds import is_nested
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ def cohort_html(facts: CohortFacts, cohort: Cohort, store: Store) -> str:
     page = CohortPage(
         cohort=cohort.name,
         subtitle=f"{cohort.modality}, {len(classes)} classes: {', '.join(classes)}.",
-        counts=counts(facts.table, classes),
+        counts=counts(facts, classes),
         statements=cohort_part.leak_statements(facts.leakage),
         flow=flow_diagram(cohort_part.flow(facts)),
         notes=cohort_part.notes(facts),
@@ -54,12 +53,13 @@ def cohort_html(facts: CohortFacts, cohort: Cohort, store: Store) -> str:
     return render("cohort.html.j2", page)
 
 
-def counts(table: pd.DataFrame | None, classes: list[str]) -> list[tuple[str, str, str]]:
+def counts(facts: CohortFacts, classes: list[str]) -> list[tuple[str, str, str]]:
     """Patients, scans, and patients of each class."""
-    if table is None:
+    if facts.table is None:
         return []
+    table, in_class = facts.table, cohort_part.memberships(facts, facts.table)
     num_patients = table[PATIENT_ID].nunique()
-    of_class = {name: table.loc[table[LABEL] == name, PATIENT_ID].nunique() for name in classes}
+    of_class = {name: in_class.loc[in_class[LABEL] == name, PATIENT_ID].nunique() for name in classes}
     return [
         ("Patients", f"{num_patients:,}", f"with {len(table) / num_patients:.2g} scans each on average"),
         ("Scans", f"{len(table):,}", ""),
@@ -72,10 +72,11 @@ def covariate_tables(facts: CohortFacts, names: list[str], classes: list[str]) -
     if not names:
         return []
     patients = facts.table.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
-    made = [covariate_table(patients, names, patients[LABEL], classes, of="class")]
-    if facts.splits is not None:
-        sides = facts.splits.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[SPLIT].map(SIDE_NAMES)
-        order = [name for name in SIDE_NAMES.values() if name in set(sides)]
+    in_class = cohort_part.memberships(facts, patients)
+    made = [covariate_table(in_class, names, in_class[LABEL], classes, of="class")]
+    if facts.splits is not None and not is_nested(facts.splits):
+        sides = facts.splits.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[SPLIT].map(cohort_part.SIDE_NAMES)
+        order = [name for name in cohort_part.SIDE_NAMES.values() if name in set(sides)]
         made.append(covariate_table(patients, names, sides.reindex(patients.index), order, of="split"))
     return made
 

@@ -19,5 +19,7 @@ def paragraph(pair: Comparison) -> str:
     )
 
 
-def p_words(p_value: float) -> str:
+def p_words(p_value: float | None) -> str:
+    if p_value is None:
+        return number(None)
     return "< 0.001" if p_value < 0.001 else number(p_value)

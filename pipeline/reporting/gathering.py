@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SPLIT, CohortPaths, RunPaths
+from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, CohortPaths, RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Metrics
 from pipeline.evaluation.settings import MULTILABEL
 from pipeline.evaluation.tables.looks import read_looks
@@ -139,9 +139,3 @@ def read_filled(path: Path) -> pd.DataFrame | None:
 def read_table(path: Path) -> pd.DataFrame | None:
     """All text, so that ids stay as they are."""
     return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
-
-
-def count_classes(table: pd.DataFrame, split: str = SPLIT) -> pd.DataFrame:
-    """Patients and scans by split and class."""
-    grouped = table.groupby([split, LABEL], sort=False)
-    return grouped.agg(patients=(PATIENT_ID, "nunique"), scans=(SCAN_ID, "nunique")).reset_index()

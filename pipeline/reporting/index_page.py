@@ -119,7 +119,7 @@ def comparison_row(found: Comparison) -> ComparisonRow:
     return ComparisonRow(
         pair=f"{found.first} against {found.second}" + (" (primary)" if found.is_primary else ""),
         difference=number(found.difference),
-        range=f"{number(found.low)} to {number(found.high)}",
+        range="" if found.low is None else f"{number(found.low)} to {number(found.high)}",
         p_value=p_words(found.adjusted_p_value),
         accuracy=f"{number(found.accuracy_difference)} (p {p_words(found.accuracy_p_value)})",
         words=found.in_words(),

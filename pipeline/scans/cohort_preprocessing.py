@@ -4,19 +4,18 @@ import functools
 import hashlib
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipeline.artifacts import SCAN_ID
 from pipeline.config import Plan
 from pipeline.scans.bias_field import require_n4
 from pipeline.scans.entry import Record
-from pipeline.scans.job import Job, Outcome, Versions, attempt
-from pipeline.scans.scan_files import files_of
+from pipeline.scans.job import Job, Outcome, Versions, attempt, code_hash
+from pipeline.scans.progress import watched
+from pipeline.scans.scan_files import ScanFiles, files_of
 from pipeline.scans.scheduling import run_jobs
 from pipeline.scans.store import Store
 
@@ -27,7 +26,7 @@ SHAPES_VOXELS = {
 }
 """Fields of the plan that the store depends on; another batch size prepares nothing again."""
 FILE_SHA256 = "file_sha256"
-"""Column of cohort.csv; without it each raw file is hashed."""
+"""Column of cohort.csv; without it each raw file is hashed where it is prepared."""
 SHOWN_SCANS = 3
 
 
@@ -36,7 +35,8 @@ def preprocess_cohort(
 ) -> None:
     """Bring the store to exactly the scans of `cohort` (columns scan_id, path), prepared by `plan`.
 
-    A scan that cannot be prepared stops none of the others; all of them are named in the `ValueError` at the end.
+    Stored voxels are read and held against their hashes; what is damaged is prepared again. A scan that cannot be
+    prepared stops none of the others; all of them are named in the `ValueError` at the end.
     """
     if plan.bias_correction == "n4":
         require_n4()
@@ -44,12 +44,15 @@ def preprocess_cohort(
     versions = Versions(plan_hash(plan), code_hash())
     store.prune(job.scan_id for job in jobs)
     stored = {job.scan_id: store.record(job.scan_id) for job in jobs}
-    todo = [job for job in jobs if not is_current(stored[job.scan_id], job, versions)]
+    current = {job.scan_id for job in jobs if is_current(stored[job.scan_id], job, versions)}
+    current -= damaged(store, current, workers)
+    todo = [job for job in jobs if job.scan_id not in current]
     log.info("preprocess: %d of %d scans are up to date, %d to do", len(jobs) - len(todo), len(jobs), len(todo))
     work = functools.partial(attempt, plan=plan, folder=store.folder.resolve(), versions=versions)
-    outcomes = list(watched(run_jobs(work, todo, workers=workers, scheduler=scheduler), len(todo)))
-    stored |= {outcome.scan_id: outcome.record for outcome in outcomes if outcome.record}
-    records = [record for record in stored.values() if record]
+    outcomes = list(watched(run_jobs(work, todo, workers=workers, scheduler=scheduler), len(todo), "preprocess"))
+    written = {outcome.scan_id: outcome.record for outcome in outcomes if outcome.record}
+    store.sync(written)
+    records = [record for record in (stored | written).values() if record]
     store.write_manifest(records)
     log_warnings(records)
     raise_failures(outcomes)
@@ -57,50 +60,35 @@ def preprocess_cohort(
 
 def make_job(row: Mapping[str, str], raw: Path) -> Job:
     files = files_of(row, raw.absolute())
-    return Job(row[SCAN_ID], files, row[FILE_SHA256] if FILE_SHA256 in row else files.sha256())
+    return Job(row[SCAN_ID], files, row.get(FILE_SHA256))
 
 
 def is_current(record: Record | None, job: Job, versions: Versions) -> bool:
     """Is the scan in the store, from these files, by this plan and this code?"""
-    if record is None or record.source_sha256 != job.sha256:
+    if record is None or Versions(record.plan_sha256, record.code_sha256) != versions:
         return False
-    return Versions(record.plan_sha256, record.code_sha256) == versions
+    return record.source_sha256 == (job.sha256 or hash_if_there(job.files))
+
+
+def hash_if_there(files: ScanFiles) -> str | None:
+    """None where a file cannot be read, which preparing says in its own words."""
+    try:
+        return files.sha256()
+    except OSError:
+        return None
+
+
+def damaged(store: Store, scan_ids: set[str], threads: int) -> set[str]:
+    """Those of the scans whose voxels changed since they were written, as a failing disk makes them."""
+    found = store.verify(sorted(scan_ids), threads=threads)
+    if found:
+        log.warning("preprocess: %d stored scans are damaged and are redone: %s", len(found), ", ".join(found))
+    return set(found)
 
 
 def plan_hash(plan: Plan) -> str:
     """SHA-256 of the fields that shape voxels."""
     return hashlib.sha256(plan.model_dump_json(include=SHAPES_VOXELS).encode()).hexdigest()
-
-
-@functools.cache
-def code_hash() -> str:
-    """SHA-256 of this folder's modules: an edit may change voxels, and preparing again is cheaper than being wrong.
-
-    Planning is left out: what it decides is in the plan's own hash.
-    """
-    folder, digest = Path(__file__).parent, hashlib.sha256()
-    for module in sorted(folder.rglob("*.py")):
-        if module.parent != folder / "planning":
-            digest.update(module.read_bytes())
-    return digest.hexdigest()
-
-
-def watched(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
-    """The same outcomes, under a progress line with rate and time left."""
-    columns = (
-        TextColumn("preprocess"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), disable=not total) as progress:
-        task = progress.add_task("preprocess", total=total, rate="")
-        for outcome in outcomes:
-            yield outcome
-            speed = progress.tasks[task].speed
-            progress.update(task, advance=1, rate=f"{speed:.1f} scans/s" if speed else "")
 
 
 def log_warnings(records: list[Record]) -> None:

@@ -81,7 +81,7 @@ def sha256_of(codes: Codes) -> str:
 
 
 def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: Record) -> None:
-    """Write the file of codes (C, D, H, W), whole or not at all."""
+    """Write the file of codes (C, D, H, W), whole or not at all, but see `Store.sync`."""
     header = Nifti1Header(endianness="<")
     header.set_data_dtype(np.int16)
     # Some viewers take a fourth axis, even of one, for a film.
@@ -91,7 +91,7 @@ def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: 
     header.set_qform(affine[:, [2, 1, 0, 3]], code="scanner")
     header.set_slope_inter(slope, 0)
     header.extensions.append(Nifti1Extension("comment", json.dumps(asdict(record)).encode()))
-    with whole_file(path) as temporary, temporary.open("wb") as stream:
+    with whole_file(path, sync=False) as temporary, temporary.open("wb") as stream:
         header.write_to(stream)
         stream.write(np.ascontiguousarray(codes))
 

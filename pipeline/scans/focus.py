@@ -1,12 +1,13 @@
 """What the input is centred on: the body, the middle of the scan, a mask or a point."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config import Plan
-from pipeline.scans.checking.codes import Findings
+from pipeline.scans.checking.codes import Findings, Problem
 from pipeline.scans.foreground import Foreground
 from pipeline.scans.formats.reading import read_scan
 from pipeline.scans.geometry import Affine, Grid, index_map
@@ -29,14 +30,23 @@ class Focus:
     grid: Grid
     what: str
     """The name of what is in the box, for warnings."""
+    problems: tuple[Problem, ...] = ()
+    """What the reader of the mask's file noticed."""
 
 
 def focus_of(files: ScanFiles, grid: Grid, foreground: Foreground, plan: Plan) -> Focus:
-    """Where the plan's input lies in a scan on `grid`; a mask is read from its file, which may have its own grid."""
+    """Where the plan's input lies in a scan on `grid`; a mask is read from its file, which may have its own grid.
+
+    Raises `ValueError` for a mask or a point outside the scan: the input would be empty.
+    """
     if plan.crop == "mask":
-        return mask_focus(files)
+        focus = mask_focus(files)
+        refuse_mask_outside(files, focus, grid)
+        return focus
     if plan.crop == "point":
         point = np.array(given_point(files))
+        if found := place_outside(point, grid):
+            raise ValueError(f"the point to crop to lies outside the scan, got {found}; give it as R, A and S in mm.")
         index = np.rint(np.linalg.solve(grid.affine, [*point, 1])[:3]).astype(int)
         return Focus(point, tuple(slice(at, at + 1) for at in index.tolist()), grid, "point")
     center = foreground.center if plan.crop == "foreground" else grid.center
@@ -57,7 +67,7 @@ def mask_focus(files: ScanFiles) -> Focus:
     box = mask_box(mask.array, Findings(mask.path))
     grid = Grid(mask.array.shape, mask.affine)
     middle = np.array([(part.start + part.stop - 1) / 2 for part in box])
-    return Focus(grid.to_world(middle), box, grid, "mask")
+    return Focus(grid.to_world(middle), box, grid, "mask", mask.warnings)
 
 
 def mask_box(mask: NDArray, findings: Findings) -> Box:
@@ -68,12 +78,25 @@ def mask_box(mask: NDArray, findings: Findings) -> Box:
     return tuple(slice(int(hit[0]), int(hit[-1]) + 1) for hit in hits)
 
 
+def refuse_mask_outside(files: ScanFiles, focus: Focus, grid: Grid) -> None:
+    """The middle of the mask to crop to lies in the scan."""
+    if found := place_outside(focus.center_mm, grid):
+        Findings(files.crop_mask).reject("NII-CROP-OUTSIDE", f"its middle at {found} of the scan")
+
+
 def refuse_point_outside(files: ScanFiles, grid: Grid) -> None:
     """The point to crop to lies in the scan."""
-    index = np.linalg.solve(grid.affine, [*files.crop_center_mm, 1])[:3]
-    if not ((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all():
-        found = " ".join(f"{number:g}" for number in files.crop_center_mm)
-        Findings(files.first).reject("NII-CROP-CENTER", f"{found} mm, voxel {' '.join(f'{at:.0f}' for at in index)}")
+    if found := place_outside(files.crop_center_mm, grid):
+        Findings(files.first).reject("NII-CROP-CENTER", found)
+
+
+def place_outside(point_mm: Sequence[float], grid: Grid) -> str:
+    """In words, where a point lies that is in no voxel of the grid; nothing for one that is."""
+    index = np.linalg.solve(grid.affine, [*point_mm, 1])[:3]
+    if ((index >= -0.5) & (index <= np.array(grid.shape) - 0.5)).all():
+        return ""
+    place = " ".join(f"{number:g}" for number in np.round(point_mm, 3))
+    return f"{place} mm, voxel {' '.join(f'{at:.0f}' for at in index)}"
 
 
 def cut_warnings(focus: Focus, target: Grid) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.config import Histogram, Intensity, Rescale, Window, ZScore
+from pipeline.config import Histogram, Intensity, Rescale, Suv, Window, ZScore
 
 Volume = NDArray[np.float32]
 
@@ -11,7 +11,7 @@ Volume = NDArray[np.float32]
 def scale_intensity(array: Volume, intensity: Intensity, foreground: NDArray[np.bool_]) -> Volume:
     """Apply a scheme; statistics come from the voxels of `foreground`, or from all where it is empty."""
     match intensity:
-        case Window(window_hu=(low, high)):
+        case Window(window_hu=(low, high)) | Suv(window_suv=(low, high)):
             return to_unit_range(array, low, high)
         case Rescale(percentiles=percentiles) | Histogram(percentiles=percentiles):
             return to_unit_range(array, *foreground_percentiles(array, foreground, percentiles))
@@ -31,20 +31,23 @@ def to_unit_range(array: Volume, low: float, high: float) -> Volume:
 
 def standardise(array: Volume, foreground: NDArray[np.bool_], percentiles: tuple[float, float]) -> Volume:
     """Clip at percentiles, then give the foreground mean 0 and standard deviation 1; all 0 where it is constant."""
-    low, high = foreground_percentiles(array, foreground, percentiles)
-    clipped = np.clip(array, np.float32(low), np.float32(high))
-    values = clipped[foreground] if foreground.any() else clipped
+    values = body_values(array, foreground)
+    low, high = (np.float32(value) for value in np.percentile(values, percentiles))
+    values = np.clip(values, low, high)
     # Sums in float64: float32 would lose the last digits of a million voxels.
     mean, deviation = values.mean(dtype=np.float64), values.std(dtype=np.float64)
     if not deviation > 0:
         return np.zeros_like(array)
-    return (clipped - np.float32(mean)) / np.float32(deviation)
+    return (np.clip(array, low, high) - np.float32(mean)) / np.float32(deviation)
 
 
 def foreground_percentiles(
     array: Volume, foreground: NDArray[np.bool_], percentiles: tuple[float, float]
 ) -> tuple[float, float]:
     """Values at two percentiles of the foreground."""
-    values = array[foreground] if foreground.any() else array
-    low, high = np.percentile(values, percentiles)
+    low, high = np.percentile(body_values(array, foreground), percentiles)
     return float(low), float(high)
+
+
+def body_values(array: Volume, foreground: NDArray[np.bool_]) -> Volume:
+    return array[foreground] if foreground.any() else array

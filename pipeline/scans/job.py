@@ -1,5 +1,8 @@
 """One scan's work, as a worker process does it; it imports little, because every worker waits for its imports."""
 
+import functools
+import hashlib
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,11 +23,11 @@ class Versions:
 
 @dataclass(frozen=True)
 class Job:
-    """One scan to prepare, and the hash its files had when they were checked."""
+    """One scan to prepare, and the hash its files had when they were checked, if they were."""
 
     scan_id: str
     files: ScanFiles
-    sha256: str
+    sha256: str | None
 
 
 @dataclass(frozen=True)
@@ -36,37 +39,53 @@ class Outcome:
     error: str = ""
 
 
+@functools.cache
+def code_hash() -> str:
+    """SHA-256 of this folder's modules: an edit may change voxels, and preparing again is cheaper than being wrong.
+
+    Planning is left out: what it decides is in the plan's own hash.
+    """
+    folder, digest = Path(__file__).parent, hashlib.sha256()
+    for module in sorted(folder.rglob("*.py")):
+        if module.parent != folder / "planning":
+            digest.update(module.read_bytes())
+    return digest.hexdigest()
+
+
 def attempt(job: Job, *, plan: Plan, folder: Path, versions: Versions) -> Outcome:
     """Prepare and store one scan; what is wrong with the scan is the outcome's error.
 
-    Raises OSError where the store cannot be written, since no other scan could be either.
+    Raises `OSError` where the store cannot be written and `ValueError` where this machine has other code, since no
+    other scan would fare better.
     """
+    refuse_other_code(versions)
     try:
-        return Outcome(job.scan_id, complete(job, plan, Store(folder), versions))
-    except ValueError as error:
+        prepared = preprocess_scan(job.files, plan)
+        source_sha256 = source_hash(job)
+    except (ValueError, OSError) as error:
         return Outcome(job.scan_id, error=str(error))
+    except MemoryError as error:
+        return Outcome(job.scan_id, error=f"{job.files.first}: {error}; use fewer --workers, or more memory.")
+    hashes = {"source_sha256": source_sha256, "plan_sha256": versions.plan_sha256, "code_sha256": versions.code_sha256}
+    try:
+        stored = Store(folder).write(job.scan_id, prepared.array, prepared.affine, **hashes, warnings=prepared.warnings)
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; what is stored already is kept", str(folder)) from error
+    return Outcome(job.scan_id, stored)
 
 
-def complete(job: Job, plan: Plan, store: Store, versions: Versions) -> Record:
-    if (found := hash_if_there(job.files)) is not None and found != job.sha256:
+def source_hash(job: Job) -> str:
+    """SHA-256 of the scan's files, which must be those that were checked."""
+    found = job.files.sha256()
+    if job.sha256 not in (None, found):
         raise ValueError(f"{job.files.first}: not the file that was checked, its hash differs; run 'dvc repro ingest'.")
-    prepared = preprocess_scan(job.files, plan)
-    return store.write(
-        job.scan_id,
-        prepared.array,
-        prepared.affine,
-        source_sha256=job.sha256,
-        plan_sha256=versions.plan_sha256,
-        code_sha256=versions.code_sha256,
-        warnings=prepared.warnings,
-    )
+    return found
 
 
-def hash_if_there(files: ScanFiles) -> str | None:
-    """None where a file is missing, which reading says in its own words."""
-    try:
-        return files.sha256()
-    except FileNotFoundError:
-        return None
+def refuse_other_code(versions: Versions) -> None:
+    """A worker on another machine may run another version, whose voxels would bear this one's name."""
+    if code_hash() != versions.code_sha256:
+        raise ValueError(
+            f"{platform.node()}: the worker's pipeline.scans is not that of the run, got hash {code_hash()[:12]}, "
+            f"expected {versions.code_sha256[:12]}; bring both to one version and restart the worker."
+        )

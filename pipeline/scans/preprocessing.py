@@ -3,7 +3,7 @@
 Axes: C channels, D H W of the input, X Y Z of the scan.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.config import Plan
 from pipeline.scans.bias_field import correct_bias
-from pipeline.scans.checking.codes import ScanProblem
+from pipeline.scans.checking.codes import Problem, ScanProblem
 from pipeline.scans.entry import LARGEST_CODE, decode, encode
 from pipeline.scans.focus import Focus, cut_warnings, focus_of
 from pipeline.scans.foreground import Foreground, find_foreground
@@ -53,8 +53,7 @@ def preprocess_scan(files: ScanFiles | Path, plan: Plan) -> Prepared:
         raise
     except ValueError as error:
         raise ValueError(f"{files.first}: {error}") from error
-    problems = dict.fromkeys(problem for scan in channels.present for problem in scan.warnings)
-    warnings = tuple(f"{problem.message} [{problem.code}]" for problem in problems)
+    warnings = words_of(problem for scan in channels.present for problem in scan.warnings)
     return Prepared(prepared.array, prepared.affine, warnings + prepared.warnings)
 
 
@@ -72,8 +71,14 @@ def prepare(images: Sequence[NDArray | None], affine: Affine, plan: Plan, files:
     channels = [prepare_image(*pair, affine, target, plan) for pair in zip(images, bodies, strict=True)]
     if plan.missing_channel == "zero":
         channels += [np.full(target.shape, image is not None, np.float32) for image in images]
-    refuse_lost_channel(channels)
-    return Prepared(decode(*encode(np.stack(channels))), target.affine, cut_warnings(focus, target))
+    refuse_lost_channel(channels, len(images))
+    warnings = words_of(focus.problems) + cut_warnings(focus, target)
+    return Prepared(decode(*encode(np.stack(channels))), target.affine, warnings)
+
+
+def words_of(problems: Iterable[Problem]) -> tuple[str, ...]:
+    """Each kind of problem once."""
+    return tuple(dict.fromkeys(f"{problem.message} [{problem.code}]" for problem in problems))
 
 
 def prepare_image(image: NDArray | None, body: Foreground | None, affine: Affine, target: Grid, plan: Plan) -> Volume:
@@ -89,10 +94,18 @@ def plan_grid(source: Grid, focus: Focus, plan: Plan) -> Grid:
     return network_grid(source, focus.center_mm, plan.orientation, plan.spacing_mm, plan.size_voxels, plan.tilt)
 
 
-def refuse_lost_channel(channels: Sequence[Volume]) -> None:
-    """A channel of far smaller values than another would be rounded away."""
-    largest = [float(np.abs(channel).max()) for channel in channels]
+def refuse_lost_channel(channels: Sequence[Volume], num_images: int) -> None:
+    """An image of far smaller values than another would be rounded away.
+
+    Behind the images, channels of ones that say which are there hold one step of the store, and need no more.
+    """
+    largest = [float(np.abs(channel).max()) for channel in channels[:num_images]]
     smallest = min((value for value in largest if value), default=0.0)
+    if len(channels) > num_images and max(largest) > LARGEST_CODE:
+        raise ValueError(
+            f"values reach to {max(largest):.3g}, expected {LARGEST_CODE} at most beside channels that say which files "
+            "are there; choose a preprocess.intensity that scales."
+        )
     if smallest * LARGEST_CODE < FEWEST_STEPS * max(largest):
         raise ValueError(
             f"channels reach to {smallest:.3g} and to {max(largest):.3g}, expected ranges that differ at most "

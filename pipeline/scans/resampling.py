@@ -82,24 +82,25 @@ def blend_axes(array: NDArray, taps: list[tuple[NDArray[np.int64], Volume]]) -> 
     """Weighted sums along each axis, the one furthest apart in memory first, so that rows stay whole."""
     needed = tuple(slice(indices.min(), indices.max() + 1) for indices, _ in taps)
     by_stride = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
-    array = array[needed].transpose(by_stride).astype(np.float32, order="C")
+    array = array[needed].transpose(by_stride)
     for position, axis in enumerate(by_stride):
         indices, weights = taps[axis]
         array = blend(array, position, indices - needed[axis].start, weights)
     return array.transpose(np.argsort(by_stride))
 
 
-def blend(array: Volume, axis: int, indices: NDArray[np.int64], weights: Volume) -> Volume:
-    """Weighted sums of the slices `indices` (rows, taps) along one axis."""
+def blend(array: NDArray, axis: int, indices: NDArray[np.int64], weights: Volume) -> Volume:
+    """Weighted sums, in float32 of any number type, of the slices `indices` (rows, taps) along one axis."""
     # Slices across the innermost axis touch every cache line: lay it outermost first.
     slices = np.ascontiguousarray(np.moveaxis(array, 2, 0)) if axis == 2 else np.moveaxis(array, axis, 0)
     result = np.empty((len(indices), *slices.shape[1:]), np.float32)
     term = np.empty(slices.shape[1:], np.float32)
     for row, sources, shares in zip(result, indices.tolist(), weights, strict=True):
         used = [(source, share) for source, share in zip(sources, shares, strict=True) if share]
-        np.multiply(slices[used[0][0]], used[0][1], out=row)
+        # Converted here, slice by slice: a float copy of the whole scan would not fit into the processor's cache.
+        np.multiply(slices[used[0][0]], used[0][1], out=row, dtype=np.float32)
         for source, share in used[1:]:
-            np.multiply(slices[source], share, out=term)
+            np.multiply(slices[source], share, out=term, dtype=np.float32)
             row += term
     return np.moveaxis(result, 0, axis)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from pipeline.artifacts import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.files import sha256
 
+HALVES = (".hdr", ".img")
 SEPARATOR = "|"
 """Between the files of a scan in the column `path` of cohort.csv; nothing between two is a channel that is missing."""
 
@@ -57,8 +58,23 @@ def files_of(row: Mapping[str, str], raw: Path) -> ScanFiles:
 
 
 def hash_of(path: Path) -> str:
-    """SHA-256 of a file, or of those of a series' files in the order of their names."""
-    if path.is_file():
+    """SHA-256 of a file, or over those of a pair's halves or of a series' files in the order of their names."""
+    if halves := halves_of(path):
+        files = halves
+    elif path.is_dir():
+        files = [child for child in sorted(path.iterdir()) if child.is_file()]
+    else:
         return sha256(path)
-    hashes = [sha256(child) for child in sorted(path.iterdir()) if child.is_file()]
-    return hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
+
+
+def halves_of(path: Path) -> tuple[Path, Path] | None:
+    """The .hdr and the .img of a pair, either of which may be given; None for another name."""
+    stem, compression = (path.with_suffix(""), path.suffix) if path.suffix.lower() == ".gz" else (path, "")
+    if stem.suffix.lower() not in HALVES:
+        return None
+    suffixes = [half.upper() if stem.suffix.isupper() else half for half in HALVES]
+    # What was given keeps its own spelling, such as .Img.
+    suffixes[HALVES.index(stem.suffix.lower())] = stem.suffix
+    header, voxels = (path.with_name(stem.stem + suffix + compression) for suffix in suffixes)
+    return header, voxels

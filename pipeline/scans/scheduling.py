@@ -2,6 +2,7 @@
 
 import functools
 import multiprocessing
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
@@ -58,22 +59,31 @@ def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def cores_at_hand() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def home(function: Callable[[Job], Result]) -> str:
     """The module that defines a function, also one with some of its arguments filled in."""
     return function.func.__module__ if isinstance(function, functools.partial) else function.__module__
 
 
 def clean_processes(module: str) -> multiprocessing.context.BaseContext:
-    """A forkserver that has imported `module` and the main one once for all its children; else fresh processes."""
+    """A forkserver that has imported `module` for all its children, where its search path has it; else fresh processes.
+
+    In Python 3.11 that path is the environment's and the current folder, not this process's; and each child imports
+    the main module for itself, which for a stage is small.
+    """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module, "__main__"])
+    context.set_forkserver_preload([module])
     return context
 
 
 def on_cluster(function: Callable[[Job], Result], jobs: Sequence[Job], scheduler: str) -> Iterator[Result]:
-    from distributed import Client
+    from distributed import Client, KilledWorker
     from distributed import as_completed as completed_on_cluster
 
     try:
@@ -82,5 +92,12 @@ def on_cluster(function: Callable[[Job], Result], jobs: Sequence[Job], scheduler
         raise ValueError(f"--scheduler {scheduler}: no Dask scheduler answers there ({error}).") from None
     with client:
         # Not pure: the function writes files, so an earlier result must not stand for it.
-        for future in completed_on_cluster(client.map(function, list(jobs), pure=False)):
-            yield future.result()
+        futures = client.map(function, list(jobs), pure=False)
+        try:
+            for future in completed_on_cluster(futures):
+                yield future.result()
+        except KilledWorker as error:
+            raise ValueError(
+                f"--scheduler {scheduler}: workers died over one scan, the last at {error.last_worker.address}, most "
+                "often for memory; give each more memory or fewer threads, what is finished is kept."
+            ) from None

@@ -8,6 +8,7 @@ summary of the records, written last.
 import hashlib
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -15,7 +16,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files import write_json
+from pipeline.files import sync_file, write_json
 from pipeline.scans.entry import Entry, Record, encode, read_entry, read_record, sha256_of, write_entry
 from pipeline.scans.geometry import Affine
 
@@ -52,6 +53,11 @@ class Store:
         record = Record(scan_id, source_sha256, plan_sha256, code_sha256, sha256_of(codes), warnings)
         write_entry(self.path(scan_id), codes, slope, affine, record)
         return record
+
+    def sync(self, scan_ids: Iterable[str]) -> None:
+        """Wait until these scans are on the disk, all together, for one by one every writer would wait for each."""
+        for scan_id in scan_ids:
+            sync_file(self.path(scan_id))
 
     def entry(self, scan_id: str) -> Entry:
         """The scan as it is stored, memory-mapped."""
@@ -97,9 +103,12 @@ class Store:
         lines = sorted(f"{scan_id}\t{read_record(self.path(scan_id)).voxels_sha256}" for scan_id in scan_ids)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    def verify(self, scan_ids: Iterable[str]) -> list[str]:
-        """The scans whose voxels are no longer those that were written."""
-        return [scan_id for scan_id in scan_ids if not self.is_intact(scan_id)]
+    def verify(self, scan_ids: Iterable[str], *, threads: int = 1) -> list[str]:
+        """The scans whose voxels are no longer those that were written; every voxel is read."""
+        names = list(scan_ids)
+        with ThreadPoolExecutor(threads) as pool:
+            intact = pool.map(self.is_intact, names)
+            return [name for name, is_intact in zip(names, intact, strict=True) if not is_intact]
 
     def is_intact(self, scan_id: str) -> bool:
         record = self.record(scan_id)

@@ -2,7 +2,8 @@
 
     Compose([LoadImage(), EnsureChannelFirst(), CorrectBias(), ToNetworkGrid(plan), ScaleToPlan(plan)])
 
-Images are MetaTensors with channels in front; axes (C, X, Y, Z) go in, (C, D, H, W) come out.
+Images are MetaTensors with channels in front; axes (C, X, Y, Z) go in, (C, D, H, W) come out. The geometric step is
+invertible; those that change intensities are not, for they clip.
 """
 
 import numpy as np

@@ -5,10 +5,14 @@ class first, then whatever else should be even, such as patients.
 """
 
 import itertools
-from dataclasses import dataclass
-from functools import cached_property
+import logging
 
 import numpy as np
+
+from pipeline.splits.deals import Deal, badness, best_of
+from pipeline.splits.programme import improve_worst
+
+log = logging.getLogger(__name__)
 
 ENUMERABLE = 200_000
 """Assignments that are simply all tried."""
@@ -17,59 +21,8 @@ SWAPS = 200
 TIE = 1e-9
 
 
-@dataclass(frozen=True)
-class Deal:
-    """What is dealt: `makeup` (G, M) to bins that should get `shares` (B,) of the whole, which add up to one.
-
-    The first `num_classes` measures are classes; `weights` (M,) say how much each measure counts. `fixed` (G,) is the
-    bin of a group that has one already, else -1.
-    """
-
-    makeup: np.ndarray
-    shares: np.ndarray
-    weights: np.ndarray
-    num_classes: int
-    fixed: np.ndarray
-
-    @cached_property
-    def targets(self) -> np.ndarray:
-        """(B, M): what each bin should hold in the end."""
-        return np.outer(self.shares, self.makeup.sum(0))
-
-    @cached_property
-    def held(self) -> np.ndarray:
-        """(B, M): what bins hold before anything is dealt."""
-        return self.contents(self.fixed)
-
-    def contents(self, bins: np.ndarray) -> np.ndarray:
-        """(B, M): what each bin holds when group g is in bins[g]."""
-        return np.stack([self.makeup[bins == number].sum(0) for number in range(len(self.shares))])
-
-
-Badness = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def badness(deal: Deal, contents: np.ndarray) -> Badness:
-    """How bad bins of `contents` (..., B, M) are, in order of importance; lower is better.
-
-    Classes that a bin lacks; the largest distance of a class count from its target, in scans; the weighted sum of
-    squared distances of all measures.
-    """
-    distance = contents - deal.targets
-    classes = slice(0, deal.num_classes)
-    missing = (contents[..., classes] < 1).sum((-1, -2))
-    worst = np.abs(distance[..., classes]).max((-1, -2), initial=0)
-    return missing, np.round(worst, 6), np.round((distance**2 * deal.weights).sum((-1, -2)), 6)
-
-
-def best_of(candidates: Badness) -> int:
-    """Index of the least bad; the first of equals."""
-    missing, worst, squares = candidates
-    return int(np.lexsort((squares, worst, missing))[0])
-
-
 def balance(deal: Deal, rng: np.random.Generator) -> np.ndarray:
-    """Bin of each group, shape (G,): the best of all where all can be tried, else a search by moves and swaps.
+    """Bin of each group, shape (G,): the best of all where all can be tried, else the best that is found.
 
     `rng` breaks ties, so that another seed gives another division that is as balanced.
     """
@@ -77,17 +30,33 @@ def balance(deal: Deal, rng: np.random.Generator) -> np.ndarray:
     free = rng.permutation(np.flatnonzero(deal.fixed < 0))
     if not len(free):
         return bins
-    if len(deal.shares) ** min(len(free), 64) <= ENUMERABLE:
-        bins[free] = try_all(deal, deal.makeup[free])
-    else:
-        bins[free] = search(deal, deal.makeup[free])
+    few = len(deal.shares) ** min(len(free), 64) <= ENUMERABLE
+    bins[free] = (try_all if few else balance_many)(deal, deal.makeup[free])
     return bins
 
 
-def search(deal: Deal, makeup: np.ndarray) -> np.ndarray:
-    """Bin of each of many groups; groups of equal make-up take the bins of their type in their order."""
+def balance_many(deal: Deal, makeup: np.ndarray) -> np.ndarray:
+    """Bin of each of many groups: by exchanges, and better where an integer programme knows better."""
+    found = search(deal, makeup)
+    answer = improve_worst(deal, makeup, found)
+    if not answer.is_proved:
+        log.info("splits: %d groups of many make-ups; a better balanced division of them may exist", len(makeup))
+    # What the programme does not look at, such as covariates, is evened out by exchanges that leave classes as good.
+    return found if answer.bins is None else search(deal, makeup, start=answer.bins)
+
+
+def search(deal: Deal, makeup: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """Bin of each of many groups by exchanges from `start` (G,), or from a greedy deal.
+
+    Groups of equal make-up take the bins of their type in their order.
+    """
     types, type_of_group, counts = np.unique(makeup, axis=0, return_inverse=True, return_counts=True)
-    dealt = improve(deal, types, deal_greedily(deal, types, counts))
+    if start is None:
+        dealt = deal_greedily(deal, types, counts)
+    else:
+        dealt = np.zeros((len(types), len(deal.shares)), int)
+        np.add.at(dealt, (type_of_group, start), 1)
+    dealt = improve(deal, types, dealt)
     bins = np.empty(len(makeup), int)
     for kind, row in enumerate(dealt):
         bins[type_of_group == kind] = np.repeat(np.arange(len(row)), row)

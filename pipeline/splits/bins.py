@@ -1,6 +1,6 @@
 """Bins: the places a group of patients can go to, and dealing the groups of a table into them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,9 @@ import pandas as pd
 
 from pipeline.artifacts import DEVELOPMENT, LABEL, TEST
 from pipeline.config import Split
-from pipeline.splits.balancing import Deal, balance
+from pipeline.splits.balancing import balance
+from pipeline.splits.continuing import Place
+from pipeline.splits.deals import Deal
 from pipeline.splits.folds import NESTED
 from pipeline.splits.measures import Measures, measure
 
@@ -20,6 +22,10 @@ class Bin:
     split: str
     fold: int | None
     share: float
+
+    @property
+    def place(self) -> Place:
+        return self.split, self.fold
 
 
 def bins_of(settings: Split, num_folds: int, first_fold: int = 0) -> list[Bin]:
@@ -43,28 +49,28 @@ def bins_of(settings: Split, num_folds: int, first_fold: int = 0) -> list[Bin]:
 def deal_groups(
     table: pd.DataFrame,
     groups: pd.Series,
-    bins: Sequence[Bin],
+    make_bins: Callable[[int], list[Bin]],
     settings: Split,
-    earlier: Mapping[str, tuple[str, int | None]],
+    earlier: Mapping[str, Place],
     repeat: int = 0,
 ) -> dict[str, Bin]:
-    """The bin of every group of `table`; a group stays at the (split, fold) it had `earlier`.
+    """The bin of every group of `table`, among those of split.num_folds; a group stays at the place it had `earlier`.
 
-    Raises ValueError where a class has too few groups, with the largest number of folds that works.
+    Raises ValueError where a class has too few groups, with what would work.
     """
-    measures = measure(table, groups, settings.stratify)
+    measures, bins = measure(table, groups, settings.stratify), make_bins(settings.num_folds)
     placed, lacking = _deal(measures, bins, settings.seed, earlier, repeat)
     if lacking:
-        works = _largest_number_of_folds(measures, settings) if not earlier else None
-        raise ValueError(_too_small(table, groups, lacking, bins, works))
+        remedy = _remedy(measures, make_bins, settings, is_continued=bool(earlier))
+        raise ValueError(_too_small(table, groups, lacking, bins, remedy))
     return {group: bins[number] for group, number in zip(measures.groups, placed, strict=True)}
 
 
 def _deal(
-    measures: Measures, bins: Sequence[Bin], seed: int, earlier: Mapping[str, tuple[str, int | None]], repeat: int
+    measures: Measures, bins: Sequence[Bin], seed: int, earlier: Mapping[str, Place], repeat: int
 ) -> tuple[np.ndarray, list[str]]:
     """The number of the bin of each group, and the classes that some bin lacks."""
-    number_of = {(bin.split, bin.fold): number for number, bin in enumerate(bins)}
+    number_of = {bin.place: number for number, bin in enumerate(bins)}
     shares = np.array([bin.share for bin in bins])
     deal = Deal(
         makeup=measures.makeup,
@@ -78,24 +84,29 @@ def _deal(
     return placed, [name for name, is_missing in zip(measures.classes, missing, strict=True) if is_missing]
 
 
-def _largest_number_of_folds(measures: Measures, settings: Split) -> int | None:
-    """The most folds, from two, that hold every class each; None where not even two do."""
-    for num_folds in range(settings.num_folds - 1, 1, -1):
-        if not _deal(measures, bins_of(settings, num_folds), settings.seed, {}, 0)[1]:
-            return num_folds
-    return None
+def _remedy(measures: Measures, make_bins: Callable[[int], list[Bin]], settings: Split, is_continued: bool) -> str:
+    """What would give every part every class, tried out."""
+
+    def works(bins: Sequence[Bin]) -> bool:
+        return not _deal(measures, bins, settings.seed, {}, 0)[1]
+
+    bins = make_bins(settings.num_folds)
+    if is_continued and works(bins):
+        return "patients keep their earlier places; delete splits.csv to divide all anew"
+    fewest = 3 if settings.scheme == "nested" else 2
+    for num_folds in range(settings.num_folds - 1, fewest - 1, -1):
+        if len(make_bins(num_folds)) < len(bins) and works(make_bins(num_folds)):
+            return f"the largest number that works is split.num_folds={num_folds}"
+    without_test = [bin for bin in make_bins(fewest) if bin.split != TEST]
+    if len(without_test) < len(make_bins(fewest)) and works(without_test):
+        folds = f"split.num_folds={fewest} and " if len(without_test) < len(bins) - 1 else ""
+        return f"no number of folds works beside a locked test set: add patients, or set {folds}split.test_fraction=0"
+    return "no number of folds works: add patients, or join classes"
 
 
-def _too_small(
-    table: pd.DataFrame, groups: pd.Series, lacking: Sequence[str], bins: Sequence[Bin], works: int | None
-) -> str:
+def _too_small(table: pd.DataFrame, groups: pd.Series, lacking: Sequence[str], bins: Sequence[Bin], remedy: str) -> str:
     counts = groups.groupby(table[LABEL].astype(str)).nunique()
     found = ", ".join(f"'{name}' in {counts[name]}" for name in lacking)
-    remedy = (
-        f"the largest number that works is split.num_folds={works}"
-        if works
-        else ("no number of folds works: add patients, join classes, or set split.test_fraction=0")
-    )
     parts = " + ".join(f"fold {bin.fold}" if bin.fold is not None else bin.split for bin in bins)
     return (
         f"splits: every part ({parts}) needs every class, but some class is in too few separate groups of patients: "

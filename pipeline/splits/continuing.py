@@ -14,16 +14,22 @@ from pipeline.artifacts import PATIENT_ID, SPLIT
 from pipeline.config import Columns, Split
 
 SETTINGS = "settings"
-NO_EFFECT_ON_PLACES = {"accepted_leaks", "pretraining_patients"}
+NO_EFFECT_ON_PLACES = {"accepted_leaks", "pretraining_patients", "statistics_patients"}
+"""Settings of the leak gate."""
 
 Place = tuple[str, int | None]
 """(split, fold)."""
 
 
 def settings_digest(columns: Columns, settings: Split) -> str:
-    """Eight characters that change with every setting that decides who goes where."""
+    """Eight characters that change with every setting that decides who goes where.
+
+    A setting at its default leaves no mark, so that settings that come later leave earlier splits as they are.
+    """
     roles = columns.model_dump(include={"label", "patient_id", "group", "site", "date", "split"})
-    content = json.dumps([roles, settings.model_dump(exclude=NO_EFFECT_ON_PLACES)], sort_keys=True)
+    content = json.dumps(
+        [roles, settings.model_dump(exclude=NO_EFFECT_ON_PLACES, exclude_defaults=True)], sort_keys=True
+    )
     return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from pipeline.artifacts import DEVELOPMENT, FOLD, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.config import Columns, Split
 from pipeline.errors import did_you_mean
+from pipeline.splits.folds import fold_columns, is_nested
 
 WORDS = {TRAIN: DEVELOPMENT, DEVELOPMENT: DEVELOPMENT, VAL: DEVELOPMENT, TEST: TEST}
 
@@ -36,12 +37,32 @@ def _values_of_file(table: pd.DataFrame, path: Path) -> pd.Series:
         if column not in content:
             raise ValueError(f"{path}: column '{column}' is missing, got {list(content.columns)}; add it.")
     if FOLD in content:
+        _check_own(content, path)
         # Our own splits.csv: the number says more than the word development.
         content[SPLIT] = content[FOLD].where(content[FOLD] != "", content[SPLIT])
     absent = sorted(set(table[SCAN_ID]) - set(content[SCAN_ID]))
     if absent:
         raise ValueError(f"{path}: {len(absent)} scans have no row, such as '{absent[0]}'; add them.")
-    return table[SCAN_ID].map(content.drop_duplicates(SCAN_ID).set_index(SCAN_ID)[SPLIT])
+    rows = content[[SCAN_ID, SPLIT]].drop_duplicates()
+    twice = rows[rows[SCAN_ID].isin(table[SCAN_ID]) & rows[SCAN_ID].duplicated(keep=False)]
+    if len(twice):
+        scan, words = twice[SCAN_ID].iloc[0], twice[SPLIT][twice[SCAN_ID] == twice[SCAN_ID].iloc[0]]
+        raise ValueError(
+            f"{path}: scan '{scan}' is in {' and in '.join(words)}, expected one row; take out the others."
+        )
+    return table[SCAN_ID].map(rows.set_index(SCAN_ID)[SPLIT])
+
+
+def _check_own(content: pd.DataFrame, path: Path) -> None:
+    """A splits.csv of ours is one division into folds, as a given split is."""
+    kind = (
+        "a nested division" if is_nested(content) else "repeated divisions" if len(fold_columns(content)) > 1 else None
+    )
+    if kind:
+        raise ValueError(
+            f"{path}: got {kind}, expected one division into folds; set split.scheme, num_folds, num_repeats and seed "
+            "in place of split.file."
+        )
 
 
 def places_of(values: pd.Series, where: str) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 leakage.json is {"verdict": "clean" | "leaks" | "accepted", "num_scans", "findings": [{code, kind, scans, patients,
 scores, across_splits, accepted, message}]}. Only findings across the split are leaks; the others are told because a
-scan that stands twice on one side still counts twice.
+scan that stands twice on one side still counts twice. The verdict "leaks" is on a division that was refused: splits.csv
+then is an earlier one, or missing.
 """
 
 from collections.abc import Collection, Iterator
@@ -22,7 +23,7 @@ from pipeline.splits.duplicates import near_duplicates
 from pipeline.splits.findings import Finding, Sides
 from pipeline.splits.grouping import group_of_scans
 from pipeline.splits.identities import plain_spelling, read_patients, respelled
-from pipeline.splits.signatures import Signatures, take_signatures
+from pipeline.splits.signatures import take_signatures
 
 Leakage = dict[str, Any]
 """The content of leakage.json."""
@@ -35,11 +36,8 @@ def find_leaks(
     """Check the rows of cohort.csv and their scans below `raw` against the rows of splits.csv.
 
     `plan` is an earlier plan.yaml, whose edited lines will be kept.
-    Raises ValueError where a finding is accepted that is not there.
     """
     sides, columns = Sides(splits), cohort.columns
-    files = [files_of(row, raw).first for row in table.to_dict("records")]
-    signatures = take_signatures(files, cohort.ingest.fill_nonfinite)
     findings = [
         *shared(table, sides, "shared-patient", PATIENT_ID, "one patient"),
         *(finding for name in columns.group for finding in shared(table, sides, "shared-group", name, f"one {name}")),
@@ -47,7 +45,7 @@ def find_leaks(
         *two_spellings(table, sides),
         *known_patients(table, sides, cohort.split),
         *planned_on_test(sides, plan),
-        *similar(table, sides, group_of_scans(table, columns.group), signatures),
+        *similar(table, sides, group_of_scans(table, columns.group), raw, cohort.ingest.fill_nonfinite),
     ]
     return judge(findings, cohort.split.accepted_leaks, num_scans=len(table))
 
@@ -98,26 +96,27 @@ def planned_on_test(sides: Sides, plan: Plan | None) -> Iterator[Finding]:
         yield sides.finding_of_known("statistics", measured, "plan.yaml is edited, and was measured on test scans")
 
 
-def similar(table: pd.DataFrame, sides: Sides, groups: pd.Series, signatures: Signatures) -> Iterator[Finding]:
-    """Scans of different groups that show the same content; equal voxels are told by `copies`."""
-    pairs = near_duplicates(signatures, pd.factorize(groups)[0])
-    scans, voxels = table[SCAN_ID].tolist(), table["voxel_sha256"].tolist()
-    for pair in pairs:
-        if voxels[pair.first] != voxels[pair.second]:
-            scores = {"as_saved": round(pair.screened, 3), "fitted": round(pair.fitted, 3)}
-            what = f"the same content in two scans ({pair.fitted:.2f} alike)"
-            yield sides.finding("near-duplicate", (scans[pair.first], scans[pair.second]), what, scores)
+def similar(table: pd.DataFrame, sides: Sides, groups: pd.Series, raw: Path, fill: float | None) -> Iterator[Finding]:
+    """Scans of different groups that show the same content in a channel; equal voxels are told by `copies`."""
+    places = [sides.side_of[scan] for scan in table[SCAN_ID]]
+    facts = table[[SCAN_ID, "voxel_sha256"]].assign(
+        group=pd.factorize(groups)[0], place=pd.factorize(pd.Index(places))[0]
+    )
+    told: set[frozenset[str]] = set()
+    for files in zip(*(files_of(row, raw).channels for row in table.to_dict("records")), strict=True):
+        there = facts[[file is not None for file in files]]
+        signatures = take_signatures([file for file in files if file is not None], fill)
+        for pair in near_duplicates(signatures, there["group"].to_numpy(), there["place"].to_numpy()):
+            two = there.iloc[[pair.first, pair.second]]
+            if two["voxel_sha256"].nunique() == 2 and frozenset(two[SCAN_ID]) not in told:
+                told.add(frozenset(two[SCAN_ID]))
+                scores = {"as_saved": round(pair.screened, 3), "fitted": round(pair.fitted, 3)}
+                what = f"the same content in two scans ({pair.fitted:.2f} alike)"
+                yield sides.finding("near-duplicate", tuple(two[SCAN_ID]), what, scores)
 
 
 def judge(findings: list[Finding], accepted: Collection[str], num_scans: int) -> Leakage:
     """The content of leakage.json. A leak is accepted by its code."""
-    codes = {finding.code for finding in findings}
-    for code in accepted:
-        if code not in codes:
-            raise ValueError(
-                f"split.accepted_leaks: there is no finding '{code}'.{did_you_mean(code, codes)} "
-                f"Found: {', '.join(sorted(codes)) or 'none'}; take it out."
-            )
     leaks = [finding for finding in findings if finding.across_splits]
     is_open = any(finding.code not in accepted for finding in leaks)
     return {
@@ -131,6 +130,18 @@ def judge(findings: list[Finding], accepted: Collection[str], num_scans: int) ->
 
 def write_leakage(path: Path, leakage: Leakage) -> None:
     write_json(path, leakage)
+
+
+def check_accepted(leakage: Leakage, accepted: Collection[str]) -> None:
+    """Raise ValueError where a finding is accepted that is not there, with all that are."""
+    messages = {entry["code"]: entry["message"] for entry in leakage["findings"]}
+    for code in accepted:
+        if code not in messages:
+            found = "\n".join(f"  {known}: {message}" for known, message in messages.items()) or "  nothing"
+            raise ValueError(
+                f"split.accepted_leaks: there is no finding '{code}'.{did_you_mean(code, messages)} Scans joined it or "
+                f"left it, or it is gone; splits.csv was not written. Take it out, or name one that was found:\n{found}"
+            )
 
 
 def stop_at_leaks(leakage: Leakage, where: Path) -> None:

@@ -25,13 +25,28 @@ def places_of_sites(
     table: pd.DataFrame, groups: pd.Series, site_of: Mapping[str, str], in_test: set[str], earlier: Mapping[str, Place]
 ) -> dict[str, Place]:
     """Test for groups in `in_test`, else the fold of their site; sites seen earlier keep their number."""
-    number_of = {site_of[group]: fold for group, (_, fold) in earlier.items() if fold is not None}
+    number_of = _earlier_numbers(site_of, earlier)
     for site in sorted({site for group, site in site_of.items() if group not in in_test} - set(number_of)):
         number_of[site] = max(number_of.values(), default=-1) + 1
     _check_classes(table, groups.map(site_of).where(~groups.isin(in_test)))
     return {
         group: (TEST, None) if group in in_test else (DEVELOPMENT, number_of[site]) for group, site in site_of.items()
     }
+
+
+def _earlier_numbers(site_of: Mapping[str, str], earlier: Mapping[str, Place]) -> dict[str, int]:
+    """The fold that each site was. Raises ValueError where patients came to other sites since."""
+    pairs = {(site_of[group], fold) for group, (_, fold) in earlier.items() if fold is not None}
+    for kind, number in (("site", 0), ("fold", 1)):
+        names = [pair[number] for pair in pairs]
+        for name in sorted(set(names)):
+            if names.count(name) > 1:
+                others = " and ".join(sorted(str(pair[1 - number]) for pair in pairs if pair[number] == name))
+                raise ValueError(
+                    f"splits.csv: patients of {kind} {name} were of {('fold', 'site')[number]}s {others}, expected "
+                    "one: a site was corrected since; delete splits.csv to divide all patients anew."
+                )
+    return dict(pairs)
 
 
 def groups_of_test_sites(site_of: Mapping[str, str], test_sites: tuple[str, ...]) -> set[str]:
@@ -56,5 +71,5 @@ def _check_classes(table: pd.DataFrame, sites: pd.Series) -> None:
         if (row == 0).any():
             raise ValueError(
                 f"splits: site '{site}' has no scan of class '{row.index[row == 0][0]}', expected every class at every "
-                "site; lock it away with split.test_sites, join it with another site, or use scheme folds."
+                "site; join it with another site, lock both away with split.test_sites, or use scheme folds."
             )

@@ -1,19 +1,23 @@
 """Splitting: every patient to the locked test set or to folds, balanced, and never moved once placed."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pandas as pd
 
 from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.config import Columns, Split
 from pipeline.errors import did_you_mean
-from pipeline.splits.bins import bins_of, deal_groups
+from pipeline.splits.bins import Bin, bins_of, deal_groups
 from pipeline.splits.continuing import SETTINGS, Place, earlier_places, is_continued, settings_digest
 from pipeline.splits.dates import latest_groups
 from pipeline.splits.given import given_values, places_of
 from pipeline.splits.grouping import group_of_scans
 from pipeline.splits.sites import groups_of_test_sites, places_of_sites, site_of_groups
+
+log = logging.getLogger(__name__)
 
 REPEATABLE = ("folds", "dates")
 STANDARD_NAMES = Columns()
@@ -31,6 +35,10 @@ def split_patients(
     check_settings(table, settings, columns)
     digest = settings_digest(columns, settings)
     kept = previous if is_continued(previous, digest) else None
+    if previous is not None and kept is None:
+        log.warning(
+            "splits.csv: made under other settings of split or columns and not continued; all patients are divided anew"
+        )
     division = Division(table, group_of_scans(table, columns.group), settings, columns, kept)
     given = given_values(table, columns, settings)
     splits = division.as_given(given) if given is not None else division.dealt()
@@ -52,6 +60,10 @@ def check_settings(table: pd.DataFrame, settings: Split, columns: Columns) -> No
                 raise ValueError(f"{key}: cohort.csv has no column '{name}'.{did_you_mean(name, table.columns)}")
     if settings.num_repeats > 1 and settings.scheme not in REPEATABLE:
         raise ValueError(f"split.num_repeats goes with schemes {' and '.join(REPEATABLE)}, got '{settings.scheme}'.")
+    if settings.scheme == "nested" and settings.num_folds < 3:
+        raise ValueError(
+            "split.num_folds of scheme nested: one part tests and one validates, got 2, expected 3 or more."
+        )
     if settings.test_sites and settings.scheme != "sites":
         raise ValueError(f"split.test_sites goes with scheme sites, got '{settings.scheme}'.")
 
@@ -72,6 +84,7 @@ class Division:
         splits = self._identities()
         splits[SPLIT] = places.str[0].astype(str)
         splits[FOLD] = places.str[1].astype("Int64")
+        self._check_test(splits)
         for repeat in range(1, self.settings.num_repeats):
             column = f"{FOLD}_{repeat}"
             splits[column] = self._folds_among(splits[SPLIT] == DEVELOPMENT, self._earlier(column), repeat)
@@ -96,26 +109,32 @@ class Division:
         return self._deal(earlier)
 
     def _deal(self, earlier: Mapping[str, Place]) -> dict[str, Place]:
-        bins = bins_of(self.settings, self.settings.num_folds)
-        return {
-            group: (bin.split, bin.fold)
-            for group, bin in deal_groups(self.table, self.groups, bins, self.settings, earlier).items()
-        }
+        bin_of = deal_groups(self.table, self.groups, partial(bins_of, self.settings), self.settings, earlier)
+        return {group: bin.place for group, bin in bin_of.items()}
 
     def _folds_among(self, rows: pd.Series, earlier: Mapping[str, Place], repeat: int = 0) -> pd.Series:
         """The fold of each of the chosen development rows, dealt in balance; empty for other rows."""
         num_folds = self.settings.num_folds
-        bins = [bin for bin in bins_of(self.settings, num_folds, repeat * num_folds) if bin.split == DEVELOPMENT]
-        bin_of = deal_groups(self.table[rows], self.groups[rows], bins, self.settings, earlier, repeat)
+
+        def make_bins(num_folds: int) -> list[Bin]:
+            bins = bins_of(self.settings, num_folds, repeat * self.settings.num_folds)
+            return [bin for bin in bins if bin.split == DEVELOPMENT]
+
+        # Whoever was brought over from another side, by a corrected given split, has no fold yet.
+        kept = {
+            group: place for group, place in earlier.items() if place in {bin.place for bin in make_bins(num_folds)}
+        }
+        bin_of = deal_groups(self.table[rows], self.groups[rows], make_bins, self.settings, kept, repeat)
         return self.groups[rows].map(lambda group: bin_of[group].fold).reindex(rows.index).astype("Int64")
 
     def _places_by_date(self, earlier: Mapping[str, Place]) -> dict[str, Place]:
         trained = [] if self.kept is None else self.kept[SCAN_ID][self.kept[SPLIT] == DEVELOPMENT]
         late = latest_groups(self.table, self.groups, self.columns.date, self.settings.test_fraction, set(trained))
-        places = {group: earlier.get(group, (TEST, None)) for group in late}
-        develops = ~self.groups.isin({group for group, place in places.items() if place[0] == TEST})
+        # A patient who comes again, or whose date is corrected, stays where they were.
+        in_test = {group for group, (split, _) in earlier.items() if split == TEST} | (late - set(earlier))
+        develops = ~self.groups.isin(in_test)
         folds = self._folds_among(develops, earlier)
-        return places | {
+        return dict.fromkeys(in_test, (TEST, None)) | {
             group: (DEVELOPMENT, fold) for group, fold in zip(self.groups[develops], folds[develops], strict=True)
         }
 
@@ -127,6 +146,19 @@ class Division:
             sides = {group: (split, None) for group, (split, _) in earlier.items()}
             in_test = {group for group, (split, _) in self._deal(sides).items() if split == TEST}
         return places_of_sites(self.table, self.groups, site_of, in_test, earlier)
+
+    def _check_test(self, splits: pd.DataFrame) -> None:
+        """Every class is in a test set that was not dealt but chosen, by date or by the names of sites."""
+        settings = self.settings
+        chosen = {"dates": settings.test_fraction > 0, "sites": bool(settings.test_sites)}.get(settings.scheme, False)
+        labels = splits[LABEL][splits[SPLIT] == TEST]
+        absent = sorted(set(splits[LABEL]) - set(labels))
+        if chosen and absent:
+            raise ValueError(
+                f"splits: scheme {settings.scheme} leaves a test set of {len(labels)} scans without class "
+                f"'{absent[0]}', expected every class; change "
+                f"split.{'test_sites' if settings.test_sites else 'test_fraction'}, or choose another split.scheme."
+            )
 
     def _earlier(self, column: str) -> dict[str, Place]:
         return {} if self.kept is None else earlier_places(self.kept, column, self.table, self.groups)

@@ -4,14 +4,12 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import nn
 
 from pipeline.artifacts import FoldPaths
 from pipeline.tracking.step_log import StepLog, StepRow, figures_by_step, read_epochs, step_figures
@@ -25,7 +23,6 @@ class Update:
     losses: list[float] = field(default_factory=list)
     waiting: float = 0.0
     working: float = 0.0
-    gradient_norm: float = math.nan
     learning_rate: float = math.nan
 
     @property
@@ -68,7 +65,6 @@ class Watch(Callback):
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        self.update.gradient_norm = gradient_norm(pl_module.parameters())
         self.update.learning_rate = max(group["lr"] for group in optimizer.param_groups)
 
     def on_train_batch_end(
@@ -99,7 +95,7 @@ class Watch(Callback):
             epoch=trainer.current_epoch,
             loss=sum(update.losses) / len(update.losses),
             learning_rate=update.learning_rate,
-            gradient_norm=update.gradient_norm,
+            gradient_norm=pl_module.gradient_norm,
             seconds=update.seconds,
             waiting_share=update.waiting / update.seconds,
             memory_mb=peak_memory_mb(pl_module.device),
@@ -128,12 +124,6 @@ class Watch(Callback):
         row = StepRow(0, 0, math.nan, math.nan, math.nan, math.nan, math.nan, memory, seconds)
         self.step_log.append(row)
         self.tell(0, step_figures(row) | read_epochs(self.paths).get(0, {}))
-
-
-def gradient_norm(parameters: Iterable[nn.Parameter]) -> float:
-    """Euclidean norm over all gradients."""
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    return float(nn.utils.get_total_norm(gradients))
 
 
 def peak_memory_mb(device: torch.device) -> float:

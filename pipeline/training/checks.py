@@ -1,8 +1,13 @@
-"""Two looks before a long training: can the network learn at all, and at which rate? Neither writes anything."""
+"""Two looks before a long training: can the network learn at all, and at which rate? Neither writes anything.
+
+They make updates as the training does, on its device and in its precision; those of the probe are of as many scans,
+of which one process does the share of all.
+"""
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -17,6 +22,8 @@ from pipeline.training.failures import explained
 from pipeline.training.fitting import build_classifier
 from pipeline.training.fold import Fold
 from pipeline.training.optimisation.optimisers import build_optimizer
+from pipeline.training.processes import num_processes
+from pipeline.training.trainer import device_of
 
 log = logging.getLogger(__name__)
 OVERFIT_STEPS, LEARNT = 100, 0.1
@@ -33,18 +40,49 @@ def run_check(name: str, network: Network, fold: Fold, config: Config) -> None:
     if name not in checks:
         raise ValueError(f"--check: unknown check '{name}'.{did_you_mean(name, checks)} Known: {', '.join(checks)}.")
     with explained(fold.training):
-        checks[name](build_classifier(network, fold, config).train(), fold, config)
+        checks[name](Updates(build_classifier(network, fold, config)), fold)
 
 
-def overfit_one_batch(classifier: Classifier, fold: Fold, config: Config) -> None:
+class Updates:
+    """Updates of a classifier as the trainer makes them."""
+
+    def __init__(self, classifier: Classifier) -> None:
+        self.settings = classifier.training_settings
+        self.device = device_of(self.settings)
+        self.classifier = classifier.train().to(self.device)
+        self.optimizer = build_optimizer(
+            classifier.network, self.settings.optimizer, learning_rate=self.settings.learning_rate, weight_decay=0.0
+        )
+
+    def set_rate(self, rate: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+
+    def __call__(self, batches: Sequence[Batch]) -> float:
+        """One update by the mean gradient of the batches; returns their mean loss before it."""
+        self.optimizer.zero_grad()
+        losses = [self.backward(batch, len(batches)) for batch in batches]
+        torch.nn.utils.clip_grad_norm_(self.classifier.network.parameters(), self.settings.clip_norm)
+        self.optimizer.step()
+        return sum(losses) / len(losses)
+
+    def backward(self, batch: Batch, num_batches: int) -> float:
+        volumes, labels = batch["volume"].to(self.device), batch["label"].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.settings.precision == "bf16-mixed"):
+            loss: Tensor = self.classifier.loss(self.classifier(volumes), labels)
+        (loss / num_batches).backward()
+        return float(loss.detach())
+
+
+def overfit_one_batch(updates: Updates, fold: Fold) -> None:
     """Learn one unaugmented batch with scans of every class by heart, as any sound network and labels allow."""
-    batch, optimizer = mixed_batch(fold), optimizer_of(classifier, fold.training.learning_rate)
-    first = loss = update(classifier, optimizer, batch)
+    batch = [mixed_batch(fold)]
+    first = loss = updates(batch)
     for step in range(2, OVERFIT_STEPS + 1):
-        loss = update(classifier, optimizer, batch)
+        loss = updates(batch)
         if loss <= LEARNT * first:
             log.info("one batch of %d scans learnt by heart: loss %.3f to %.3f in %d updates",
-                     len(batch["scan_id"]), first, loss, step)  # fmt: skip
+                     len(batch[0]["scan_id"]), first, loss, step)  # fmt: skip
             return
     raise ValueError(
         f"overfit: after {OVERFIT_STEPS} updates on one batch the loss is {loss:.3f}, it was {first:.3f}, expected "
@@ -53,9 +91,9 @@ def overfit_one_batch(classifier: Classifier, fold: Fold, config: Config) -> Non
     )
 
 
-def probe_rates(classifier: Classifier, fold: Fold, config: Config) -> None:
+def probe_rates(updates: Updates, fold: Fold) -> None:
     """Raise the learning rate from update to update and say where the loss falls fastest (arXiv:1506.01186)."""
-    losses = losses_by_rate(classifier, fold)
+    losses = losses_by_rate(updates, fold)
     rates = list(losses)
     for rate in rates[:: max(1, len(rates) // 12)]:
         log.info("rate %.1e  loss %.3f", rate, losses[rate])
@@ -67,16 +105,15 @@ def probe_rates(classifier: Classifier, fold: Fold, config: Config) -> None:
     log.info("the loss falls fastest at %.1e and is least at %.1e; training.learning_rate is %.1e", best, least, chosen)
 
 
-def losses_by_rate(classifier: Classifier, fold: Fold) -> dict[float, float]:
+def losses_by_rate(updates: Updates, fold: Fold) -> dict[float, float]:
     """Smoothed loss at each rate, until it runs away."""
-    optimizer, batches = optimizer_of(classifier, RATES[0]), endless(fold)
+    batches, batches_an_update = endless(fold), fold.training.accumulate * num_processes(fold.training)
     found: dict[float, float] = {}
     smoothed = 0.0
     for step in range(RATE_STEPS):
         rate = RATES[0] * (RATES[1] / RATES[0]) ** (step / (RATE_STEPS - 1))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        loss = update(classifier, optimizer, next(batches))
+        updates.set_rate(rate)
+        loss = updates(list(islice(batches, batches_an_update)))
         smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
         unbiased = smoothed / (1 - SMOOTHING ** (step + 1))
         if not math.isfinite(loss) or found and unbiased > DIVERGED * min(found.values()):
@@ -91,22 +128,6 @@ def steepest(losses: dict[float, float]) -> float | None:
     least = values.index(min(values))
     falls = {rates[step]: values[step - 1] - values[step] for step in range(1, least + 1)}
     return max(falls, key=falls.__getitem__) if falls and max(falls.values()) > 0 else None
-
-
-def optimizer_of(classifier: Classifier, rate: float) -> torch.optim.Optimizer:
-    """The config's optimiser at a constant rate, without decay."""
-    settings = classifier.training_settings
-    return build_optimizer(classifier.network, settings.optimizer, learning_rate=rate, weight_decay=0.0)
-
-
-def update(classifier: Classifier, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
-    """One step; returns the loss before it."""
-    loss: Tensor = classifier.loss(classifier(batch["volume"]), batch["label"])
-    optimizer.zero_grad()
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(classifier.network.parameters(), classifier.training_settings.clip_norm)
-    optimizer.step()
-    return float(loss.detach())
 
 
 def mixed_batch(fold: Fold) -> Batch:

@@ -3,6 +3,7 @@
 Axes: B batch, C channels, D H W depth height width, K classes.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.training.objective.losses import Loss, plain_loss
 from pipeline.training.objective.tasks import Task, probabilities, scan_auroc
 from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine
 from pipeline.training.processes import gather
+from pipeline.training.sharding import clip_gradients, shard
 
 Batch = dict[str, Any]
 Mix = Callable[..., tuple[Tensor, Tensor]]
@@ -57,7 +59,13 @@ class Classifier(LightningModule):
         self.stage_classifiers = stage_classifiers
         self.mix = mix
         self.last_batch: LastBatch | None = None
+        self.gradient_norm = math.nan
+        """Of the last update, before clipping."""
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def configure_model(self) -> None:
+        if self.training_settings.strategy == "fsdp":
+            shard(self.network, self.device_mesh["data_parallel"])
 
     def forward(self, volume: Tensor) -> Tensor:
         return self.network(volume)
@@ -97,13 +105,10 @@ class Classifier(LightningModule):
         self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by the norm over all parameters; stop at a gradient that is no number, while the weights are good."""
-        if hasattr(self.trainer.model, "clip_grad_norm_"):  # FSDP, where no process has all of a gradient
-            norm = self.trainer.model.clip_grad_norm_(gradient_clip_val)
-        else:
-            parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-        if not torch.isfinite(norm):
-            raise ValueError(not_finite(f"the norm of the gradient is {norm.item()}", self.last_batch.scan_ids))
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.gradient_norm = float(clip_gradients(parameters, gradient_clip_val))
+        if not math.isfinite(self.gradient_norm):
+            raise ValueError(not_finite(f"the norm of the gradient is {self.gradient_norm}", self.last_batch.scan_ids))
 
     def configure_optimizers(self) -> dict[str, Any]:
         training = self.training_settings

@@ -17,7 +17,7 @@ from pipeline.training.trainer import build_trainer
 
 def fit(network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths) -> None:
     """Fit `network`, leaving what `keeping` keeps."""
-    if config.model.freeze and config.model.lora is None:
+    if not config.model.learns_by_gradient:
         fit_frozen(network, fold, keeping, cohort, config.fold_seed)
         return
     unfreezing = [Unfreeze(fold.training.unfreeze_every)] if fold.training.unfreeze_every else []

@@ -1,11 +1,10 @@
 """One fold as training needs it: its scans, classes and settings."""
 
-import hashlib
 from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, SCAN_ID, TRAIN, VAL, CohortPaths
+from pipeline.artifacts import SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.config import Config, Histogram, Plan, Training
 from pipeline.files import read_json
 from pipeline.loading.augmentation.augmenter import Augmenter
@@ -16,6 +15,7 @@ from pipeline.scans.histogram import fit_standards
 from pipeline.scans.store import Store
 from pipeline.splits.folds import read_splits, rows_of_fold
 from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets
+from pipeline.training.provenance import hash_of_data
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     task = settle_task(config.cohort, classes)
     rows = rows_of_fold(read_splits(paths.splits), config.fold_number)
     training = config.training
+    if training.monitor == "auroc" and config.model.learns_by_gradient:
+        refuse_undefined_auroc(rows[VAL], classes, task)
     store = Store(paths.preprocessed)
     plan = learn(plan, store, rows[TRAIN][SCAN_ID])
     scans = ScanDataModule(
@@ -71,8 +73,16 @@ def learn(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
     return plan.model_copy(update={"standards": fit_standards(volumes, plan.num_images)})
 
 
-def hash_of_data(store: Store, rows: dict[str, pd.DataFrame]) -> str:
-    """One hash of voxels, labels and sides."""
-    seen = pd.concat([rows[TRAIN].assign(side=TRAIN), rows[VAL].assign(side=VAL)])
-    lines = seen[[SCAN_ID, LABEL, "side"]].sort_values(SCAN_ID).to_csv(index=False)
-    return hashlib.sha256((store.fingerprint(seen[SCAN_ID]) + lines).encode()).hexdigest()
+def refuse_undefined_auroc(val: pd.DataFrame, classes: list[str], task: Task) -> None:
+    """Epochs are compared by an AUROC over the validation scans `val`, which needs scans with and without a class."""
+    counts = count_classes(val, classes, task)
+    if task == "multilabel":
+        is_undefined = all(count in (0, len(val)) for count in counts)
+    else:
+        is_undefined = 0 in counts
+    if is_undefined:
+        found = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
+        raise ValueError(
+            f"training.monitor: the AUROC of {len(val)} validation scans is undefined, got {found}, expected some of "
+            "each class; set training.monitor=loss, or divide the patients into fewer folds."
+        )

@@ -18,6 +18,7 @@ from pipeline.scans.histogram import to_standards
 from pipeline.scans.store import Store
 from pipeline.training.fold import Fold
 from pipeline.training.keeping.keeping import Keeping
+from pipeline.training.objective.losses import plain_loss
 from pipeline.training.objective.tasks import scan_auroc, with_targets
 
 log = logging.getLogger(__name__)
@@ -42,13 +43,16 @@ def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPath
     }
     features = {TRAIN: embed(train), VAL: embed(val)}
     penalty = fit_logistic_head(
-        network, features[TRAIN].numpy(), labels[TRAIN], groups=train[PATIENT_ID].to_numpy(), seed=seed
+        network,
+        features[TRAIN].numpy(),
+        labels[TRAIN],
+        groups=train[PATIENT_ID].to_numpy(),
+        class_weight="balanced" if fold.training.class_weights == "balanced" else None,
+        seed=seed,
     )
     logits = {side: head_logits(network, features[side]) for side in features}
-    losses = {
-        f"{side}_loss": float(torch.nn.functional.cross_entropy(logits[side], torch.from_numpy(labels[side])))
-        for side in (TRAIN, VAL)
-    }
+    loss = plain_loss(fold.task)
+    losses = {f"{side}_loss": float(loss(logits[side], torch.from_numpy(labels[side]))) for side in (TRAIN, VAL)}
     auroc = scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))
     log.info("logistic head, inverse penalty %g: val_loss %.3f  val_auroc %.3f", penalty, losses["val_loss"], auroc)
     keeping.keep_only(network.state_dict(), {**losses, "val_auroc": auroc})

@@ -56,3 +56,12 @@ def mean_over_processes(total: Tensor, count: Tensor) -> float:
         distributed.all_reduce(on_device)
         total, count = on_device.cpu()
     return float(total / count)
+
+
+def mean_of_processes(value: Tensor) -> Tensor:
+    """The mean of a number, without gradient, that each process has; where there is one process, its own."""
+    if not is_shared():
+        return value
+    total = value.detach().clone()
+    distributed.all_reduce(total)
+    return total / distributed.get_world_size()

@@ -7,15 +7,10 @@ from collections.abc import Iterable
 
 import torch
 from lightning import Callback, LightningModule, Trainer
-from torch import nn
 
-from pipeline.artifacts import PATIENT_ID, TRAIN, VAL
-from pipeline.config import Config, Training
-from pipeline.training.fold import Fold
-from pipeline.training.processes import num_processes
+from pipeline.config import Training
+from pipeline.training.sharding import sharding_strategy
 from pipeline.training.showing import Bar, EpochLines
-
-log = logging.getLogger(__name__)
 
 
 def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
@@ -35,7 +30,7 @@ def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
         accelerator=training.accelerator,
         devices=training.devices,
         num_nodes=training.nodes,
-        strategy=training.strategy,
+        strategy=sharding_strategy(training) if training.strategy == "fsdp" else training.strategy,
         # The sampler itself deals each process its share.
         use_distributed_sampler=False,
         deterministic="warn",
@@ -50,33 +45,12 @@ def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
     )
 
 
-def describe_run(config: Config, fold: Fold, network: nn.Module) -> None:
-    """One line: what is trained, on what, how."""
-    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
-    counts = ", ".join(f"{count} {name}" for name, count in zip(fold.classes, fold.class_counts, strict=True))
-    patients = {side: rows[PATIENT_ID].nunique() for side, rows in fold.rows.items()}
-    training = fold.training
-    scans_an_update = training.batch_size * training.accumulate * num_processes(training)
-    by_gradient = (
-        f"{training.max_epochs} epochs, {scans_an_update} scans an update (batch {training.batch_size} x "
-        f"{training.accumulate} accumulated x {num_processes(training)} processes), rate {training.learning_rate:g}"
-        f"{memory_forecast(fold)}"
-    )
-    is_gpu = training.accelerator != "cpu" and torch.cuda.is_available()
-    log.info(
-        f"{config.name} on {config.cohort.name}, fold {config.fold}: {config.model.name}, {trainable:,} trainable "
-        f"parameters; {len(fold.rows[TRAIN])} scans of {patients[TRAIN]} patients ({counts}), {patients[VAL]} patients "
-        f"validate; {'a head on frozen features' if config.model.freeze else by_gradient}, "
-        f"on {'GPU' if is_gpu else 'CPU'}"
-    )
-
-
-def memory_forecast(fold: Fold) -> str:
-    """The plan's forecast for a step, scaled to the batch; nothing where the plan has none."""
-    if fold.plan.forecast is None:
-        return ""
-    megabytes = fold.plan.forecast.memory_mb * fold.training.batch_size / fold.plan.batch_size
-    return f", about {megabytes:.0f} MB a step by the plan's forecast"
+def device_of(training: Training) -> torch.device:
+    """Where the trainer trains, or the first of its processes."""
+    has_gpu = torch.accelerator.is_available()
+    if training.accelerator == "gpu" and not has_gpu:
+        raise ValueError("training.accelerator: gpu, but torch sees none here; set it to cpu or auto.")
+    return torch.accelerator.current_accelerator() if has_gpu and training.accelerator != "cpu" else torch.device("cpu")
 
 
 class SeedEachStep(Callback):

@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -164,6 +165,43 @@ def test_scans_without_a_row_are_listed(paths):
     assert (problem["code"], problem["verdict"]) == ("TAB-NO-ROW", "warn") and "1: mask.nii" in problem["message"]
 
 
+def test_every_scan_without_a_row_is_kept_in_the_summary(paths):
+    names = [f"mask{number}.nii" for number in range(7)]
+    for name in names:
+        (paths.raw / name).write_bytes(nifti())
+    ingest_cohort(cohort(), paths)
+    assert json.loads(paths.ingest.read_text())["scans_without_row"] == names
+
+
+def test_a_row_may_name_either_half_of_a_pair_and_both_are_in_its_hash(paths):
+    header, voxels = nifti(magic=b"ni1\0", vox_offset=0)[:348], VOXELS.astype("<i2").tobytes(order="F")
+    (paths.raw / "pair.hdr").write_bytes(header)
+    hashes = set()
+    for half, content in (("pair.img", voxels), ("pair.hdr", voxels), ("pair.img", voxels[::-1])):
+        (paths.raw / "pair.img").write_bytes(content)
+        write_table(paths, changed(0, path=half))
+        (paths.raw / "scans/000.nii.gz").unlink(missing_ok=True)
+        ingest_cohort(cohort(), paths)
+        assert json.loads(paths.ingest.read_text())["problems"] == []
+        hashes.add(read_cohort(paths.cohort)["file_sha256"][0])
+    assert len(hashes) == 2
+
+
+def test_a_missing_covariate_hides_no_other_problem(paths):
+    (paths.raw / "scans/001.nii.gz").write_bytes(b"")
+    with pytest.raises(ValueError) as caught:
+        ingest_cohort(cohort(columns={"clinical": ["age"]}), paths)
+    assert "[TAB-COLUMN]" in str(caught.value) and "[NII-EMPTY]" in str(caught.value)
+
+
+def test_warnings_found_before_a_rejection_are_kept(paths):
+    voxels = np.full((4, 4, 4), np.nan, "f4")
+    (paths.raw / "scans/001.nii.gz").write_bytes(gzip.compress(nifti(voxels, bitpix=8)))
+    ingest_cohort(cohort(ingest={"on_bad_scan": "exclude"}), paths)
+    problems = [problem["code"] for problem in json.loads(paths.ingest.read_text())["problems"]]
+    assert problems == ["NII-BITPIX", "NII-NONFINITE"]
+
+
 def test_masks_that_another_column_names_are_no_scans_without_a_row(paths):
     (paths.raw / "mask.nii").write_bytes(nifti())
     write_table(paths, [[*HEADER, "mask"], *([*row, "mask.nii"] for row in ROWS)])
@@ -240,6 +278,8 @@ def test_nonfinite_voxels_are_filled_where_the_config_says(paths):
         ingest_cohort(cohort(), paths)
     ingest_cohort(cohort(ingest={"fill_nonfinite": 0}), paths)
     assert read_cohort(paths.cohort)["warnings"][0] == "NII-FILLED"
+    with pytest.raises(ValueError, match="finite number"):
+        cohort(ingest={"fill_nonfinite": math.nan})
 
 
 def several(**changes) -> Cohort:

@@ -3,8 +3,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
+from pipeline.artifacts import RunPaths
 from pipeline.evaluation.evaluating import evaluate_predictions, evaluate_table
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.writing import write_evaluation
 
 QUICK = Settings(num_bootstrap=200)
 
@@ -94,6 +96,18 @@ def test_a_single_class_is_null_with_the_reason(make_predictions):
     entry = evaluate_predictions(table, QUICK)["test"]["patient"]["auroc"]
     assert entry["value"] is None
     assert entry["reason"] == "no patients of class 'healthy' among 30"
+
+
+def test_a_fold_with_a_single_patient_of_a_class_leaves_a_value_without_an_interval(make_predictions, tmp_path):
+    table = make_predictions(num_folds=3)
+    lesions = table.loc[(table["split"] == "val") & (table["label"] == "lesion"), "patient_id"].unique()
+    moved = table["patient_id"].isin(lesions[lesions > "val-006"]) & (table["fold"] == 0)
+    table = table.assign(fold=table["fold"].where(~moved, 1))
+    evaluation = evaluate_table(table[table["split"] == "val"], QUICK)
+    entry = evaluation.metrics["val"]["patient"]["auroc"]
+    assert entry["value"] is not None and (entry["low"], entry["high"]) == (None, None)
+    assert "a fold has a single patient of a class" in entry["reason"]
+    write_evaluation(evaluation, RunPaths(tmp_path))
 
 
 def test_a_constant_score_is_null_with_the_reason(make_predictions):

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.files import sha256
 from pipeline.inference.ensemble import Ensemble
 from pipeline.inference.trained import TrainedRun
 from pipeline.training.keeping.runfile import RunFile
@@ -40,6 +41,7 @@ def freeze(run: Path, *, method: str, threshold: float | None) -> None:
     point = {"rule": "youden", "threshold": threshold, "reason": "approximate"}
     conformal = json.loads((run / "conformal.json").read_text())
     levels = ("scan", "patient")
+    (run / "checkpoints.json").write_text(json.dumps({name: sha256(run / name / "best.ckpt") for name in SCALE}))
     (run / "calibration.json").write_text(json.dumps({level: fitted for level in levels}))
     (run / "operating_point.json").write_text(json.dumps({level: point for level in levels}))
     (run / "conformal.json").write_text(json.dumps({level: conformal[level] for level in levels}))
@@ -80,3 +82,33 @@ def test_a_fold_that_was_never_evaluated_is_refused(two_folds: Path) -> None:
     shutil.copytree(two_folds / RUN / "fold-1", two_folds / RUN / "fold-2")
     with pytest.raises(ValueError, match="nothing was frozen for fold-2.*pipeline.evaluate"):
         Ensemble.load(two_folds / RUN)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda run: {"plan": {**run.plan, "spacing_mm": [3, 3, 3]}}, "fold-1/best.ckpt: its plan is not that of the"),
+        (lambda run: {"classes": run.classes[::-1]}, "fold-1/best.ckpt: its order of classes is not that of the"),
+    ],
+)
+def test_folds_that_do_not_fit_together_are_refused_and_the_odd_one_named(two_folds: Path, change, says: str) -> None:
+    run = two_folds / RUN
+    shutil.copytree(run / "fold-0", run / "fold-2")
+    odd = RunFile.read(run / "fold-1" / "best.ckpt")
+    replace(odd, **change(odd)).write(run / "fold-1" / "best.ckpt")
+    with pytest.raises(ValueError, match=says):
+        Ensemble.load(run)
+
+
+def test_a_fold_trained_again_since_the_evaluation_is_refused(two_folds: Path) -> None:
+    trained = RunFile.read(two_folds / RUN / "fold-1" / "best.ckpt")
+    replace(trained, epoch=trained.epoch + 1).write(two_folds / RUN / "fold-1" / "best.ckpt")
+    scan = str(two_folds / "cubes" / "scans" / "p001_0.nii.gz")
+    done = Commands(two_folds)("predict", "--run", str(RUN), "--scans", scan, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "fold-1/best.ckpt: not the checkpoint that" in done.stderr and "pipeline.evaluate" in done.stderr
+
+
+def test_the_evaluation_knows_which_checkpoint_it_judged(finished: Path) -> None:
+    noted = json.loads((finished / RUN / "checkpoints.json").read_text())
+    assert noted == {"fold-0": sha256(finished / RUN / "fold-0" / "best.ckpt")}

@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from pipeline.config import Cohort, Columns
 from pipeline.reporting.cohort_page import cohort_html
 from pipeline.reporting.gathering import CohortFacts
-from pipeline.reporting.parts.cohort import flow
+from pipeline.reporting.parts.cohort import flow, split_table
 from pipeline.reporting.parts.covariates import covariate_table, standardised_difference
 from pipeline.reporting.parts.flow_diagram import flow_diagram
 from pipeline.reporting.pictures.sample_slices import SCANS_A_CLASS
@@ -72,6 +72,45 @@ def test_counts_flow_splits_and_missing_values_are_there(tmp_path):
         assert station in text
     assert "locked test set 2 (4) 1 (2)" in text
     assert "age 2 8%" in text and "label 0 0%" in text
+
+
+def rows_of_parts(facts: CohortFacts) -> dict[str, list[str]]:
+    return {part: cells for part, *cells in split_table(facts).rows}
+
+
+def test_several_labels_are_counted_by_membership_with_none(store):
+    """Patients 0, 3, 6, 9 are ill; of the others the even ones have both, the odd ones nothing."""
+    facts = make_facts()
+    patients = np.repeat(np.arange(12), 2)
+    label = np.where(patients % 3 == 0, "disease", np.where(patients % 2, "none", "disease;oedema"))
+    facts = make_facts(
+        table=facts.table.assign(label=label),
+        splits=facts.splits.assign(label=label),
+        ingest=facts.ingest | {"task": "multilabel", "classes": ["disease", "oedema"]},
+    )
+    text = words(page(facts, store.folder))
+    assert "disease 8 patients, 67%" in text and "oedema 4 patients, 33%" in text and "none 4 patients, 33%" in text
+    assert rows_of_parts(facts)["locked test set"] == ["2 (4)", "1 (2)", "1 (2)"]
+    assert "oedema: the middle axial slice" in text and "none: the middle axial slice" in text
+
+
+def test_a_nested_division_shows_its_parts_and_its_scans(store):
+    splits = make_facts().splits.assign(split="nested", fold=(np.repeat(np.arange(12), 2) % 11).astype(str))
+    facts = make_facts(splits=splits)
+    assert list(rows_of_parts(facts)) == [f"part {number}" for number in range(11)]
+    assert rows_of_parts(facts)["part 0"] == ["1 (2)", "1 (2)"]
+    text = words(page(facts, store.folder))
+    assert "healthy: the middle axial slice" in text and "is test in turn" in text
+    assert "Covariates by class" in text and "Covariates by split" not in text
+
+
+def test_every_fold_of_repeated_divisions_is_shown_by_its_number():
+    splits = make_facts().splits
+    develops = splits["fold"] != ""
+    splits["fold_1"] = np.where(develops, (np.repeat(np.arange(12), 2) % 9 + 3).astype(str), "")
+    named = rows_of_parts(make_facts(splits=splits))
+    assert list(named) == [*(f"fold {number}" for number in range(12)), "locked test set"]
+    assert named["fold 3"] == ["0", "1 (2)"] and named["fold 11"] == ["1 (2)", "0"]
 
 
 def test_covariates_are_compared_by_class_and_by_split(tmp_path):

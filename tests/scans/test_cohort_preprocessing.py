@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 
 from pipeline.scans.cohort_preprocessing import preprocess_cohort
+from pipeline.scans.job import Job, Versions, attempt
+from pipeline.scans.scan_files import ScanFiles
 from pipeline.scans.store import Store
 from tests.scans.scan_making import centered_affine, make_plan, random_linear
 
@@ -103,6 +105,26 @@ def test_a_damaged_entry_is_written_again(raw, alone, tmp_path):
     assert contents(store) == alone
 
 
+def test_an_entry_with_a_flipped_bit_is_found_and_written_again(raw, alone, tmp_path, caplog):
+    store = Store(tmp_path / "alone")
+    content = bytearray(store.path("s1").read_bytes())
+    content[-1000] ^= 1
+    store.path("s1").write_bytes(content)
+    before = written_at(store)
+    preprocess_cohort(table(raw), raw, PLAN, store)
+    assert contents(store) == alone and "1 stored scans are damaged and are redone: s1" in caplog.text
+    assert [scan for scan, when in written_at(store).items() if when != before[scan]] == ["s1"]
+
+
+def test_a_worker_with_other_code_stops_the_run(raw, tmp_path):
+    job = Job("s0", ScanFiles((raw / "s0.nii.gz",)), None)
+    with pytest.raises(
+        ValueError, match="not that of the run, .* expected 0000.*; bring both to one version"
+    ):
+        attempt(job, plan=PLAN, folder=tmp_path / "store", versions=Versions("", "0" * 64))
+    assert not (tmp_path / "store").exists()
+
+
 def test_scans_that_left_the_cohort_leave_the_store(raw, alone, tmp_path):
     store = Store(tmp_path / "alone")
     preprocess_cohort(table(raw)[:4], raw, PLAN, store)
@@ -167,6 +189,19 @@ def test_a_read_only_folder_is_said(raw):
         (outside / "store").mkdir(mode=0o555)
         _, said = start(outside / "raw", outside / "store", "--as-nobody").communicate()
     assert "PermissionError" in said and "what is stored already is kept" in said
+
+
+def test_a_raw_scan_that_may_not_be_read_is_its_own_failure(raw):
+    with tempfile.TemporaryDirectory() as name:
+        outside = Path(name)
+        outside.chmod(0o755)
+        shutil.copytree(raw, outside / "raw")
+        (outside / "raw" / "s1.nii.gz").chmod(0)
+        (outside / "store").mkdir()
+        (outside / "store").chmod(0o777)
+        _, said = start(outside / "raw", outside / "store", "--as-nobody").communicate()
+        assert Store(outside / "store").scan_ids() == ["s0", "s2", "s3", "s4", "s5"]
+    assert "1 of 6 scans failed, the others are stored" in said and "s1.nii.gz: the file cannot be read" in said
 
 
 def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(raw, tmp_path):

@@ -3,8 +3,10 @@ import numpy as np
 import pytest
 
 from pipeline.scans.checking.codes import ScanProblem
+from pipeline.scans.checking.files import Tolerance, check_files
 from pipeline.scans.preprocessing import preprocess_scan
 from pipeline.scans.scan_files import ScanFiles
+from tests.scans.nifti_bytes import nifti
 from tests.scans.scan_making import blob, centered_affine, centroid_mm, make_plan, random_linear
 
 SHAPE, SPOT_MM = (40, 44, 36), np.array([9.0, -6.0, 4.0])
@@ -51,6 +53,31 @@ def test_the_input_is_centred_on_a_point_to_half_a_voxel(scan):
 def test_what_the_plan_crops_to_must_be_given(scan, crop):
     with pytest.raises(ValueError, match=rf"scan\.nii\.gz: the plan crops to a {crop}, got none"):
         preprocess_scan(scan, make_plan(crop=crop))
+
+
+def test_a_mask_that_lies_outside_its_scan_is_refused_by_checking_and_by_preparing(scan, tmp_path):
+    affine = np.eye(4)
+    affine[:3, 3] = 500
+    files = ScanFiles((scan,), crop_mask=save(tmp_path / "mask.nii", np.ones(SHAPE), affine))
+    with pytest.raises(ScanProblem, match=r"mask\.nii: a mask to crop to that lies outside the scan"):
+        preprocess_scan(files, make_plan(crop="mask"))
+    check = check_files(files, Tolerance())
+    assert (check.path, check.rejection.code) == (files.crop_mask, "NII-CROP-OUTSIDE")
+
+
+def test_a_point_outside_the_scan_is_refused(scan):
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz: the point to crop to lies outside the scan, got 900 0 0 mm"):
+        preprocess_scan(ScanFiles((scan,), crop_center_mm=(900, 0, 0)), make_plan(crop="point"))
+
+
+def test_what_the_reader_of_a_mask_notices_is_kept_with_its_name(scan, tmp_path):
+    mask = tmp_path / "mask.nii"
+    mask.write_bytes(nifti(np.ones((9, 9, 9), "u1"), srow_x=[2, 0, 0, 0], srow_y=[0, 2, 0, 0], srow_z=[0, 0, 2, 0],
+                           bitpix=32))  # fmt: skip
+    files = ScanFiles((scan,), crop_mask=mask)
+    (problem,) = check_files(files, Tolerance()).problems
+    assert problem.code == "NII-BITPIX" and problem.found.endswith("in mask.nii")
+    assert any("NII-BITPIX" in warning for warning in preprocess_scan(files, make_plan(crop="mask")).warnings)
 
 
 def test_an_empty_mask_is_refused_by_name(scan, tmp_path):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.config import Rescale, Unchanged, Window, ZScore
+from pipeline.config import Rescale, Suv, Unchanged, Window, ZScore
 from pipeline.scans.intensity import scale_intensity
 
 RNG = np.random.default_rng(0)
@@ -14,6 +14,13 @@ def test_a_window_saturates_and_maps_to_zero_and_one():
     array = np.array([-2000, -160, 40, 240, 3000], np.float32)
     scaled = scale_intensity(array, Window(scheme="window", window_hu=(-160, 240)), np.ones(5, bool))
     np.testing.assert_allclose(scaled, [0, 0, 0.5, 1, 1])
+
+
+def test_a_window_in_suv_saturates_and_maps_to_zero_and_one():
+    scaled = scale_intensity(np.array([-1, 0, 7.5, 15, 40], np.float32), Suv(scheme="suv"), np.ones(5, bool))
+    np.testing.assert_allclose(scaled, [0, 0, 0.5, 1, 1])
+    brain = Suv(scheme="suv", window_suv=(0, 3))
+    np.testing.assert_allclose(scale_intensity(np.array([1.5], np.float32), brain, np.ones(1, bool)), [0.5])
 
 
 def test_zscore_is_scipys_of_the_clipped_body():

@@ -67,6 +67,15 @@ def test_a_scan_of_another_number_of_files_than_planned_is_refused(tmp_path):
         preprocess_scan(tmp_path / "scan.nii", make_plan(channels=("t1", "flair")))
 
 
+def test_channels_that_say_which_files_are_there_are_held_against_the_stores_step_alone():
+    image = np.random.default_rng(0).random((20, 20, 20))
+    plan = make_plan(channels=("t1", "flair"), missing_channel="zero")
+    prepared = prepare([image * 4000, None], np.eye(4), plan)
+    assert [set(np.unique(channel)) for channel in prepared.array[2:]] == [{1}, {0}]
+    with pytest.raises(ValueError, match="expected 32767 at most beside channels that say which files are there"):
+        prepare([image * 90_000, None], np.eye(4), plan)
+
+
 def test_a_channel_that_the_common_step_would_round_away_is_refused():
     small = np.random.default_rng(0).random((20, 20, 20))
     plan = make_plan(channels=("t1", "map"))

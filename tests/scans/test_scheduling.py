@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from pipeline.scans.scheduling import run_jobs
+from pipeline.scans.scheduling import cores_at_hand, run_jobs
 
 
 def kill_own_process(_: int) -> None:
@@ -33,6 +33,28 @@ def test_a_worker_that_dies_is_said_with_what_to_do():
 def test_this_process_works_beside_the_others():
     took = set(run_jobs(process_id, range(200), workers=3))
     assert os.getpid() in took and len(took) == 3
+
+
+def test_only_the_processors_that_may_be_used_are_counted():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert cores_at_hand() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_on_a_cluster_is_said_with_what_to_do():
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster,
+        pytest.raises(ValueError, match="workers died over one scan, .* what is finished is kept"),
+    ):
+        list(run_jobs(kill_own_process, [0], scheduler=cluster.scheduler_address))
 
 
 def test_a_scheduler_that_does_not_answer_is_said():

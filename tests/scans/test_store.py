@@ -107,11 +107,13 @@ def test_a_kill_at_any_moment_leaves_whole_scans(tmp_path):
     for _ in range(2):
         writer = start_writer(tmp_path, 100_000)
         writer.stdout.readline()
+        store = Store(tmp_path)
+        while not store.scan_ids():
+            time.sleep(0.001)
         time.sleep(rng.uniform(0.01, 0.2))
         writer.send_signal(signal.SIGKILL)
         writer.wait()
-        store = Store(tmp_path)
-        assert store.verify(store.scan_ids()) == []
+        assert store.scan_ids() and store.verify(store.scan_ids(), threads=2) == []
 
 
 def test_a_full_disk_is_an_error_and_keeps_what_was_there(tmp_path):

@@ -1,9 +1,13 @@
+import re
+from pathlib import Path
+
 import nibabel as nib
 import numpy as np
 import pytest
 import torch
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage
 
+from pipeline.files import write_yaml
 from pipeline.scans.bias_field import correct_bias
 from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import preprocess_scan
@@ -69,6 +73,20 @@ def test_channels_share_a_grid_and_are_scaled_each_by_itself(path):
     one, two = steps(image), steps(both)
     np.testing.assert_allclose(two.affine.numpy(), one.affine.numpy())
     np.testing.assert_allclose(two.numpy(), one.repeat(2, 1, 1, 1).numpy(), atol=2e-3)
+
+
+def test_the_example_of_the_docs_prepares_a_scan_and_puts_it_back(path, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "own_data.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"## As MONAI transforms\n\n```python\n(.*?)```", page, re.DOTALL)
+    plan = make_plan(intensity={"scheme": "zscore"})
+    write_yaml(path.parent / "data" / "NAME" / "plan.yaml", plan.model_dump(mode="json"))
+    monkeypatch.chdir(path.parent)
+    shown = {}
+    exec(example.replace("scan.nii.gz", path.name), shown)
+    np.testing.assert_allclose(shown["image"].numpy(), preprocess_scan(path, plan).array, atol=3e-4)
+    # Read with its fastest axis last: the same grid with its axes in the other order.
+    assert shown["on_the_scan"].shape[1:] == SHAPE[::-1]
+    np.testing.assert_allclose(shown["on_the_scan"].affine[:, [2, 1, 0, 3]], nib.load(path).affine, atol=1e-5)
 
 
 def test_an_image_without_channels_is_refused(path):

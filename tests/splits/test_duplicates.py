@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.splits.duplicates import near_duplicates
+from pipeline.splits.duplicates import most_alike, near_duplicates
 from pipeline.splits.likeness import common_of, fitted_likeness
 from pipeline.splits.signatures import Signatures, average_down, otsu_threshold, sample, signature
 from pipeline.splits.turns import AS_IS, TURNS
 from tests.splits.phantoms import AFFINE, head
+
+ONE_PLACE = np.zeros(8, int)
 
 
 def signatures_of(volumes, affines=None):
@@ -81,10 +83,17 @@ def test_fitting_undoes_a_shift_of_the_frame():
 
 def test_pairs_within_a_group_are_not_reported_and_a_single_scan_has_no_pair():
     signatures = signatures_of([head(person) for person in (0, 1, 2, 3, 4, 5, 0)])
-    assert near_duplicates(signatures, np.array([0, 1, 2, 3, 4, 5, 0])) == []
-    (pair,) = near_duplicates(signatures, np.arange(7))
+    assert near_duplicates(signatures, np.array([0, 1, 2, 3, 4, 5, 0]), ONE_PLACE[:7]) == []
+    (pair,) = near_duplicates(signatures, np.arange(7), ONE_PLACE[:7])
     assert (pair.first, pair.second) == (0, 6)
-    assert near_duplicates(signatures_of([head(0)]), np.arange(1)) == []
+    assert near_duplicates(signatures_of([head(0)]), np.arange(1), ONE_PLACE[:1]) == []
+
+
+def test_many_alike_on_one_side_do_not_crowd_out_those_on_the_other():
+    likeness = np.array([[0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.1]])
+    together = np.array([[True, True, True, True, True, False, False, False]])
+    assert list(most_alike(likeness, together)) == [(0, 0), (0, 1), (0, 2), (0, 3)]
+    assert list(most_alike(likeness, ~together)) == [(0, 5), (0, 6)]
 
 
 def test_an_empty_scan_is_no_duplicate_of_anything():
@@ -92,4 +101,4 @@ def test_an_empty_scan_is_no_duplicate_of_anything():
         np.zeros((30, 30, 30), np.float32),
         np.full((20, 30, 40), 7, np.int16),
     ]
-    assert near_duplicates(signatures_of(volumes), np.arange(8)) == []
+    assert near_duplicates(signatures_of(volumes), np.arange(8), ONE_PLACE[:8]) == []

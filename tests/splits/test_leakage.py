@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from pipeline.config import Cohort, Columns, Plan, Split
 from pipeline.scans.planning.file import mark
-from pipeline.splits.leakage import find_leaks, stop_at_leaks, write_leakage
+from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
 from pipeline.splits.splitting import split_patients
 from tests.splits.phantoms import AFFINE, head, row_of, write_cohort, write_scan
 
@@ -87,6 +87,19 @@ def test_an_altered_copy_under_another_patient_is_found_with_its_score(heads, al
     found = audit(heads[0], table)["findings"]
     assert [(entry["kind"], entry["scans"]) for entry in found] == [("near-duplicate", ("S007", "copy"))]
     assert found[0]["scores"]["fitted"] > 0.85
+
+
+def test_a_copy_of_the_second_channel_alone_is_found(heads, tmp_path):
+    folder, table = heads
+    for number in range(len(table)):
+        copied = 3 if number == 9 else number
+        write_scan(tmp_path / f"S{number:03d}.nii", head(number))
+        write_scan(tmp_path / f"T{number:03d}.nii", head(500 + copied) + (5 if number == 9 else 0))
+    paths = [path.replace("S", "T", 1) for path in table["path"]]
+    paths[5] = ""
+    table = table.assign(path=[f"{first}|{second}" for first, second in zip(table["path"], paths, strict=True)])
+    found = audit(tmp_path, table)["findings"]
+    assert [(entry["kind"], entry["scans"]) for entry in found] == [("near-duplicate", ("S003", "S009"))]
 
 
 def test_a_copied_file_is_found_once(heads):
@@ -190,8 +203,13 @@ def test_a_leak_across_the_split_stops_until_it_is_accepted_by_its_code(heads, t
 
 
 def test_accepting_a_leak_that_is_not_there_is_an_error(heads):
-    with pytest.raises(ValueError, match="no finding 'same-file-00000000'"):
-        audit(*heads, make_cohort(accepted_leaks=("same-file-00000000",)))
+    folder, table = heads
+    found = audit(folder, with_scan(heads, head(7)), make_cohort(accepted_leaks=("same-file-00000000",)))
+    (finding,) = found["findings"]
+    with pytest.raises(ValueError, match="no finding 'same-file-00000000'") as refused:
+        check_accepted(found, ("same-file-00000000",))
+    assert f"{finding['code']}: {finding['message']}" in str(refused.value)
+    check_accepted(found, (finding["code"],))
 
 
 @pytest.mark.slow

@@ -143,11 +143,67 @@ def test_classes_too_small_are_refused_with_the_largest_number_of_folds_that_wor
     assert fold_numbers(split_patients(table, Split(num_folds=3))) == [0, 1, 2]
 
 
-def test_a_class_in_one_group_alone_is_refused_without_a_remedy_by_folds(patients):
-    table = patients(40)
-    table["label"] = ["rare" if patient == "P00000" else "common" for patient in table["patient_id"]]
-    with pytest.raises(ValueError, match="no number of folds works"):
-        split_patients(table, Split())
+def few_ill(table, number):
+    """The same table with so many patients of class lesion."""
+    ill = table.loc[table["label"] == "lesion", "patient_id"].unique()[:number]
+    return table.assign(label=np.where(table["patient_id"].isin(ill), "lesion", "healthy"))
+
+
+@pytest.mark.parametrize(
+    ("settings_", "columns", "num_ill", "remedy"),
+    [
+        (Split(num_folds=5), Columns(), 4, "split.num_folds=3"),
+        (Split(num_folds=5, num_repeats=2), Columns(), 4, "split.num_folds=3"),
+        (Split(num_folds=5), Columns(split="official"), 4, "split.num_folds=3"),
+        (Split(scheme="nested", num_folds=6), Columns(), 4, "split.num_folds=4"),
+        (Split(scheme="nested", num_folds=6), Columns(), 2, "no number of folds works: add patients, or join classes"),
+        (Split(scheme="holdout"), Columns(), 2, "set split.test_fraction=0"),
+        (Split(), Columns(), 2, "set split.num_folds=2 and split.test_fraction=0"),
+        (Split(), Columns(), 1, "no number of folds works: add patients, or join classes"),
+    ],
+)
+def test_the_remedy_for_too_few_patients_of_a_class_is_one_that_works(patients, settings_, columns, num_ill, remedy):
+    table = few_ill(patients(60), num_ill)
+    is_test = (table["label"] == "lesion") & (
+        table["patient_id"] == table["patient_id"][table["label"] == "lesion"].iloc[0]
+    )
+    table["official"] = np.where(is_test, "test", "train")
+    with pytest.raises(ValueError, match=f"{remedy}\\.") as refused:
+        split_patients(table, settings_, columns)
+    if "=" in remedy:
+        key, value = remedy.rpartition("split.")[2].split("=")
+        changes = {key: int(value)} | ({"num_folds": 2} if "num_folds=2" in remedy else {})
+        assert len(split_patients(table, settings_.model_copy(update=changes), columns)) == len(table)
+    assert "lesion" in str(refused.value)
+
+
+def test_where_earlier_places_are_what_stands_in_the_way_the_remedy_is_to_divide_anew(patients):
+    table = few_ill(patients(60), 6)
+    before = split_patients(table, Split(num_folds=3))
+    ill = before.loc[(before["label"] == "lesion") & (before["fold"] == 0), "patient_id"].unique()
+    table.loc[table["patient_id"].isin(ill), "label"] = "healthy"
+    with pytest.raises(ValueError, match="delete splits.csv"):
+        split_patients(table, Split(num_folds=3), previous=before)
+    assert fold_numbers(split_patients(table, Split(num_folds=3))) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("settings_", "columns", "key"),
+    [
+        (Split(scheme="dates", num_folds=3), Columns(date="date"), "test_fraction"),
+        (Split(scheme="sites", test_sites=("east",)), Columns(site="site"), "test_sites"),
+    ],
+)
+def test_a_chosen_test_set_without_a_class_is_refused(patients, settings_, columns, key):
+    table = patients(60)
+    late = (table["date"] >= "2012") | (table["site"] == "east")
+    with pytest.raises(ValueError, match=f"without class 'lesion', expected every class; change split.{key}"):
+        split_patients(table.assign(label=table["label"].where(~late, "healthy")), settings_, columns)
+
+
+def test_a_test_set_by_date_is_refused_where_all_scans_are_of_one_day(patients):
+    with pytest.raises(ValueError, match="a test set of 0 scans"):
+        split_patients(patients(60).assign(date="2020-01-01"), *SCHEMES["dates"])
 
 
 def test_a_given_split_is_used_as_it_is(patients):
@@ -176,6 +232,25 @@ def test_splits_of_one_cohort_can_be_given_to_another_as_a_file(patients, tmp_pa
     pd.testing.assert_frame_equal(again.drop(columns="settings"), splits.drop(columns="settings"))
 
 
+def test_a_scan_on_two_sides_of_a_given_file_is_refused_and_one_said_twice_is_not(patients, tmp_path):
+    table = patients(40)
+    rows = [f"{scan},{'test' if number % 4 == 0 else 'train'}" for number, scan in enumerate(table["scan_id"])]
+    file = tmp_path / "given.csv"
+    file.write_text("\n".join(["scan_id,split", *rows, rows[3]]))
+    given_once = split_patients(table, Split(file=str(file)))
+    assert (given_once["split"] == "test").sum() == -(-len(table) // 4)
+    file.write_text("\n".join(["scan_id,split", *rows, f"{table['scan_id'][3]},test"]))
+    with pytest.raises(ValueError, match=f"scan '{table['scan_id'][3]}' is in train and in test"):
+        split_patients(table, Split(file=str(file)))
+
+
+@pytest.mark.parametrize(("scheme", "kind"), [("nested", "a nested division"), ("repeated", "repeated divisions")])
+def test_a_division_that_a_given_file_cannot_stand_for_is_refused(patients, tmp_path, scheme, kind):
+    write_splits(tmp_path / "splits.csv", split_patients(patients(40), *SCHEMES[scheme]))
+    with pytest.raises(ValueError, match=f"got {kind}, expected one division"):
+        split_patients(patients(40), Split(file=str(tmp_path / "splits.csv")))
+
+
 def test_splits_survive_their_file(patients, tmp_path):
     splits = split_patients(patients(40), Split(num_folds=3, num_repeats=2))
     write_splits(tmp_path / "splits.csv", splits)
@@ -196,6 +271,59 @@ def test_another_seed_is_another_split_even_beside_an_earlier_one(patients):
     pd.testing.assert_frame_equal(second, split_patients(table, Split(seed=1)))
 
 
+@pytest.mark.parametrize(
+    "of_the_gate",
+    [{"accepted_leaks": ("same-file-00000000",)}, {"pretraining_patients": "a"}, {"statistics_patients": "b"}],
+)
+def test_what_only_the_leak_gate_reads_leaves_every_patient_in_place(patients, of_the_gate, caplog):
+    before = split_patients(patients(60), Split(num_folds=3))
+    after = split_patients(patients(95), Split(num_folds=3, **of_the_gate), previous=before)
+    pd.testing.assert_frame_equal(after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True), before)
+    assert not caplog.records
+
+
+def test_a_setting_at_its_default_leaves_no_mark_and_an_earlier_split_left_behind_is_told(patients, caplog):
+    written_out = Split(**Split().model_dump())
+    first = split_patients(patients(60), written_out)
+    pd.testing.assert_frame_equal(split_patients(patients(60), Split(), previous=first), first)
+    assert not caplog.records
+    split_patients(patients(60), Split(seed=1), previous=first)
+    assert "divided anew" in caplog.text
+
+
+def test_a_patient_whose_given_side_is_corrected_goes_there_and_others_stay(patients):
+    table = patients(60)
+    table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
+    settings_, columns = Split(num_folds=3), Columns(split="official")
+    before = split_patients(table, settings_, columns)
+    table.loc[table["patient_id"] == "P00003", "official"] = "train"
+    after = split_patients(table, settings_, columns, previous=before)
+    others = table["patient_id"] != "P00003"
+    pd.testing.assert_frame_equal(after[others], before[others])
+    assert set(after.loc[~others, "split"]) == {"development"} and after.loc[~others, "fold"].notna().all()
+
+
+@pytest.mark.parametrize(("side", "date"), [("test", "1999-01-01"), ("development", "2030-01-01")])
+def test_a_patient_whose_date_is_corrected_stays_on_their_side(patients, side, date):
+    table, (settings_, columns) = patients(60), SCHEMES["dates"]
+    before = split_patients(table, settings_, columns)
+    moved = before.loc[before["split"] == side, "patient_id"].iloc[0]
+    table.loc[table["patient_id"] == moved, "date"] = date
+    pd.testing.assert_frame_equal(split_patients(table, settings_, columns, previous=before), before)
+
+
+def test_a_corrected_site_is_refused_and_a_renamed_one_is_not(patients):
+    table, (settings_, columns) = patients(60), SCHEMES["sites"]
+    before = split_patients(table, settings_, columns)
+    renamed = table.assign(site=table["site"].replace("east", "East"))
+    pd.testing.assert_frame_equal(split_patients(renamed, settings_, columns, previous=before), before)
+    moved = before.loc[before["fold"] == 0, "patient_id"].iloc[0]
+    for site in ("south", "a new one"):
+        corrected = table.assign(site=table["site"].where(table["patient_id"] != moved, site))
+        with pytest.raises(ValueError, match="a site was corrected since"):
+            split_patients(corrected, settings_, columns, previous=before)
+
+
 def test_patients_that_turn_out_to_be_one_family_on_two_sides_are_refused(patients):
     table = patients(40)
     table["family"] = ""
@@ -213,6 +341,7 @@ def test_patients_that_turn_out_to_be_one_family_on_two_sides_are_refused(patien
         (Split(scheme="sites"), Columns(), "needs columns.site"),
         (Split(scheme="dates"), Columns(date="age"), "expected a date"),
         (Split(scheme="nested", num_repeats=2), Columns(), "num_repeats goes with"),
+        (Split(scheme="nested", num_folds=2), Columns(), "got 2, expected 3"),
         (Split(test_sites=("east",)), Columns(), "test_sites goes with"),
         (Split(scheme="sites", test_sites=("eats",)), Columns(site="site"), "no site 'eats'. Did you mean 'east'"),
         (Split(), Columns(split="site"), "unknown split 'east'"),

@@ -12,9 +12,10 @@ from torch.utils.data import DataLoader
 from pipeline.artifacts import FoldPaths
 from pipeline.config import Tracking
 from pipeline.tracking.contents import Parcel
-from pipeline.tracking.live import Watch, gradient_norm
+from pipeline.tracking.live import Watch
 from pipeline.tracking.step_log import COLUMNS, StepLog, StepRow, read_steps
 from pipeline.tracking.tracked_run import TrackedRun, open_run
+from pipeline.training.sharding import clip_gradients
 from tests.tracking.offline import OfflineRun
 
 SILENT = TrackedRun(None)
@@ -29,6 +30,9 @@ class Line(LightningModule):
 
     def training_step(self, batch: torch.Tensor, batch_index: int) -> torch.Tensor:
         return ((self.weight - batch) ** 2).mean()
+
+    def configure_gradient_clipping(self, optimizer, gradient_clip_val, gradient_clip_algorithm=None) -> None:
+        self.gradient_norm = float(clip_gradients(list(self.parameters()), math.inf))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.25)
@@ -70,12 +74,6 @@ def test_times_add_up_and_waiting_is_a_share(paths: FoldPaths) -> None:
     assert rows["waiting_share"].between(0, 1).all() and (rows["seconds"] > 0).all()
     assert rows["elapsed_seconds"].is_monotonic_increasing
     assert rows["seconds"].sum() <= rows["elapsed_seconds"].iloc[-1]
-
-
-def test_the_gradient_norm_is_over_all_parameters_that_have_one() -> None:
-    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
-    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
-    assert gradient_norm(parameters) == 5.0
 
 
 def row(step: int) -> StepRow:

@@ -65,7 +65,7 @@ def test_the_run_of_a_trial_is_found_from_its_model_and_the_other_way_round(fini
     folder = copy_untrained(finished, tmp_path / "project")
     commands = Commands(folder)
     commands.environment |= {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "q7"}
-    commands("train", "name=trial-q7", "model.freeze=true")
+    commands("train", "name=trial-q7", "model.freeze=true", "training={}")
     trained = FoldPaths(folder / "runs/cubes/trial-q7/fold-0")
     record, run = read_record(trained.tracking), OfflineRun(folder, "q7")
     assert record.run_id == "q7" and len(run.parts) == 1 and run.config["key"] == record.key
@@ -89,7 +89,8 @@ def documented_queue() -> list[str]:
 def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     commands, config = Commands(folder), folder / "configs/tiny.yaml"
-    config.write_text(config.read_text().replace("spatial_dims: 3}}", "spatial_dims: 3}, freeze: true}"))
+    frozen = re.sub("training: .*", "training: {}", config.read_text())
+    config.write_text(frozen.replace("spatial_dims: 3}}", "spatial_dims: 3}, freeze: true}"))
     # A second experiment, with a figure of the same name.
     shutil.copy(config, folder / "configs/other.yaml")
     shutil.copytree(folder / "runs/cubes/tiny/fold-0", folder / "runs/cubes/other/fold-0")

@@ -46,8 +46,9 @@ class SmallTraining:
         self.folder = folder
         cohort = {"name": "blocks", "source": {"kind": "phantom"}, "modality": "other", "laterality": "relevant"}
         cohort |= settings.pop("cohort", {})
+        model = MODEL | {"options": MODEL["options"] | settings.pop("options", {})}
         training = {"max_epochs": 3, "batch_size": 2, "accumulate": 1, "accelerator": "cpu"} | settings
-        self.config = settle_config(Config(name="small", cohort=cohort, model=MODEL, training=training), PLAN)
+        self.config = settle_config(Config(name="small", cohort=cohort, model=model, training=training), PLAN)
         self.fold = self.make_fold(labels)
 
     def make_fold(self, labels: tuple[str, ...]) -> Fold:

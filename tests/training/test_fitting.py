@@ -2,6 +2,7 @@
 
 import logging
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,31 @@ def test_a_finished_training_is_not_gone_on_with(tmp_path: Path, caplog: pytest.
     assert "going on" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda state: state["callbacks"]["KeepLast"].update(code_hash="other"), "another version of the code"),
+        (lambda state: state["callbacks"]["KeepLast"].pop("code_hash"), "another version of the code"),
+        (lambda state: state["callbacks"]["KeepLast"].update(key="other"), ""),
+        (None, ""),  # a list, which is no state at all
+    ],
+)
+def test_a_state_of_other_code_or_another_training_is_left_and_training_starts_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[dict], object] | None, says: str
+) -> None:
+    training = SmallTraining(tmp_path)
+    with pytest.raises(SystemExit):
+        training("stopped", SendSignal(signal.SIGTERM, epoch=1, batch=1))
+    last = tmp_path / "stopped" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    if change:
+        change(state)
+    torch.save(state if change else [state], last)
+    caplog.clear()
+    assert training("stopped").history["epoch"].tolist() == [0, 1, 2]
+    assert says in caplog.text and "going on" not in caplog.text
+
+
 class Watch(Callback):
     """The head's weights after each update, and which parts learn in each epoch."""
 
@@ -105,6 +131,21 @@ def test_training_stops_when_the_smoothed_figure_no_longer_improves(
     assert "going on" not in caplog.text
 
 
+def test_without_one_defined_validation_figure_the_earlier_checkpoint_is_not_taken_for_this_one_s(
+    tmp_path: Path,
+) -> None:
+    class Spoil(Callback):
+        def on_validation_start(self, trainer, pl_module) -> None:
+            torch.nn.init.constant_(pl_module.network.head.weight, torch.nan)
+
+    for monitor in ("loss", "auroc"):
+        training = SmallTraining(tmp_path, max_epochs=1, monitor=monitor)
+        training("run")
+        with pytest.raises(ValueError, match=f"val_{monitor} was a number in no epoch.*learning_rate"):
+            training("run", Spoil())
+        assert not (tmp_path / "run" / "best.ckpt").exists()
+
+
 def test_a_gradient_that_is_no_number_stops_before_it_reaches_the_weights(tmp_path: Path) -> None:
     class Spoil(Callback):
         def on_after_backward(self, trainer, pl_module) -> None:
@@ -120,7 +161,8 @@ def test_a_lack_of_memory_says_what_to_change(tmp_path: Path) -> None:
         def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
             torch.empty(2**60)
 
-    with pytest.raises(ValueError, match="out of memory with batches of 2; try training.batch_size=1.*accumulate=2"):
+    says = "out of memory with batches of 2; try training.batch_size=1.*accumulate=2.*but for a batch norm"
+    with pytest.raises(ValueError, match=says):
         SmallTraining(tmp_path)("run", Hoard())
 
 
@@ -135,3 +177,34 @@ def test_several_labels_and_grades_are_learnt(tmp_path: Path, labels: tuple[str,
     training = SmallTraining(tmp_path, labels, cohort=cohort, max_epochs=12, learning_rate=1e-2)
     history = training("run").history
     assert history["train_loss"].iloc[-1] < 0.8 * history["train_loss"].iloc[0]
+
+
+def test_half_precision_trains_and_keeps_whole_weights_and_goes_on_exactly(tmp_path: Path) -> None:
+    half = SmallTraining(tmp_path / "half", precision="bf16-mixed")
+    whole = SmallTraining(tmp_path / "whole")("run")
+    outcome = half("run")
+    assert {value.dtype for value in outcome.best.state_dict.values()} == {torch.float32}
+    difference = (outcome.history["train_loss"] - whole.history["train_loss"]).abs().max()
+    assert 0 < difference < 0.05
+    with pytest.raises(SystemExit):
+        half("stopped", SendSignal(signal.SIGTERM, epoch=1, batch=1))
+    assert half("stopped").is_same_as(outcome)
+
+
+def test_a_compiled_network_leaves_weights_by_their_usual_names(tmp_path: Path) -> None:
+    plain = SmallTraining(tmp_path / "plain", max_epochs=1)("run")
+    # Compilation takes minutes; what it computes is torch's affair, what it calls things is ours.
+    torch.compiler.set_stance("force_eager")
+    compiled = SmallTraining(tmp_path / "compiled", max_epochs=1, compile=True)("run")
+    torch.compiler.set_stance("default")
+    assert compiled.is_same_as(plain)
+
+
+def test_each_epoch_says_its_figures_and_the_time_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    history = SmallTraining(tmp_path, max_epochs=2)("run").history
+    lines = [message for message in caplog.messages if message.startswith("epoch ")]
+    for number, (line, row) in enumerate(zip(lines, history.to_dict("records"), strict=True), start=1):
+        figures = "  ".join(f"{name} {row[name]:.3f}" for name in ("train_loss", "val_loss", "val_auroc"))
+        assert line.startswith(f"epoch {number}/2  {figures}  ") and line.endswith(" s left")
+    assert lines[-1].endswith("  0 s left")

@@ -83,6 +83,8 @@ def test_sigterm_saves_and_says_how_to_go_on_and_another_setting_starts_anew(rea
 ONE_UPDATE = (
     *("tracking.mode=none", "training.max_epochs=1", "training.accumulate=3", "training.optimizer=sgd"),
     *("training.learning_rate=0.1", "training.accelerator=cpu", "model.options.norm=group"),
+    # Sums of weights differ between the two processes' scans.
+    "training.class_weights=balanced",
 )
 
 
@@ -130,8 +132,22 @@ def test_a_check_says_what_it_found_and_writes_nothing(finished: Path, check: st
     assert sorted(finished.rglob("*")) == before
 
 
+def test_an_undefined_validation_auroc_is_refused_before_anything_is_written(ready: Path) -> None:
+    path = ready / "data/cubes/splits.csv"
+    splits = pd.read_csv(path)
+    moved = (splits["fold"] == 0) & (splits["label"] == "cube")
+    splits.assign(fold=splits["fold"].mask(moved, 1).astype("Int64")).to_csv(path, index=False)
+    done = Commands(ready)("train", *SMALL, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "0 cube, expected some of each class; set training.monitor=loss" in done.stderr
+    assert not (ready / FOLD).exists()
+
+
 def test_a_frozen_network_keeps_its_features_and_gets_the_logistic_head(ready: Path) -> None:
-    Commands(ready)("train", "model.freeze=true", "tracking.mode=none")
+    frozen = ("model.freeze=true", "tracking.mode=none")
+    refused = Commands(ready)("train", *frozen, check=False)
+    assert refused.returncode == 1 and "nothing comes of training.max_epochs=3, training.batch_size=4" in refused.stderr
+    Commands(ready)("train", *frozen, "training={}")
     trained = RunFile.read(ready / FOLD / "best.ckpt")
     torch.manual_seed(0)
     fresh = build_model("resnet18", spatial_dims=3).state_dict()

@@ -69,7 +69,7 @@ def audit_patients(evidence: Evidence, shown: Judged, patients: pd.DataFrame, se
     floors += image_floors(shown.sample, asked, splits, patient_summaries(evidence), confidence)
     division, embeddings = frozen_embeddings(evidence)
     return {
-        "shortcut": judge_shortcut(shortcut_table(evidence, patients), seed=seed),
+        "shortcut": judge_shortcut(*shortcut_table(evidence, patients, seed=seed), seed=seed),
         "chance": judge_chance(division, embeddings, evidence.positive, seed=seed),
         "simple": judge_simple(floors, confidence),
         "stages": judge_stages(shown.sample, asked.tolist(), fold_embeddings(evidence), confidence, seed),

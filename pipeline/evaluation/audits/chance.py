@@ -13,9 +13,9 @@ from scipy.stats import ttest_1samp
 from pipeline.artifacts import LABEL, PATIENT_ID
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import aurocs
-from pipeline.evaluation.audits.probes import probe_map
+from pipeline.evaluation.audits.probes import held_out_scores
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY, rounds
+from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY
 from pipeline.evaluation.tables.sample import Array
 
 NUM_SHUFFLES = 199
@@ -41,11 +41,7 @@ def judge_chance(
 
 def held_out_aurocs(embeddings: Array, labels: Array, parts: Array) -> Array:
     """(R,) AUROC of probes fitted on one side and judged on the other, for each column of `labels` (n, R)."""
-    scores = np.zeros(labels.shape)
-    for seen, judged in rounds(parts):
-        if seen.any():
-            scores[judged] = probe_map(embeddings[seen], embeddings[judged]) @ labels[seen]
-    rows = parts != TRAIN_ONLY
+    scores, rows = held_out_scores(embeddings, labels, parts), parts != TRAIN_ONLY
     return aurocs(labels[rows], scores[rows], parts[rows])
 
 

@@ -20,11 +20,13 @@ from pipeline.artifacts import (
     FoldLabel,
     parse_fold,
 )
+from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, aurocs, with_shuffles
+from pipeline.evaluation.audits.probes import held_out_scores
 from pipeline.evaluation.audits.stages import FoldEmbeddings
-from pipeline.evaluation.floors import features_of, held_out_probs
+from pipeline.evaluation.floors import features_of
 from pipeline.evaluation.metrics.calibration import logit
 from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.held_out import PART, division_of, parts_of
+from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY, division_of, parts_of
 from pipeline.evaluation.tables.predictions import class_names, prob_columns
 from pipeline.evaluation.tables.sample import Array
 
@@ -63,26 +65,51 @@ def read_embeddings(path: Path) -> dict[str, Array]:
         return {name: archive[name] for name in archive.files}
 
 
-def shortcut_table(evidence: Evidence, predicted: pd.DataFrame) -> pd.DataFrame:
-    """What `judge_shortcut` takes, a row a patient of splits.csv; `predicted` has those that were not trained on."""
-    splits, positive = evidence.background.splits, evidence.positive
-    patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
-    columns = evidence.background.predictors["acquisition"]
+def shortcut_table(
+    evidence: Evidence, predicted: pd.DataFrame, num_shuffles: int = NUM_SHUFFLES, seed: int = 0
+) -> tuple[pd.DataFrame, dict[str, Array]]:
+    """What `judge_shortcut` takes, a row a patient of splits.csv, and what the fits to shuffled labels reach.
 
-    def held_out(features: pd.DataFrame) -> Array:
-        return held_out_probs(features, splits, positive, patients.index)
-
+    `predicted` has the patients that were not trained on.
+    """
+    patients = division_of(evidence.background.splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    is_positive, parts = (patients[LABEL] == evidence.positive).to_numpy(), patients[PART].to_numpy()
+    # Within parts, which were dealt so that they hold the classes alike.
+    labels = with_shuffles(is_positive, parts, num_shuffles, np.random.default_rng(seed))
+    scores = {
+        name: held_out_scores(filled(features.reindex(patients.index)), labels, parts)
+        for name, features in acquisition_features(evidence).items()
+    }
+    asked = parts != TRAIN_ONLY
+    refitted = {name: aurocs(labels[asked], found[asked], parts[asked])[1:] for name, found in scores.items()}
     masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
-    return pd.DataFrame(
+    table = pd.DataFrame(
         {
-            "is_positive": patients[LABEL] == positive,
-            "part": patients[PART],
-            "acquisition": held_out(features_of(evidence.background.cohort, columns)) if columns else np.nan,
-            "file_size": np.nan if evidence.file_bytes is None else held_out(file_features(evidence)),
+            "is_positive": is_positive,
+            "part": parts,
+            "acquisition": scores["acquisition"][:, 0] if "acquisition" in scores else np.nan,
+            "file_size": scores["file_size"][:, 0] if "file_size" in scores else np.nan,
             "logit": logits(predicted.set_index(PATIENT_ID)).reindex(patients.index),
             "masked": logits(masked).reindex(patients.index),
-        }
+        },
+        index=patients.index,
     )
+    return table, refitted
+
+
+def acquisition_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """By score, what is known of how each patient's scans were made, and of their files."""
+    found, columns = {}, evidence.background.predictors["acquisition"]
+    if columns:
+        found["acquisition"] = features_of(evidence.background.cohort, columns)
+    if evidence.file_bytes is not None:
+        found["file_size"] = file_features(evidence)
+    return found
+
+
+def filled(features: pd.DataFrame) -> Array:
+    """(n, F) with the column's median where nothing is known, so that it says nothing."""
+    return features.fillna(features.median()).fillna(0).to_numpy()
 
 
 def file_features(evidence: Evidence) -> pd.DataFrame:

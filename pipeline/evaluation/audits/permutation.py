@@ -1,6 +1,10 @@
 """p-values by shuffling, and AUROCs of many shuffles at once.
 
 n patients, R shuffles. Shuffling happens within strata, so that whatever the strata hold fixed stays fixed.
+
+Scores that never saw a label are ranked against shuffled labels as they are. Scores that were fitted to the labels are
+fitted again to each shuffle: fits that share patients err together, and their AUROC strays further from chance than
+that of scores held fixed.
 """
 
 import numpy as np
@@ -20,6 +24,11 @@ def shuffled_rows(strata: Array, num_shuffles: int, generator: np.random.Generat
         members = np.flatnonzero(strata == stratum)
         rows[members] = generator.permuted(np.tile(members[:, None], num_shuffles), axis=0)
     return rows
+
+
+def with_shuffles(values: Array, strata: Array, num_shuffles: int, generator: np.random.Generator) -> Array:
+    """(n, 1 + R) the values (n,) as they are, then shuffled within strata."""
+    return np.column_stack([values, values[shuffled_rows(strata, num_shuffles, generator)]])
 
 
 def p_value(observed: float, shuffled: Array) -> float:
@@ -46,7 +55,6 @@ def aurocs(is_positive: Array, scores: Array, parts: Array) -> Array:
 def auroc_p_value(
     is_positive: Array, scores: Array, parts: Array, num_shuffles: int, generator: np.random.Generator
 ) -> float:
-    """Of an AUROC no larger than chance's: labels (n,) shuffled over patients within parts, scores (n,) as they are."""
-    observed = aurocs(is_positive[:, None], scores[:, None], parts)[0]
-    labels = is_positive[shuffled_rows(parts, num_shuffles, generator)]
-    return p_value(observed, aurocs(labels, scores[:, None], parts))
+    """Of an AUROC no larger than chance's: labels (n,) shuffled within parts, scores (n,) that never saw a label."""
+    found = aurocs(with_shuffles(is_positive, parts, num_shuffles, generator), scores[:, None], parts)
+    return p_value(found[0], found[1:])

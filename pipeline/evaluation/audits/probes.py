@@ -5,6 +5,7 @@ Fitting all shuffles of the labels is then one product. n rows seen, m judged, F
 
 import numpy as np
 
+from pipeline.evaluation.tables.held_out import rounds
 from pipeline.evaluation.tables.sample import Array
 
 NOISE = 1.0
@@ -21,3 +22,15 @@ def probe_map(seen: Array, judged: Array) -> Array:
     centring = np.eye(num_seen) - 1 / num_seen
     # Features are centred, so that taking the labels' mean off beforehand fits the intercept.
     return (asked @ known.T / max(num_features, 1)) @ np.linalg.solve(kernel + NOISE * np.eye(num_seen), centring)
+
+
+def held_out_scores(features: Array, labels: Array, parts: Array) -> Array:
+    """(n, R) score of each row by probes that never saw its part, fitted to each column of `labels` (n, R).
+
+    `features` (n, F); `parts` (n,) as `parts_of` gives them. NaN for rows that are never judged, or by nobody.
+    """
+    scores = np.full(labels.shape, np.nan)
+    for seen, judged in rounds(parts):
+        if seen.any():
+            scores[judged] = probe_map(features[seen], features[judged]) @ labels[seen]
+    return scores

@@ -12,9 +12,11 @@ The size of the files is judged beside them and never counted: a compressed file
 so its size may follow the disease itself.
 
 All work on a table with a row a patient: `is_positive`, `part` (fold or test), and `acquisition`, `file_size`, `logit`
-and `masked`, scores that are NaN where there are none.
+and `masked`, scores that are NaN where there are none. Scores that were fitted to the labels of this table come with
+the AUROCs that the same fits to shuffled labels reach.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -60,32 +62,45 @@ class Fall:
         return self.p_value < LEVEL
 
 
-def judge_shortcut(patients: pd.DataFrame, num_shuffles: int = NUM_SHUFFLES, seed: int = 0) -> Finding:
-    """All three parts and what they mean together."""
+def judge_shortcut(
+    patients: pd.DataFrame, refitted: Mapping[str, Array], num_shuffles: int = NUM_SHUFFLES, seed: int = 0
+) -> Finding:
+    """All three parts and what they mean together; `refitted` has AUROCs on shuffled labels, by fitted score."""
     generator = np.random.default_rng(seed)
+
+    def ranking(score: str) -> Part:
+        return judge_ranking(patients, score, refitted.get(score), num_shuffles, generator)
+
     follows, fall = judge_following(patients, num_shuffles, generator)
     parts = adjusted(
         {
-            "available": judge_ranking(patients, "acquisition", num_shuffles, generator),
+            "available": ranking("acquisition"),
             "followed": follows,
-            "without_body": judge_ranking(patients, "masked", num_shuffles, generator),
+            "without_body": ranking("masked"),
         }
     )
-    beside = {"file_size": judge_ranking(patients, "file_size", num_shuffles, generator)}
+    beside = {"file_size": ranking("file_size")}
     figures = {name: asdict(part) for name, part in (parts | beside).items()} | {"fall": asdict(fall) if fall else None}
     if all(part.value is None for part in parts.values()):
         return replace(not_judged(parts["available"].reason), figures=figures)
     return Finding(**verdict(parts, fall), figures=figures)
 
 
-def judge_ranking(patients: pd.DataFrame, score: str, num_shuffles: int, generator: np.random.Generator) -> Part:
-    """Does a score, such as `acquisition` or `masked`, rank patients by their label?"""
+def judge_ranking(
+    patients: pd.DataFrame, score: str, refitted: Array | None, num_shuffles: int, generator: np.random.Generator
+) -> Part:
+    """Does a score, such as `acquisition` or `masked`, rank patients by their label?
+
+    `refitted` has AUROCs of the same fit to shuffled labels; a score without it was not fitted to these labels.
+    """
     known = patients[patients[score].notna()]
     problem = why_not(known, score)
     if problem:
         return Part(num_patients=len(known), reason=problem)
     labels, scores, parts = (known[name].to_numpy() for name in ("is_positive", score, "part"))
     value = float(aurocs(labels[:, None], scores[:, None], parts)[0])
+    if refitted is not None:
+        return Part(value, p_value(value, refitted), num_patients=len(known))
     return Part(value, auroc_p_value(labels, scores, parts, num_shuffles, generator), num_patients=len(known))
 
 

@@ -1,27 +1,31 @@
 """Where in the network the signal appears: a linear probe on the embedding of each stage, beside the network's head.
 
-Probes are fitted and judged across folds of patients that the network did not train on. Each trained fold has a network
-and so probes of its own; a patient whom several predicted gets the mean of their standardised scores. A probe that
-beats the head finds something the head does not use.
+Probes are fitted and judged across parts of the patients that the network did not train on. Each trained fold has a
+network and so probes of its own; a patient whom several predicted gets the mean of their standardised scores. Chance is
+what the same probes reach when they are fitted to shuffled labels. A probe that beats the head finds something the head
+does not use.
+
+N patients that some network did not train on, n of them judged, R shuffles.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, auroc_p_value
-from pipeline.evaluation.audits.probes import probe_map
+from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, aurocs, p_value, with_shuffles
+from pipeline.evaluation.audits.probes import held_out_scores
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.precision.intervals import logit_interval
-from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
 from pipeline.evaluation.tables.sample import Array, Sample
 
-NUM_FOLDS = 5
+NUM_PARTS = 5
 
 
 @dataclass(frozen=True)
@@ -58,56 +62,74 @@ def judge_stages(
     """Probes and head on the rows of a two-class sample, `patients` naming each row's patient."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         return not_judged(f"under {FEWEST_PATIENTS} patients of a class")
-    scores = probe_scores(patients, folds, seed)
-    if any(np.isnan(column).any() for column in scores.values()):
+    found, covariance = clustered_auroc(sample.labels == 1, sample.probs[:, [1]], sample.patients, sample.folds)
+    head, variance = float(found[0]), float(covariance[0, 0])
+    if not np.isfinite(variance):
+        return not_judged(why_no_spread(variance))
+    known = labels_of(folds)
+    rows, parts = known.index.get_indexer(patients), deal(known.to_numpy(), seed)
+    if parts is None or (rows < 0).any():
         return not_judged("patients lack embeddings, or a class has too few to fit a probe on")
-    stages = measure(sample, scores, confidence, seed)
-    head = clustered_auroc(sample.labels == 1, sample.probs[:, [1]], sample.patients, sample.folds)[0][0]
-    figures = {"head_auroc": float(head), "stages": [asdict(stage) for stage in stages]}
-    return Finding(**verdict(stages, float(head)), figures=figures)
+    labels = shuffle(known, folds, parts, seed)
+    scores = {name: found[rows] for name, found in probe_scores(known, folds, labels, parts).items()}
+    stages = measure(sample, labels[rows], scores, confidence)
+    figures = {"head_auroc": head, "stages": [asdict(stage) for stage in stages]}
+    return Finding(**verdict(stages, head), figures=figures)
 
 
-def probe_scores(patients: Sequence[str], folds: Sequence[FoldEmbeddings], seed: int) -> dict[str, Array]:
-    """By stage, the mean of the folds' standardised out-of-fold scores of each patient; NaN for unknown ones."""
-    found: dict[str, list[Array]] = {}
+def labels_of(folds: Sequence[FoldEmbeddings]) -> pd.Series:
+    """Is each patient that some network did not train on positive? By patient, each once."""
+    found = pd.concat([pd.Series(fold.is_positive, fold.patients) for fold in folds])
+    return found[~found.index.duplicated()]
+
+
+def deal(is_positive: Array, seed: int) -> Array | None:
+    """(N,) part in which each patient is left out, the same for all networks; None with one patient of a class."""
+    num_parts = min(NUM_PARTS, int(is_positive.sum()), int((~is_positive).sum()))
+    if num_parts < 2:
+        return None
+    parts = np.empty(len(is_positive), dtype=int)
+    splitter = StratifiedKFold(num_parts, shuffle=True, random_state=seed)
+    for number, (_, left_out) in enumerate(splitter.split(is_positive, is_positive)):
+        parts[left_out] = number
+    return parts
+
+
+def shuffle(known: pd.Series, folds: Sequence[FoldEmbeddings], parts: Array, seed: int) -> Array:
+    """(N, 1 + R) the labels, and shuffled among patients of the same part whom the same networks did not train on."""
+    held_out = np.stack([known.index.isin(fold.patients) for fold in folds], axis=1)
+    strata = np.unique(np.column_stack([parts, held_out]), axis=0, return_inverse=True)[1].ravel()
+    return with_shuffles(known.to_numpy(), strata, NUM_SHUFFLES, np.random.default_rng(seed))
+
+
+def probe_scores(known: pd.Series, folds: Sequence[FoldEmbeddings], labels: Array, parts: Array) -> dict[str, Array]:
+    """By stage, (N, 1 + R): mean of the networks' standardised scores of left-out patients, by labels (N, 1 + R)."""
+    found: dict[str, Array] = {}
+    counts = np.zeros((len(known), 1))
     for fold in folds:
-        places = {patient: row for row, patient in enumerate(fold.patients)}
-        rows = np.array([places.get(patient, -1) for patient in patients])
+        rows = known.index.get_indexer(fold.patients)
+        counts[rows] += 1
         for name, embeddings in fold.stages.items():
-            scores = out_of_fold(embeddings, fold.is_positive, seed)
-            found.setdefault(name, []).append(np.where(rows < 0, np.nan, scores[rows]))
-    return {name: mean_known(np.stack(columns)) for name, columns in found.items()}
+            scores = standardised(held_out_scores(embeddings, labels[rows], parts[rows]))
+            found.setdefault(name, np.zeros(labels.shape))[rows] += scores
+    return {name: scores / counts for name, scores in found.items()}
 
 
-def mean_known(columns: Array) -> Array:
-    """(n,) mean over the rows that are not NaN of (folds, n); NaN where all are."""
-    known = np.isfinite(columns)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, columns, 0).sum(0) / known.sum(0)
+def standardised(scores: Array) -> Array:
+    """Each column with mean 0 and deviation 1, so that networks can be averaged; zeros where nothing varies."""
+    return (scores - scores.mean(0)) / np.maximum(scores.std(0), np.finfo(float).tiny)
 
 
-def out_of_fold(embeddings: Array, is_positive: Array, seed: int) -> Array:
-    """(m,) standardised probe scores of patients left out in turn, stratified; NaN with one patient of a class."""
-    num_folds = min(NUM_FOLDS, int(is_positive.sum()), int((~is_positive).sum()))
-    if num_folds < 2:
-        return np.full(len(is_positive), np.nan)
-    scores = np.empty(len(is_positive))
-    splitter = StratifiedKFold(num_folds, shuffle=True, random_state=seed)
-    for seen, judged in splitter.split(embeddings, is_positive):
-        scores[judged] = probe_map(embeddings[seen], embeddings[judged]) @ is_positive[seen].astype(float)
-    return (scores - scores.mean()) / max(scores.std(), np.finfo(float).tiny)
-
-
-def measure(sample: Sample, scores: Mapping[str, Array], confidence: float, seed: int) -> list[Stage]:
-    """Each probe's AUROC with its interval, and its lead over the head, paired."""
-    generator, is_positive = np.random.default_rng(seed), sample.labels == 1
-    stacked = np.stack([sample.probs[:, 1], *scores.values()], axis=1)
-    aurocs, covariance = clustered_auroc(is_positive, stacked, sample.patients, sample.folds)
-    chance = [auroc_p_value(is_positive, column, sample.folds, NUM_SHUFFLES, generator) for column in scores.values()]
-    leads, spread = aurocs[1:] - aurocs[0], np.diag(covariance)
+def measure(sample: Sample, labels: Array, scores: Mapping[str, Array], confidence: float) -> list[Stage]:
+    """Each probe's AUROC with its interval, and its lead over the head, paired; `labels` and `scores` (n, 1 + R)."""
+    stacked = np.stack([sample.probs[:, 1], *(column[:, 0] for column in scores.values())], axis=1)
+    found, covariance = clustered_auroc(sample.labels == 1, stacked, sample.patients, sample.folds)
+    ranked = [aurocs(labels, column, sample.folds) for column in scores.values()]
+    chance = holm(np.array([p_value(each[0], each[1:]) for each in ranked]))
+    leads, spread = found[1:] - found[0], np.diag(covariance)
     variances = spread[1:] + spread[0] - 2 * covariance[0, 1:]
-    ahead = norm.sf(leads / np.sqrt(np.maximum(variances, np.finfo(float).tiny)))
-    figures = zip(aurocs[1:], spread[1:], holm(np.array(chance)), leads, holm(ahead), strict=True)
+    ahead = holm(norm.sf(leads / np.sqrt(np.maximum(variances, np.finfo(float).tiny))))
+    figures = zip(found[1:], spread[1:], chance, leads, ahead, strict=True)
     return [
         Stage(name, float(auroc), *interval_of(auroc, variance, confidence), float(p), float(lead), float(lead_p))
         for name, (auroc, variance, p, lead, lead_p) in zip(scores, figures, strict=True)

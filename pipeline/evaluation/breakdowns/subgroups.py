@@ -18,7 +18,7 @@ from pipeline.evaluation.breakdowns.unseen_sites import SEEN, site_is_unseen
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.precision.intervals import logit_interval
-from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.sample import Array, Sample
@@ -125,8 +125,8 @@ def judge_group(
         return Subgroup(covariate, name, part.num_patients, None, None, None, reason=reason), None
     aurocs, covariance = clustered_auroc(part.labels == 1, part.probs[:, [1]], part.patients, part.folds)
     auroc, variance = float(aurocs[0]), float(covariance[0, 0])
-    if not variance > 0:
-        reason = "the classes are separated, or every score is the same"
+    reason = why_no_spread(variance)
+    if reason:
         return Subgroup(covariate, name, part.num_patients, auroc, None, None, reason=reason), None
     low, high = logit_interval(auroc, variance, confidence)
     return Subgroup(covariate, name, part.num_patients, auroc, low, high), variance

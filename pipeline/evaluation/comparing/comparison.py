@@ -10,45 +10,43 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from pipeline.artifacts import VAL
+from pipeline.evaluation.comparing.difference import normal_difference, resampled_difference
 from pipeline.evaluation.comparing.pairing import Contender, pair_up
-from pipeline.evaluation.metrics.discrimination import auroc
-from pipeline.evaluation.precision.bootstrap import resamples
 from pipeline.evaluation.precision.catalogue import is_right
-from pipeline.evaluation.precision.intervals import percentile_interval
 from pipeline.evaluation.precision.mcnemar import clustered_mcnemar
-from pipeline.evaluation.precision.obuchowski import clustered_auroc
 from pipeline.evaluation.precision.power import smallest_detectable
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.sample import Array, Sample
+from pipeline.evaluation.tables.sample import Array
 
 SEEDS_FOR_METHODS = 3
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`first` against `second`; differences are those of the first less those of the second."""
+    """`first` against `second`; differences are those of the first less those of the second. None has a reason."""
 
     first: str
     second: str
     is_primary: bool
     difference: float
     """Of the AUROCs."""
-    low: float
-    high: float
-    p_value: float
-    adjusted_p_value: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    adjusted_p_value: float | None
     """The primary comparison's own; Holm's over the others."""
-    accuracy_difference: float
-    accuracy_p_value: float
-    """McNemar's test at the thresholds frozen on validation."""
-    smallest_detectable: float
+    accuracy_difference: float | None
+    accuracy_p_value: float | None
+    """McNemar's test at the thresholds frozen on validation; None where one has no threshold."""
+    smallest_detectable: float | None
     """Difference of AUROCs that would be found with a chance of 80 % with these patients."""
     num_patients: int
     num_seeds: int
     """Of the experiment with fewer."""
+    reason: str | None = None
+    """Why the difference cannot be judged."""
 
     @property
     def subject(self) -> str:
@@ -56,6 +54,8 @@ class Comparison:
         return "these methods" if self.num_seeds >= SEEDS_FOR_METHODS else "these fitted models"
 
     def in_words(self, level: float = 0.05) -> str:
+        if self.reason:
+            return f"No difference between {self.subject} can be judged ({self.difference:+.3f}): {self.reason}."
         size = f"{abs(self.difference):.3f} ({self.low:+.3f} to {self.high:+.3f})"
         if self.adjusted_p_value < level:
             better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
@@ -76,16 +76,19 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
     pairs = [compare_pair(first, second, settings) for first, second in combinations(contenders, 2)]
     if not pairs:
         return []
-    others = holm(np.array([pair.p_value for pair in pairs[1:]]))
-    primary = replace(pairs[0], is_primary=True)
-    return [primary, *(replace(pair, adjusted_p_value=float(p)) for pair, p in zip(pairs[1:], others, strict=True))]
+    others = [pair for pair in pairs[1:] if pair.p_value is not None]
+    found = iter(holm(np.array([pair.p_value for pair in others])))
+    adjusted = [
+        pair if pair.p_value is None else replace(pair, adjusted_p_value=float(next(found))) for pair in pairs[1:]
+    ]
+    return [replace(pairs[0], is_primary=True), *adjusted]
 
 
 def compare_pair(first: Contender, second: Contender, settings: Settings) -> Comparison:
     """Obuchowski's covariance for two classes, the paired clustered bootstrap for more; seeds widen either."""
     measure = normal_difference if first.pooled.is_binary else resampled_difference
     found = measure(first.seeds, second.seeds, settings)
-    right = [is_right(contender.pooled) for contender in (first, second)]
+    accuracy_difference, accuracy_p_value = compare_accuracies(first, second)
     return Comparison(
         first=first.name,
         second=second.name,
@@ -95,76 +98,24 @@ def compare_pair(first: Contender, second: Contender, settings: Settings) -> Com
         high=found.high,
         p_value=found.p_value,
         adjusted_p_value=found.p_value,
-        accuracy_difference=float(right[0].mean() - right[1].mean()),
-        accuracy_p_value=clustered_mcnemar(*right, first.pooled.patients),
-        smallest_detectable=smallest_detectable(found.error),
+        accuracy_difference=accuracy_difference,
+        accuracy_p_value=accuracy_p_value,
+        smallest_detectable=None if found.error is None else smallest_detectable(found.error),
         num_patients=first.pooled.num_patients,
         num_seeds=min(len(first.seeds), len(second.seeds)),
+        reason=found.reason,
     )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """Of two AUROCs, each the mean over seeds."""
-
-    value: float
-    error: float
-    low: float
-    high: float
-    p_value: float
+def compare_accuracies(first: Contender, second: Contender) -> tuple[float, float] | tuple[None, None]:
+    """Difference of the accuracies at the frozen thresholds with McNemar's p-value; None without both thresholds."""
+    if first.pooled.is_binary and None in (first.pooled.threshold, second.pooled.threshold):
+        return None, None
+    right = [is_right(contender.pooled) for contender in (first, second)]
+    return float(right[0].mean() - right[1].mean()), clustered_mcnemar(*right, first.pooled.patients)
 
 
-def normal_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
-    """From the covariance of all scores over patients, and the variance over seeds."""
-    reference, samples = first[0], [*first, *second]
-    scores = np.stack([sample.probs[:, 1] for sample in samples], axis=1)
-    aurocs, covariance = clustered_auroc(reference.labels == 1, scores, reference.patients, reference.folds)
-    contrast = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])
-    of_patients = max(0.0, float(contrast @ covariance @ contrast))
-    return student_difference(float(aurocs @ contrast), of_patients, aurocs, len(first), settings.confidence)
-
-
-def resampled_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
-    """The same by resampling patients, each resample judging all models."""
-    blocks = [
-        [auroc(sample.weighted(weighted.weights)) for sample in (*first, *second)]
-        for weighted in resamples(first[0], settings.num_bootstrap, settings.seed)
-    ]
-    resampled = np.concatenate(blocks, axis=1)
-    aurocs = np.array([auroc(sample.weighted())[0] for sample in (*first, *second)])
-    contrast = np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])
-    differences = contrast @ resampled
-    found = student_difference(
-        float(contrast @ aurocs), float(differences.var(ddof=1)), aurocs, len(first), settings.confidence
-    )
-    if len(first) > 1 or len(second) > 1:
-        return found
-    bounds = percentile_interval(differences, settings.confidence)
-    return found if isinstance(bounds, str) else replace(found, low=bounds[0], high=bounds[1])
-
-
-def student_difference(
-    value: float, of_patients: float, aurocs: Array, num_first: int, confidence: float
-) -> Difference:
-    """Normal without seeds; with them Student's, whose degrees of freedom say how well few seeds show their spread."""
-    groups = [part for part in (aurocs[:num_first], aurocs[num_first:]) if len(part) > 1]
-    of_seeds = [float(part.var(ddof=1)) / len(part) for part in groups]
-    variance = of_patients + sum(of_seeds)
-    uncertain = sum(part**2 / (len(group) - 1) for part, group in zip(of_seeds, groups, strict=True))
-    freedom = variance**2 / uncertain if uncertain else np.inf
-    error = float(np.sqrt(variance))
-    reach = float(student.ppf((1 + confidence) / 2, freedom)) * error
-    return Difference(value, error, value - reach, value + reach, two_sided(value, error, freedom))
-
-
-def two_sided(difference: float, error: float, freedom: float = np.inf) -> float:
-    """p-value of no difference; 1 for models that agree on everything."""
-    if error == 0:
-        return 1.0 if difference == 0 else 0.0
-    return float(2 * student.sf(abs(difference) / error, freedom))
-
-
-def holm(p_values: np.ndarray) -> np.ndarray:
+def holm(p_values: Array) -> Array:
     """p-values adjusted for their number (Holm, Scandinavian Journal of Statistics 1979;6:65-70)."""
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)

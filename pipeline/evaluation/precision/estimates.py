@@ -16,7 +16,7 @@ from pipeline.evaluation.precision.intervals import (
     separated_auroc_interval,
     wilson_interval,
 )
-from pipeline.evaluation.precision.obuchowski import clustered_auroc
+from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.sample import Array, Sample
 
@@ -152,10 +152,11 @@ def share_interval(sample: Sample, metric: Metric, value: float, confidence: flo
     return wilson_interval(value, effective_count(hits, patients), confidence)
 
 
-def auroc_interval(sample: Sample, k: int, value: float, confidence: float) -> tuple[float, float]:
+def auroc_interval(sample: Sample, k: int, value: float, confidence: float) -> tuple[float, float] | str:
     is_positive = sample.labels == k
     if value in (0, 1):
         counts = [len(np.unique(sample.patients[rows])) for rows in (is_positive, ~is_positive)]
         return separated_auroc_interval(value, *counts, confidence)
     _, covariance = clustered_auroc(is_positive, sample.probs[:, [k]], sample.patients, sample.folds)
-    return logit_interval(value, float(covariance[0, 0]), confidence)
+    variance = float(covariance[0, 0])
+    return why_no_spread(variance) or logit_interval(value, variance, confidence)

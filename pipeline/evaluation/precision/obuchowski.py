@@ -8,6 +8,9 @@ from scipy.stats import rankdata
 
 from pipeline.evaluation.tables.sample import Array
 
+NO_SPREAD = 1e-14
+"""Variances under this are zeros that were rounded."""
+
 
 def clustered_auroc(is_positive: Array, scores: Array, patients: Array, folds: Array) -> tuple[Array, Array]:
     """AUROC of S scores on the same rows, shape (S,), and their covariance, shape (S, S).
@@ -28,6 +31,15 @@ def clustered_auroc(is_positive: Array, scores: Array, patients: Array, folds: A
     if not all_pairs:
         return np.full(num_scores, np.nan), np.full((num_scores, num_scores), np.nan)
     return aurocs / all_pairs, covariance / all_pairs**2
+
+
+def why_no_spread(variance: float) -> str | None:
+    """What keeps a variance from being used, None where nothing does."""
+    if not np.isfinite(variance):
+        return "a fold has a single patient of a class, from whom no spread can be learned"
+    if variance < NO_SPREAD:
+        return "the classes are separated, or the scores show no spread"
+    return None
 
 
 def within_fold(is_positive: Array, scores: Array, patients: Array) -> tuple[Array, Array]:

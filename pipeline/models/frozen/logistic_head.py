@@ -3,12 +3,15 @@
 Axes: N patients' scans, F features, K classes.
 """
 
+from typing import Literal
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.utils.class_weight import compute_sample_weight
 from torch import nn
 
 from pipeline.models.network import Network
@@ -17,6 +20,8 @@ INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
 """The strengths that are tried, in scikit-learn's `C`, strongest penalty first."""
 MAX_FOLDS = 5
 Folds = list[tuple[NDArray, NDArray]]
+ClassWeight = Literal["balanced"] | None
+"""scikit-learn's word: each class counts the same, or each scan."""
 
 
 def fit_logistic_head(
@@ -26,13 +31,14 @@ def fit_logistic_head(
     *,
     groups: NDArray | None = None,
     inverse_penalty: float | None = None,
+    class_weight: ClassWeight = None,
     seed: int = 0,
 ) -> float:
     """Set the last layer of `network` to the logistic regression of `labels` (N,) on `embeddings` (N, F).
 
     Features are standardised, which the layer's weights absorb: softmax of the logits is the fitted probability.
     Without `inverse_penalty` the one with the smallest log loss out of fold is taken, over folds that keep each
-    of `groups` (N,), the patients, whole. Returns the inverse penalty.
+    of `groups` (N,), the patients, whole; `class_weight` counts in that loss too. Returns the inverse penalty.
     """
     layer = classifier_of(network)
     check_labels(labels, layer.out_features)
@@ -41,9 +47,10 @@ def fit_logistic_head(
     standardised = (embeddings - mean) / scale
     if inverse_penalty is None:
         folds = patient_folds(labels, np.arange(len(labels)) if groups is None else groups, seed)
-        losses = [_out_of_fold_loss(standardised, labels, folds, penalty) for penalty in INVERSE_PENALTIES]
+        candidates = [_regression(penalty, class_weight) for penalty in INVERSE_PENALTIES]
+        losses = [_out_of_fold_loss(standardised, labels, folds, candidate) for candidate in candidates]
         inverse_penalty = INVERSE_PENALTIES[int(np.argmin(losses))]
-    regression = _regression(inverse_penalty).fit(standardised, labels)
+    regression = _regression(inverse_penalty, class_weight).fit(standardised, labels)
     _write(layer, _class_rows(regression.coef_) / scale, _class_rows(regression.intercept_[:, None])[:, 0], mean)
     return inverse_penalty
 
@@ -78,13 +85,14 @@ def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> Folds:
     return list(splitter.split(labels, labels, groups))
 
 
-def _regression(inverse_penalty: float) -> LogisticRegression:
-    return LogisticRegression(C=inverse_penalty, max_iter=10_000)
+def _regression(inverse_penalty: float, class_weight: ClassWeight) -> LogisticRegression:
+    return LogisticRegression(C=inverse_penalty, max_iter=10_000, class_weight=class_weight)
 
 
-def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: Folds, penalty: float) -> float:
-    probs = cross_val_predict(_regression(penalty), features, labels, cv=folds, method="predict_proba")
-    return log_loss(labels, probs, labels=np.unique(labels))
+def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: Folds, regression: LogisticRegression) -> float:
+    probs = cross_val_predict(regression, features, labels, cv=folds, method="predict_proba")
+    weights = compute_sample_weight(regression.class_weight, labels)
+    return log_loss(labels, probs, labels=np.unique(labels), sample_weight=weights)
 
 
 def _class_rows(coefficients: NDArray) -> NDArray:

@@ -6,10 +6,13 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, SPLIT, TEST
-from pipeline.reporting.gathering import CohortFacts, count_classes
+from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, SPLIT, TEST
+from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.covariates import Table
 from pipeline.reporting.wording import Statement
+from pipeline.splits.folds import NESTED, fold_columns, is_nested
+
+SIDE_NAMES = {DEVELOPMENT: "development", NESTED: "test in turn", TEST: "locked test set"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ def flow(facts: CohortFacts) -> list[Step]:
     ]
     if steps and facts.splits is not None:
         steps += [
-            Step("locked test set" if split == TEST else split, len(rows), rows[PATIENT_ID].nunique(), is_part=True)
+            Step(SIDE_NAMES[split], len(rows), rows[PATIENT_ID].nunique(), is_part=True)
             for split, rows in facts.splits.groupby(SPLIT)
         ]
     return steps
@@ -63,7 +66,7 @@ def leak_words(leakage: dict[str, Any]) -> str:
     verdict = {
         "clean": "No leak between splits was found",
         "accepted": "Leaks between splits were found and accepted",
-        "leaks": "Leaks between splits were found",
+        "leaks": "Leaks were found in a division that was refused, splits.csv is an earlier one",
     }.get(leakage["verdict"], leakage["verdict"])
     return f"{verdict}; {len(across)} of {len(findings)} findings cross splits." if findings else f"{verdict}."
 
@@ -80,33 +83,51 @@ def leak_statements(leakage: dict[str, Any] | None) -> list[Statement]:
 
 
 def class_order(facts: CohortFacts, table: pd.DataFrame) -> list[str]:
-    """Ingest's order, the positive class last; by the alphabet where that is missing."""
-    return (facts.ingest or {}).get("classes") or sorted(table[LABEL].unique())
+    """Ingest's order, the positive class last; by the alphabet where that is missing. Last of several labels, none."""
+    classes = (facts.ingest or {}).get("classes") or sorted(table[LABEL].unique())
+    return [*classes, NO_LABEL] if is_multilabel(facts) and NO_LABEL in set(table[LABEL]) else classes
+
+
+def is_multilabel(facts: CohortFacts) -> bool:
+    return (facts.ingest or {}).get("task") == "multilabel"
+
+
+def memberships(facts: CohortFacts, rows: pd.DataFrame) -> pd.DataFrame:
+    """The same rows, one for each class that a scan of several labels is in."""
+    if not is_multilabel(facts):
+        return rows
+    return rows.assign(**{LABEL: rows[LABEL].str.split(LABEL_SEPARATOR)}).explode(LABEL)
 
 
 def split_table(facts: CohortFacts) -> Table | None:
     """Patients and scans of each class in test and in each fold."""
     if facts.splits is None:
         return None
-    splits, classes = facts.splits, class_order(facts, facts.splits)
-    named = splits.assign(**{SPLIT: [part_name(*row) for row in splits[[SPLIT, FOLD]].itertuples(index=False)]})
-    counts = count_classes(named)
-    rows = []
-    for part, group in sorted(counts.groupby(SPLIT), key=lambda pair: (pair[0].startswith("locked"), pair[0])):
-        by_class = group.set_index(LABEL)
-        cells = [
-            f"{by_class.loc[name, 'patients']} ({by_class.loc[name, 'scans']})" if name in by_class.index else "0"
-            for name in classes
-        ]
-        rows.append([part, *cells])
-    return Table(
-        "Patients (scans) by class. Each fold validates one model that is trained on the others.",
-        ["Part", *classes],
-        rows,
+    classes, rows = class_order(facts, facts.splits), []
+    for part, scans in parts(facts.splits):
+        by_class = dict(tuple(memberships(facts, scans).groupby(LABEL)))
+        rows.append([part, *(cell(by_class.get(name)) for name in classes)])
+    how = (
+        "Each part is test in turn, for models that validate on one and train on the rest."
+        if is_nested(facts.splits)
+        else "Each fold validates one model that is trained on the others of its division."
     )
+    return Table(f"Patients (scans) by class. {how}", ["Part", *classes], rows)
 
 
-def part_name(split: str, fold: str) -> str:
-    if split == TEST:
-        return "locked test set"
-    return f"fold {int(float(fold))}" if fold != "" else "always training"
+def cell(scans: pd.DataFrame | None) -> str:
+    return "0" if scans is None else f"{scans[PATIENT_ID].nunique()} ({len(scans)})"
+
+
+def parts(splits: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """The scans of each fold by its number, then those that always train, then the locked test set."""
+    folds = {
+        int(number): rows for column in fold_columns(splits) for number, rows in splits.groupby(column) if number != ""
+    }
+    name = "part" if is_nested(splits) else "fold"
+    is_test = splits[SPLIT] == TEST
+    others = {"always training": splits[~is_test & (splits[FOLD] == "")], SIDE_NAMES[TEST]: splits[is_test]}
+    return [
+        *((f"{name} {number}", folds[number]) for number in sorted(folds)),
+        *((name, rows) for name, rows in others.items() if len(rows)),
+    ]

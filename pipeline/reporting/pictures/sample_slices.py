@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.artifacts import DEVELOPMENT, LABEL, PATIENT_ID, SCAN_ID, SPLIT
+from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.reporting.gathering import CohortFacts
+from pipeline.reporting.parts.cohort import memberships
 from pipeline.reporting.pictures.overlay import VIEW_ALONG, plane_view, upright
 from pipeline.scans.store import Store
+from pipeline.splits.folds import is_development
 
 SCANS_A_CLASS = 5
 
@@ -31,7 +33,7 @@ def sample_slices(facts: CohortFacts, classes: list[str], store: Store) -> list[
     if facts.splits is None or facts.plan is None:
         return []
     stored = set(store.scan_ids())
-    shown = facts.splits[(facts.splits[SPLIT] == DEVELOPMENT) & facts.splits[SCAN_ID].isin(stored)]
+    shown = memberships(facts, facts.splits[is_development(facts.splits) & facts.splits[SCAN_ID].isin(stored)])
     drawn = {label: draw(shown[shown[LABEL] == label]) for label in classes}
     return [sample(label, scans, facts.plan, store) for label, scans in drawn.items() if scans]
 

@@ -27,7 +27,7 @@ CODES: dict[str, Code] = {
     # The file
     "NII-MISSING": Code("reject", "no such file", "correct the path, or take the scan out of the table"),
     "NII-LINK": Code("reject", "the link leads nowhere", "fetch what it points to"),
-    "NII-DIRECTORY": Code("reject", "not a file though it bears a scan's name", "give the file inside it"),
+    "NII-DIRECTORY": Code("reject", "neither a file nor a folder of DICOM slices", "give the file, or one inside it"),
     "NII-ACCESS": Code("reject", "the file cannot be read", "check permissions and the disk"),
     "NII-EMPTY": Code("reject", "the file is empty", COPY),
     "NII-LFS": Code("reject", "a git-lfs pointer, not the scan itself", "run 'git lfs pull' where it came from"),
@@ -57,7 +57,9 @@ CODES: dict[str, Code] = {
         "reject", "more than one volume", "save the one to use as its own file: nibabel's image.slicer[..., index]"
     ),
     "NII-5D": Code("reject", "more than four axes", "save one 3D volume as its own file"),
-    "NII-HUGE": Code("reject", "more voxels than any scan has", "check the header; crop the scan if it is right"),
+    "NII-HUGE": Code(
+        "reject", "more voxels than any scan has, or than fit into memory", "check the header; crop the scan if right"
+    ),
     "NII-SHORT": Code("reject", "more voxels declared than bytes present", COPY),
     "NII-OFFSET": Code("reject", "vox_offset points into the header or out of the file", CONVERT),
     "NII-EXTENSION": Code("reject", "a header extension of impossible size", CONVERT),
@@ -88,6 +90,7 @@ CODES: dict[str, Code] = {
     "NII-CHANNEL-GRID": Code("reject", "channels on different grids", "resample them to one grid"),
     # What to crop to
     "NII-CROP-MASK": Code("reject", "a mask to crop to without any voxel", "give another mask, or take the scan out"),
+    "NII-CROP-OUTSIDE": Code("reject", "a mask to crop to that lies outside the scan", "give the mask of this scan"),
     "NII-CROP-CENTER": Code("reject", "a point to crop to that is no place in the scan", "give it as R, A and S in mm"),
     # A DICOM series
     "DCM-FILE": Code("reject", "a single DICOM file, not a volume", "give the folder that holds its series"),

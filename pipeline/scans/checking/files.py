@@ -6,7 +6,7 @@ from typing import Literal
 
 from pipeline.scans.checking.codes import Findings, Problem, ScanProblem
 from pipeline.scans.checking.scan import Inspected, ScanCheck, ScanFacts, inspect
-from pipeline.scans.focus import mask_focus, refuse_point_outside
+from pipeline.scans.focus import mask_focus, refuse_mask_outside, refuse_point_outside
 from pipeline.scans.formats.channels import refuse_missing, refuse_other_grid, turned_grid
 from pipeline.scans.scan_files import ScanFiles
 
@@ -21,33 +21,41 @@ class Tolerance:
 
 def check_files(files: ScanFiles, tolerance: Tolerance) -> ScanCheck:
     """Check one scan; a rejection bears the path of the file that is to blame, warnings that of the first."""
+    noticed = [Findings(path) for path in files.channels if path is not None]
+    mask = Findings(files.crop_mask) if files.crop_mask is not None else None
+    everything = [*noticed, mask] if mask else noticed
     try:
         refuse_missing(files.channels, tolerance.missing_channel)
-        parts = [inspect(path, tolerance.fill_nonfinite) for path in files.channels if path is not None]
-        refuse_misfits(files, parts)
+        parts = [inspect(findings, tolerance.fill_nonfinite) for findings in noticed]
+        refuse_misfits(files, parts, mask)
+        facts = facts_of(files, parts)
     except ScanProblem as problem:
-        return ScanCheck(problem.path, (problem.problem,), None)
-    return ScanCheck(files.first, warnings_of(parts), facts_of(files, parts))
+        return ScanCheck(problem.path, (*warnings_of(everything), problem.problem), None)
+    return ScanCheck(files.first, warnings_of(everything), facts)
 
 
-def refuse_misfits(files: ScanFiles, parts: list[Inspected]) -> None:
-    """Channels on other grids, an empty mask, a point outside."""
+def refuse_misfits(files: ScanFiles, parts: list[Inspected], mask: Findings | None) -> None:
+    """Channels on other grids, a mask that is empty or elsewhere, a point outside; `mask` takes its reader's words."""
     first = parts[0]
     for part in parts[1:]:
         grid, _ = turned_grid(part.grid, first.grid.affine)
         refuse_other_grid(grid, first.grid, Findings(part.path), first.path.name)
-    if files.crop_mask is not None:
-        mask_focus(files)
+    if mask is not None:
+        focus = mask_focus(files)
+        mask.warnings.extend(focus.problems)
+        refuse_mask_outside(files, focus, first.grid)
     if files.crop_center_mm is not None:
         refuse_point_outside(files, first.grid)
 
 
-def warnings_of(parts: list[Inspected]) -> tuple[Problem, ...]:
-    """Those of all channels, each with the file it was found in where there are several."""
-    if len(parts) == 1:
-        return parts[0].warnings
+def warnings_of(noticed: list[Findings]) -> tuple[Problem, ...]:
+    """Those of all files, each with the file it was found in where there are several."""
+    if len(noticed) == 1:
+        return tuple(noticed[0].warnings)
     return tuple(
-        replace(problem, found=f"{problem.found} in {part.path.name}") for part in parts for problem in part.warnings
+        replace(problem, found=f"{problem.found} in {findings.path.name}")
+        for findings in noticed
+        for problem in findings.warnings
     )
 
 

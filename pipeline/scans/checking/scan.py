@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.scans.checking.affine import spacing_of
 from pipeline.scans.checking.codes import Findings, Problem, ScanProblem, Verdict
 from pipeline.scans.checking.voxels import hash_values, warn_about_values
-from pipeline.scans.formats.reading import orientation_of, read_stored
+from pipeline.scans.formats.reading import orientation_of, read_stored, refusing
 from pipeline.scans.geometry import Grid
 from pipeline.scans.scan_files import hash_of
 
@@ -54,38 +54,34 @@ class ScanCheck:
 
 @dataclass(frozen=True)
 class Inspected:
-    """One file that can be used: its facts, its grid and what to know of it."""
+    """One file that can be used: its facts and its grid."""
 
     path: Path
     facts: ScanFacts
     grid: Grid
-    warnings: tuple[Problem, ...]
 
 
 def check_scan(path: Path, fill: float | None = None) -> ScanCheck:
     """Read one scan as every stage would, and say what is wrong with it instead of raising."""
     findings = Findings(path)
     try:
-        found = examine(findings, fill)
+        found = inspect(findings, fill)
     except ScanProblem as problem:
         return ScanCheck(path, (*findings.warnings, problem.problem), None)
-    return ScanCheck(path, found.warnings, found.facts)
+    return ScanCheck(path, tuple(findings.warnings), found.facts)
 
 
-def inspect(path: Path, fill: float | None = None) -> Inspected:
-    """Read one scan; raises `ScanProblem` where it cannot be used."""
-    return examine(Findings(path), fill)
-
-
-def examine(findings: Findings, fill: float | None) -> Inspected:
-    header, stored = read_stored(findings, fill)
-    warn_about_values(stored, findings)
-    facts = ScanFacts(
-        shape=header.shape,
-        spacing_mm=tuple(float(size) for size in spacing_of(header.affine)),
-        orientation=orientation_of(header.affine),
-        dtype=header.dtype.name,
-        file_sha256=hash_of(findings.path),
-        voxel_sha256=hash_values(stored, header),
-    )
-    return Inspected(findings.path, facts, Grid(header.shape, header.affine), tuple(findings.warnings))
+def inspect(findings: Findings, fill: float | None = None) -> Inspected:
+    """Read the file that `findings` are about, and add to them; raises `ScanProblem` where it cannot be used."""
+    with refusing(findings):
+        header, stored = read_stored(findings, fill)
+        warn_about_values(stored, findings)
+        facts = ScanFacts(
+            shape=header.shape,
+            spacing_mm=tuple(float(size) for size in spacing_of(header.affine)),
+            orientation=orientation_of(header.affine),
+            dtype=header.dtype.name,
+            file_sha256=hash_of(findings.path),
+            voxel_sha256=hash_values(stored, header),
+        )
+    return Inspected(findings.path, facts, Grid(header.shape, header.affine))

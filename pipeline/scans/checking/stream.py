@@ -13,6 +13,8 @@ from pipeline.scans.checking.codes import Findings
 GZIP_MAGIC = b"\x1f\x8b"
 LFS_MAGIC = b"version https://git-lfs"
 BLOCK = 1 << 18
+"""Bytes read and inflated at a time: isal allocates what it may return before it knows how much there is, and blocks
+that stay in the processor's cache cost less than one array of the whole image."""
 LARGEST_RATIO = 1032
 """Deflate cannot make more bytes than this of one."""
 LARGEST_REST = 16 << 20
@@ -86,7 +88,7 @@ class GzipStream:
             if not compressed:
                 self._findings.reject("NII-TRUNCATED", f"{self._num_bytes} bytes")
         try:
-            return self._decompressor.decompress(compressed, max_length=limit)
+            return self._decompressor.decompress(compressed, max_length=min(limit, BLOCK))
         except igzip_lib.IsalError as error:
             self._findings.reject("NII-CRC" if "checksum" in str(error) else "NII-DEFLATE", error)
 

@@ -15,8 +15,8 @@ SLAB = 1 << 20
 """Voxels converted at a time."""
 
 
-def fill_nonfinite(stored: np.ndarray, fill: float | None, findings: Findings) -> None:
-    """Put `fill` where NaN or infinity stands, in place; without a fill they are refused."""
+def fill_nonfinite(stored: np.ndarray, header: Header, fill: float | None, findings: Findings) -> None:
+    """Put what scales to `fill` where NaN or infinity stands, in place; without a fill they are refused."""
     # NaN spreads through a sum of the extremes, so that a sound scan costs no array of booleans.
     if stored.dtype.kind != "f" or math.isfinite(sum(extremes(stored))):
         return
@@ -25,7 +25,7 @@ def fill_nonfinite(stored: np.ndarray, fill: float | None, findings: Findings) -
         bad = ~np.isfinite(slab)
         count += int(bad.sum())
         if fill is not None:
-            slab[bad] = fill
+            slab[bad] = (fill - header.inter) / header.slope
     if count:
         found = f"{count} of {stored.size} voxels"
         findings.warn("NII-FILLED", found) if fill is not None else findings.reject("NII-NONFINITE", found)

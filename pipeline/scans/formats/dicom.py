@@ -1,10 +1,11 @@
 """A folder of DICOM slices as one volume, with its geometry; what is not one even stack is refused."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pydicom
-from pydicom.errors import InvalidDicomError
 
 from pipeline.scans.checking.affine import check_affine
 from pipeline.scans.checking.codes import Findings
@@ -12,7 +13,8 @@ from pipeline.scans.checking.header import Header
 from pipeline.scans.formats.finding import is_slice
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns")
+PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "Rows": 1, "Columns": 1}
+"""Tags that place a slice in space, and how many numbers each holds."""
 SAME_EXACTLY = ("SeriesInstanceUID", "Rows", "Columns", "BitsAllocated", "PixelRepresentation")
 SAME_ABOUT = ("ImageOrientationPatient", "PixelSpacing")
 EVEN = 0.05
@@ -42,10 +44,37 @@ def read_series(findings: Findings) -> tuple[Header, np.ndarray]:
 
 
 def read_slice(path: Path, findings: Findings, *, with_pixels: bool) -> Slice:
+    with parsing(path, findings):
+        one = pydicom.dcmread(path, stop_before_pixels=not with_pixels)
+        parse_tags(one)
+        return one
+
+
+@contextmanager
+def parsing(path: Path, findings: Findings) -> Iterator[None]:
+    """What one file's bytes make pydicom raise is a problem of that file."""
     try:
-        return pydicom.dcmread(path, stop_before_pixels=not with_pixels)
-    except (InvalidDicomError, OSError, ValueError, KeyError, EOFError) as error:
-        findings.reject("DCM-READ", f"{path.name}: {error}")
+        yield
+    except (OSError, MemoryError):
+        raise
+    # pydicom names no base class: damaged bytes end in any error of any of its parsers.
+    except Exception as error:
+        findings.reject("DCM-READ", f"{path.name}: {str(error).partition(chr(10))[0] or type(error).__name__}")
+
+
+def parse_tags(one: Slice) -> None:
+    """Raise `ValueError` or `TypeError` here for tags of a wrong form, which are parsed when first asked for."""
+    for tag in ("NumberOfFrames", "SamplesPerPixel"):
+        int(one.get(tag) or 1)
+    slope, inter = scaling(one)
+    if slope == 0 or not np.isfinite([slope, inter]).all():
+        raise ValueError(f"slope {slope} and intercept {inter}, expected finite numbers and a slope")
+    for tag, count in PLACE.items():
+        if (value := one.get(tag)) is None:
+            continue
+        numbers = np.atleast_1d(np.array(value, np.float64))
+        if numbers.shape != (count,) or not np.isfinite(numbers).all():
+            raise ValueError(f"{tag} {value}, expected {count} finite numbers")
 
 
 def check_slices(slices: list[Slice], findings: Findings) -> None:
@@ -56,7 +85,7 @@ def check_slices(slices: list[Slice], findings: Findings) -> None:
             findings.reject("DCM-FRAMES", f"{one.NumberOfFrames} frames in {name(one)}")
         if missing:
             findings.reject("DCM-TAG", f"no {', '.join(missing)} in {name(one)}")
-        if int(one.get("SamplesPerPixel", 1)) != 1:
+        if int(one.get("SamplesPerPixel") or 1) != 1:
             findings.reject("DCM-COLOUR", f"{one.SamplesPerPixel} samples a pixel in {name(one)}")
     if len(slices) < 2:
         findings.reject("NII-FLAT", f"{len(slices)} slice")
@@ -105,10 +134,10 @@ def read_pixels(paths: list[Path], shape: tuple[int, int, int], *, is_scaled: bo
     volume = None
     for index, path in enumerate(paths):
         one = read_slice(path, findings, with_pixels=True)
-        try:
+        with parsing(path, findings):
             pixels = one.pixel_array
-        except (AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
-            findings.reject("DCM-READ", f"{path.name}: {str(error).splitlines()[0]}")
+        if pixels.shape != shape[1::-1]:
+            findings.reject("DCM-READ", f"{path.name}: pixels of shape {pixels.shape}, expected {shape[1::-1]}")
         if is_scaled:
             slope, inter = scaling(one)
             pixels = pixels.astype(np.float32) * np.float32(slope) + np.float32(inter)

@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.scans.checking.codes import Findings
 from pipeline.scans.checking.header import NIFTI1_BYTES, Header, header_size, parse_header
 from pipeline.scans.checking.stream import GZIP_MAGIC, Stream, open_stream
+from pipeline.scans.scan_files import halves_of
 
-PAIRS = {".hdr": ".img", ".img": ".hdr"}
 FLAG_BYTES = 4
 MOST_EXTENSIONS = 10_000
 
@@ -41,15 +41,13 @@ def read_nifti(findings: Findings) -> tuple[Header, np.ndarray]:
 def locate(findings: Findings) -> tuple[Path, Path]:
     """Files of header and voxels: one and the same, or a pair of which either may be given."""
     path = findings.path
-    stem, compression = (path.with_suffix(""), path.suffix) if path.suffix.lower() == ".gz" else (path, "")
-    if stem.suffix.lower() not in PAIRS:
+    halves = halves_of(path)
+    if halves is None:
         return path, path
-    other_suffix = PAIRS[stem.suffix.lower()]
-    other = stem.with_suffix(other_suffix.upper() if stem.suffix.isupper() else other_suffix)
-    other = other.with_name(other.name + compression)
+    other = halves[1] if path == halves[0] else halves[0]
     if path.is_file() and not other.exists():
         findings.reject("NII-PAIR", f"no {other.name}")
-    return (path, other) if other_suffix == ".img" else (other, path)
+    return halves
 
 
 def read_header(stream: Stream, is_pair: bool, findings: Findings) -> tuple[Header, int]:

@@ -1,5 +1,7 @@
 """Reading a scan as its file holds it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,9 +49,22 @@ def read_scan(path: Path | str, fill: float | None = None) -> Scan:
     Raises `ScanProblem`, a `ValueError` with `code` and `found`, for a file that cannot be used.
     """
     findings = Findings(Path(path))
-    header, stored = read_stored(findings, fill)
-    array = scale(stored, header).reshape(header.shape, order="F")
+    with refusing(findings):
+        header, stored = read_stored(findings, fill)
+        array = scale(stored, header).reshape(header.shape, order="F")
     return Scan(findings.path, array, header.affine, header, tuple(findings.warnings))
+
+
+@contextmanager
+def refusing(findings: Findings) -> Iterator[None]:
+    """What the system has against reading a scan is a problem of that scan, and stops no other."""
+    try:
+        yield
+    except OSError as error:
+        name = f" ({error.filename})" if error.filename and Path(error.filename) != findings.path else ""
+        findings.reject("NII-ACCESS", f"{error.strerror or error}{name}")
+    except MemoryError as error:
+        findings.reject("NII-HUGE", str(error) or "no memory for it")
 
 
 def read_stored(findings: Findings, fill: float | None) -> tuple[Header, np.ndarray]:
@@ -61,9 +76,9 @@ def read_stored(findings: Findings, fill: float | None) -> tuple[Header, np.ndar
         header, stored = read_series(findings)
     else:
         header, stored = read_nifti(findings)
-    fill_nonfinite(stored, fill, findings)
+    fill_nonfinite(stored, header, fill, findings)
     refuse_overflow(stored, header, findings)
     return header, stored
 
 
-__all__ = ["Scan", "ScanProblem", "orientation_of", "read_scan", "read_stored"]
+__all__ = ["Scan", "ScanProblem", "orientation_of", "read_scan", "read_stored", "refusing"]

@@ -17,8 +17,9 @@ BLOCKS = {"reasons", "digests"}
 
 
 def edits_of(plan: Plan) -> dict[str, object]:
-    """The lines of a plan from disk that are not as they were planned."""
-    return {key: getattr(plan, key) for key, value in decided(plan).items() if digest(value) != plan.digests.get(key)}
+    """The lines of a plan from disk that are not as they were planned; a line that is not there was not edited."""
+    there = {key: value for key, value in decided(plan).items() if key in plan.model_fields_set}
+    return {key: getattr(plan, key) for key, value in there.items() if digest(value) != plan.digests.get(key)}
 
 
 def mark(plan: Plan, as_planned: Plan, edited: Mapping[str, object]) -> Plan:

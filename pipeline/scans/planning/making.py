@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
+from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN
 from pipeline.config import Cohort, Intensity, Plan
+from pipeline.config.plan import EDITED
 from pipeline.scans.planning.fingerprint import (
     Geometry,
     Voxels,
@@ -44,6 +45,7 @@ from pipeline.scans.planning.training import (
     plan_model,
     plan_patience,
 )
+from pipeline.splits.folds import fold_numbers, is_development, rows_of_fold
 
 PREPARATION = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction", "intensity")
 """Lines that a cohort's `preprocess` section may decide."""
@@ -58,9 +60,9 @@ class Fingerprint:
     num_files: int
     """Scans of the whole cohort, which will lie on disk."""
     num_scans: int
-    """Training scans of a fold."""
+    """Training scans of the first fold."""
     num_patients: int
-    """Training patients of a fold."""
+    """Training patients of the first fold."""
     geometry: Geometry
     voxels: list[Voxels]
 
@@ -78,7 +80,7 @@ def make_plan(
     `edits` are lines that were changed by hand in an earlier plan. Raises ValueError where `auto` would be a guess:
     a modality that the voxels contradict, or a body too large for the machine.
     """
-    fixed = {key: Because(value, "edited by hand") for key, value in (edits or {}).items()}
+    fixed = {key: Because(value, EDITED) for key, value in (edits or {}).items()}
     fixed |= configured(cohort)
     intensity, to_mask = intensity_of(cohort, fixed).value, "crop" in fixed and fixed["crop"].value == "mask"
     fingerprint = take_fingerprint(table, splits, raw, intensity, cohort.ingest.fill_nonfinite, to_mask)
@@ -105,12 +107,15 @@ def configured(cohort: Cohort) -> Fixed:
 def take_fingerprint(
     table: pd.DataFrame, splits: pd.DataFrame, raw: Path, intensity: Intensity, fill: float | None, to_mask: bool
 ) -> Fingerprint:
-    """Headers of all development scans from cohort.csv, voxels of at most thirty."""
-    development = splits[splits[SPLIT] != TEST]
+    """Headers of all development scans from cohort.csv, voxels of at most thirty.
+
+    A nested division locks no scans away: there the geometry and intensity of every scan go into the one plan.
+    """
+    development = splits[is_development(splits)]
     rows = table[table[SCAN_ID].isin(development[SCAN_ID])].drop(columns=LABEL)
     if rows.empty:
         raise ValueError("splits.csv: no development scans to plan from; run 'dvc repro split'.")
-    train = development[(development[FOLD] != 0).fillna(True)]
+    train = rows_of_fold(splits, fold_numbers(splits)[0])[TRAIN]
     return Fingerprint(
         num_files=len(table),
         num_scans=len(train),
@@ -139,7 +144,7 @@ def decide(cohort: Cohort, fingerprint: Fingerprint, machine: Machine, fixed: Fi
     max_epochs = settle("max_epochs", plan_length, scans, batch_size, num_voxels, machine)
     settle("patience", plan_patience, max_epochs)
     settle("stem_stride", plan_stem, lines["size_voxels"].value, lines["spacing_mm"].value)
-    settle("model", plan_model, patients)
+    settle("model", plan_model, patients, lines["spacing_mm"].value)
     settle("augmentation", plan_augmentation, patients)
     lines["forecast"] = forecast(fingerprint.num_files, scans, num_voxels, batch_size, max_epochs, machine)
     return lines

@@ -66,7 +66,7 @@ def plan_intensity(modality: str) -> Because[Intensity]:
         case "PET":
             raise ValueError(
                 "preprocess.intensity: auto cannot scale PET, got files that do not state their unit; "
-                "convert to SUV and choose a scheme, such as {scheme: rescale}."
+                "convert to SUV and set {scheme: suv}, with window_suv: [0, 3] for the brain, or {scheme: rescale}."
             )
     return Because(Rescale(scheme="rescale"), "unknown modality: percentiles 0.5 and 99.5 of the foreground to 0..1")
 
@@ -135,11 +135,11 @@ def coarsen(spacing: Because[np.ndarray], fits: Callable[[np.ndarray], bool], in
 def plan_stem(size: Sequence[int], spacing: Sequence[float]) -> Because[tuple[int, int, int]]:
     """First downsampling an axis, of a network that halves three times after it."""
     anisotropic = spacing[0] >= 2 * min(spacing[1:])
-    strides = tuple(4 if voxels >= 48 else 2 if voxels >= 2 * MULTIPLE else 1 for voxels in size)
+    strides = tuple(4 if voxels >= 48 else 2 if voxels >= 24 else 1 for voxels in size)
     if anisotropic:
         return Because(
             (1, *strides[1:]), "slices are at least twice as thick as their pixels: no early downsampling along D"
         )
     return Because(
-        strides, "two tokens an axis or more in the last stage: stride 4 from 48 voxels, else 2, under 16 none"
+        strides, "two tokens an axis in the last stage where the input has them: stride 4 from 48 voxels, 2 from 24"
     )

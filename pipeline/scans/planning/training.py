@@ -1,17 +1,17 @@
 """Rules for training that follow from the number of patients, the input's size and the machine."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Forecast
-from pipeline.scans.planning.rules import Because
+from pipeline.config.plan import CUT_SHORT, EFFECTIVE_BATCH
+from pipeline.scans.planning.rules import ANISOTROPIC, Because
 
 SMALL, MEDIUM = 200, 1000
 """Training patients under which a cohort is small, or of medium size."""
 STEPS_A_SCAN, MIN_STEPS, MAX_STEPS = 100, 3_000, 40_000
 PATIENCE = 0.15
-EFFECTIVE_BATCH = 8
-"""Scans an update, reached by accumulation."""
 CPU_HOURS = 0.5
 """Of one fold: longer plans are cut short without a GPU."""
 BYTES_A_VOXEL = 350
@@ -70,7 +70,7 @@ def plan_length(num_scans: int, batch_size: int, num_voxels: int, machine: Machi
     )
     affordable = max(1, int(CPU_HOURS * 3600 / seconds_per_epoch(num_scans, num_voxels, machine)))
     if machine.kind == "cpu" and affordable < epochs:
-        return Because(affordable, f"cut short from {epochs} for a CPU, to about {CPU_HOURS:g} h a fold; {reason}")
+        return Because(affordable, f"{CUT_SHORT} from {epochs} for a CPU, to about {CPU_HOURS:g} h a fold; {reason}")
     return Because(epochs, reason)
 
 
@@ -78,11 +78,15 @@ def plan_patience(max_epochs: int) -> Because[int]:
     return Because(max(1, math.ceil(PATIENCE * max_epochs)), f"{PATIENCE:.0%} of the epochs")
 
 
-def plan_model(num_patients: int) -> Because[str]:
+def plan_model(num_patients: int, spacing: Sequence[float]) -> Because[str]:
     if num_patients < SMALL:
         return Because("frozen_2d", f"{num_patients} training patients, under {SMALL}: only a logistic head learns")
     if num_patients <= MEDIUM:
         return Because("lora_2d", f"{num_patients} training patients, up to {MEDIUM}: slices, low-rank updates")
+    if spacing[0] >= ANISOTROPIC * max(spacing[1:]):
+        return Because(
+            "lora_2d", f"{num_patients} training patients, but slices {ANISOTROPIC:g} times as thick as pixels"
+        )
     return Because("network_3d", f"{num_patients} training patients, over {MEDIUM}: a 3D network from scratch")
 
 

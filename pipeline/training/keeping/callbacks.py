@@ -23,17 +23,23 @@ NETWORK = "network."
 class KeepBest(Callback):
     """Hand the weights to `keep(epoch, score, state_dict)` whenever the monitored validation figure improves.
 
-    A figure that is undefined never wins; of equal ones the first stays.
+    A figure that is undefined never wins; of equal ones the first stays. While there is no best, `clear` removes what
+    an earlier training left in its place; a training without one is an error.
     """
 
-    def __init__(self, monitor: str, keep: Callable[[int, float, dict[str, Tensor]], None]) -> None:
+    def __init__(
+        self, monitor: str, keep: Callable[[int, float, dict[str, Tensor]], None], clear: Callable[[], None]
+    ) -> None:
         self.monitor = f"val_{monitor}"
         self.sign = SIGNS[monitor]
         self.keep = keep
+        self.clear = clear
         self.best = -math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = float(trainer.callback_metrics[self.monitor])
+        if math.isnan(score) and self.best == -math.inf and trainer.is_global_zero:
+            self.clear()
         if self.sign * score <= self.best or math.isnan(score):
             return
         self.best = self.sign * score
@@ -42,6 +48,13 @@ class KeepBest(Callback):
         if trainer.is_global_zero:
             own = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
             self.keep(trainer.current_epoch, score, own)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.best == -math.inf:
+            raise ValueError(
+                f"training: {self.monitor} was a number in no epoch, so there is no best one and best.ckpt is not "
+                "written; look at history.csv, and lower training.learning_rate if the losses there are none either."
+            )
 
     def state_dict(self) -> dict[str, float]:
         return {"best": self.best}

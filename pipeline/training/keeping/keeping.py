@@ -17,6 +17,7 @@ from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.optimisation.averaging import AverageWeights
 from pipeline.training.optimisation.stopping import StopEarly
 from pipeline.training.processes import is_first
+from pipeline.training.provenance import hash_of_code
 
 
 class Keeping:
@@ -37,7 +38,7 @@ class Keeping:
         and the state is saved when all others have settled theirs."""
         training = self.fold.training
         monitor, last = training.monitor, KeepLast(self.paths.last, self.key)
-        callbacks: list[Callback] = [KeepBest(monitor, self.keep_best)]
+        callbacks: list[Callback] = [KeepBest(monitor, self.keep_best, self.clear_best)]
         if training.ema_decay:
             callbacks.append(AverageWeights(training.ema_decay))
         if training.patience:
@@ -51,6 +52,10 @@ class Keeping:
     def keep_best(self, epoch: int, score: float, weights: dict[str, Tensor]) -> None:
         """Write best.ckpt, which carries everything prediction needs."""
         self.run_file(epoch, score, weights).write(self.paths.best)
+
+    def clear_best(self) -> None:
+        """Remove the best.ckpt of an earlier training."""
+        self.paths.best.unlink(missing_ok=True)
 
     def keep_only(self, weights: dict[str, Tensor], figures: dict[str, float]) -> None:
         """Write all files of a training that has no epochs: its only state is the best and the last."""
@@ -69,4 +74,5 @@ class Keeping:
             epoch=epoch,
             score=score,
             data_hash=self.fold.data_hash,
+            code_hash=hash_of_code(),
         )

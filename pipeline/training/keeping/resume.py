@@ -12,6 +12,7 @@ from pipeline.config import Config, Plan
 from pipeline.files import whole_file
 from pipeline.training.keeping.places import without_folders
 from pipeline.training.keeping.runfile import load_plain
+from pipeline.training.provenance import hash_of_code
 
 log = logging.getLogger(__name__)
 STATE = "KeepLast"
@@ -54,11 +55,11 @@ class KeepLast(Callback):
             trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"key": self.key, "is_finished": self.is_finished}
+        return {"key": self.key, "code_hash": hash_of_code(), "is_finished": self.is_finished}
 
 
 def resumable(path: Path, key: str) -> Path | None:
-    """The state to go on from: there, whole, of this very run and not yet at its end; else None."""
+    """The state to go on from: there, whole, of this very run and code and not yet at its end; else None."""
     if not path.is_file():
         return None
     try:
@@ -66,8 +67,12 @@ def resumable(path: Path, key: str) -> Path | None:
     except ValueError as error:
         log.warning("%s Training starts anew.", error)
         return None
-    own = state.get("callbacks", {}).get(STATE, {})
+    own = state.get("callbacks", {}).get(STATE, {}) if isinstance(state, dict) else {}
     if own.get("key") != key or own["is_finished"]:
+        return None
+    if own.get("code_hash") != hash_of_code():
+        # No part of the key, which names the W&B run: that run is the same training, begun again.
+        log.warning("%s: written by another version of the code that trains; training starts anew.", path)
         return None
     log.info("going on from epoch %d, after %d updates, of %s", state["epoch"] + 1, state["global_step"], path)
     return path

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.files import whole_file
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class RunFile:
     """The monitored validation figure there."""
     data_hash: str
     """Of the training data, so that a run can be told from one on other data."""
+    code_hash: str
+    """Of the code that trained it."""
 
     def write(self, path: Path) -> None:
         """Whole or not at all."""
@@ -45,11 +47,12 @@ class RunFile:
             raise FileNotFoundError(f"{path} is missing; 'dvc repro' or 'python -m pipeline.train' writes it.")
         content = load_plain(path)
         expected = {field.name for field in fields(cls)} | {"format"}
+        written = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
+        if written != FORMAT:
+            raise ValueError(f"{path}: written in format {written}, expected {FORMAT}; train again with this version.")
         if not isinstance(content, dict) or set(content) != expected:
             raise ValueError(f"{path}: not one of this pipeline's checkpoints, expected the keys {sorted(expected)}.")
-        if content.pop("format") != FORMAT:
-            raise ValueError(f"{path}: written in another format, expected {FORMAT}; train again with this version.")
-        return cls(**content)
+        return cls(**{name: content[name] for name in expected - {"format"}})
 
 
 def load_plain(path: Path) -> Any:

@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from pipeline.config import Training
 from pipeline.training.objective.tasks import Task
+from pipeline.training.processes import mean_of_processes
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 OF_TASK: dict[Task, str] = {
@@ -43,9 +44,12 @@ def build_loss(training: Training, task: Task, class_counts: Sequence[int], num_
     weights = counts.sum() / (len(counts) * counts) if is_balanced else None
     if name == "focal":
         return FocalLoss(training.focal_gamma, weights, smoothing)
+    if name == "cross_entropy" and is_balanced:
+        # torch's own divides by the number of scans where they are mixed, and by the sum of their weights elsewhere.
+        return FocalLoss(0.0, weights, smoothing)
     if name == "ordinal":
         return OrdinalLoss(weights, smoothing)
-    return nn.CrossEntropyLoss(weights, label_smoothing=smoothing)
+    return nn.CrossEntropyLoss(label_smoothing=smoothing)
 
 
 def refuse_misfits(name: str, task: Task, training: Training) -> None:
@@ -76,11 +80,15 @@ def as_shares(targets: Tensor, num_classes: int, smoothing: float = 0.0) -> Tens
 
 
 def weighted_mean(terms: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
-    """Mean of `terms` (B,), each scan weighing as much as its class or, where it is mixed, its classes."""
+    """Mean of `terms` (B,), each scan weighing as much as its class or, where it is mixed, its classes.
+
+    Of several processes each divides by the mean of their sums of weights, so that the mean of their gradients is the
+    gradient of the mean over all scans of the step.
+    """
     if weights is None:
         return terms.mean()
     of_scan = as_shares(targets, len(weights)) @ weights
-    return (terms * of_scan).sum() / of_scan.sum()
+    return (terms * of_scan).sum() / mean_of_processes(of_scan.sum())
 
 
 class FocalLoss(nn.Module):

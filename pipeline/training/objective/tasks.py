@@ -45,11 +45,14 @@ def probabilities(logits: Tensor, task: Task) -> Tensor:
 
 
 def scan_auroc(probs: Tensor, targets: Tensor) -> float:
-    """AUROC over scans, one against the rest where there are more than two classes; NaN without every class.
+    """AUROC over scans, one against the rest where there are more than two classes; NaN without every class, or
+    where a probability is none.
 
     `probs` is (B, K); `targets` (B,), or (B, K) where several may be right: then the mean over the classes that some
     scans have and some have not. It only picks checkpoints; reported figures are per patient, from predictions.csv.
     """
+    if not probs.isfinite().all():
+        return float("nan")
     if targets.dim() == 2:
         mixed = [k for k in range(targets.shape[1]) if 0 < targets[:, k].mean() < 1]
         return float(np.mean([roc_auc_score(targets[:, k], probs[:, k]) for k in mixed])) if mixed else float("nan")

@@ -23,7 +23,7 @@ def settle_norm(model: Model, training: Training, plan: Plan, num_classes: int) 
     Raises ValueError where the network has no such option, or its weights were learnt with batch norm. `training`
     holds numbers, no `auto`.
     """
-    if training.batch_norm == "keep" or model.freeze and model.lora is None:
+    if training.batch_norm == "keep" or not model.learns_by_gradient:
         return model
     # Meta tensors stand for all numbers: nothing is allocated or computed, and no random number is drawn.
     with torch.device("meta"):

@@ -12,6 +12,11 @@ FEWEST_TOKENS = 3
 CHUNK_SLICES = 16
 
 
+def settle_model(model: Model, plan: Plan) -> Model:
+    """The network that the plan recommends, if the config says `auto`."""
+    return recipe(plan) if model.name == "auto" else model
+
+
 def recipe(plan: Plan) -> Model:
     """The model section that stands for the plan's recommendation."""
     return {"frozen_2d": frozen_2d, "lora_2d": lora_2d, "network_3d": network_3d}[plan.model](plan)

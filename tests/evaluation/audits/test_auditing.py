@@ -56,7 +56,7 @@ def made(seed: int = 0, patients: int = 200, shortcut: float = 0.0, label_source
 
 
 def table_of(evidence: Evidence) -> pd.DataFrame:
-    return shortcut_table(evidence, by_patient(evidence.predictions, "mean"))
+    return shortcut_table(evidence, by_patient(evidence.predictions, "mean"))[0]
 
 
 @pytest.fixture(scope="module")

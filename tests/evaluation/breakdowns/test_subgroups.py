@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,15 @@ def test_a_small_group_has_no_figure_but_a_reason():
     assert pd.isna(found.loc["tiny", "auroc"])
     assert "needs 10" in found.loc["tiny", "reason"]
     assert pd.isna(found.loc["north", "p_value"])
+
+
+def test_a_group_with_a_single_patient_of_a_class_in_a_fold_says_so():
+    sample, rows, cohort = made({"north": 1.0})
+    alone = (sample.labels == 0) & (np.arange(80) < 30)
+    alone[np.flatnonzero(sample.labels == 1)[0]] = True
+    found = judge(replace(sample, folds=alone.astype(int)), rows, cohort, "site").iloc[0]
+    assert found["auroc"] > 0 and pd.isna(found["low"])
+    assert "a fold has a single patient of a class" in found["reason"]
 
 
 def test_missing_values_and_names_are_no_groups():

@@ -1,12 +1,15 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 
-from pipeline.evaluation.comparing.comparison import compare_experiments, holm, normal_difference
+from pipeline.evaluation.comparing.comparison import compare_experiments, holm
+from pipeline.evaluation.comparing.difference import normal_difference
 from pipeline.evaluation.evaluating import evaluate_predictions
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.sample import Sample
+from pipeline.reporting.comparison_text import comparison_text
 
 QUICK = Settings(num_bootstrap=300)
 
@@ -31,11 +34,57 @@ def test_a_much_noisier_model_is_found_worse_by_the_difference_of_the_aurocs(mak
     assert "sharp ranks patients better than noisy" in found.in_words()
 
 
-def test_a_model_does_not_differ_from_itself(make_predictions):
-    table = make_predictions()
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_a_model_and_itself_leave_nothing_to_judge(make_predictions, num_classes):
+    table = make_predictions(num_classes=num_classes)
     (found,) = compare_experiments({"one": table, "same": table.sample(frac=1, random_state=0)}, QUICK)
-    assert (found.difference, found.p_value) == (0, 1)
-    assert found.in_words().startswith("No evidence of a difference between these fitted models")
+    assert (found.difference, found.low, found.p_value, found.smallest_detectable) == (0, None, None, None)
+    assert "No difference between these fitted models can be judged (+0.000): they rank" in found.in_words()
+    assert "AUROC p —" in comparison_text([found], "phantom", "val")
+
+
+def test_two_models_that_both_separate_the_classes_show_no_spread_to_judge(make_predictions):
+    tables = {name: make_predictions(seed=0, signal=signal) for name, signal in (("a", 50.0), ("b", 60.0))}
+    (found,) = compare_experiments(tables, QUICK)
+    assert (found.low, found.high, found.adjusted_p_value, found.smallest_detectable) == (None, None, None, None)
+    assert "the classes are separated by both" in found.in_words() and "0.000 would" not in found.in_words()
+
+
+def test_noise_is_no_difference_where_a_fold_has_a_single_patient_of_a_class():
+    """From one patient no variance can be learned; nothing may stand in for it."""
+    rng = np.random.default_rng(0)
+    folds, labels = np.arange(60) // 12, np.arange(60) % 2 * (np.arange(60) < 24)
+    labels[30] = 1
+    noise = [[Sample(labels, two_columns(rng.normal(size=60)), np.arange(60), folds, ("a", "b"))] for _ in range(2)]
+    found = normal_difference(*noise, QUICK)
+    assert (found.error, found.low, found.high, found.p_value) == (None, None, None, None)
+    assert "a fold has a single patient of a class" in found.reason
+
+
+def test_a_pair_that_cannot_be_judged_takes_no_part_in_the_adjustment(make_predictions):
+    table = make_predictions()
+    tables = {"a": table, "b": distorted(table, 1.0), "same": table, "c": distorted(table, 2.0, seed=3)}
+    found = compare_experiments(tables, QUICK)
+    judged = [pair for pair in found[1:] if pair.p_value is not None]
+    assert len(judged) == len(found) - 2
+    expected = multipletests([pair.p_value for pair in judged], method="holm")[1]
+    assert [pair.adjusted_p_value for pair in judged] == pytest.approx(list(expected))
+
+
+def test_without_a_threshold_accuracies_are_not_compared(make_predictions):
+    table = make_predictions()
+    strict = Settings(num_bootstrap=100, operating_point="sensitivity", operating_target=0.97)
+    (found,) = compare_experiments({"a": table, "b": distorted(table, 1.0)}, strict)
+    assert (found.accuracy_difference, found.accuracy_p_value) == (None, None)
+
+
+def test_an_interval_of_several_classes_excludes_no_difference_exactly_where_the_p_value_does(make_predictions):
+    """Both are those of one normal distribution, read off the interval's width."""
+    table = make_predictions(num_classes=3)
+    (found,) = compare_experiments({"a": table, "b": distorted(table, 1.0)}, QUICK)
+    error = (found.high - found.low) / 2 / norm.ppf(0.975)
+    assert found.p_value == pytest.approx(2 * norm.sf(abs(found.difference) / error))
+    assert found.high - found.difference == pytest.approx(found.difference - found.low)
 
 
 def test_swapping_the_models_swaps_the_sign(make_predictions):

@@ -86,3 +86,17 @@ def test_a_network_without_a_classifier_is_refused(build_tiny):
 @pytest.mark.parametrize("name", ["poolformer_s12", "resnet18", "vit_tiny"])
 def test_the_classifier_of_every_family_is_found(build_tiny, name):
     assert classifier_of(build_tiny(name, num_classes=5, spatial_dims=2)).out_features == 5
+
+
+def test_balanced_classes_count_the_same_whatever_their_number(table):
+    network, embeddings, labels = table(2)
+    kept = np.flatnonzero((labels == 0) | (np.arange(len(labels)) < 20))
+    embeddings, labels = embeddings[kept], labels[kept]
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=10_000, class_weight="balanced"))
+    reference = pipeline.fit(embeddings, labels).predict_proba(embeddings)
+    fit_logistic_head(network, embeddings, labels, inverse_penalty=0.1, class_weight="balanced")
+    with torch.no_grad():
+        probs = classifier_of(network)(torch.from_numpy(embeddings).float()).softmax(dim=1).numpy()
+    np.testing.assert_allclose(probs, reference, atol=1e-4)
+    fit_logistic_head(network, embeddings, labels, class_weight="balanced")
+    assert np.isfinite(classifier_of(network).weight.detach().numpy()).all()

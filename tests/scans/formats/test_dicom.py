@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from pydicom.uid import generate_uid
 
 from pipeline.scans.checking.scan import check_scan
 from pipeline.scans.formats.finding import find_scans
-from pipeline.scans.formats.reading import read_scan
+from pipeline.scans.formats.reading import ScanProblem, read_scan
 from tests.scans.dicom_making import write_slices
 
 VOXELS = np.random.default_rng(0).integers(-1000, 1000, (6, 5, 4)).astype(np.int16)
@@ -60,6 +61,17 @@ def test_slices_without_a_suffix_are_found_by_their_content(tmp_path):
     np.testing.assert_array_equal(read_scan(folder).array, VOXELS.T - 1024.0)
 
 
+def test_slices_named_by_their_uid_are_found_and_a_mediums_index_is_none(tmp_path):
+    folder = write_series(tmp_path / "series", suffix=".840.2")
+    (folder / "notes.txt").write_text("not a slice")
+    shutil.copy(next(folder.glob("*.2")), folder / "DICOMDIR")
+    assert list(find_scans(tmp_path)) == [folder]
+    np.testing.assert_array_equal(read_scan(folder).array, VOXELS.T - 1024.0)
+    (tmp_path / "index").mkdir()
+    shutil.copy(folder / "DICOMDIR", tmp_path / "index")
+    assert list(find_scans(tmp_path)) == [folder]
+
+
 def test_each_slices_own_scaling_is_used(tmp_path):
     folder = write_series(tmp_path / "series", inter=0)
     edit(folder / file_of(2), RescaleSlope=4)
@@ -80,6 +92,12 @@ def move(folder: Path, index: int, distance: float) -> None:
     edit(folder / file_of(index), ImagePositionPatient=(here + frame[:, 2] * distance).round(6).tolist())
 
 
+def spoil(path: Path, value: bytes, damaged: bytes) -> None:
+    content = path.read_bytes()
+    assert content.count(value) == 1
+    path.write_bytes(content.replace(value, damaged))
+
+
 BROKEN = {
     "DCM-GAP": lambda folder: (folder / file_of(3)).unlink(),
     "DCM-UNEVEN": lambda folder: move(folder, 3, 1.0),
@@ -90,6 +108,8 @@ BROKEN = {
     "DCM-TAG": lambda folder: edit(folder / file_of(3), ImagePositionPatient=None),
     "DCM-COLOUR": lambda folder: edit(folder / file_of(3), SamplesPerPixel=3),
     "DCM-FRAMES": lambda folder: edit(folder / file_of(3), NumberOfFrames=6),
+    "DCM-READ number": lambda folder: spoil(folder / file_of(3), b"0.8\\0.6", b"0.8\\x.6"),
+    "DCM-READ slope": lambda folder: edit(folder / file_of(3), RescaleSlope=0),
     "DCM-READ text": lambda folder: (folder / file_of(3)).write_text("not DICOM"),
     "DCM-READ cut": lambda folder: (folder / file_of(3)).write_bytes((folder / file_of(3)).read_bytes()[:-9]),
     "NII-FLAT": lambda folder: [path.unlink() for path in folder.iterdir() if path.name != "0.dcm"],
@@ -107,3 +127,32 @@ def test_what_is_no_even_stack_is_refused(tmp_path, name):
 def test_single_slice_given_as_a_file_is_told_from_nifti(tmp_path):
     folder = write_series(tmp_path / "series")
     assert check_scan(folder / "0.dcm").problems[-1].code == "DCM-FILE"
+
+
+def mutate(content: bytes, rng: np.random.Generator) -> bytes:
+    """A byte changed, some cut out or some put in, most of them among the tags."""
+    mutant = bytearray(content)
+    at, kind = int(rng.integers(132, len(mutant))), rng.integers(6)
+    if kind <= 3:
+        mutant[at] = rng.integers(256)
+    elif kind == 4:
+        del mutant[at : at + int(rng.integers(1, 32))]
+    else:
+        mutant[at:at] = rng.bytes(int(rng.integers(1, 32)))
+    return bytes(mutant)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("num_mutants", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_a_mutated_slice_ends_in_a_finite_volume_or_our_own_error(tmp_path, num_mutants):
+    folder, rng = write_series(tmp_path / "series"), np.random.default_rng(num_mutants)
+    valid, refused = (folder / "0.dcm").read_bytes(), 0
+    for _ in range(num_mutants):
+        (folder / "0.dcm").write_bytes(mutate(valid, rng))
+        try:
+            scan = read_scan(folder)
+        except ScanProblem:
+            refused += 1
+            continue
+        assert np.isfinite(scan.array).all() and abs(np.linalg.det(scan.affine)) > 0
+    assert 0.1 < refused / num_mutants < 0.95, "mutants must neither all pass nor all fail"

@@ -199,6 +199,18 @@ def real_scans() -> list[Path]:
     return [*find_scans(Path(folder) / "open_ms"), *itertools.islice(find_scans(Path(folder) / "hippocampus"), 20)]
 
 
+def test_real_masks_pass(tmp_path):
+    folder = os.environ.get("MEDMNIST_ROOT")
+    if not folder:
+        pytest.skip("MEDMNIST_ROOT names no folder of AdrenalMNIST3D")
+    masks = np.load(Path(folder) / "adrenalmnist3d.npz")["train_images"][:20]
+    for number, mask in enumerate(masks):
+        path = tmp_path / f"{number}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(mask, np.eye(4)), path)
+        assert check_scan(path).verdict == "ok", path
+        np.testing.assert_array_equal(read_scan(path).array, mask)
+
+
 def test_real_scans_pass_and_equal_nibabels(real_scans):
     for path in real_scans:
         assert check_scan(path).verdict == "ok", path

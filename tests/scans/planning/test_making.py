@@ -6,9 +6,11 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
-from pipeline.config import Cohort, Ingest, Plan, Preprocess
+from pipeline.config import Cohort, Ingest, Plan, Preprocess, Suv
+from pipeline.models.build import build_model
 from pipeline.resolve import check_file
 from pipeline.scans.checking.scan import check_scan
 from pipeline.scans.planning.file import edits_of, write_plan
@@ -16,7 +18,16 @@ from pipeline.scans.planning.fingerprint import Geometry, choose_scans, read_geo
 from pipeline.scans.planning.making import make_plan
 from pipeline.scans.planning.remaking import replan
 from pipeline.scans.planning.rules import plan_crop, plan_orientation, plan_spacing, plan_stem, size_of
-from pipeline.scans.planning.training import CPU, GPU_24, plan_accumulation, plan_augmentation, plan_batch, plan_length
+from pipeline.scans.planning.training import (
+    CPU,
+    GPU_24,
+    plan_accumulation,
+    plan_augmentation,
+    plan_batch,
+    plan_length,
+    plan_model,
+)
+from pipeline.splits.folds import fold_numbers, rows_of_fold
 
 
 def write_ball(path, shape=(30, 36, 28), spacing=(2.0, 2.0, 2.0), orientation="RAS", radius_mm=20.0, kind="MR"):
@@ -140,6 +151,17 @@ def test_a_size_in_the_config_is_kept_and_voxels_are_made_coarser_to_cover_the_b
     assert max(plan.spacing_mm) < 3
 
 
+@pytest.mark.parametrize("folds", ["nested", "from 1"])
+def test_training_scans_are_counted_as_the_first_fold_has_them(tmp_path, folds):
+    table, splits = make_table(tmp_path, [({}, "nested" if folds == "nested" else "development")] * 12)
+    splits["fold"] = pd.array([number % 3 + (folds == "from 1") for number in range(12)], "Int64")
+    plan = make_plan(make_cohort(), table, splits, tmp_path)
+    train = rows_of_fold(splits, fold_numbers(splits)[0])["train"]
+    assert len(train) == (4 if folds == "nested" else 8)
+    assert f"of {len(train)} training patients" in plan.reasons["batch_size"]
+    assert f"of {len(train)} training scans" in plan.reasons["max_epochs"]
+
+
 def test_a_body_too_large_for_the_machine_is_coarsened_up_to_twice_then_a_region_is_asked_for(tmp_path):
     assert plan_of(tmp_path, DEVELOPMENT, make_cohort(max_voxels=8**3 * 8)).spacing_mm[0] > 2.5
     with pytest.raises(ValueError, match="name a region by size_voxels"):
@@ -174,8 +196,23 @@ def test_a_modality_that_the_voxels_contradict_is_an_error(tmp_path, modality, k
 
 
 def test_auto_is_refused_for_pet_whose_unit_is_unknown(tmp_path):
-    with pytest.raises(ValueError, match="cannot scale PET"):
+    with pytest.raises(ValueError, match="cannot scale PET.*set {scheme: suv}"):
         plan_of(tmp_path, DEVELOPMENT, make_cohort("PET"))
+    plan = plan_of(tmp_path, DEVELOPMENT, make_cohort("PET", intensity={"scheme": "suv"}))
+    assert plan.intensity == Suv(scheme="suv", window_suv=(0, 15))
+
+
+@pytest.mark.parametrize(
+    ("num_patients", "spacing", "model"),
+    [
+        (199, (1, 1, 1), "frozen_2d"),
+        (1000, (1, 1, 1), "lora_2d"),
+        (1001, (2.9, 1, 1), "network_3d"),
+        (1001, (3, 1, 1), "lora_2d"),
+    ],
+)
+def test_thick_slices_and_few_patients_ask_for_models_of_slices(num_patients, spacing, model):
+    assert plan_model(num_patients, spacing).value == model
 
 
 def geometry(shape, spacing, number=5):
@@ -217,8 +254,18 @@ def test_sizes_cover_the_extent_in_multiples_of_eight():
         ((8, 40, 64), (1, 1, 1), (1, 2, 4)),
     ],
 )
-def test_the_stem_leaves_two_tokens_an_axis(size, spacing, expected):
+def test_the_stem_strides_less_along_short_and_coarse_axes(size, spacing, expected):
     assert plan_stem(size, spacing).value == expected
+
+
+@pytest.mark.parametrize("size", [(16, 16, 16), (24, 24, 24), (40, 40, 40), (48, 48, 48), (16, 24, 48), (96, 40, 160)])
+@pytest.mark.parametrize("spacing", [(1, 1, 1), (6, 1, 1)])
+def test_the_last_stage_of_the_network_has_two_tokens_an_axis(size, spacing):
+    with torch.device("meta"):
+        stem_stride = list(plan_stem(size, spacing).value)
+        network = build_model("poolformer_s12", in_channels=1, num_classes=2, stem_stride=stem_stride)
+        last = network.forward_stages(torch.empty(1, 1, *size)).stages[-1]
+    assert min(last.shape[2:]) >= 2
 
 
 @pytest.mark.parametrize(
@@ -288,6 +335,18 @@ def test_an_edited_line_is_kept_shown_and_built_upon_and_others_follow_the_rules
         )
         assert second.reasons["spacing_mm"].startswith("edited by hand; the rules say [2.0, 2.0, 2.0]: median")
         assert sorted(edits_of(check_file(Plan, file))) == ["batch_size", "spacing_mm"]
+
+
+def test_a_line_that_an_older_plan_lacks_is_planned_and_not_taken_for_an_edit(tmp_path):
+    table, splits = make_table(tmp_path, DEVELOPMENT)
+    file = tmp_path / "plan.yaml"
+    write_plan(file, replan(make_cohort(), table, splits, tmp_path, file, CPU))
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(line for line in lines if line.strip().split(":")[0] not in ("tilt", "augmentation")))
+    assert edits_of(check_file(Plan, file)) == {}
+    again = replan(make_cohort(), table, splits, tmp_path, file, CPU)
+    assert (again.tilt, again.augmentation) == ("keep", "strong")
+    assert not any("edited" in reason for reason in again.reasons.values())
 
 
 def test_the_config_beats_an_edited_plan(tmp_path):

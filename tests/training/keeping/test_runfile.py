@@ -10,7 +10,13 @@ import torch
 from pipeline.training.keeping.runfile import RunFile
 
 CONTENT = dict(
-    config={"name": "tiny"}, plan={"orientation": "SPL"}, classes=["plain", "cube"], epoch=3, score=0.8, data_hash="abc"
+    config={"name": "tiny"},
+    plan={"orientation": "SPL"},
+    classes=["plain", "cube"],
+    epoch=3,
+    score=0.8,
+    data_hash="abc",
+    code_hash="def",
 )
 
 
@@ -80,6 +86,13 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "best.ckpt").write_bytes(stream.getvalue())
     with pytest.raises(ValueError, match="not one of this pipeline's checkpoints"):
         RunFile.read(tmp_path / "best.ckpt")
+
+
+def test_a_file_of_an_earlier_format_is_refused_with_both_formats(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save({name: value for name, value in content.items() if name != "code_hash"} | {"format": 1}, path)
+    with pytest.raises(ValueError, match="written in format 1, expected 2; train again"):
+        RunFile.read(path)
 
 
 def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:

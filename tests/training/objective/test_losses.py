@@ -95,8 +95,11 @@ def test_the_ordinal_loss_is_least_at_the_true_shares() -> None:
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "logit_adjustment", "ordinal"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_shares_of_one_class_are_that_class(loss: str, smoothing: float) -> None:
-    function = built("ordinal", (3, 2, 4), loss=loss, label_smoothing=smoothing)
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_shares_of_one_class_are_that_class(loss: str, smoothing: float, class_weights: str) -> None:
+    if loss == "logit_adjustment" and class_weights == "balanced":
+        pytest.skip("they correct for the same imbalance")
+    function = built("ordinal", (3, 2, 4), loss=loss, label_smoothing=smoothing, class_weights=class_weights)
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     labels = torch.tensor([0, 2, 1, 1, 0])
     assert float(function(logits, nn.functional.one_hot(labels, 3).float())) == pytest.approx(
@@ -114,6 +117,13 @@ def test_half_of_each_of_two_scans_costs_the_mean_of_both_classes(loss: str) -> 
 
     halves = (of(torch.tensor([0])) + of(torch.tensor([2]))) / 2
     assert of(torch.tensor([[0.5, 0.0, 0.5]])) == pytest.approx(halves)
+
+
+def test_a_mixed_scan_weighs_as_much_as_its_classes() -> None:
+    # Weights 3/2 and 3/4. The first scan is of class 1, the second, half of each, weighs 9/8 and costs log 2.
+    targets = torch.tensor([[0.0, 1.0], [0.5, 0.5]])
+    expected = -(0.75 * math.log(3 / 4) + 1.125 * math.log(1 / 2)) / (0.75 + 1.125)
+    assert float(built(class_weights="balanced")(LOGITS[:2], targets)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import torch
 from pipeline.config import Augmentation, Cohort, Config, Model, Plan, Training
 from pipeline.files import read_yaml
 from pipeline.training.settling.build import build_network
-from pipeline.training.settling.settle import settle_config, settle_model
+from pipeline.training.settling.recipes import settle_model
+from pipeline.training.settling.settle import settle_config
 from tests.conftest import REPOSITORY, Commands
 from tests.scans.scan_making import make_plan
 
@@ -36,8 +37,28 @@ def test_with_nothing_but_auto_every_value_is_the_plan_s():
 def test_what_the_config_says_beats_the_plan():
     own = {"model": Model(name="resnet18", volume="slicewise"), "augmentation": Augmentation(strength="none")}
     settled = settle_config(make_config(training=Training(batch_size=7), **own), planned())
-    assert (settled.training.batch_size, settled.training.accumulate) == (7, 4)
+    assert settled.training.batch_size == 7
     assert (settled.model, settled.augmentation.strength) == (own["model"], "none")
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate"), [(1, 8), (3, 4), (7, 2), (8, 1), (32, 1)])
+def test_another_batch_keeps_updates_of_eight_scans_and_the_number_of_steps(batch_size, accumulate):
+    plan = planned(accumulate=4, max_epochs=60, patience=9)
+    training = settle_config(make_config(training=Training(batch_size=batch_size)), plan).training
+    assert training.accumulate == accumulate
+    assert training.max_epochs / batch_size == 60 / 3
+    assert training.patience == 9 * batch_size / 3
+    own = settle_config(
+        make_config(training=Training(batch_size=batch_size, max_epochs=5, accumulate=3)), plan
+    ).training
+    assert (own.max_epochs, own.accumulate, own.patience) == (5, 3, None)
+
+
+@pytest.mark.parametrize("reason", ["cut short from 200 for a CPU", "edited by hand; the rules say 200"])
+def test_epochs_cut_to_a_time_or_edited_stay_whatever_the_batch(reason):
+    plan = planned(max_epochs=60, patience=9, reasons={"max_epochs": reason})
+    training = settle_config(make_config(training=Training(batch_size=6)), plan).training
+    assert (training.max_epochs, training.patience) == (60, 9)
 
 
 @pytest.mark.parametrize(("kind", "learns"), [("frozen_2d", "head"), ("lora_2d", "lora_"), ("network_3d", "stem")])

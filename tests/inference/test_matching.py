@@ -1,0 +1,89 @@
+"""A checkpoint that is not of this config, these classes or this division of the patients predicts nothing."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from pipeline.artifacts import CohortPaths
+from pipeline.config import Model
+from pipeline.files import write_json
+from pipeline.inference.matching import refuse_mismatch
+from pipeline.inference.trained import TrainedRun
+from pipeline.splits.folds import write_splits
+from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.provenance import hash_of_data
+from tests.training.small import PLAN, SmallTraining
+
+
+class Matched:
+    """A cohort and a checkpoint of its fold 0."""
+
+    def __init__(self, folder: Path, **options: object) -> None:
+        self.cohort = CohortPaths(folder)
+        training = SmallTraining(folder)
+        rows = training.fold.rows
+        folds = [rows["train"].assign(fold=1), rows["val"].assign(fold=0)]
+        self.splits = pd.concat(folds, ignore_index=True).assign(split="development")
+        write_splits(self.cohort.splits, self.splits)
+        write_json(self.cohort.ingest, {"classes": training.fold.classes})
+        self.model = training.config.model
+        model = {**self.model.model_dump(), "options": {**self.model.options, **options}}
+        config = training.config.model_copy(update={"model": Model(**model)})
+        content = RunFile(
+            config=config.model_dump(mode="json"),
+            plan=PLAN.model_dump(mode="json"),
+            classes=training.fold.classes,
+            state_dict=training.start().state_dict(),
+            epoch=0,
+            score=0.5,
+            data_hash=hash_of_data(training.fold.scans.datasets["train"].store, rows),
+            code_hash="",
+        )
+        content.write(folder / "best.ckpt")
+        self.trained = TrainedRun.load(folder / "best.ckpt")
+
+    def check(self, model: Model | None = None) -> None:
+        refuse_mismatch(self.trained, model or self.model, self.cohort, 0)
+
+
+def test_its_own_config_and_cohort_are_accepted_and_so_is_the_norm_that_training_chose(tmp_path: Path) -> None:
+    Matched(tmp_path).check()
+    Matched(tmp_path, norm="group").check()
+
+
+def test_patients_that_changed_sides_are_refused(tmp_path: Path) -> None:
+    matched = Matched(tmp_path)
+    matched.splits.loc[[0, 10], "fold"] = [0, 1]
+    write_splits(matched.cohort.splits, matched.splits)
+    with pytest.raises(ValueError, match="best.ckpt: trained on other scans, labels or sides than fold 0.*train it"):
+        matched.check()
+
+
+def test_a_label_that_was_corrected_since_is_refused(tmp_path: Path) -> None:
+    matched = Matched(tmp_path)
+    matched.splits.loc[3, "label"] = "dark"
+    write_splits(matched.cohort.splits, matched.splits)
+    with pytest.raises(ValueError, match="other scans, labels or sides"):
+        matched.check()
+
+
+def test_classes_in_another_order_are_refused(tmp_path: Path) -> None:
+    matched = Matched(tmp_path)
+    write_json(matched.cohort.ingest, {"classes": ["light", "dark"]})
+    with pytest.raises(ValueError, match="its classes are dark, light, those of .*ingest.json are light, dark"):
+        matched.check()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"name": "poolformer_s24"}, "model.name=poolformer_s12, the config asks for model.name=poolformer_s24"),
+        ({"options": {"spatial_dims": 3}}, "model.options=.*stem_stride.*the config asks for model.options="),
+        ({"lora": {"rank": 2}}, "model.lora=None, the config asks for model.lora={'rank': 2}"),
+    ],
+)
+def test_another_architecture_than_the_config_s_is_refused(tmp_path: Path, change: dict, says: str) -> None:
+    matched = Matched(tmp_path)
+    with pytest.raises(ValueError, match=says):
+        matched.check(matched.model.model_copy(update=change))

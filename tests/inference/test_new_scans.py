@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.config import Columns
+from pipeline.inference.new_scans import predict_files
+from pipeline.inference.trained import Prediction
+from pipeline.scans.preprocessing import Prepared
+from pipeline.scans.scan_files import ScanFiles
+
+
+class Classifier:
+    """Says the same of every scan, and asks for an exabyte for the one whose file is named `large`."""
+
+    columns, classes, threshold = Columns(), ["plain", "cube"], None
+
+    def prepare(self, scan: ScanFiles) -> Prepared:
+        if scan.first.name.startswith("large"):
+            torch.empty(2**60)
+        return Prepared(np.zeros((1, 2, 2, 2), np.float32), np.eye(4), ())
+
+    def predict(self, volume: np.ndarray) -> Prediction:
+        return Prediction(np.array([0.25, 0.75]), ())
+
+
+def test_a_scan_that_is_too_large_for_the_memory_costs_no_other_its_prediction(tmp_path: Path) -> None:
+    for name in ("a", "large", "z"):
+        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
+    with pytest.raises(ValueError, match="1 of 3 scans could not be predicted:\n.*large.nii.gz: out of memory"):
+        predict_files(Classifier(), [tmp_path], tmp_path / "out.csv")
+    assert [Path(name).name for name in pd.read_csv(tmp_path / "out.csv")["path"]] == ["a.nii.gz", "z.nii.gz"]
