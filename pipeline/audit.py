@@ -34,6 +34,7 @@ def audit(config: Config) -> None:
         embeddings={fold: read_embeddings(run.embeddings(fold)) for fold in config.folds},
         file_bytes=measure_files(cohort.raw, case.background.cohort),
         changes=predict_changed(trained, cohort, parse_fold(first)[0]),
+        changes_fold=first,
     )
     write_csv(run.changes, evidence.changes)
     write_audits(audit_run(evidence, case.settings), run)

@@ -33,30 +33,56 @@ def evaluate_file(
     predictions: Annotated[Path, "table of predictions, from this pipeline or any other; needs no config"],
     out: Annotated[Path, "folder for the figures"],
     cohort: Annotated[Path | None, "table with patient_id and covariates; with --run, config of a cohort"] = None,
-    covariates: Annotated[list[str] | None, "its columns to judge by group"] = None,
+    splits: Annotated[Path | None, "table with patient_id, label, split and fold: who trained, for the floors"] = None,
+    covariates: Annotated[list[str] | None, "columns of --cohort to judge by group"] = None,
+    acquisition: Annotated[list[str] | None, "those that say how scans were made"] = None,
+    site: Annotated[str | None, "the one that names the site"] = None,
+    label_source: Annotated[list[str] | None, "those that the label was made from, to be left out"] = None,
     intersections: Annotated[list[str] | None, "columns to judge together, such as sex+site"] = None,
     task: Annotated[str, "binary, multiclass, ordinal or multilabel"] = "auto",
     prevalence: Annotated[float | None, "share of the positive class where the model would be used"] = None,
-    operating_point: Annotated[str, "youden, sensitivity, specificity or cost"] = "youden",
-    confidence: Annotated[float, "level of every interval"] = 0.95,
-    num_bootstrap: Annotated[int, "resamples of patients"] = 2000,
+    operating_point: Annotated[str | None, "youden, sensitivity, specificity or cost"] = None,
+    operating_target: Annotated[float | None, "the sensitivity or specificity to keep"] = None,
+    miss_cost: Annotated[float | None, "false alarms that a miss is worth, for cost"] = None,
+    patient_rule: Annotated[str | None, "mean or max: how scans of a patient become one"] = None,
+    calibration_bins: Annotated[str | None, "equal_width or equal_count"] = None,
+    conformal_coverage: Annotated[float | None, "share of patients whose set shall hold their class"] = None,
+    confidence: Annotated[float | None, "level of every interval"] = None,
+    num_bootstrap: Annotated[int | None, "resamples of patients"] = None,
+    seed: Annotated[int | None, "fixes the resamples"] = None,
 ) -> None:
     """Judge a bare table."""
     from pipeline.evaluation.settings import MULTILABEL, Settings
-    from pipeline.evaluation.tables.background import Background, read_background_table
+    from pipeline.evaluation.tables.background import read_background
     from pipeline.evaluation.tables.predictions import read_predictions
     from pipeline.evaluation.tasks import evaluate_task
     from pipeline.evaluation.writing import write_evaluation
+    from pipeline.judging import Roles
 
-    given = {
+    chosen = {
         "prevalence": prevalence,
         "operating_point": operating_point,
+        "operating_target": operating_target,
+        "miss_cost": miss_cost,
+        "patient_rule": patient_rule,
+        "calibration_bins": calibration_bins,
+        "conformal_coverage": conformal_coverage,
         "confidence": confidence,
         "num_bootstrap": num_bootstrap,
+        "seed": seed,
         "intersections": [words.split("+") for words in intersections or ()],
     }
+    given = {name: value for name, value in chosen.items() if value is not None}
     settings = Settings(task=task, **check(Evaluation, given, where="options").model_dump())
-    background = Background(read_background_table(cohort), clinical=tuple(covariates or ())) if cohort else None
+    roles = Roles(
+        clinical=tuple(covariates or ()),
+        acquisition=tuple(acquisition or ()),
+        site=site,
+        label_source=tuple(label_source or ()),
+    )
+    if cohort is None and (splits or intersections or any(roles.values())):
+        raise ValueError("options: --splits and columns need the table that --cohort names, got none; name it.")
+    background = read_background(cohort, splits, **roles) if cohort else None
     table = read_predictions(predictions, several_labels=task == MULTILABEL)
     write_evaluation(evaluate_task(table, settings, background), RunPaths(out))
 
@@ -72,16 +98,21 @@ def evaluate_external(
 
     from pipeline.evaluation.external import evaluate_frozen
     from pipeline.evaluation.settings import Settings
+    from pipeline.evaluation.tables.background import read_background
     from pipeline.evaluation.writing import write_evaluation
     from pipeline.files import write_csv
     from pipeline.inference.external import TrainedFolds
+    from pipeline.judging import roles_of
     from pipeline.reporting.external_table import external_table
 
     trained, external = TrainedFolds.load(run), check_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())
     frozen = trained.read_frozen()
-    predictions = trained.predict_cohort(Artifacts(Path(".")).cohort(external.name))
-    evaluation = evaluate_frozen(predictions, settings, frozen)
+    paths = Artifacts(trained.config.root).cohort(external.name)
+    predictions = trained.predict_cohort(paths)
+    # Its splits, if it has any, say nothing about who trained this run.
+    background = read_background(paths.cohort, None, **roles_of(external.columns))
+    evaluation = evaluate_frozen(predictions, settings, frozen, background)
     written = RunPaths(out or trained.paths.folder / "external" / external.name)
     write_csv(written.folder / "predictions.csv", predictions)
     write_evaluation(evaluation, written)

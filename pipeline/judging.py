@@ -1,11 +1,12 @@
 """What `evaluate` and `audit` judge: predictions of all folds, what is known of the patients, and the rules."""
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 import pandas as pd
 
 from pipeline.artifacts import Artifacts
-from pipeline.config import Config
+from pipeline.config import Columns, Config
 from pipeline.evaluation.settings import MULTILABEL, Settings
 from pipeline.evaluation.tables.background import Background, read_background
 from pipeline.evaluation.tables.predictions import read_folds
@@ -20,17 +21,30 @@ class Case:
     settings: Settings
 
 
-def read_case(config: Config) -> Case:
-    """The tables of the config's experiment and cohort, checked."""
-    paths, columns = Artifacts(config.root), config.cohort.columns
-    run = paths.run(config.cohort.name, config.name)
-    background = read_background(
-        paths.cohort(config.cohort.name),
+class Roles(TypedDict):
+    """The columns that evaluation takes, by their role."""
+
+    clinical: tuple[str, ...]
+    acquisition: tuple[str, ...]
+    site: str | None
+    label_source: tuple[str, ...]
+
+
+def roles_of(columns: Columns) -> Roles:
+    return Roles(
         clinical=columns.clinical,
         acquisition=columns.acquisition,
         site=columns.site,
         label_source=columns.label_source,
     )
+
+
+def read_case(config: Config) -> Case:
+    """The tables of the config's experiment and cohort, checked."""
+    paths, columns = Artifacts(config.root), config.cohort.columns
+    run = paths.run(config.cohort.name, config.name)
+    cohort = paths.cohort(config.cohort.name)
+    background = read_background(cohort.cohort, cohort.splits, **roles_of(columns))
     settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
     tables = [run.predictions(fold) for fold in config.folds]
     return Case(read_folds(tables, several_labels=settings.task == MULTILABEL), background, settings)

@@ -75,6 +75,31 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
     assert set(pd.read_csv(tmp_path / "out" / "subgroups.csv")["group"]) == {"F", "M"}
 
 
+def test_a_bare_table_can_have_all_that_a_config_can_say(table, tmp_path):
+    rows = predictions()
+    site = np.where(np.arange(80) % 4 < 2, "1", "2")
+    cohort = rows[["patient_id", "label"]].assign(age=np.arange(80) % 37 + 20, site=site, report=rows["label"])
+    cohort.to_csv(tmp_path / "cohort.csv", index=False)
+    splits = rows[["patient_id", "label"]].assign(
+        split=np.where(rows["split"] == "test", "test", "development"), fold=0
+    )
+    splits.to_csv(tmp_path / "splits.csv", index=False)
+    words = ["--splits", tmp_path / "splits.csv", "--covariates", "age", "--acquisition", "report", "--site", "site"]
+    words += ["--label-source", "report", "--operating-point", "sensitivity", "--operating-target", "0.8"]
+    words += ["--patient-rule", "max", "--calibration-bins", "equal_count", "--conformal-coverage", "0.8"]
+    words += ["--miss-cost", "3", "--seed", "1", "--num-bootstrap", "100"]
+    out = tmp_path / "out"
+    done = run("evaluate", "--predictions", table, "--out", out, "--cohort", tmp_path / "cohort.csv", *words)
+    assert done.returncode == 0, done.stderr
+    floors = pd.read_csv(out / "floors.csv").set_index("name")
+    assert floors.loc["clinical covariates", "auroc"] > 0 and floors.loc["acquisition", "columns"] == "site"
+    assert set(pd.read_csv(out / "subgroups.csv")["covariate"]) == {"age", "site"}
+    assert json.loads((out / "operating_point.json").read_text())["patient"]["rule"] == "sensitivity"
+    assert json.loads((out / "conformal.json").read_text())["patient"]["coverage"] == 0.8
+    done = run("evaluate", "--predictions", table, "--out", out, "--site", "site")
+    assert done.returncode == 1 and "need the table that --cohort names" in done.stderr
+
+
 def test_an_impossible_probability_is_one_clear_line(table, tmp_path):
     table.write_text(table.read_text().replace(predictions().iloc[5]["prob_disease"].astype(str), "nan"))
     done = run("evaluate", "--predictions", table, "--out", tmp_path / "out")

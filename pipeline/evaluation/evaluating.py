@@ -84,7 +84,7 @@ def evaluate_table(
         frozen = {level: freeze(rows, settings) for level, rows in units.items()}
     judged = judge_units(units, frozen)
     split, level = headline_of(judged)
-    shown, validated = judged[level][split], judged[level].get(VAL)
+    shown, validation = judged[level][split], judged[level][VAL].sample if VAL in judged[level] else None
     has_background = background is not None and shown.sample.is_binary
     return Evaluation(
         metrics=all_metrics(judged, frozen, settings),
@@ -92,7 +92,7 @@ def evaluate_table(
         headline=(split, level),
         # On validation the calibration was fitted: drawn there, it would flatter itself.
         plots=plot_tables(shown.sample, None if split == VAL else shown.corrected, settings)
-        | {OPERATING_POINTS: operating_table(validated.sample if validated else None, shown.sample, settings)},
+        | {OPERATING_POINTS: operating_table(validation, shown.sample, settings, len(frozen[level].calibrations))},
         models=judge_models(units[level][units[level][SPLIT] == split], settings),
         subgroups=judge_subgroups(shown.sample, shown.rows, background, settings) if has_background else None,
         floors=judge_floors(shown.sample, shown.rows, background, settings.confidence) if has_background else None,

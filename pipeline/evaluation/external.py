@@ -18,6 +18,7 @@ from pipeline.evaluation.metrics.calibration import logistic_fit, logit
 from pipeline.evaluation.precision.catalogue import catalogue
 from pipeline.evaluation.precision.estimates import Entry, estimate_metrics
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.predictions import check_predictions
 from pipeline.evaluation.tables.sample import Sample
 
@@ -27,10 +28,12 @@ SHIFTED = (*CALIBRATED, "accuracy", "balanced_accuracy", "sensitivity", "specifi
 """Metrics that a shift of the logit changes."""
 
 
-def evaluate_frozen(predictions: pd.DataFrame, settings: Settings, frozen: Mapping[str, Frozen]) -> Evaluation:
+def evaluate_frozen(
+    predictions: pd.DataFrame, settings: Settings, frozen: Mapping[str, Frozen], background: Background | None = None
+) -> Evaluation:
     """All rows are test rows, judged by what was frozen; `recalibrated_<metric>` after the shift."""
     check_models(predictions, frozen)
-    found = evaluate_table(predictions, settings, frozen=frozen)
+    found = evaluate_table(predictions, settings, background, frozen)
     levels = {
         level: entries | recalibrated(found.judged[level].get(TEST), settings)
         for level, entries in found.metrics[TEST].items()
@@ -52,7 +55,8 @@ def check_models(predictions: pd.DataFrame, frozen: Mapping[str, Frozen]) -> Non
 def recalibrated(judged: Judged | None, settings: Settings) -> dict[str, Entry]:
     if judged is None:
         return {}
-    sample = judged.sample if judged.corrected is None else replace(judged.corrected, threshold=judged.sample.threshold)
+    # As it was judged: after the calibration its threshold would stand on another scale.
+    sample = judged.sample
     metrics = {name: metric for name, metric in catalogue(sample, settings).items() if name in SHIFTED}
     shifted = shift_intercept(sample)
     if isinstance(shifted, str):

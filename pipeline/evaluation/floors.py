@@ -18,7 +18,7 @@ from pipeline.evaluation.precision.intervals import logit_interval, normal_quant
 from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.held_out import PART, division_of, rounds
-from pipeline.evaluation.tables.sample import Array, Sample
+from pipeline.evaluation.tables.sample import Array, Sample, varies
 
 Fit = Callable[[Array, Array, Array], Array]
 """(seen, is_positive, judged) -> probability of the positive class for the judged rows."""
@@ -77,7 +77,7 @@ def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, con
     """The floor's row, from its score (n,) for each row of the sample."""
     if np.isnan(scores).any():
         return Floor(name, shown, sample.num_patients, reason="splits.csv lacks patients, or folds to fit on")
-    if np.ptp(scores) == 0:
+    if not varies(scores, sample.folds):
         return Floor(name, shown, sample.num_patients, reason="nothing varies")
     both = np.stack([sample.probs[:, 1], scores], axis=1)
     aurocs, covariance = clustered_auroc(sample.labels == 1, both, sample.patients, sample.folds)

@@ -15,7 +15,7 @@ from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
 from pipeline.evaluation.metrics import calibration, decisions, discrimination
 from pipeline.evaluation.precision.bootstrap import Figure, resamples
 from pipeline.evaluation.precision.catalogue import Metric, every_row, is_right
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS, Entry, Estimate, estimate_metrics
+from pipeline.evaluation.precision.estimates import Entry, Estimate, estimate_metrics
 from pipeline.evaluation.precision.intervals import percentile_interval
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
@@ -157,16 +157,9 @@ def resampled_means(samples: list[Sample], settings: Settings) -> dict[str, Arra
 
 
 def by_pattern(samples: list[Sample]) -> Sample:
-    """The rows with their combination of labels as the class, for strata; rare combinations are one class.
-
-    A stratum of a single patient would be drawn as it is every time, and add no spread.
-    """
+    """The rows with their combination of labels as the class, for strata."""
     first = samples[0]
-    patterns = np.unique(np.stack([sample.labels for sample in samples], 1), axis=0, return_inverse=True)[1].ravel()
-    rare = [
-        code for code in range(patterns.max() + 1) if len(np.unique(first.patients[patterns == code])) < FEWEST_PATIENTS
-    ]
-    codes = np.unique(np.where(np.isin(patterns, rare), -1, patterns), return_inverse=True)[1]
+    codes = np.unique(np.stack([sample.labels for sample in samples], 1), axis=0, return_inverse=True)[1].ravel()
     names = tuple(f"pattern {code}" for code in range(codes.max() + 1))
     return Sample(codes, np.zeros((len(codes), len(names))), first.patients, first.folds, names)
 

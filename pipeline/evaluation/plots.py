@@ -91,7 +91,9 @@ def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
 
 
 def confusion_table(sample: Sample) -> pd.DataFrame:
-    """A row a prediction, as `dvc plots` wants it."""
+    """A row a prediction, as `dvc plots` wants it; none where two classes have no threshold."""
+    if sample.is_binary and sample.threshold is None:
+        return pd.DataFrame(columns=["actual", "predicted"])
     names = np.array(sample.class_names)
     return pd.DataFrame({"actual": names[sample.labels], "predicted": names[sample.preds]})
 

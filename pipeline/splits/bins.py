@@ -6,12 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, LABEL, TEST
+from pipeline.artifacts import DEVELOPMENT, LABEL, NESTED, TEST
 from pipeline.config import Split
 from pipeline.splits.balancing import balance
 from pipeline.splits.continuing import Place
 from pipeline.splits.deals import Deal
-from pipeline.splits.folds import NESTED
 from pipeline.splits.measures import Measures, measure
 
 

@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, FOLD, SPLIT, TEST, TRAIN, VAL
+from pipeline.artifacts import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
 from pipeline.files import write_csv
-
-NESTED = "nested"
-"""`split` of a nested division: its parts are numbered in `fold`, and fold `outer * (parts - 1) + inner` tests one."""
 
 
 def read_splits(path: Path) -> pd.DataFrame:

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.artifacts import RunPaths
 from pipeline.evaluation.evaluating import evaluate_predictions, evaluate_table
@@ -114,6 +115,32 @@ def test_a_constant_score_is_null_with_the_reason(make_predictions):
     table = make_predictions().assign(prob_healthy=0.5, prob_lesion=0.5)
     entry = evaluate_predictions(table, QUICK)["test"]["patient"]["auroc"]
     assert (entry["value"], entry["reason"]) == (None, "every score is the same")
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_scores_that_vary_between_folds_alone_are_null_with_the_reason(make_predictions, num_classes):
+    """Networks that collapsed, each to an answer of its own."""
+    table = make_predictions(num_folds=5, num_classes=num_classes)
+    columns = [name for name in table if name.startswith("prob_")]
+    last = 0.2 + 0.1 * table["fold"]
+    table = table.assign(**{name: (1 - last) / (num_classes - 1) for name in columns[:-1]}, **{columns[-1]: last})
+    entries = evaluate_predictions(table[table["split"] == "val"], QUICK)["val"]["patient"]
+    for name in ("auroc", "average_precision"):
+        assert (entries[name]["value"], entries[name]["reason"]) == (None, "every score is the same within its fold")
+
+
+def test_folds_of_one_class_each_are_null_with_the_reason(make_predictions):
+    table = make_predictions(num_folds=2)
+    entry = evaluate_predictions(table[table["split"] == "val"], QUICK)["val"]["patient"]["auroc"]
+    assert (entry["value"], entry["reason"]) == (None, "no fold holds both a class and the rest")
+
+
+def test_one_scan_a_patient_gives_the_interval_of_a_plain_share(make_predictions):
+    table = make_predictions(patients=50).drop_duplicates("patient_id")
+    entry = evaluate_predictions(table, QUICK)["test"]["patient"]["sensitivity"]
+    expected = proportion_confint(round(25 * entry["value"]), 25, method="wilson")
+    assert 0 < entry["value"] < 1
+    assert (entry["low"], entry["high"]) == pytest.approx(expected)
 
 
 def test_few_patients_have_a_value_but_no_interval(make_predictions):

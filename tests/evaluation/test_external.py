@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from pipeline.evaluation.evaluating import evaluate_table
 from pipeline.evaluation.external import evaluate_frozen, shift_intercept
 from pipeline.evaluation.metrics.calibration import logit
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.sample import Sample
 from pipeline.evaluation.writing import read_frozen, write_evaluation
 
@@ -45,6 +48,22 @@ def test_another_prevalence_is_repaired_by_the_intercept_and_seen_beside_the_fig
     assert metrics["recalibrated_brier_score"]["value"] < metrics["brier_score"]["value"] - 0.05
 
 
+def test_where_no_shift_is_needed_the_recalibrated_calls_are_the_frozen_ones(make_predictions):
+    """An overconfident model's calibration would move its probabilities away from its threshold."""
+    home = make_predictions(patients=400)
+    table = external_cohort(make_predictions, 0.0)
+    frozen = evaluate_table(overconfident(home), replace(QUICK, operating_point="sensitivity")).frozen
+    metrics = evaluate_frozen(overconfident(table), QUICK, frozen).metrics["test"]["patient"]
+    assert metrics["calibrated_calibration_slope"]["value"] > 2 * metrics["calibration_slope"]["value"]
+    assert abs(metrics["recalibrated_sensitivity"]["value"] - metrics["sensitivity"]["value"]) < 0.06
+
+
+def overconfident(table: pd.DataFrame) -> pd.DataFrame:
+    """Every logit three times as large."""
+    probs = 1 / (1 + np.exp(-3 * logit(table["prob_lesion"].to_numpy())))
+    return table.assign(prob_lesion=probs, prob_healthy=1 - probs)
+
+
 def test_each_part_is_shifted_by_what_the_others_say():
     rng = np.random.default_rng(0)
     labels, scores = np.arange(100) % 2, rng.normal(size=100) + np.arange(100) % 2
@@ -54,6 +73,16 @@ def test_each_part_is_shifted_by_what_the_others_say():
     rest = np.arange(100) % 10 != 3
     fitted = sm.GLM(labels[rest], np.ones(90), sm.families.Binomial(), offset=scores[rest]).fit()
     assert found[3] == pytest.approx(fitted.params[0], rel=1e-4)
+
+
+def test_an_external_cohort_is_judged_by_its_own_kinds_of_patients(make_predictions):
+    frozen = evaluate_table(make_predictions(patients=110), QUICK).frozen
+    table = external_cohort(make_predictions, 0.0)
+    patients = table["patient_id"].unique()
+    cohort = pd.DataFrame({"patient_id": patients, "sex": np.where(np.arange(len(patients)) % 4 < 2, "F", "M")})
+    found = evaluate_frozen(table, QUICK, frozen, Background(cohort, clinical=("sex",)))
+    assert found.subgroups.set_index("group")["auroc"].notna().to_dict() == {"F": True, "M": True}
+    assert found.floors["reason"].iloc[0] == "without splits.csv there is nobody to fit on"
 
 
 def test_a_model_that_froze_nothing_is_refused(make_predictions):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.floors import judge_floors
+from pipeline.evaluation.floors import compare_with_floor, judge_floors
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.sample import Sample
 
@@ -94,6 +96,13 @@ def test_validation_patients_are_scored_by_models_that_never_saw_them():
     judged = pd.DataFrame({"patient_id": ids[:60], "split": "val", "fold": 0})
     found = judge_floors(sample, judged, Background(cohort, splits, clinical=("code",)), 0.95)
     assert found.set_index("name").loc["clinical covariates", "auroc"] == 0
+
+
+def test_a_floor_that_varies_between_folds_alone_has_no_figure():
+    sample, *_ = made(0.0)
+    folded = replace(sample, folds=np.arange(len(sample.labels)) % 5)
+    found = compare_with_floor(folded, folded.folds / 10, "clinical covariates", "age", 0.95)
+    assert (found.auroc, found.reason) == (None, "nothing varies")
 
 
 def test_without_columns_or_splits_the_reason_is_given():

@@ -7,6 +7,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_sco
 
 from pipeline.artifacts import RunPaths
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels, one_label
+from pipeline.evaluation.precision.bootstrap import patient_strata
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.sample import sample_of
@@ -80,9 +81,12 @@ def test_rare_combinations_are_drawn_from_one_pool():
     table = made(patients=40)
     test = table[table["split"] == "test"]
     samples = [sample_of(one_label(test.assign(fold=0), name)) for name in NAMES]
-    pattern = by_pattern(samples)
-    assert (np.bincount(pattern.labels)[1:] >= 10).all()
-    assert pattern.num_classes < len(test["label"].unique())
+    patterns = test["label"].to_numpy()
+    common = [pattern for pattern in np.unique(patterns) if (patterns == pattern).sum() >= 10]
+    strata = patient_strata(by_pattern(samples))
+    assert 0 < len(common) < len(np.unique(patterns))
+    assert len(np.unique(strata)) == len(common) + 1
+    assert all(len(np.unique(strata[patterns == pattern])) == 1 for pattern in common)
 
 
 def test_frozen_thresholds_are_kept_by_label_and_not_taken_for_a_single_one(tmp_path):

@@ -39,6 +39,12 @@ def test_each_fold_has_its_own_curve(make_sample):
         assert curve["false_positive_rate"].tolist() == pytest.approx(false_positives)
 
 
+def test_calls_are_shown_at_a_threshold_or_not_at_all(make_sample):
+    for threshold, num_rows in ((None, 0), (0.4, 90)):
+        sample = make_sample(threshold=threshold)
+        assert len(plot_tables(sample, None, Settings(num_bootstrap=100))["confusion"]) == num_rows
+
+
 def test_no_table_names_anybody(make_sample):
     for table in plot_tables(make_sample(num_classes=3), None, Settings()).values():
         assert not {"scan_id", "patient_id"} & set(table.columns)

@@ -310,6 +310,17 @@ def test_what_was_frozen_on_validation_is_said_in_words(config):
     assert "Decision curve" in text and "would often be missed" in text
 
 
+def test_what_was_frozen_for_the_mean_of_several_folds_is_said_to_be_approximate(config):
+    folds = pd.concat([predictions().assign(fold=fold) for fold in range(2)])
+    half = folds.groupby("split")["patient_id"].transform(lambda ids: pd.factorize(ids)[0] // 2 % 2)
+    write_run(config, "tiny", folds[(folds["split"] == "test") | (half == folds["fold"])])
+    text = words(experiment(config))
+    assert "of the patients of each class; approximate, since each validation patient has one model's" in text
+    assert "Limits from so many patients keep between" not in text
+    operating = text[text.index("Each rule's threshold was chosen") : text.index("Each model by itself")]
+    assert operating.count("approximate") == 4
+
+
 def test_the_same_files_give_the_same_page(config):
     write_run(config, "tiny", predictions())
     assert experiment(config) == experiment(config)

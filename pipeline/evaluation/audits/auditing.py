@@ -21,11 +21,11 @@ from pipeline.evaluation.audits.simple import image_floors, judge_simple
 from pipeline.evaluation.audits.stability import judge_stability
 from pipeline.evaluation.audits.stages import judge_stages
 from pipeline.evaluation.evaluating import Judged, headline_of, judge_units
-from pipeline.evaluation.fitted.frozen import freeze
-from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, units_by_level
+from pipeline.evaluation.fitted.frozen import Frozen, freeze
+from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, are_fitted, on_pooled_scale, units_by_level
 from pipeline.evaluation.floors import column_floors
 from pipeline.evaluation.settings import MULTILABEL, Settings
-from pipeline.evaluation.tables.predictions import patients_of_two_labels
+from pipeline.evaluation.tables.predictions import patients_of_two_labels, prob_columns
 from pipeline.files import write_csv, write_json
 
 OF_PATIENTS = ("shortcut", "chance", "simple", "stages")
@@ -45,16 +45,31 @@ def audit_run(evidence: Evidence, settings: Settings) -> Audits:
     if settings.task == MULTILABEL:
         return Audits(undefined(ORDER, "audits are for one label a scan"), pd.DataFrame(columns=COLUMNS))
     units = units_by_level(evidence.held_out, settings.patient_rule)
-    judged = judge_units(units, {level: freeze(rows, settings) for level, rows in units.items()})
+    frozen = {level: freeze(rows, settings) for level, rows in units.items()}
+    judged = judge_units(units, frozen)
     split, level = headline_of(judged)
-    has_patients = set(judged[PATIENT]) == set(judged[SCAN])
-    labelled = pd.concat([part.rows for part in judged[PATIENT if has_patients else SCAN].values()], ignore_index=True)
-    threshold = judged[SCAN][split].sample.threshold
-    findings = audit_patients(evidence, judged[level][split], labelled, settings) | {
-        "label_quality": judge_labels(labelled, seed=settings.seed),
-        "stability": judge_stability(evidence.changes, threshold, settings.confidence),
+    of_labels = PATIENT if set(judged[PATIENT]) == set(judged[SCAN]) else SCAN
+    parts = judged[of_labels].values()
+    stated = pd.concat([part.rows for part in parts], ignore_index=True)
+    meant = pd.concat([as_meant(part) for part in parts], ignore_index=True)
+    findings = audit_patients(evidence, judged[level][split], stated, settings) | {
+        "label_quality": judge_labels(meant, settings, is_calibrated=are_fitted(frozen[of_labels].calibrations)),
+        "stability": audit_stability(evidence, frozen[SCAN], settings.confidence),
     }
-    return Audits({name: findings[name] for name in ORDER}, rank_labels(labelled))
+    return Audits({name: findings[name] for name in ORDER}, rank_labels(meant))
+
+
+def as_meant(judged: Judged) -> pd.DataFrame:
+    """The rows with the probabilities that come nearest to what happens: calibrated where they can be."""
+    if judged.corrected is None:
+        return judged.rows
+    return judged.rows.assign(**dict(zip(prob_columns(judged.rows), judged.corrected.probs.T, strict=True)))
+
+
+def audit_stability(evidence: Evidence, frozen: Frozen, confidence: float) -> Finding:
+    """The changes as one network answers them, at the threshold frozen for all of them together."""
+    changes = on_pooled_scale(evidence.changes, f"fold-{evidence.changes_fold}", frozen.calibrations)
+    return judge_stability(changes, frozen.point.threshold, confidence)
 
 
 def audit_patients(evidence: Evidence, shown: Judged, patients: pd.DataFrame, settings: Settings) -> dict[str, Finding]:

@@ -44,7 +44,9 @@ class Evidence:
     embeddings: Mapping[FoldLabel, Mapping[str, Array]]
     """By trained fold: `scan_id` (m,) and the stages, (m, F) each."""
     changes: pd.DataFrame
-    """changes.csv: predictions of some scans under changes."""
+    """changes.csv: predictions of some scans under changes …"""
+    changes_fold: FoldLabel = 0
+    """… by the network of this fold."""
     file_bytes: pd.Series | None = None
     """Size of each scan's file, by scan."""
 

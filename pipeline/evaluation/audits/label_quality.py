@@ -5,7 +5,8 @@ suspect if its probability of another class is at least as high as is usual amon
 of its own. Rows are ranked by how far the other class leads.
 
 Some contradictions are to be expected: as many as the model's own probabilities say. More of them mean wrong labels or
-an overconfident model; which of the two, no table can tell.
+an overconfident model; which of the two, no table can tell, so probabilities that are seen not to mean what they say
+are ranked and not judged.
 """
 
 import numpy as np
@@ -14,9 +15,12 @@ import pandas as pd
 from pipeline.artifacts import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import p_value
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.metrics.calibration import calibration_slope, stated_and_happened
+from pipeline.evaluation.precision.catalogue import Metric
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS, estimate_metrics
+from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import class_names, prob_columns
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.tables.sample import Array, Sample, from_positive
 
 SUGGESTED, LEAD, SUSPECT = "suggested", "lead", "is_suspect"
 COLUMNS = (SCAN_ID, PATIENT_ID, SPLIT, LABEL, SUGGESTED, LEAD, SUSPECT)
@@ -38,15 +42,18 @@ def rank_labels(rows: pd.DataFrame) -> pd.DataFrame:
     return ranked.sort_values([SUSPECT, LEAD], ascending=False, kind="stable", ignore_index=True)
 
 
-def judge_labels(rows: pd.DataFrame, num_draws: int = NUM_DRAWS, seed: int = 0) -> Finding:
+def judge_labels(rows: pd.DataFrame, settings: Settings, *, is_calibrated: bool, num_draws: int = NUM_DRAWS) -> Finding:
     """Are more labels contradicted than the probabilities themselves allow for?"""
     names, probs, labels = arrays_of(rows)
     fewest = np.bincount(labels, minlength=len(names)).min()
     if fewest < FEWEST_PATIENTS:
         return not_judged(f"{fewest} rows of a class, this takes {FEWEST_PATIENTS}")
+    patients = pd.factorize(rows[PATIENT_ID])[0]
+    if not is_calibrated and is_miscalibrated(Sample(labels, probs, patients, labels * 0, tuple(names)), settings):
+        return not_judged("the probabilities are not calibrated, and a slope of 1 is outside their interval")
     found = int(suspects(probs, labels).sum())
-    generator = np.random.default_rng(seed)
-    drawn = np.array([suspects(probs, draw_labels(probs, generator)).sum() for _ in range(num_draws)])
+    generator = np.random.default_rng(settings.seed)
+    drawn = np.array([suspects(probs, draw_labels(probs, patients, generator)).sum() for _ in range(num_draws)])
     expected, chance = float(drawn.mean()), p_value(found, drawn)
     figures = {"num_rows": len(rows), "num_suspect": found, "num_expected": expected, "p_value": chance}
     counted = f"{found} of {len(rows)} labels stand against a confident prediction"
@@ -77,6 +84,14 @@ def suspects(probs: Array, labels: Array) -> Array:
     return ((probs >= usual) & (probs > own[:, None])).any(1)
 
 
-def draw_labels(probs: Array, generator: np.random.Generator) -> Array:
-    """(n,) a label for each row, drawn with its probabilities."""
-    return (generator.random((len(probs), 1)) > probs.cumsum(1)[:, :-1]).sum(1)
+def draw_labels(probs: Array, patients: Array, generator: np.random.Generator) -> Array:
+    """(n,) a label for each row, drawn with its probabilities, and with one draw for all scans of a patient."""
+    return (generator.random(patients.max() + 1)[patients, None] > probs.cumsum(1)[:, :-1]).sum(1)
+
+
+def is_miscalibrated(sample: Sample, settings: Settings) -> bool:
+    """Does the interval of the calibration slope, of the called class with more than two, leave 1 outside?"""
+    stated, happened = stated_and_happened(sample)
+    called = from_positive(sample, happened == 1, stated, ("wrong", "right"))
+    slope = estimate_metrics(called, {"slope": Metric(calibration_slope)}, settings)["slope"]
+    return slope.low is not None and not slope.low <= 1 <= slope.high

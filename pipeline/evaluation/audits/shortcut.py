@@ -27,7 +27,7 @@ from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.tables.sample import Array, varies
 
 NUM_STRATA = 3
 """Kinds of acquisition that the patients of a part are divided into, alike in number."""
@@ -178,7 +178,7 @@ def why_not(known: pd.DataFrame, score: str) -> str | None:
         return f"{fewest} patients of a class, this takes {FEWEST_PATIENTS}"
     if known.groupby("part")["is_positive"].nunique().max() < 2:
         return "no fold holds both classes"
-    if known.groupby("part")[score].agg(np.ptp).max() == 0:
+    if not varies(known[score].to_numpy(), known["part"].to_numpy()):
         return CONSTANT[score]
     return None
 

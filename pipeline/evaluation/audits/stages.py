@@ -71,7 +71,9 @@ def judge_stages(
     if parts is None or (rows < 0).any():
         return not_judged("patients lack embeddings, or a class has too few to fit a probe on")
     labels = shuffle(known, folds, parts, seed)
-    scores = {name: found[rows] for name, found in probe_scores(known, folds, labels, parts).items()}
+    scores = {name: each[rows] for name, each in probe_scores(known, folds, labels, parts).items()}
+    if any(np.isnan(each).any() for each in scores.values()):
+        return not_judged("a network has too few patients to fit a probe on")
     stages = measure(sample, labels[rows], scores, confidence)
     figures = {"head_auroc": head, "stages": [asdict(stage) for stage in stages]}
     return Finding(**verdict(stages, head), figures=figures)

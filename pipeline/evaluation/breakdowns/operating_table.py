@@ -13,24 +13,27 @@ from pipeline.evaluation.tables.sample import Sample
 OPERATING_POINTS = "operating_points"
 """Name of the table among the plots."""
 SHOWN = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
-COLUMNS = ["rule", "threshold", "metric", "value", "low", "high", "num_patients", "reason"]
+CAVEAT = "caveat"
+"""Column that says what a threshold from several models' validation patients is worth."""
+COLUMNS = ["rule", "threshold", "metric", "value", "low", "high", "num_patients", "reason", CAVEAT]
 
 
-def operating_table(validation: Sample | None, shown: Sample, settings: Settings) -> pd.DataFrame:
+def operating_table(validation: Sample | None, shown: Sample, settings: Settings, num_models: int = 1) -> pd.DataFrame:
     """A row a rule and figure, or the reason why the rule has no threshold; no rows for more than two classes."""
     if not shown.is_binary:
         return pd.DataFrame(columns=COLUMNS)
-    rows = [row for rule in RULES for row in rule_rows(validation, shown, replace(settings, operating_point=rule))]
+    by_rule = {rule: replace(settings, operating_point=rule) for rule in RULES}
+    rows = [row for chosen in by_rule.values() for row in rule_rows(validation, shown, chosen, num_models)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def rule_rows(validation: Sample | None, shown: Sample, settings: Settings) -> list[dict[str, object]]:
-    point = choose_operating_point(validation, settings, shown.num_classes)
+def rule_rows(validation: Sample | None, shown: Sample, settings: Settings, num_models: int) -> list[dict[str, object]]:
+    point = choose_operating_point(validation, settings, shown.num_classes, num_models)
     if point.threshold is None or point.rule != settings.operating_point:
         return [{"rule": settings.operating_point, "reason": point.reason}]
     sample = replace(shown, threshold=point.threshold)
     metrics = {name: metric for name, metric in catalogue(sample, settings).items() if name in SHOWN}
     return [
-        {"rule": point.rule, "threshold": point.threshold, "metric": name, **found.entry()}
+        {"rule": point.rule, "threshold": point.threshold, "metric": name, **found.entry(), CAVEAT: point.reason}
         for name, found in estimate_metrics(sample, metrics, settings).items()
     ]

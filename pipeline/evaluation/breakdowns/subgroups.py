@@ -1,9 +1,10 @@
 """Does the model do as well for every kind of patient? AUROC within groups, and a test whether the groups differ.
 
-A group is a value of a covariate, or for numbers the half below or above the median. Groups hold different patients, so
-their AUROCs are independent and the test is a sum of squared deviations from their weighted mean (Cochran's Q). No
-evidence of a difference is what few patients always give. Patients of a site that no training patient came from are a
-group of their own: what to expect at the next site.
+A group is a value of a covariate, or for numbers the half below or above the median. Of many names, such as scanners,
+those with few patients are one group; what acquisition is coded by is a name, whatever it looks like. Groups hold
+different patients, so their AUROCs are independent and the test is a sum of squared deviations from their weighted mean
+(Cochran's Q). No evidence of a difference is what few patients always give. Patients of a site that no training patient
+came from are a group of their own: what to expect at the next site.
 """
 
 from dataclasses import asdict, dataclass
@@ -24,7 +25,10 @@ from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.sample import Array, Sample
 
 MOST_VALUES = 8
-"""Distinct values up to which a covariate is taken as it is; more must be numbers to be halved."""
+"""Distinct values up to which a covariate is taken as it is."""
+PATIENTS_FOR_NAME = 20
+"""Of more values, those with so many patients are groups of their own."""
+OTHER, ALL = "other", "all"
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,8 @@ def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, 
     found: list[Subgroup] = []
     p_values: dict[str, float] = {}
     for covariate, groups in groupings(rows, background, settings.intersections).items():
+        if not any(groups):
+            found.append(ungrouped(sample, covariate))
         judged = [judge_group(sample, groups == name, covariate, name, settings.confidence) for name in unique(groups)]
         found += [row for row, _ in judged]
         p_value = difference(judged)
@@ -74,7 +80,8 @@ def groupings(
     """(P,) name of each patient's group, by covariate, by intersection, and by whether its site was trained on."""
     patients = rows.drop_duplicates(PATIENT_ID)
     of_patients = background.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patients[PATIENT_ID])
-    found = {name: group_names(of_patients[name]) for name in background.covariates}
+    coded = {*background.acquisition, background.site}
+    found = {name: group_names(of_patients[name], is_coded=name in coded) for name in background.covariates}
     for names in intersections:
         check_intersection(names, found)
         found[" and ".join(names)] = intersect([found[name] for name in names])
@@ -96,18 +103,35 @@ def intersect(parts: list[Array]) -> Array:
     return np.array([", ".join(names) if all(names) else "" for names in zip(*parts, strict=True)])
 
 
-def group_names(values: pd.Series) -> Array:
-    """(P,) name of each patient's group; empty where the value is missing or the column names something else."""
+def group_names(values: pd.Series, *, is_coded: bool) -> Array:
+    """(P,) name of each patient's group; empty where the value is missing, or for all where no group is large enough.
+
+    Numbers that are codes are names.
+    """
     text = values.fillna("").astype(str)
     present = text[text != ""]
     if present.nunique() <= MOST_VALUES:
         return text.to_numpy()
     numbers = pd.to_numeric(present, errors="coerce")
-    if numbers.isna().any():
-        return np.full(len(text), "")
+    if is_coded or numbers.isna().any():
+        return common_names(text)
     middle = numbers.median()
     halves = numbers.map(lambda number: f"up to {middle:g}" if number <= middle else f"over {middle:g}")
     return halves.reindex(values.index, fill_value="").to_numpy()
+
+
+def common_names(text: pd.Series) -> Array:
+    """(P,) values with enough patients, the others as one group; empty for all where no value has enough."""
+    counts = text[text != ""].value_counts()
+    common = counts.index[counts >= PATIENTS_FOR_NAME]
+    if common.empty:
+        return np.full(len(text), "")
+    return text.where(text.isin(common) | (text == ""), OTHER).to_numpy()
+
+
+def ungrouped(sample: Sample, covariate: str) -> Subgroup:
+    reason = f"no value has {PATIENTS_FOR_NAME} patients, or none is known"
+    return Subgroup(covariate, ALL, sample.num_patients, None, None, None, reason=reason)
 
 
 def unique(groups: Array) -> list[str]:

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT
+from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT, VAL
 from pipeline.evaluation.fitted.frozen import freeze
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, Calibrations, pool, units_by_level
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.settings import MULTILABEL, Settings
-from pipeline.evaluation.tables.predictions import check_predictions, class_names
+from pipeline.evaluation.tables.predictions import ALL_FOLDS, check_predictions, class_names
 from pipeline.evaluation.tables.sample import Sample, sample_of
 
 
@@ -71,14 +71,16 @@ def check_same(contenders: list[Contender], rows: Mapping[str, pd.DataFrame], sp
         different = identities(table) ^ identities(reference)
         if different:
             raise ValueError(
-                f"{name}: {len({patient for _, patient, _ in different})} {split} patients differ from those of "
-                f"{first}, expected the same; predict with the same folds."
+                f"{name}: {len({patient for _, patient, *_ in different})} {split} patients differ from those of "
+                f"{first}, or were judged in other folds, expected the same; predict with the same folds."
             )
     fewest = contenders[0].pooled.patients_of_class.min() if contenders else 0
     if fewest < FEWEST_PATIENTS:
         raise ValueError(f"{split}: a class has {fewest} patients, a comparison needs {FEWEST_PATIENTS}.")
 
 
-def identities(rows: pd.DataFrame) -> set[tuple[str, str, str]]:
-    """Unit, patient and label of each row."""
-    return set(zip(rows[key_of(rows)], rows[PATIENT_ID], rows[LABEL], strict=True))
+def identities(rows: pd.DataFrame) -> set[tuple[str, str, str, int]]:
+    """Unit, patient, label and fold of each row; validation patients are ranked within the fold that judged them."""
+    # A test patient is judged by all models together, however many folds they were trained in.
+    folds = rows[FOLD].where(rows[SPLIT] == VAL, ALL_FOLDS)
+    return set(zip(rows[key_of(rows)], rows[PATIENT_ID], rows[LABEL], folds, strict=True))

@@ -12,6 +12,7 @@ from functools import partial
 import numpy as np
 from scipy.stats import beta
 
+from pipeline.evaluation.fitted.operating_point import APPROXIMATE
 from pipeline.evaluation.precision.catalogue import Metric, Rows, every_row
 from pipeline.evaluation.tables.sample import Array, Sample, Weighted
 
@@ -31,14 +32,16 @@ class Conformal:
     expected_range: dict[str, tuple[float, float]] = field(default_factory=dict)
     """By class: coverage that 95 of 100 such validation sets would give."""
     reason: str | None = None
+    caveat: str | None = None
+    """Why the promise holds only roughly."""
 
     def sets(self, sample: Sample) -> Array:
         """(n, K) boolean, the classes in each row's set."""
         return sample.probs >= np.array([self.limits[name] for name in sample.class_names])
 
 
-def fit_conformal(validation: Sample | None, coverage: float) -> Conformal:
-    """The limits that keep `coverage` in each class."""
+def fit_conformal(validation: Sample | None, coverage: float, num_models: int = 1) -> Conformal:
+    """The limits that keep `coverage` in each class; with several models only roughly, so without a range."""
     reason = why_not(validation, coverage)
     if validation is None or reason:
         return Conformal(coverage, reason=reason)
@@ -48,6 +51,8 @@ def fit_conformal(validation: Sample | None, coverage: float) -> Conformal:
         name: float(np.sort(probs)[num_outside(len(probs), coverage) - 1])
         for name, probs in zip(validation.class_names, of_truth, strict=True)
     }
+    if num_models > 1:
+        return Conformal(coverage, limits, counts, caveat=APPROXIMATE.format(num_models))
     ranges = {name: coverage_range(count, coverage) for name, count in counts.items()}
     return Conformal(coverage, limits, counts, ranges)
 
@@ -57,7 +62,7 @@ def why_not(validation: Sample | None, coverage: float) -> str | None:
         return "no validation rows"
     if len(validation.labels) != validation.num_patients:
         return "a set is about one row a patient, and here patients have several"
-    needed = PATIENTS_FOR_STRICT_SETS if coverage >= STRICT_COVERAGE else PATIENTS_FOR_SETS
+    needed = max(PATIENTS_FOR_STRICT_SETS if coverage >= STRICT_COVERAGE else PATIENTS_FOR_SETS, fewest_for(coverage))
     fewest = int(validation.patients_of_class.min())
     if fewest < needed:
         name = validation.class_names[int(validation.patients_of_class.argmin())]
@@ -65,8 +70,13 @@ def why_not(validation: Sample | None, coverage: float) -> str | None:
     return None
 
 
+def fewest_for(coverage: float) -> int:
+    """Patients from which one may be left outside: with fewer no limit but 0 keeps the promise."""
+    return int(np.ceil(1 / (1 - coverage) - 1e-9)) - 1
+
+
 def num_outside(num_patients: int, coverage: float) -> int:
-    """Rank, from the lowest, of the validation patient whose probability is the limit; at least 1 for 20 and 90 %."""
+    """Rank, from the lowest, of the validation patient whose probability is the limit; 0 with too few of them."""
     return int(np.floor((num_patients + 1) * (1 - coverage) + 1e-9))
 
 

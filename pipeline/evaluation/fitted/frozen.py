@@ -32,5 +32,5 @@ def freeze(units: pd.DataFrame, settings: Settings) -> Frozen:
     return Frozen(
         calibrations,
         choose_operating_point(validation, settings, len(class_names(units)), num_models=len(calibrations)),
-        fit_conformal(validation, settings.conformal_coverage),
+        fit_conformal(validation, settings.conformal_coverage, num_models=len(calibrations)),
     )

@@ -76,9 +76,23 @@ def pool(units: pd.DataFrame, calibrations: Mapping[str, Calibration]) -> Pooled
 
 def apply_calibrations(units: pd.DataFrame, calibrations: Mapping[str, Calibration]) -> pd.DataFrame:
     """The same rows with corrected probabilities."""
-    columns, parts = prob_columns(units), []
-    for name, rows in by_model(units):
-        probs = calibrations[name].apply(rows[columns].to_numpy(dtype=float))
-        parts.append(rows.assign(**dict(zip(columns, probs.T, strict=True))))
+    parts = [calibrated(rows, calibrations[name]) for name, rows in by_model(units)]
     # In the order they came in: pooled rows of both levels and of all labels then stay in step.
     return pd.concat(parts).loc[units.index] if parts else units
+
+
+def calibrated(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """One model's rows with corrected probabilities."""
+    columns = prob_columns(rows)
+    probs = calibration.apply(rows[columns].to_numpy(dtype=float))
+    return rows.assign(**dict(zip(columns, probs.T, strict=True)))
+
+
+def on_pooled_scale(rows: pd.DataFrame, model: str, calibrations: Mapping[str, Calibration]) -> pd.DataFrame:
+    """One model's rows on the scale of what `pool` gives for all: calibrated where several models all are."""
+    return calibrated(rows, calibrations[model]) if len(calibrations) > 1 and are_fitted(calibrations) else rows
+
+
+def are_fitted(calibrations: Mapping[str, Calibration]) -> bool:
+    """Has every model enough validation patients for a calibration?"""
+    return all(fitted.method != "none" for fitted in calibrations.values())

@@ -23,6 +23,8 @@ class Metric:
     """For shares: (n,) boolean, the rows that count as right …"""
     among: Rows | None = None
     """… among these."""
+    is_ranking: bool = False
+    """Is it about the order of scores, which must then vary?"""
     ranked_class: int | None = None
     """For the AUROC of one class against the rest."""
     needs_threshold: bool = False
@@ -45,8 +47,8 @@ def catalogue(sample: Sample, settings: Settings) -> dict[str, Metric]:
 
 def ranking_metrics(ranked_class: int | None) -> dict[str, Metric]:
     return {
-        "auroc": Metric(discrimination.auroc, ranked_class=ranked_class),
-        "average_precision": Metric(discrimination.average_precision),
+        "auroc": Metric(discrimination.auroc, is_ranking=True, ranked_class=ranked_class),
+        "average_precision": Metric(discrimination.average_precision, is_ranking=True),
     }
 
 
@@ -131,7 +133,7 @@ def class_metrics(sample: Sample) -> dict[str, Metric]:
     """One class against the rest, for each of several."""
     metrics = {}
     for k, name in enumerate(sample.class_names):
-        metrics[f"auroc_{name}"] = Metric(partial(discrimination.class_auroc, k=k), ranked_class=k)
+        metrics[f"auroc_{name}"] = Metric(partial(discrimination.class_auroc, k=k), is_ranking=True, ranked_class=k)
         metrics[f"average_precision_{name}"] = Metric(partial(discrimination.class_average_precision, k=k))
         metrics[f"sensitivity_{name}"] = Metric(partial(class_sensitivity, k=k), is_right, partial(is_class, k=k))
     return metrics

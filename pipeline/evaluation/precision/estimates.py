@@ -18,7 +18,7 @@ from pipeline.evaluation.precision.intervals import (
 )
 from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.sample import Array, Sample
+from pipeline.evaluation.tables.sample import Array, Sample, varies
 
 FEWEST_PATIENTS = 10
 """Patients a class below which an interval would be a guess."""
@@ -96,14 +96,18 @@ def why_undefined(sample: Sample, metric: Metric) -> str | None:
     for name, count in zip(sample.class_names, sample.patients_of_class, strict=True):
         if count == 0:
             return f"no patients of class '{name}' among {sample.num_patients}"
-    if metric.ranked_class is not None and np.ptp(sample.probs[:, metric.ranked_class]) == 0:
-        return "every score is the same"
+    if metric.is_ranking:
+        classes = sample.rankings if metric.ranked_class is None else [metric.ranked_class]
+        if not any(varies(sample.probs[:, k], sample.folds) for k in classes):
+            return "every score is the same" + (" within its fold" if sample.num_folds > 1 else "")
     return None
 
 
 def why_not_finite(sample: Sample, metric: Metric) -> str:
     if metric.among is not None and not metric.among(sample).any():
         return "no rows to take the share of"
+    if metric.is_ranking:
+        return "no fold holds both a class and the rest"
     if len(np.unique(sample.preds)) < sample.num_classes:
         return "a class is never called"
     return "the classes are separated, or the scores do not vary"

@@ -56,6 +56,8 @@ def effective_count(hits: Array, patients: Array) -> float:
     """
     counts = np.unique(patients, return_counts=True)[1].astype(float)
     share, num_patients = hits.mean(), len(counts)
+    if num_patients == len(hits):
+        return float(num_patients)
     if share in (0, 1) or num_patients < 2:
         return float(num_patients)
     codes = np.unique(patients, return_inverse=True)[1]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import PATIENT_ID, CohortPaths
+from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, SPLIT
 from pipeline.errors import did_you_mean
 
 MEASURED = ("shape", "spacing_mm", "orientation", "dtype")
@@ -54,7 +54,8 @@ class Background:
 
 
 def read_background(
-    paths: CohortPaths,
+    cohort: Path,
+    splits: Path | None,
     *,
     clinical: tuple[str, ...],
     acquisition: tuple[str, ...],
@@ -63,8 +64,8 @@ def read_background(
 ) -> Background:
     """What is known of a cohort's patients, from its files and the roles of its columns."""
     return Background(
-        cohort=read_background_table(paths.cohort),
-        splits=read_background_table(paths.splits),
+        cohort=read_background_table(cohort),
+        splits=read_background_table(splits, LABEL, SPLIT, FOLD) if splits else None,
         clinical=clinical,
         acquisition=acquisition + ((site,) if site else ()),
         site=site,
@@ -72,14 +73,15 @@ def read_background(
     )
 
 
-def read_background_table(path: Path) -> pd.DataFrame:
-    """cohort.csv or splits.csv, or a table from elsewhere with a column patient_id; all text."""
+def read_background_table(path: Path, *columns: str) -> pd.DataFrame:
+    """cohort.csv or splits.csv, or a table from elsewhere with patient_id and the given columns; all text."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; 'dvc repro' writes a cohort's tables.")
     table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    if PATIENT_ID not in table:
-        raise ValueError(
-            f"{path}: column '{PATIENT_ID}' is missing.{did_you_mean(PATIENT_ID, table.columns)} "
-            f"Got {', '.join(table.columns)}; add it."
-        )
+    for column in (PATIENT_ID, *columns):
+        if column not in table:
+            raise ValueError(
+                f"{path}: column '{column}' is missing.{did_you_mean(column, table.columns)} "
+                f"Got {', '.join(table.columns)}; add it."
+            )
     return table

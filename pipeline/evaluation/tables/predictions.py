@@ -17,16 +17,14 @@ from pipeline.artifacts import (
     PATIENT_ID,
     PROB_PREFIX,
     SCAN_ID,
-    SEED,
     SPLIT,
     TEST,
     TRAIN,
     VAL,
 )
 from pipeline.errors import did_you_mean
+from pipeline.evaluation.tables.division import MODEL, check_division
 
-MODEL = [SEED, FOLD]
-"""Columns that name the fitted model of a row."""
 SUM_TOLERANCE = 1e-3
 ALL_FOLDS = -1
 """Fold of a row whose probabilities are the mean of several folds' models."""
@@ -81,6 +79,7 @@ def check_predictions(
     if not several_labels:
         check_sums(table, where)
     check_identity(table, where)
+    check_division(table, where)
     return table
 
 
@@ -152,7 +151,7 @@ def check_sums(table: pd.DataFrame, where: str) -> None:
 
 
 def check_identity(table: pd.DataFrame, where: str) -> None:
-    """A scan has one patient and one label, is predicted once by each fold, and no patient is in test and elsewhere."""
+    """A scan has one patient and one label, and is predicted once by each fold."""
     for column in (PATIENT_ID, LABEL):
         counts = table.groupby(SCAN_ID)[column].nunique()
         if (counts > 1).any():
@@ -167,12 +166,6 @@ def check_identity(table: pd.DataFrame, where: str) -> None:
         raise ValueError(
             f"{where}: scan '{row[SCAN_ID]}' stands twice in fold {row[FOLD]}, split {row[SPLIT]}, "
             "expected one row; keep one."
-        )
-    tested = table.loc[table[SPLIT] == TEST, PATIENT_ID]
-    both = set(tested) & set(table.loc[table[SPLIT] != TEST, PATIENT_ID])
-    if both:
-        raise ValueError(
-            f"{where}: patient {min(both)} is in test and in another split, expected one; run the split again."
         )
 
 

@@ -124,6 +124,13 @@ class Weighted:
         return self.weights @ values / self.total
 
 
+def varies(scores: Array, folds: Array) -> bool:
+    """Do the scores (n,) differ within some fold? Those of different folds are never ranked against each other."""
+    # Means of equal numbers differ in their last digits.
+    rounding = 8 * np.finfo(float).eps * np.abs(scores).max(initial=0)
+    return any(np.ptp(scores[folds == fold]) > rounding for fold in np.unique(folds))
+
+
 def from_positive(sample: Sample, is_positive: Array, probs: Array, class_names: tuple[str, str]) -> Sample:
     """Two classes on the same rows; `is_positive` and the `probs` of it are (n,)."""
     probs = np.clip(probs, 0, 1)

@@ -74,11 +74,12 @@ def conformal_words(run: RunFacts) -> str:
 def set_words(fitted: Json) -> str:
     if fitted["reason"]:
         return f"No conformal sets: {fitted['reason']}."
+    shall = f"Conformal sets shall hold the true class of {fitted['coverage']:.0%} of the patients of each class"
+    abstention = "A set that is not one single class is an abstention."
+    if fitted.get("caveat"):
+        return f"{shall}; {fitted['caveat']}. {abstention}"
     ranges = ", ".join(
         f"{low:.0%} and {high:.0%} of {name} ({fitted['num_patients'][name]} validation patients)"
         for name, (low, high) in fitted["expected_range"].items()
     )
-    return (
-        f"Conformal sets shall hold the true class of {fitted['coverage']:.0%} of the patients of each class. Limits "
-        f"from so many patients keep between {ranges}. A set that is not one single class is an abstention."
-    )
+    return f"{shall}. Limits from so many patients keep between {ranges}. {abstention}"

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.breakdowns.operating_table import SHOWN
+from pipeline.evaluation.breakdowns.operating_table import CAVEAT, SHOWN
 from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.reporting.parts.frozen import RULES
 from pipeline.reporting.parts.model import cell
@@ -41,5 +41,6 @@ def operating_part(table: pd.DataFrame | None) -> OperatingPart | None:
 def operating_row(name: str, group: pd.DataFrame) -> OperatingRow:
     if group["metric"].isna().all():
         return OperatingRow(name, "none", ["" for _ in SHOWN], str(group["reason"].iloc[0]))
-    found = group.set_index("metric")
-    return OperatingRow(name, number(found["threshold"].iloc[0]), [cell(found.loc[metric]) for metric in SHOWN], "")
+    found, caveat = group.set_index("metric"), group[CAVEAT].iloc[0]
+    cells = [cell(found.loc[metric]) for metric in SHOWN]
+    return OperatingRow(name, number(found["threshold"].iloc[0]), cells, "" if pd.isna(caveat) else str(caveat))

@@ -112,7 +112,7 @@ def figures_of(run: RunFacts, binning: str) -> list[Drawing]:
         drawings.append(calibration_drawing(plots, where, binning))
     if "decision_curve" in plots and len(plots["decision_curve"]):
         drawings.append(decision_drawing(plots["decision_curve"], where))
-    if "confusion" in plots:
+    if "confusion" in plots and len(plots["confusion"]):
         caption = f"{where}, at the threshold frozen on validation. Percentages are of the true class."
         drawings.append(Drawing("Confusion", caption, confusion_figure(plots["confusion"], class_order(run))))
     return drawings

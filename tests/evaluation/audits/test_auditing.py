@@ -10,8 +10,9 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline.artifacts import RunPaths
-from pipeline.evaluation.audits.auditing import Audits, audit_run, write_audits
+from pipeline.evaluation.audits.auditing import Audits, audit_run, audit_stability, write_audits
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
+from pipeline.evaluation.fitted.frozen import freeze
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.predictions import by_patient, check_predictions
@@ -95,6 +96,31 @@ def test_acquisition_is_judged_on_every_patient_and_the_model_on_those_it_did_no
     table = table_of(made())
     assert table["acquisition"].notna().all() and len(table) == 200
     assert (table["logit"].notna() == ((table["part"] == -1) | (table["part"] == 0))).all()
+
+
+def test_stability_is_judged_on_the_scale_of_the_frozen_threshold():
+    """Two networks, each calibrated; the first states every logit 4 too high, and is stable all the same.
+
+    As it states them, all its answers are over the common threshold, and none could flip.
+    """
+    evidence, rng = made(patients=900), np.random.default_rng(0)
+    tables, splits = [], evidence.background.splits.set_index("scan_id")
+    for fold in (0, 1):
+        shown = splits[(splits["split"] == "test") | (splits["fold"] == str(fold))]
+        logits = 2 * (shown["label"] == "ill") - 1 + rng.normal(size=len(shown)) + 4 * (fold == 0)
+        split = np.where(shown["split"] == "test", "test", "val")
+        table = shown.reset_index()[["scan_id", "patient_id", "label"]].assign(fold=fold, split=split)
+        tables.append(
+            table.assign(prob_well=1 / (1 + np.exp(logits.to_numpy())), prob_ill=lambda t: 1 - t["prob_well"])
+        )
+    first = tables[0][tables[0]["split"] == "test"].drop_duplicates("patient_id")
+    inverted = 1 / (1 + np.exp(-(8 - np.log(first["prob_ill"] / first["prob_well"]))))
+    flipped = first.assign(change="noisier", prob_ill=inverted, prob_well=1 - inverted)
+    changes = pd.concat([first.assign(change="none"), flipped]).drop(columns=["fold", "split"])
+    predictions = check_predictions(pd.concat(tables, ignore_index=True))
+    told = replace(evidence, predictions=predictions, changes=changes, changes_fold=0)
+    found = audit_stability(told, freeze(predictions, Settings()), 0.95)
+    assert found.figures["changes"][0]["flipped"] > 0.8
 
 
 def test_several_classes_get_the_audits_that_they_can_have():

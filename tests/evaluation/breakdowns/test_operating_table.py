@@ -20,6 +20,13 @@ def test_every_rule_is_chosen_on_validation_and_judged_on_test(make_predictions)
         assert rows.set_index("metric").loc["sensitivity", "value"] == pytest.approx(called.mean())
 
 
+def test_a_threshold_for_the_mean_of_several_folds_is_said_to_be_approximate(make_predictions):
+    for num_folds, caveats in ((1, 0), (3, 16)):
+        evaluation = evaluate_table(make_predictions(patients=90, num_folds=num_folds), Settings(num_bootstrap=100))
+        found = evaluation.plots[OPERATING_POINTS]["caveat"].fillna("")
+        assert found.str.contains("approximate").sum() == caveats
+
+
 def test_a_rule_that_cannot_be_followed_says_why(make_predictions):
     found = evaluate_table(make_predictions(), Settings(num_bootstrap=100, operating_target=0.95)).plots
     reasons = found[OPERATING_POINTS].set_index("rule")["reason"]

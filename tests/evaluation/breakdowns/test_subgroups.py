@@ -71,12 +71,28 @@ def test_a_group_with_a_single_patient_of_a_class_in_a_fold_says_so():
     assert "a fold has a single patient of a class" in found["reason"]
 
 
-def test_missing_values_and_names_are_no_groups():
+def test_missing_values_are_no_group_and_a_covariate_without_groups_says_why():
     sample, rows, cohort = made({"north": 1.0})
     cohort.loc[:9, "site"] = ""
     cohort["note"] = [f"note {row}" for row in range(len(cohort))]
     found = judge(sample, rows, cohort, "site", "note")
-    assert found[["covariate", "group", "num_patients"]].to_numpy().tolist() == [["site", "north", 70]]
+    groups = found[["covariate", "group", "num_patients"]].to_numpy().tolist()
+    assert groups == [["site", "north", 70], ["note", "all", 80]]
+    assert found["reason"].iloc[1] == "no value has 20 patients, or none is known"
+
+
+@pytest.mark.parametrize("prefix", ["scanner ", ""])
+def test_of_many_scanners_the_common_ones_are_groups_and_the_rest_one(prefix):
+    """Also where scanners are numbers, which are codes: no half of the scanners is a kind of patient."""
+    sample, rows, cohort = made({"north": 1.0}, patients=100)
+    numbers = np.concatenate([np.repeat([1, 2], 30), np.repeat(np.arange(3, 11), 5)])
+    cohort["scanner"] = [f"{prefix}{number}" for number in numbers]
+    found = judge_subgroups(sample, rows, Background(cohort, acquisition=("scanner",)), Settings())
+    assert dict(zip(found["group"], found["num_patients"], strict=True)) == {
+        f"{prefix}1": 30,
+        f"{prefix}2": 30,
+        "other": 40,
+    }
 
 
 @pytest.mark.slow

@@ -36,6 +36,15 @@ def test_a_validation_patient_is_unseen_where_its_fold_holds_the_whole_site():
     assert site_is_unseen(elsewhere, background([])) is None
 
 
+def test_in_a_nested_division_a_patient_is_unseen_where_no_other_part_has_the_site():
+    known = background([])
+    known.splits["split"] = "nested"
+    rows = pd.DataFrame({"patient_id": ["p0", "p2"], "split": "test", "fold": -1})
+    assert site_is_unseen(rows, known).all()
+    known.splits.loc[4, "fold"] = "1"
+    assert site_is_unseen(rows, known) is None
+
+
 def test_unseen_sites_are_a_group_with_its_own_figure(make_sample):
     sites = ["west" if row % 3 == 0 else "north" for row in range(90)]
     known = background(sites)

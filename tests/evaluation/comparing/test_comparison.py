@@ -162,6 +162,14 @@ def test_other_patients_are_refused(make_predictions):
         compare_experiments({"a": table, "b": table[table["patient_id"] != "val-003"]}, QUICK)
 
 
+def test_validation_patients_of_other_folds_are_refused_and_test_patients_are_not(make_predictions):
+    """Both validate the same patients, one in two folds and one in three: other models judged them."""
+    tables = {"two": make_predictions(patients=90, num_folds=2), "three": make_predictions(patients=90, num_folds=3)}
+    with pytest.raises(ValueError, match="three: 60 val patients differ from those of two, or were judged in other"):
+        compare_experiments(tables, QUICK)
+    assert compare_experiments(tables, QUICK, split="test")[0].num_patients == 90
+
+
 def test_too_few_patients_are_refused(make_predictions):
     table = make_predictions(patients=12)
     with pytest.raises(ValueError, match="a class has 6 patients, a comparison needs 10"):

@@ -64,6 +64,23 @@ def test_few_patients_of_a_class_get_no_sets_and_the_reason():
     assert fit_conformal(drawn(80, 0), 0.95).reason is None
 
 
+@pytest.mark.parametrize(("coverage", "needed"), [(0.98, 49), (0.99, 99)])
+def test_a_coverage_that_leaves_nobody_outside_takes_more_patients(coverage, needed):
+    """With n patients the limit is that of rank (n + 1)(1 - coverage), which must be 1 at least."""
+    for count, reason in ((needed - 1, f"sets of coverage {coverage} need {needed} a class"), (needed, None)):
+        fitted = fit_conformal(drawn(2 * count, 0), coverage)
+        assert reason in fitted.reason if reason else fitted.reason is None
+    sample = drawn(2 * needed, 0)
+    assert fitted.limits["class1"] == sample.probs[sample.labels == 1, 1].min()
+
+
+def test_limits_for_the_mean_of_several_models_promise_no_range():
+    """A validation patient has one model's probability, a test patient the mean of five, which is less extreme."""
+    one, five = (fit_conformal(drawn(100, 0), 0.9, num_models=count) for count in (1, 5))
+    assert five.limits == one.limits and one.caveat is None
+    assert five.expected_range == {} and "approximate" in five.caveat and "mean of 5" in five.caveat
+
+
 def test_several_scans_a_patient_get_no_sets():
     sample = drawn(100, 0)
     twice = Sample(sample.labels, sample.probs, np.arange(100) // 2 * 1, sample.folds, sample.class_names)

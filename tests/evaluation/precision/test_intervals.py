@@ -38,7 +38,7 @@ def test_independent_rows_count_fully_and_copies_not_at_all():
     rng = np.random.default_rng(0)
     hits = (rng.random(200) < 0.7).astype(float)
     alone = effective_count(hits, np.arange(200))
-    assert alone == pytest.approx(200, rel=0.01)
+    assert alone == 200
     copied = effective_count(np.repeat(hits, 3), np.repeat(np.arange(200), 3))
     assert copied == pytest.approx(alone, rel=0.01)
 

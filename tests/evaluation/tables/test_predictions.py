@@ -54,7 +54,7 @@ def test_a_single_probability_column_is_refused():
 
 def test_a_patient_in_test_and_validation_is_refused():
     rows = [["s1", "p1", "a", 0.9, 0.1, "val"], ["s2", "p1", "a", 0.9, 0.1, "test"]]
-    with pytest.raises(ValueError, match="patient p1 is in test and in another split"):
+    with pytest.raises(ValueError, match="patient p1 is in test and val of fold 0"):
         check_predictions(table(rows, "scan_id patient_id label prob_a prob_b split"))
 
 

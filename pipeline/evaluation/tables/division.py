@@ -1,0 +1,83 @@
+"""Which patients the models of a table trained on, validated on and tested on: one division, to be judged as a whole.
+
+A nested division tests every patient in turn, and a repeated one validates every patient several times. Their folds are
+trained like any others, and judged one outer part or one repeat at a time: a threshold frozen on the validation
+patients of one outer part would otherwise have seen the test patients of another.
+"""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from pipeline.artifacts import FOLD, PATIENT_ID, SCAN_ID, SEED, SPLIT, TEST, VAL
+
+MODEL = [SEED, FOLD]
+"""Columns that name the fitted model of a row."""
+
+
+def check_division(table: pd.DataFrame, where: str) -> None:
+    """ValueError where a patient has two roles in one fold, or the folds are of several divisions."""
+    check_roles(table, where)
+    check_nested(table, where)
+    for _, rows in table[table[SPLIT] == VAL].groupby(SEED):
+        check_repeated(rows, where)
+
+
+def check_roles(table: pd.DataFrame, where: str) -> None:
+    roles = table.groupby([*MODEL, PATIENT_ID])[SPLIT].agg(lambda splits: " and ".join(sorted(splits.unique())))
+    several = roles[roles.str.contains(" ")]
+    if len(several):
+        _, fold, patient = several.index[0]
+        raise ValueError(
+            f"{where}: patient {patient} is in {several.iloc[0]} of fold {fold}, expected one of them; "
+            "run the split again."
+        )
+
+
+def check_nested(table: pd.DataFrame, where: str) -> None:
+    """No patient tests one fold and takes part in another."""
+    is_test = table[SPLIT] == TEST
+    both = set(table.loc[is_test, PATIENT_ID]) & set(table.loc[~is_test, PATIENT_ID])
+    if both:
+        rows = table[table[PATIENT_ID] == min(both)]
+        tested, other = rows[rows[SPLIT] == TEST].iloc[0], rows[rows[SPLIT] != TEST].iloc[0]
+        raise ValueError(
+            f"{where}: patient {min(both)} is in test of fold {tested[FOLD]} and in {other[SPLIT]} of fold "
+            f"{other[FOLD]}, expected one of them; a nested division is judged one outer part at a time: keep folds "
+            f"that test the same patients, such as folds={same_test(patients_of(table[is_test]))}."
+        )
+
+
+def check_repeated(validation: pd.DataFrame, where: str) -> None:
+    """Folds validate different scans, or all the same ones; `validation` are the rows of one seed."""
+    scans = {fold: set(rows[SCAN_ID]) for fold, rows in validation.groupby(FOLD)}
+    if validation[SCAN_ID].is_unique or len({frozenset(found) for found in scans.values()}) == 1:
+        return
+    repeated = validation[validation[SCAN_ID].duplicated()].iloc[0]
+    first = validation.loc[validation[SCAN_ID] == repeated[SCAN_ID], FOLD].iloc[0]
+    raise ValueError(
+        f"{where}: scan '{repeated[SCAN_ID]}' validates in folds {first} and {repeated[FOLD]}, expected one of them; a "
+        f"repeated division is judged one repeat at a time: keep the folds of one, such as folds={disjoint(scans)}."
+    )
+
+
+def patients_of(rows: pd.DataFrame) -> dict[int, set[str]]:
+    """The patients of each fold."""
+    return {fold: set(part[PATIENT_ID]) for fold, part in rows.groupby(FOLD)}
+
+
+def same_test(patients: Mapping[int, set[str]]) -> list[int]:
+    """The folds that test the patients of the first."""
+    first = next(iter(patients.values()))
+    return [int(fold) for fold, found in patients.items() if found == first]
+
+
+def disjoint(scans: Mapping[int, set[str]]) -> list[int]:
+    """The first folds that validate no scan twice."""
+    seen: set[str] = set()
+    kept = []
+    for fold, found in scans.items():
+        if not seen & found:
+            kept.append(int(fold))
+            seen |= found
+    return kept
