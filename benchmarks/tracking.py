@@ -1,4 +1,4 @@
-"""Time what tracking adds to a training step: every other step is tracked, offline, in one and the same training.
+"""Time what tracking adds to a training step: short trainings in turn, watched and told to W&B offline, or neither.
 
     python benchmarks/tracking.py
 
@@ -9,11 +9,13 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningModule, Trainer
+from lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -28,7 +30,9 @@ from pipeline.tracking.live import Watch  # noqa: E402
 from pipeline.tracking.tracked_run import open_run  # noqa: E402
 from pipeline.training.sharding import clip_gradients  # noqa: E402
 
-SIZE, BATCH_SIZE, STEPS, WARM_UP = (64, 64, 64), 2, 80, 4
+SIZE, BATCH_SIZE, STEPS, ROUNDS = (48, 48, 48), 2, 8, 7
+PAUSE_S = 1.5
+"""Longer than W&B waits before it writes: what one training leaves to it does not slow the next."""
 
 
 class Plain(LightningModule):
@@ -50,48 +54,56 @@ class Plain(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-4)
 
 
-class EveryOtherStep(Watch):
-    """Watches the odd steps and lets the even ones be; takes the time of both."""
+class Clock(Callback):
+    """Seconds of the steps of one training; it stands last, so what others do at a step counts."""
 
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        self.seconds: dict[bool, list[float]] = {True: [], False: []}
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.watched, self.started = trainer.global_step % 2 == 1, time.perf_counter()
-        if self.watched:
-            super().on_train_batch_start(trainer, pl_module, batch, batch_idx)
-
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        if self.watched:
-            super().on_before_optimizer_step(trainer, pl_module, optimizer)
+    def __init__(self) -> None:
+        self.marks: list[float] = []
 
     def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Tensor, batch_idx: int
     ) -> None:
         # What every training does: look at the loss, which waits for a GPU.
         float(outputs["loss"])
-        if self.watched:
-            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-        self.seconds[self.watched].append(time.perf_counter() - self.started)
+        self.marks.append(time.perf_counter())
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """There is one epoch; its figures are not what is timed."""
+    @property
+    def seconds_a_step(self) -> float:
+        """From the end of the first to the end of the last: the first one warms up."""
+        return (self.marks[-1] - self.marks[0]) / (len(self.marks) - 1)
+
+
+def train(module: Plain, batches: Tensor, watching: list[Callback]) -> float:
+    """Seconds a step."""
+    clock = Clock()
+    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    trainer = Trainer(max_epochs=1, callbacks=[*watching, clock], enable_model_summary=False, **quiet)
+    trainer.fit(module, DataLoader(batches, BATCH_SIZE))
+    time.sleep(PAUSE_S)
+    return clock.seconds_a_step
+
+
+@contextmanager
+def watch(folder: Path) -> Iterator[Watch]:
+    """As in every training, in a W&B run of its own; opening and ending one happens once a training."""
+    parcel = Parcel(folder.name, "name", "group", "train", (), {}, Tracking(mode="offline"))
+    run = open_run(parcel, folder / "wandb", goes_on=False)
+    yield Watch(FoldPaths(folder), run, -1)
+    run.finish()
 
 
 def main() -> None:
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        parcel = Parcel("benchmark", "n", "g", "train", (), {}, Tracking(mode="offline"))
-        run = open_run(parcel, folder / "wandb", goes_on=False)
-        watch = EveryOtherStep(FoldPaths(folder), run, -1)
-        quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
-        trainer = Trainer(max_epochs=1, callbacks=[watch], enable_model_summary=False, **quiet)
-        trainer.fit(Plain(), DataLoader(torch.randn(BATCH_SIZE * STEPS, 1, *SIZE), BATCH_SIZE))
-        run.finish()
-    tracked, plain = (statistics.median(watch.seconds[is_on][WARM_UP:]) for is_on in (True, False))
-    overhead = Ratio("tracking_per_step", tracked / plain - 1, at_most=0.02)
-    report("tracking", {"step": plain, "step_tracked": tracked}, [overhead])
+    module, batches = Plain(), torch.randn(BATCH_SIZE * STEPS, 1, *SIZE)
+    seconds: dict[str, list[float]] = {"step": [], "step_tracked": []}
+    train(module, batches, [])
+    for _ in range(ROUNDS):
+        seconds["step"].append(train(module, batches, []))
+        with tempfile.TemporaryDirectory() as name, watch(Path(name)) as watching:
+            seconds["step_tracked"].append(train(module, batches, [watching]))
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    overhead = Ratio("tracking_per_step", medians["step_tracked"] / medians["step"] - 1, at_most=0.02)
+    report("tracking", medians, [overhead])
 
 
 if __name__ == "__main__":

@@ -190,6 +190,16 @@ class FoldPaths:
         return self.folder / "best.ckpt"
 
     @property
+    def int8(self) -> Path:
+        """best.ckpt with weights in eight bits."""
+        return self.folder / "best.int8.ckpt"
+
+    @property
+    def quantised(self) -> Path:
+        """What eight bits cost on the fold's validation scans."""
+        return self.folder / "quantised.json"
+
+    @property
     def last(self) -> Path:
         return self.folder / "last.ckpt"
 

@@ -11,6 +11,7 @@ from typing import Annotated
 from pipeline import stage
 from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.resolve import resolve
 
 
 def track(
@@ -32,13 +33,13 @@ def track(
 def save_report_layout(
     *, layout: Annotated[str, "ENTITY/PROJECT: save a report there that lays its runs out; needs a key"]
 ) -> None:
-    """Save a layout for reviewers on the W&B server."""
+    """Save a layout for reviewers of the experiments of params.yaml on the W&B server."""
     from pipeline.tracking.layout import save_layout
 
     entity, slash, project = layout.partition("/")
     if not (entity and slash and project):
         raise ValueError(f"--layout: expected ENTITY/PROJECT, got '{layout}'.")
-    logging.getLogger(__name__).info("saved as %s", save_layout(entity, project))
+    logging.getLogger(__name__).info("saved as %s", save_layout(entity, project, resolve(None, []).experiments))
 
 
 def upload_offline_runs(*, upload: Annotated[bool, "send the offline runs of all cohorts to the server"]) -> int:

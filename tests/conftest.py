@@ -100,7 +100,8 @@ class Commands:
         self.environment |= {"DVC_SITE_CACHE_DIR": cache, "DVC_NO_ANALYTICS": "1"}
         # Looked for in what would be uploaded.
         self.environment |= {"USER": PLANTED_USER, "LOGNAME": PLANTED_USER, "HOSTNAME": PLANTED_HOST}
-        self.environment.pop("WANDB_API_KEY", None)
+        for name in ("WANDB_API_KEY", "WANDB_DIR"):
+            self.environment.pop(name, None)
 
     def __call__(self, verb: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
         done = self.run([sys.executable, "-m", f"pipeline.{verb}", *words])

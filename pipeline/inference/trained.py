@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.config import Columns, Config, Plan
 from pipeline.files import sha256
+from pipeline.models.quantised import dequantise_weights
 from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import Prepared, preprocess_scan
 from pipeline.scans.scan_files import ScanFiles
@@ -67,7 +68,7 @@ class TrainedRun:
 
     def _load(self, content: RunFile) -> tuple[list[str], list[str]]:
         try:
-            keys = self.network.load_state_dict(content.state_dict, strict=False)
+            keys = self.network.load_state_dict(dequantise_weights(content.state_dict), strict=False)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             raise ValueError(f"{self.path}: its weights do not fit its own config ({reason}); train again.") from None

@@ -111,5 +111,8 @@ class Store:
             return [name for name, is_intact in zip(names, intact, strict=True) if not is_intact]
 
     def is_intact(self, scan_id: str) -> bool:
-        record = self.record(scan_id)
-        return record is not None and sha256_of(self.entry(scan_id).codes) == record.voxels_sha256
+        try:
+            entry = self.entry(scan_id)
+        except (FileNotFoundError, ValueError):
+            return False
+        return entry.record.scan_id == scan_id and sha256_of(entry.codes) == entry.record.voxels_sha256

@@ -1,6 +1,7 @@
 """A saved W&B report over a project: its runs beside each other, section by section."""
 
 import importlib
+from collections.abc import Sequence
 from types import ModuleType
 
 LINES = {
@@ -11,10 +12,11 @@ FIGURES = ("auroc", "average_precision", "balanced_accuracy", "brier_score")
 TABLES = ("metrics", "predictions", "subgroups", "audits")
 
 
-def save_layout(entity: str, project: str) -> str:
+def save_layout(entity: str, project: str, experiments: Sequence[str]) -> str:
     """Make the report on the server and return its address; needs a key and wandb-workspaces."""
     reports = workspaces()
-    report = reports.Report(entity=entity, project=project, title=f"{project}: experiments", blocks=blocks(reports))
+    title, content = f"{project}: experiments", blocks(reports, experiments)
+    report = reports.Report(entity=entity, project=project, title=title, blocks=content)
     report.save()
     return report.url
 
@@ -29,9 +31,15 @@ def workspaces() -> ModuleType:
         ) from None
 
 
-def blocks(reports: ModuleType) -> list[object]:
-    """Headings with their panels: test figures, curves, speed, tables."""
-    bars = [reports.BarPlot(metrics=[f"test/patient/{name}"], title=name) for name in FIGURES]
+def blocks(reports: ModuleType, experiments: Sequence[str]) -> list[object]:
+    """Headings with their panels: test figures, curves, speed, tables.
+
+    The test figures are those of the summary run, which has every experiment over all its folds.
+    """
+    bars = [
+        reports.BarPlot(metrics=[f"{experiment}/test/patient/{name}" for experiment in experiments], title=name)
+        for name in FIGURES
+    ]
     lines = {
         name: [reports.LinePlot(x="Step", y=[figure], title=figure) for figure in figures]
         for name, figures in LINES.items()

@@ -49,10 +49,14 @@ def mark_uploaded(part: Path) -> None:
 def set_aside(folder: Path, run_id: str) -> None:
     """Move what was never sent of a training that starts anew: two beginnings under one id would be mixed up."""
     for part in parts_of(folder, run_id):
-        if not is_uploaded(part):
+        if is_uploaded(part):
+            continue
+        try:
             (folder / ASIDE).mkdir(exist_ok=True)
             part.rename(folder / ASIDE / part.name)
             log.info("tracking: %s was never uploaded and is superseded; it lies in %s now.", part, folder / ASIDE)
+        except OSError as error:
+            log.warning("tracking: %s is superseded and could not be moved away (%s); remove it.", part, error)
 
 
 def last_step(parts: Iterable[Path]) -> int:

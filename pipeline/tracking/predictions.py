@@ -43,9 +43,7 @@ def read_thresholds(operating_point: Path, *, is_multilabel: bool) -> dict[str, 
     return {label: own["threshold"] or EVEN_ODDS for label, own in (point or {}).items()}
 
 
-def public_predictions(
-    table: pd.DataFrame, key: bytes, thresholds: Mapping[str, float] | float | None
-) -> pd.DataFrame:
+def public_predictions(table: pd.DataFrame, key: bytes, thresholds: Mapping[str, float] | float | None) -> pd.DataFrame:
     """Stable pseudonyms for ids, and whether what is called at the frozen thresholds is the label."""
     probs = [column for column in table.columns if column.startswith(PROB_PREFIX)]
     names = {column: [pseudonym(name, key) for name in table[column]] for column in (SCAN_ID, PATIENT_ID)}

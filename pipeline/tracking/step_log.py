@@ -109,6 +109,4 @@ def read_epochs(paths: FoldPaths) -> dict[int, dict[str, float]]:
 def figures_by_step(paths: FoldPaths, rows: pd.DataFrame) -> dict[int, dict[str, float]]:
     """What the tracker should have of these rows of steps.csv, with the figures of the epochs that end there."""
     epochs = read_epochs(paths)
-    return {
-        row["step"]: step_figures(StepRow(**row)) | epochs.get(row["step"], {}) for row in rows.to_dict("records")
-    }
+    return {row["step"]: step_figures(StepRow(**row)) | epochs.get(row["step"], {}) for row in rows.to_dict("records")}

@@ -134,7 +134,7 @@ def mixed_batch(fold: Fold) -> Batch:
     """The first training scans of each label in turn, unaugmented."""
     table = fold.scans.tables[TRAIN]
     in_turn = table.assign(turn=table.groupby(LABEL).cumcount()).sort_values("turn", kind="stable")
-    scans = ScanDataset(fold.scans.datasets[TRAIN].store, in_turn)
+    scans = ScanDataset(fold.scans.datasets[TRAIN].store, in_turn, standards=fold.plan.standards)
     return scans.__getitems__([(0, row) for row in range(min(len(scans), max(2, fold.training.batch_size)))])
 
 

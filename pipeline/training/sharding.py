@@ -23,7 +23,7 @@ def sharding_strategy(training: Training) -> ModelParallelStrategy:
 
 def shard(network: Network, mesh: DeviceMesh) -> None:
     """Divide the network between the processes of `mesh`: block by block, then what is left, stem and head."""
-    for block in blocks_of(network):
+    for block in list(blocks_of(network)):
         fully_shard(block, mesh=mesh)
     fully_shard(network, mesh=mesh)
     register_fsdp_forward_method(network, "forward_stages")

@@ -118,9 +118,7 @@ def test_an_entry_with_a_flipped_bit_is_found_and_written_again(raw, alone, tmp_
 
 def test_a_worker_with_other_code_stops_the_run(raw, tmp_path):
     job = Job("s0", ScanFiles((raw / "s0.nii.gz",)), None)
-    with pytest.raises(
-        ValueError, match="not that of the run, .* expected 0000.*; bring both to one version"
-    ):
+    with pytest.raises(ValueError, match="not that of the run, .* expected 0000.*; bring both to one version"):
         attempt(job, plan=PLAN, folder=tmp_path / "store", versions=Versions("", "0" * 64))
     assert not (tmp_path / "store").exists()
 

@@ -1,7 +1,8 @@
-"""Offline runs as wandb's own command line reads them back."""
+"""Projects to track, and offline runs as wandb's own command line reads them back."""
 
 import base64
 import json
+import shutil
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,6 +65,14 @@ class OfflineRun:
         files = [part / "files" / rows[-1][f"{name}.path"] for part in self.parts]
         content = json.loads(next(file for file in files if file.is_file()).read_text())
         return pd.DataFrame(content["data"], columns=content["columns"])
+
+
+def copy_untrained(finished: Path, folder: Path) -> Path:
+    """A project whose scans are prepared and where nothing is trained or tracked."""
+    shutil.copytree(finished, folder, symlinks=True)
+    for name in ("runs", "wandb", "tracking"):
+        shutil.rmtree(folder / name)
+    return folder
 
 
 def hex_digest(artifact: dict[str, Any], path: str) -> str:

@@ -1,6 +1,6 @@
 """Real failures of the tracker, and trainings that do not mind."""
 
-import shutil
+import re
 import signal
 import subprocess
 import sys
@@ -12,34 +12,17 @@ import pytest
 import torch
 
 from pipeline.artifacts import FoldPaths
-from pipeline.tracking.record import read_record
+from pipeline.tracking.parts import ASIDE
+from pipeline.tracking.privacy import pseudonym, read_key
+from pipeline.tracking.record import Record, read_record
 from pipeline.training.keeping.runfile import RunFile
 from tests.conftest import Commands
-from tests.tracking.offline import OfflineRun
+from tests.tracking.offline import OfflineRun, copy_untrained
+from tests.tracking.ten_steps import break_wandb, log_ten_steps
 
 pytestmark = pytest.mark.slow
 FOLD = Path("runs/cubes/tiny/fold-0")
-LOG_TEN_STEPS = """
-import logging, psutil, sys
-from pathlib import Path
-from pipeline.config import Tracking
-from pipeline.tracking.contents import Parcel
-from pipeline.tracking.tracked_run import open_run
-logging.basicConfig(level=logging.INFO)
-run = open_run(Parcel("abc123", "name", "group", "train", (), {}, Tracking()), Path("wandb"), goes_on=False)
-for step in range(10):
-    if step == 5 and "kill" in sys.argv:
-        [service.kill() for service in psutil.Process().children(recursive=True)]
-    run.log(step, {"x": step})
-run.finish()
-print("open" if run.is_open else "silent")
-"""
-
-
-def log_ten_steps(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
-    commands = Commands(folder)
-    commands.environment |= environment
-    return commands.run([sys.executable, "-c", LOG_TEN_STEPS, *words])
+IMAGES = ("tracking.log_images=true", "tracking.panel_every=2")
 
 
 def test_a_folder_that_cannot_be_written_is_one_warning(tmp_path: Path) -> None:
@@ -67,33 +50,28 @@ def test_a_tracker_that_dies_on_the_way_is_one_warning(tmp_path: Path) -> None:
     assert done.stderr.count("tracking:") == 1
 
 
+def test_without_tracking_wandb_is_not_even_imported(tmp_path: Path) -> None:
+    done = log_ten_steps(tmp_path, "none", PYTHONPATH=break_wandb(tmp_path))
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, "silent", "")
+
+
+def test_a_record_of_another_version_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text('{"run_id": "abc123", "status": "running", "parts": []}')
+    (tmp_path / "half.json").write_text('{"run_id"')
+    assert read_record(tmp_path / "old.json") is None and read_record(tmp_path / "half.json") is None
+    Record("abc123", "key", "running").write(tmp_path / "new.json")
+    assert read_record(tmp_path / "new.json") == Record("abc123", "key", "running")
+
+
 @pytest.fixture
 def ready(finished: Path, tmp_path: Path) -> Path:
-    """A project whose scans are prepared and where nothing is trained or tracked."""
-    folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
-    for name in ("runs", "wandb", "tracking"):
-        shutil.rmtree(folder / name)
-    return folder
+    return copy_untrained(finished, tmp_path / "project")
 
 
-def test_training_gives_the_same_weights_whether_the_tracker_fails_is_off_or_works(ready: Path) -> None:
-    outcomes = []
-    for words in (["tracking.mode=none"], []):
-        (ready / "wandb").unlink(missing_ok=True)
-        (ready / "wandb").write_text("")
-        Commands(ready)("train", "model.freeze=true", "training={}", *words)
-        trained = RunFile.read(ready / FOLD / "best.ckpt").state_dict
-        outcomes.append((trained, (ready / FOLD / "history.csv").read_text()))
-        assert read_record(FoldPaths(ready / FOLD).tracking).status == "finished"
-    (none, none_history), (failing, failing_history) = outcomes
-    assert all(torch.equal(none[name], failing[name]) for name in none) and none_history == failing_history
-    assert len(pd.read_csv(ready / FOLD / "steps.csv")) == 1
-
-
-def kill_after_steps(folder: Path, steps: int) -> None:
+def kill_after_steps(folder: Path, steps: int, *words: str) -> None:
     """Start the training and end it without warning, its helpers too, once so many steps are in its log."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.train"],
+        [sys.executable, "-m", "pipeline.train", *words],
         cwd=folder,
         env=Commands(folder).environment,
         stderr=subprocess.DEVNULL,
@@ -106,14 +84,59 @@ def kill_after_steps(folder: Path, steps: int) -> None:
     assert process.wait() == -signal.SIGKILL, "the training ended before it was killed"
 
 
+@pytest.fixture(scope="module")
+def restarted(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that was killed before its first checkpoint, and given again; it may send pixels."""
+    folder = copy_untrained(finished, tmp_path_factory.mktemp("restarted") / "project")
+    kill_after_steps(folder, 1, *IMAGES)
+    assert not (folder / FOLD / "last.ckpt").is_file()
+    Commands(folder)("train", *IMAGES)
+    return folder
+
+
+def test_training_gives_the_same_whether_wandb_is_missing_works_or_gets_pictures(
+    finished: Path, restarted: Path, ready: Path
+) -> None:
+    commands = Commands(ready)
+    commands.environment["PYTHONPATH"] = break_wandb(ready)
+    assert "W&B did not start" in commands("train").stderr and not list(ready.glob("wandb/*run-*"))
+    folders = (ready, finished, restarted)
+    missing, *others = [RunFile.read(folder / FOLD / "best.ckpt").state_dict for folder in folders]
+    assert all(torch.equal(missing[name], other[name]) for name in missing for other in others)
+    assert len({(folder / FOLD / "history.csv").read_text() for folder in folders}) == 1
+    assert len(pd.read_csv(ready / FOLD / "steps.csv")) == 9
+    assert {read_record(FoldPaths(folder / FOLD).tracking).status for folder in (ready, restarted)} == {"finished"}
+
+
+def test_a_training_that_starts_anew_under_its_id_leaves_one_part_with_every_step_once(restarted: Path) -> None:
+    run = OfflineRun(restarted, read_record(FoldPaths(restarted / FOLD).tracking).run_id)
+    assert len(run.parts) == 1 and run.history["_step"].tolist() == list(range(1, 10))
+    # What the killed sitting wrote is kept, where no upload looks.
+    aside = list((restarted / "wandb" / ASIDE).iterdir())
+    assert [part.name.endswith(run.run_id) for part in aside] == [True]
+
+
+def test_every_second_epoch_has_a_panel_of_slices_under_pseudonyms(restarted: Path) -> None:
+    run = OfflineRun(restarted, read_record(FoldPaths(restarted / FOLD).tracking).run_id)
+    panels = [row["item"] for row in run.of_kind("history") if any(name.startswith("slices") for name in row["item"])]
+    assert [(row["_step"], row["slices.count"]) for row in panels] == [(6, 8)]
+    splits = pd.read_csv(restarted / "data/cubes/splits.csv", dtype=str)
+    key = read_key(restarted / ".pseudonym_key")
+    known = {pseudonym(row.scan_id, key): row.label for row in splits.itertuples() if row.fold == "0"}
+    said = re.compile(r"(\w+): (\w+); called plain ([01]\.\d\d), cube ([01]\.\d\d)")
+    captions = [said.fullmatch(caption) for caption in panels[0]["slices.captions"]]
+    assert all(known[found[1]] == found[2] for found in captions)
+    assert len({found[1] for found in captions}) == 8
+    assert all(abs(float(found[3]) + float(found[4]) - 1) < 0.02 for found in captions)
+
+
 def test_a_killed_and_resumed_training_is_one_run_with_every_step_once(ready: Path) -> None:
     kill_after_steps(ready, 5)
     assert read_record(FoldPaths(ready / FOLD).tracking).status == "running"
     assert "going on from epoch" in Commands(ready)("train").stderr
     record, steps = read_record(FoldPaths(ready / FOLD).tracking), pd.read_csv(ready / FOLD / "steps.csv")
     run = OfflineRun(ready, record.run_id)
-    assert record.status == "finished" and [part.name for part in run.parts] == list(record.parts)
-    assert len(run.parts) == 2 and run.of_kind("run")[-1]["resume"]
+    assert record.status == "finished" and len(run.parts) == 2 and run.of_kind("run")[-1]["resume"]
     history = run.history.set_index("_step")
     assert history.index.tolist() == steps["step"].tolist() == list(range(1, 10))
     assert history["step/loss"].tolist() == pytest.approx(steps["loss"].tolist(), rel=1e-12)

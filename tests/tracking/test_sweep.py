@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,12 @@ import pytest
 from ruamel.yaml import YAML
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
+from pipeline.artifacts import FoldPaths
+from pipeline.files import read_json
 from pipeline.resolve import resolve
+from pipeline.tracking.record import read_record
+from tests.conftest import Commands
+from tests.tracking.offline import OfflineRun, copy_untrained
 
 REPOSITORY = Path(__file__).parents[2]
 SWEEP = YAML(typ="safe", pure=True).load(REPOSITORY / "configs" / "sweep.yaml")
@@ -53,7 +60,64 @@ def test_a_trial_is_a_training_of_its_own_with_the_values_it_was_given(
         assert getattr(getattr(resolved, section), setting) == value
 
 
-def test_the_sweep_and_the_documented_queue_go_by_one_validation_figure() -> None:
+@pytest.mark.slow
+def test_the_run_of_a_trial_is_found_from_its_model_and_the_other_way_round(finished: Path, tmp_path: Path) -> None:
+    folder = copy_untrained(finished, tmp_path / "project")
+    commands = Commands(folder)
+    commands.environment |= {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "q7"}
+    commands("train", "name=trial-q7", "model.freeze=true", "training={}")
+    trained = FoldPaths(folder / "runs/cubes/trial-q7/fold-0")
+    record, run = read_record(trained.tracking), OfflineRun(folder, "q7")
+    assert record.run_id == "q7" and len(run.parts) == 1 and run.config["key"] == record.key
+    assert f"run q7 (config.key {record.key})" in Commands(folder)("runs", "--model", str(trained.best)).stdout
+    shutil.copy(trained.best, tmp_path / "elsewhere.ckpt")
+    assert f"config.key {record.key}" in Commands(folder)("runs", "--model", str(tmp_path / "elsewhere.ckpt")).stdout
+
+
+def documented_queue() -> list[str]:
+    """The commands of the queue, by the tiny project's names and with two trials."""
     documented = (REPOSITORY / "docs" / "experiments.md").read_text()
+    block = re.search(r"DVC's queue.*?```bash\n(.*?)```", documented, re.DOTALL)[1].replace("\\\n", "")
+    keys = ("training.learning_rate=1e-4,5e-4,2e-3", "seed=2,1")
+    for ours, tiny in (("phantom", "cubes"), ("3d_poolformer", "tiny"), keys):
+        assert ours in block
+        block = block.replace(ours, tiny)
+    return block.splitlines()
+
+
+@pytest.mark.slow
+def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    commands, config = Commands(folder), folder / "configs/tiny.yaml"
+    frozen = re.sub("training: .*", "training: {}", config.read_text())
+    config.write_text(frozen.replace("spatial_dims: 3}}", "spatial_dims: 3}, freeze: true}"))
+    # A second experiment, with a figure of the same name.
+    shutil.copy(config, folder / "configs/other.yaml")
+    shutil.copytree(folder / "runs/cubes/tiny/fold-0", folder / "runs/cubes/other/fold-0")
+    (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny, other]\nfolds: [0]\n")
+    commands.dvc("commit", "--force", "train@cubes-other-0")
+    commands.environment |= {f"GIT_{who}": "a@b" for who in ("AUTHOR_NAME", "AUTHOR_EMAIL")}
+    commands.environment |= {f"GIT_{who}": "a@b" for who in ("COMMITTER_NAME", "COMMITTER_EMAIL")}
+    for words in (["add", "--all"], ["commit", "--quiet", "--message", "all"]):
+        assert commands.run(["git", *words]).returncode == 0
+    *lines, apply = documented_queue()
+    done = commands.run(["bash", "-ec", "\n".join(lines)])
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = commands.dvc("exp", "list", "--name-only").split()
+    shown = done.stdout[done.stdout.index("Experiment", done.stdout.rindex("Reproducing")) :]
+    scores = {name: apply_trial(commands, apply.replace("NAME", name)) for name in sorted(names, key=shown.index)}
+    assert len(scores) == 2 and list(scores.values()) == sorted(scores.values(), reverse=True)
+
+
+def apply_trial(commands: Commands, apply: str) -> float:
+    """Take a trial over; its validation figure. The W&B run that it names lies in the project."""
+    assert commands.run(["bash", "-ec", apply]).returncode == 0
+    trained = FoldPaths(commands.folder / "runs/cubes/tiny/fold-0")
+    assert len(OfflineRun(commands.folder, read_record(trained.tracking).run_id).parts) == 1
+    return read_json(trained.best_epoch)["val_auroc"]
+
+
+def test_the_sweep_and_the_documented_queue_go_by_one_validation_figure() -> None:
     assert SWEEP["metric"] == {"name": "best/val_auroc", "goal": "maximize"}
-    assert "--sort-by val_auroc --sort-order desc" in documented
+    shown = next(line for line in documented_queue() if line.startswith("dvc exp show"))
+    assert "--sort-by runs/cubes/tiny/fold-0/best.json:val_auroc --sort-order desc" in shown

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import re
-import shutil
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,26 +10,14 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.tracking.predictions import called_set, with_pictures
-from pipeline.tracking.privacy import can_be_told, pseudonym, public_page, read_key
+from pipeline.config import Tracking
+from pipeline.tracking.contents import Parcel
 from pipeline.tracking.results import audits_table, flatten
-from pipeline.training.keeping.runfile import RunFile
-from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
-from tests.tracking.offline import OfflineRun, hex_digest, sent_bytes
+from pipeline.tracking.sending import last_steps, send
+from tests.conftest import Commands
+from tests.tracking.offline import OfflineRun, hex_digest
 
 RUN = Path("runs/cubes/tiny")
-
-
-@pytest.fixture(scope="module")
-def sent(finished: Path) -> dict[str, OfflineRun]:
-    """The W&B runs of the finished project, by name."""
-    runs = json.loads((finished / "tracking/cubes.json").read_text())["runs"]
-    return {run["name"]: OfflineRun(finished, run["run_id"]) for run in runs}
-
-
-@pytest.fixture(scope="module")
-def run(sent: dict[str, OfflineRun]) -> OfflineRun:
-    return sent["tiny-fold0-seed0"]
 
 
 def test_flat_figures_are_those_of_metrics_and_undefined_ones_are_left_out() -> None:
@@ -45,45 +30,6 @@ def test_flat_figures_are_those_of_metrics_and_undefined_ones_are_left_out() -> 
         "test/patient/auroc/num_patients": 30,
         "test/patient/f1/num_patients": 4,
     }
-
-
-def test_pseudonyms_are_stable_distinct_and_the_clone_s_own(tmp_path: Path) -> None:
-    names = [f"p{number:03d}" for number in range(200)]
-    key, other = (read_key(tmp_path / name) for name in ("key", "other"))
-    assert len({pseudonym(name, key) for name in names}) == 200
-    assert pseudonym("p001", key) == pseudonym("p001", read_key(tmp_path / "key")) != pseudonym("p001", other)
-    assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_key_that_is_none_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "key").write_text("secret\n")
-    with pytest.raises(ValueError, match="64 hexadecimal digits, got 6 .* copy the file from a clone"):
-        read_key(tmp_path / "key")
-
-
-def test_a_public_page_has_a_pseudonym_for_each_id_wherever_it_stands_and_its_pictures_as_they_were() -> None:
-    stand_ins = {"p1": "AAAA", "p1_0": "BBBB", "a&b": "CCCC"}
-    page = "<p>p1_0 of p1, map p1_0_t1.nii; a&amp;b, not p10, sp1</p><img src='data:image/png;base64,xx/p1/yy=='>"
-    assert public_page(page, stand_ins) == (
-        "<p>BBBB of AAAA, map BBBB_t1.nii; CCCC, not p10, sp1</p><img src='data:image/png;base64,xx/p1/yy=='>"
-    )
-    assert can_be_told(stand_ins) and not can_be_told(["12", "p1"])
-
-
-@pytest.mark.parametrize(
-    ("probs", "thresholds", "called"),
-    [
-        ({"plain": 0.6, "cube": 0.4}, 0.35, {"cube"}),
-        ({"plain": 0.4, "cube": 0.6}, 0.65, {"plain"}),
-        ({"plain": 0.4, "cube": 0.6}, None, {"cube"}),
-        ({"a": 0.2, "b": 0.5, "c": 0.3}, None, {"b"}),
-        ({"a": 0.2, "b": 0.6, "c": 0.8}, {"a": 0.1, "b": 0.7, "c": 0.5}, {"a", "c"}),
-    ],
-)
-def test_what_is_called_follows_the_frozen_thresholds(
-    probs: dict[str, float], thresholds: dict[str, float] | float | None, called: set[str]
-) -> None:
-    assert called_set(probs, thresholds) == called
 
 
 def test_of_an_audit_only_the_verdict_leaves() -> None:
@@ -125,18 +71,6 @@ def test_the_best_epoch_is_the_one_that_the_checkpoint_keeps(finished: Path) -> 
     best = json.loads((finished / RUN / "fold-0/best.json").read_text())
     assert best["val_auroc"] == history["val_auroc"].max()
     assert best["epoch"] == history["epoch"][history["val_auroc"].idxmax()]
-
-
-@pytest.mark.slow
-def test_the_table_of_predictions_has_pseudonyms_and_the_probabilities_of_the_file(
-    finished: Path, run: OfflineRun
-) -> None:
-    expected, table = pd.read_csv(finished / RUN / "predictions/fold-0.csv"), run.table("predictions")
-    key = read_key(finished / ".pseudonym_key")
-    assert table["scan_id"].tolist() == [pseudonym(name, key) for name in expected["scan_id"]]
-    assert np.array_equal(table[["prob_plain", "prob_cube"]], expected[["prob_plain", "prob_cube"]])
-    threshold = json.loads((finished / RUN / "operating_point.json").read_text())["scan"]["threshold"]
-    assert (table["is_correct"] == ((expected["prob_cube"] >= threshold) == (expected["label"] == "cube"))).all()
 
 
 @pytest.mark.slow
@@ -202,73 +136,35 @@ def test_runs_are_grouped_named_and_tagged_and_one_sums_them_up(finished: Path, 
 
 
 @pytest.mark.slow
-def test_nothing_that_would_be_uploaded_names_a_patient_a_folder_a_user_or_the_machine(
-    finished: Path, run: OfflineRun
+def test_tables_and_cost_are_those_of_the_files(finished: Path, run: OfflineRun) -> None:
+    folder, metrics = finished / RUN, run.table("metrics").set_index(["split", "level", "metric"])
+    known = json.loads((folder / "metrics.json").read_text())
+    for place, row in metrics.astype(object).where(metrics.notna(), None).iterrows():
+        split, level, name = place
+        assert row.to_dict() == known[split][level][name]
+    assert len(metrics) == sum(len(figures) for levels in known.values() for figures in levels.values())
+    audits = json.loads((folder / "audits.json").read_text())
+    expected = [[name, found["verdict"], found["is_alarm"]] for name, found in audits.items()]
+    assert run.table("audits").values.tolist() == expected
+    floors = pd.read_csv(folder / "floors.csv")
+    pd.testing.assert_frame_equal(run.table("floors"), floors, check_dtype=False)
+    steps, cost = pd.read_csv(folder / "fold-0/steps.csv"), run.summary
+    assert cost["cost/hours"] == pytest.approx(steps["elapsed_seconds"].max() / 3600)
+    assert cost["cost/peak_memory_mb"] == pytest.approx(steps["memory_mb"].max())
+    assert cost["cost/energy_kwh_estimate"] == pytest.approx(cost["cost/hours"] * cost["cost/assumed_watts"] / 1000)
+
+
+def test_what_was_sent_is_remembered_and_what_could_not_be_sent_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logged = sent_bytes(finished)
-    assert b"val_auroc" in logged and b"test/scan/" in logged and b"prob_cube" in logged
-    ids = pd.read_csv(finished / "cubes/labels.csv")[["scan_id", "patient_id"]].to_numpy().ravel()
-    for secret in (*ids, str(finished), str(Path.home()), PLANTED_USER, PLANTED_HOST):
-        assert str(secret).encode() not in logged, secret
-    # The name of a machine may be two letters: it is looked for as a field, which starts with its length.
-    host = socket.gethostname().encode()
-    assert bytes([len(host)]) + host not in logged
-    assert not any(entry.get("local_path", "").startswith("/") for entry in entries(run))
-
-
-def entries(run: OfflineRun) -> list[dict[str, str]]:
-    return [entry for artifact in run.artifacts.values() for entry in artifact["manifest"]["contents"]]
-
-
-@pytest.mark.slow
-def test_a_dry_run_lists_what_is_sent_and_no_id(finished: Path, run: OfflineRun) -> None:
-    listed = Commands(finished)("track", "--dry-run").stdout
-    sent = {*run.summary} - {key for key in run.summary if key.startswith(("_", "best/", "step/")) or "." in key}
-    sent -= {"epoch", "train_loss", "val_loss", "val_auroc"}
-    assert len(sent) > 50 and all(name in listed for name in sent)
-    assert all(name in listed for name in run.artifacts if name.startswith("cubes-"))
-    assert "p001" not in listed
-    # The page shows scans and their ids, and stays here unless tracking.log_images is set.
-    assert "tiny.html" not in listed
-
-
-@pytest.mark.slow
-def test_pictures_and_the_report_leave_only_when_asked_and_tracking_again_goes_on_with_growing_steps(
-    finished: Path, run: OfflineRun, tmp_path: Path
-) -> None:
-    assert not pictures_to_send(finished) and not list((finished / "wandb").rglob("*.html"))
-    copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
-    Commands(copy)("track", "tracking.log_images=true")
-    again = OfflineRun(copy, run.run_id)
-    assert again.history["_step"].is_monotonic_increasing and again.history["_step"].is_unique
-    predictions = again.table("predictions")
-    assert len(pictures_to_send(copy)) == len(predictions) + 2
-    assert predictions["explanation"].notna().sum() == 2
-    assert list(again.parts[-1].rglob("*.html"))
-
-
-def pictures_to_send(folder: Path) -> list[Path]:
-    """PNG files below wandb/, whatever they are called while they wait for an upload."""
-    files = (path for path in (folder / "wandb").rglob("*") if path.is_file())
-    return [path for path in files if path.read_bytes().startswith(b"\x89PNG")]
-
-
-@pytest.mark.slow
-def test_of_several_folds_one_model_is_the_best_and_the_figures_stand_in_the_summary(
-    finished: Path, tmp_path: Path
-) -> None:
-    copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
-    shutil.copytree(copy / RUN / "fold-0", copy / RUN / "fold-1")
-    trained = RunFile.read(copy / RUN / "fold-0/best.ckpt")
-    worse = replace(trained, config={**trained.config, "fold": 1}, score=trained.score - 0.1)
-    worse.write(copy / RUN / "fold-1/best.ckpt")
-    config = copy / RUN / "fold-1/config.yaml"
-    config.write_text(config.read_text().replace("fold: 0", "fold: 1"))
-    shutil.copy(copy / RUN / "predictions/fold-0.csv", copy / RUN / "predictions/fold-1.csv")
-    listed = Commands(copy)("track", "--dry-run", "folds=[0,1]").stdout
-    first, second, summary = re.split(r"^(?:tiny-fold\d|cubes-summary)", listed, flags=re.MULTILINE)[1:]
-    assert "cubes-tiny-model (latest, fold-0, best)" in first and "cubes-tiny-model (latest, fold-1)" in second
-    assert "test/patient/auroc" not in first and "tiny/test/patient/auroc" in summary
+    monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
+    (tmp_path / "wandb").write_text("a file where the folder should be")
+    record = tmp_path / "cubes.json"
+    record.write_text('{"runs": [{"run_id": "earlier", "step": 7}]}')
+    parcel = Parcel("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"), after_step=3)
+    assert send([parcel], tmp_path / "wandb", record) == 1
+    assert last_steps(record) == {"earlier": 7, "abc123": 3}
+    assert send([replace(parcel, tracking=Tracking(mode="none"))], tmp_path / "wandb", record) == 0
 
 
 @pytest.mark.slow

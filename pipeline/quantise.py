@@ -1,0 +1,33 @@
+"""Quantise: one trained fold with weights in eight bits, and what that costs on its validation scans.
+
+Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, splits.csv, ingest.json
+Writes  runs/<cohort>/<experiment>/fold-<k>/{best.int8.ckpt, quantised.json}
+"""
+
+from pipeline import stage
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+
+
+def quantise(config: Config) -> None:
+    """Write a checkpoint a quarter as large, which predicts like any other, and how its predictions differ."""
+    from pipeline.evaluation.settings import Settings
+    from pipeline.files import write_json
+    from pipeline.inference.matching import refuse_mismatch
+    from pipeline.inference.quantising import cost_of_rounding, predict_validation, say_cost, write_int8
+    from pipeline.inference.trained import TrainedRun
+
+    paths = Artifacts(config.root)
+    fold, cohort = paths.run(config.cohort.name, config.name).fold(config.fold), paths.cohort(config.cohort.name)
+    whole = TrainedRun.load(fold.best)
+    refuse_mismatch(whole, config.model, cohort, config.fold)
+    write_int8(whole, fold.int8)
+    tables = [predict_validation(trained, cohort, config.fold) for trained in (whole, TrainedRun.load(fold.int8))]
+    cost = cost_of_rounding(*tables, Settings(task=config.cohort.task, **config.evaluation.model_dump()))
+    cost |= {"bytes": {"float32": fold.best.stat().st_size, "int8": fold.int8.stat().st_size}}
+    write_json(fold.quantised, cost)
+    say_cost(cost, fold.int8)
+
+
+if __name__ == "__main__":
+    stage.run(quantise)

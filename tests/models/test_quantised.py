@@ -1,0 +1,45 @@
+"""Eight bits a weight: how near they are, and which layers keep all their bits."""
+
+import pytest
+import torch
+from torch import nn
+
+from pipeline.models import build_model
+from pipeline.models.quantised import SCALE, dequantise_weights, quantisable, quantise_weights, to_codes
+
+
+def test_codes_and_scales_are_those_worked_by_hand() -> None:
+    codes, scale = to_codes(torch.tensor([[1.27, -0.64, 0.004], [0.0, 0.0, 0.0]]))
+    assert codes.tolist() == [[127, -64, 0], [0, 0, 0]] and codes.dtype == torch.int8
+    assert scale.flatten().tolist() == pytest.approx([0.01, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "volume", "kept"),
+    [
+        ("poolformer_s12", None, {"stem", "head"}),
+        ("resnet18", None, {"conv1", "fc"}),
+        ("resnet18", "slicewise", {"encoder.conv1", "head"}),
+    ],
+)
+def test_all_layers_but_the_first_and_the_last_are_rounded_by_half_a_step_at_most(
+    name: str, volume: str | None, kept: set[str]
+) -> None:
+    torch.manual_seed(0)
+    options = {"spatial_dims": 3} if volume is None else {}
+    network = build_model(name, volume=volume, **options)
+    state, again = quantise_weights(network), dequantise_weights(quantise_weights(network))
+    assert again.keys() == network.state_dict().keys()
+    layers = {key for key, module in network.named_modules() if isinstance(module, (nn.Conv2d, nn.Conv3d, nn.Linear))}
+    assert layers - {key.removesuffix(".weight") for key in quantisable(network)} == kept
+    for key, value in network.state_dict().items():
+        if key + SCALE in state:
+            assert ((again[key] - value).abs() <= 0.501 * state[key + SCALE]).all(), key
+        else:
+            assert torch.equal(again[key], value), key
+    network.load_state_dict(again)
+
+
+def test_a_state_that_was_never_quantised_stays_as_it_is() -> None:
+    state = nn.Linear(2, 3).state_dict()
+    assert all(torch.equal(dequantise_weights(state)[name], state[name]) for name in state)

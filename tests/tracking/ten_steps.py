@@ -1,0 +1,49 @@
+"""A program that logs ten steps, the way a training does."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Commands
+
+RUN_ID = "abc123"
+PROGRAM = """
+import logging, psutil, sys
+from pathlib import Path
+from pipeline.config import Tracking
+from pipeline.tracking.contents import Parcel
+from pipeline.tracking.tracked_run import open_run
+logging.basicConfig(level=logging.INFO)
+if "impatient" in sys.argv:
+    from pipeline.tracking import wandb_run
+    wandb_run.FINISHED_WITHIN_S = 2.0
+tracking = Tracking(mode="none" if "none" in sys.argv else "auto")
+run = open_run(Parcel("abc123", "name", "group", "train", (), {}, tracking), Path("wandb"), goes_on=False)
+for step in range(10):
+    if step == 5 and "kill" in sys.argv:
+        [service.kill() for service in psutil.Process().children(recursive=True)]
+    run.log(step, {"x": step})
+if "wait" in sys.argv:
+    print("waiting", flush=True)
+    sys.stdin.readline()
+run.finish()
+print("open" if run.is_open else "silent")
+"""
+
+
+def commands_in(folder: Path, **environment: str) -> Commands:
+    """Commands that find no key but one that is given here."""
+    commands = Commands(folder)
+    commands.environment |= {"NETRC": str(folder / "no-netrc"), **environment}
+    return commands
+
+
+def log_ten_steps(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
+    return commands_in(folder, **environment).run([sys.executable, "-c", PROGRAM, *words])
+
+
+def break_wandb(folder: Path) -> str:
+    """A PYTHONPATH with which `import wandb` fails."""
+    (folder / "broken").mkdir()
+    (folder / "broken" / "wandb.py").write_text("raise ImportError('wandb is broken')\n")
+    return f"{folder / 'broken'}:{Commands(folder).environment['PYTHONPATH']}"
