@@ -46,6 +46,47 @@ CPU = Machine("cpu", memory_gb=8, voxels_per_second=1.8e6)
 GPU_24 = Machine("gpu", memory_gb=24, voxels_per_second=4e7)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What a model that can be recommended costs, measured by `plan --dry-run` on two inputs of 48 x 64 x 64."""
+
+    weights_mb: float
+    """Weights, their gradients and an optimiser's two moments of those that learn."""
+    bytes_a_voxel: float
+    """More for each input voxel of a batch."""
+    speed: float
+    """Input voxels a second, as a share of the 3D PoolFormer-S12's."""
+    is_read_once: bool = False
+    """Features that do not change are computed in one pass."""
+
+
+STEM = (4, 4, 4)
+"""Stride of the 3D PoolFormer-S12 that the references are of."""
+REFERENCES = {
+    "network_3d": Reference(weights_mb=244, bytes_a_voxel=480, speed=1),
+    "lora_2d": Reference(weights_mb=20, bytes_a_voxel=650, speed=0.1),
+    "frozen_2d": Reference(weights_mb=14, bytes_a_voxel=135, speed=0.8, is_read_once=True),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a plan asks of a machine."""
+
+    model: str
+    num_files: int
+    """Scans to prepare."""
+    num_channels: int
+    """Of the input, which are all stored."""
+    num_scans: int
+    """Training scans of a fold."""
+    num_voxels: int
+    """Of the input, a channel."""
+    stem_stride: tuple[int, int, int]
+    batch_size: int
+    max_epochs: int
+
+
 def plan_batch(num_patients: int, num_voxels: int, machine: Machine) -> Because[int]:
     """Scans a step."""
     share = max(2, math.floor(0.05 * num_patients))
@@ -99,17 +140,19 @@ def seconds_per_epoch(num_scans: int, num_voxels: int, machine: Machine) -> floa
     return num_scans * num_voxels / machine.voxels_per_second
 
 
-def forecast(
-    num_files: int, num_scans: int, num_voxels: int, batch_size: int, max_epochs: int, machine: Machine
-) -> Because[Forecast]:
+def forecast(work: Work, machine: Machine) -> Because[Forecast]:
     """Cost by reference rates, so that the same cohort gives the same plan on a busy machine."""
-    seconds = seconds_per_epoch(num_scans, num_voxels, machine)
+    reference = REFERENCES[work.model]
+    # A finer stem makes so many more tokens of a voxel.
+    finer = math.prod(STEM) / math.prod(work.stem_stride) if work.model == "network_3d" else 1
+    seconds = seconds_per_epoch(work.num_scans, work.num_voxels, machine) * finer / reference.speed
+    step_bytes = work.batch_size * work.num_voxels * finer * reference.bytes_a_voxel
     return Because(
         Forecast(
-            disk_mb=round(num_files * num_voxels * STORED_BYTES / 1e6, 1),
-            memory_mb=round(batch_size * num_voxels * BYTES_A_VOXEL / 1e6, 1),
+            disk_mb=round(work.num_files * work.num_channels * work.num_voxels * STORED_BYTES / 1e6, 1),
+            memory_mb=round(reference.weights_mb + step_bytes / 1e6, 1),
             seconds_per_epoch=round(seconds, 1),
-            hours_per_fold=round(seconds * max_epochs / 3600, 2),
+            hours_per_fold=round(seconds * (1 if reference.is_read_once else work.max_epochs) / 3600, 2),
         ),
-        f"reference rates of the 3D PoolFormer-S12 on a {machine.kind}; `plan --dry-run` probes this machine",
+        f"reference rates of {work.model} on a {machine.kind}; `plan --dry-run` probes this machine",
     )
