@@ -151,8 +151,7 @@ def decide(cohort: Cohort, fingerprint: Fingerprint, machine: Machine, fixed: Fi
         num_files=fingerprint.num_files,
         num_channels=num_channels(lines["channels"].value, lines["missing_channel"].value),
         num_scans=scans,
-        num_voxels=num_voxels,
-        **{key: lines[key].value for key in ("model", "stem_stride", "batch_size", "max_epochs")},
+        **{key: lines[key].value for key in ("model", "size_voxels", "stem_stride", "batch_size", "max_epochs")},
     )
     lines["forecast"] = forecast(work, machine)
     return lines

@@ -53,9 +53,11 @@ class Reference:
     weights_mb: float
     """Weights, their gradients and an optimiser's two moments of those that learn."""
     bytes_a_voxel: float
-    """More for each input voxel of a batch."""
+    """More for each input voxel that is worked on at once."""
     speed: float
     """Input voxels a second, as a share of the 3D PoolFormer-S12's."""
+    slices_at_once: int | None = None
+    """Of all slices of a batch; None is the whole batch."""
     is_read_once: bool = False
     """Features that do not change are computed in one pass."""
 
@@ -64,8 +66,8 @@ STEM = (4, 4, 4)
 """Stride of the 3D PoolFormer-S12 that the references are of."""
 REFERENCES = {
     "network_3d": Reference(weights_mb=244, bytes_a_voxel=480, speed=1),
-    "lora_2d": Reference(weights_mb=20, bytes_a_voxel=650, speed=0.1),
-    "frozen_2d": Reference(weights_mb=14, bytes_a_voxel=135, speed=0.8, is_read_once=True),
+    "lora_2d": Reference(weights_mb=20, bytes_a_voxel=3900, speed=0.1, slices_at_once=16),
+    "frozen_2d": Reference(weights_mb=14, bytes_a_voxel=830, speed=0.8, slices_at_once=16, is_read_once=True),
 }
 
 
@@ -80,8 +82,7 @@ class Work:
     """Of the input, which are all stored."""
     num_scans: int
     """Training scans of a fold."""
-    num_voxels: int
-    """Of the input, a channel."""
+    size_voxels: tuple[int, int, int]
     stem_stride: tuple[int, int, int]
     batch_size: int
     max_epochs: int
@@ -145,12 +146,13 @@ def forecast(work: Work, machine: Machine) -> Because[Forecast]:
     reference = REFERENCES[work.model]
     # A finer stem makes so many more tokens of a voxel.
     finer = math.prod(STEM) / math.prod(work.stem_stride) if work.model == "network_3d" else 1
-    seconds = seconds_per_epoch(work.num_scans, work.num_voxels, machine) * finer / reference.speed
-    step_bytes = work.batch_size * work.num_voxels * finer * reference.bytes_a_voxel
+    num_voxels, num_slices = math.prod(work.size_voxels), work.batch_size * work.size_voxels[0]
+    seconds = seconds_per_epoch(work.num_scans, num_voxels, machine) * finer / reference.speed
+    at_once = min(num_slices, reference.slices_at_once or num_slices) * math.prod(work.size_voxels[1:])
     return Because(
         Forecast(
-            disk_mb=round(work.num_files * work.num_channels * work.num_voxels * STORED_BYTES / 1e6, 1),
-            memory_mb=round(reference.weights_mb + step_bytes / 1e6, 1),
+            disk_mb=round(work.num_files * work.num_channels * num_voxels * STORED_BYTES / 1e6, 1),
+            memory_mb=round(reference.weights_mb + at_once * finer * reference.bytes_a_voxel / 1e6, 1),
             seconds_per_epoch=round(seconds, 1),
             hours_per_fold=round(seconds * (1 if reference.is_read_once else work.max_epochs) / 3600, 2),
         ),
