@@ -2,6 +2,8 @@
 
 finding       what every audit gives: a verdict, whether it is an alarm, the figures behind it
 permutation   p-values by shuffling patients, and many AUROCs at once
+probes, refits
+              linear probes, fitted to the labels and to shuffled ones
 evidence      the tables that audits look at
 shortcut      does acquisition tell the label, does the model follow it, is the body needed at all?
 chance        do shuffled labels reach the test set?

@@ -13,11 +13,12 @@ from pipeline.evaluation.audits.evidence import (
     frozen_embeddings,
     patient_summaries,
     shortcut_table,
+    simple_features,
 )
 from pipeline.evaluation.audits.finding import Finding, not_judged
 from pipeline.evaluation.audits.label_quality import COLUMNS, judge_labels, rank_labels
 from pipeline.evaluation.audits.shortcut import judge_shortcut
-from pipeline.evaluation.audits.simple import image_floors, judge_simple
+from pipeline.evaluation.audits.simple import image_floors, judge_simple, signal_p_values
 from pipeline.evaluation.audits.stability import judge_stability
 from pipeline.evaluation.audits.stages import judge_stages
 from pipeline.evaluation.evaluating import Judged, headline_of, judge_units
@@ -82,11 +83,12 @@ def audit_patients(evidence: Evidence, shown: Judged, patients: pd.DataFrame, se
     asked, splits = shown.rows[PATIENT_ID], evidence.background.splits
     floors = column_floors(shown.sample, shown.rows, evidence.background, confidence)
     floors += image_floors(shown.sample, asked, splits, patient_summaries(evidence), confidence)
+    working = signal_p_values(simple_features(evidence), splits, evidence.positive, asked, seed)
     division, embeddings = frozen_embeddings(evidence)
     return {
         "shortcut": judge_shortcut(*shortcut_table(evidence, patients, seed=seed), seed=seed),
         "chance": judge_chance(division, embeddings, evidence.positive, seed=seed),
-        "simple": judge_simple(floors, confidence),
+        "simple": judge_simple(floors, working),
         "stages": judge_stages(shown.sample, asked.tolist(), fold_embeddings(evidence), confidence, seed),
     }
 

@@ -20,13 +20,13 @@ from pipeline.artifacts import (
     FoldLabel,
     parse_fold,
 )
-from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, aurocs, with_shuffles
-from pipeline.evaluation.audits.probes import held_out_scores
+from pipeline.evaluation.audits.permutation import NUM_SHUFFLES
+from pipeline.evaluation.audits.refits import Shuffled
 from pipeline.evaluation.audits.stages import FoldEmbeddings
 from pipeline.evaluation.floors import features_of
 from pipeline.evaluation.metrics.calibration import logit
 from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY, division_of, parts_of
+from pipeline.evaluation.tables.held_out import PART, division_of, parts_of
 from pipeline.evaluation.tables.predictions import class_names, prob_columns
 from pipeline.evaluation.tables.sample import Array
 
@@ -74,27 +74,20 @@ def shortcut_table(
 
     `predicted` has the patients that were not trained on.
     """
-    patients = division_of(evidence.background.splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
-    is_positive, parts = (patients[LABEL] == evidence.positive).to_numpy(), patients[PART].to_numpy()
-    # Within parts, which were dealt so that they hold the classes alike.
-    labels = with_shuffles(is_positive, parts, num_shuffles, np.random.default_rng(seed))
-    scores = {
-        name: held_out_scores(filled(features.reindex(patients.index)), labels, parts)
-        for name, features in acquisition_features(evidence).items()
-    }
-    asked = parts != TRAIN_ONLY
-    refitted = {name: aurocs(labels[asked], found[asked], parts[asked])[1:] for name, found in scores.items()}
+    shuffled = Shuffled.of(evidence.background.splits, evidence.positive, num_shuffles, seed)
+    scores = {name: shuffled.scores(features) for name, features in acquisition_features(evidence).items()}
+    refitted = {name: shuffled.aurocs(found)[1:] for name, found in scores.items()}
     masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
     table = pd.DataFrame(
         {
-            "is_positive": is_positive,
-            "part": parts,
+            "is_positive": shuffled.labels[:, 0],
+            "part": shuffled.parts,
             "acquisition": scores["acquisition"][:, 0] if "acquisition" in scores else np.nan,
             "file_size": scores["file_size"][:, 0] if "file_size" in scores else np.nan,
-            "logit": logits(predicted.set_index(PATIENT_ID)).reindex(patients.index),
-            "masked": logits(masked).reindex(patients.index),
+            "logit": logits(predicted.set_index(PATIENT_ID)).reindex(shuffled.patients),
+            "masked": logits(masked).reindex(shuffled.patients),
         },
-        index=patients.index,
+        index=shuffled.patients,
     )
     return table, refitted
 
@@ -107,11 +100,6 @@ def acquisition_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
     if evidence.file_bytes is not None:
         found["file_size"] = file_features(evidence)
     return found
-
-
-def filled(features: pd.DataFrame) -> Array:
-    """(n, F) with the column's median where nothing is known, so that it says nothing."""
-    return features.fillna(features.median()).fillna(0).to_numpy()
 
 
 def file_features(evidence: Evidence) -> pd.DataFrame:
@@ -133,6 +121,15 @@ def patient_summaries(evidence: Evidence) -> dict[str, pd.DataFrame]:
         name: features.groupby(patients.reindex(features.index).to_numpy()).mean()
         for name, features in evidence.summaries.items()
     }
+
+
+def simple_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
+    """What each simple predictor looks at, by patient."""
+    cohort = evidence.background.cohort
+    of_columns = {
+        name: features_of(cohort, columns) for name, columns in evidence.background.predictors.items() if columns
+    }
+    return of_columns | patient_summaries(evidence)
 
 
 def frozen_embeddings(evidence: Evidence) -> tuple[pd.DataFrame, Array]:

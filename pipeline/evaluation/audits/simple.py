@@ -4,22 +4,22 @@ A logistic regression on a small blurred volume, and one on summaries of the int
 columns. A model that is not shown to beat a blur or a histogram has not been shown to need more than that.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.permutation import p_value
+from pipeline.evaluation.audits.refits import Shuffled
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.floors import Floor, compare_with_floor, fit_and_score, held_out_probs
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.precision.intervals import normal_quantile
 from pipeline.evaluation.tables.sample import Array, Sample
 
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -51,12 +51,21 @@ def penalised(seen: Array, is_positive: Array, judged: Array) -> Array:
     return search.fit(seen, is_positive).predict_proba(judged)[:, 1]
 
 
-def judge_simple(floors: list[Floor], confidence: float) -> Finding:
-    """Is there a simple predictor that works, and that the model is not shown to beat?"""
+def signal_p_values(
+    features: Mapping[str, pd.DataFrame], splits: pd.DataFrame, positive: str, asked: Sequence[str], seed: int = 0
+) -> dict[str, float]:
+    """Of each predictor's features telling nothing about the `asked` patients, by probes fitted to shuffled labels."""
+    shuffled = Shuffled.of(splits, positive, seed=seed)
+    reached = {name: shuffled.aurocs(shuffled.scores(known), asked) for name, known in features.items()}
+    return {name: p_value(found[0], found[1:]) for name, found in reached.items()}
+
+
+def judge_simple(floors: list[Floor], p_values: Mapping[str, float]) -> Finding:
+    """Is there a simple predictor that works, and that the model is not shown to beat? `p_values` by predictor."""
     judged = [floor for floor in floors if floor.advantage is not None]
     if not judged:
         return not_judged("; ".join(dict.fromkeys(f"{floor.name}: {floor.reason}" for floor in floors)))
-    works = holm(np.array([chance_p_value(floor, confidence) for floor in judged])) < LEVEL
+    works = holm(np.array([p_values[floor.name] for floor in judged])) < LEVEL
     working = [floor for floor, does in zip(judged, works, strict=True) if does]
     unbeaten = [floor for floor in working if floor.advantage_low <= 0]
     figures = {"predictors": [asdict(floor) for floor in floors]}
@@ -68,9 +77,3 @@ def judge_simple(floors: list[Floor], confidence: float) -> Finding:
         named = ", ".join(f"{floor.name} (by {floor.advantage:.3f})" for floor in working)
         return Finding("beats simple predictors", False, f"The model ranks patients better than {named}.", figures)
     return Finding("simple predictors fail", False, "No simple predictor is shown to beat chance.", figures)
-
-
-def chance_p_value(floor: Floor, confidence: float) -> float:
-    """One-sided, of an AUROC no larger than chance's; its standard error on the logit scale is in the interval."""
-    low, value = (np.log(share / (1 - share)) for share in (floor.low, floor.auroc))
-    return float(norm.sf(value / (value - low) * normal_quantile(confidence)))

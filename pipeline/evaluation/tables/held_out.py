@@ -19,8 +19,9 @@ TEST_PART, TRAIN_ONLY = -1, -2
 def parts_of(splits: pd.DataFrame) -> Array:
     """(num_scans,) the fold in which each row of splits.csv validates, or one of the two parts beside the folds."""
     folds = pd.to_numeric(splits[FOLD], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    beside = np.where(splits[SPLIT] == TEST, TEST_PART, TRAIN_ONLY)
-    return np.where(np.isnan(folds), beside, folds).astype(int)
+    developed = np.where(np.isnan(folds), TRAIN_ONLY, folds)
+    # A table from elsewhere may give test rows a fold as well.
+    return np.where(splits[SPLIT] == TEST, TEST_PART, developed).astype(int)
 
 
 def division_of(splits: pd.DataFrame) -> pd.DataFrame:

@@ -99,9 +99,9 @@ def test_acquisition_is_judged_on_every_patient_and_the_model_on_those_it_did_no
 
 
 def test_stability_is_judged_on_the_scale_of_the_frozen_threshold():
-    """Two networks, each calibrated; the first states every logit 4 too high, and is stable all the same.
+    """Two networks, each calibrated; the first states every logit 4 too high, and a change turns its answers round.
 
-    As it states them, all its answers are over the common threshold, and none could flip.
+    As it states them, all its answers are over the common threshold before and after.
     """
     evidence, rng = made(patients=900), np.random.default_rng(0)
     tables, splits = [], evidence.background.splits.set_index("scan_id")
