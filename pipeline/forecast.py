@@ -2,7 +2,11 @@
 
 import logging
 import resource
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -30,13 +34,22 @@ def forecast_here(config: Config, planned: Plan, num_scans: int) -> None:
 
 
 def probe(model: Model, plan: Plan, num_scans: int) -> Forecast:
-    """Time and memory of training `model` as planned on `num_scans` scans; disk is the plan's own figure."""
+    """Time and memory of training `model` as planned on `num_scans` scans; disk is the plan's own figure.
+
+    Steps are taken in a new process: one that has worked before holds memory that it would take again unseen.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
+        return fresh.submit(take_steps, model, plan, num_scans).result()
+
+
+def take_steps(model: Model, plan: Plan, num_scans: int) -> Forecast:
+    """The forecast from steps in this process."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    before = peak_bytes(device)
     network = build_network(model, num_classes=2, in_channels=plan.in_channels, pretrained=False).to(device).train()
     volumes = torch.randn(plan.batch_size, plan.in_channels, *plan.size_voxels, device=device)
-    before = peak_bytes(device)
     is_frozen = model.freeze and model.lora is None
-    step = read_features if is_frozen else train_step
+    step = read_features if is_frozen else TrainStep(network)
     seconds = median([step(network, volumes) for _ in range(1 + NUM_STEPS)][1:])
     per_epoch = seconds * num_scans / plan.batch_size
     # Features of a frozen network are computed once.
@@ -59,18 +72,31 @@ def read_features(network: nn.Module, volumes: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def train_step(network: nn.Module, volumes: torch.Tensor) -> float:
-    """Seconds of one forward and backward pass."""
-    start = time.perf_counter()
-    labels = torch.zeros(len(volumes), dtype=torch.long, device=volumes.device)
-    nn.functional.cross_entropy(network(volumes), labels).backward()
-    if volumes.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+class TrainStep:
+    """Steps of an optimiser that keeps two moments of each parameter, as training's own do."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.optimiser = torch.optim.AdamW([weight for weight in network.parameters() if weight.requires_grad])
+
+    def __call__(self, network: nn.Module, volumes: torch.Tensor) -> float:
+        """Seconds of one forward and backward pass and update."""
+        start = time.perf_counter()
+        labels = torch.zeros(len(volumes), dtype=torch.long, device=volumes.device)
+        self.optimiser.zero_grad()
+        nn.functional.cross_entropy(network(volumes), labels).backward()
+        self.optimiser.step()
+        if volumes.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
 
 
 def peak_bytes(device: str) -> int:
-    """Most memory in use so far."""
+    """Most memory in use so far, of this process alone."""
     if device == "cuda":
         return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Linux counts the process that started this one into ru_maxrss.
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

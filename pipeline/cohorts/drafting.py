@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.cohorts.guessing import guess_columns
+from pipeline.cohorts.guessing_modality import guess_modality
 from pipeline.cohorts.spreadsheet import read_spreadsheet
 from pipeline.cohorts.table import MISSING
 from pipeline.config import Cohort, Columns, FolderSource
@@ -37,12 +38,16 @@ def draft_cohort(
 ) -> Cohort:
     """The cohort these scans and labels make; `ask` is None where nobody is there to answer.
 
+    A modality that the voxels leave no doubt about is not asked for.
+
     Raises `ValueError` for a table without the needed columns, and one that lists every answer that is missing.
     """
     if not scans.is_dir():
         raise FileNotFoundError(f"{scans} is not a folder; give the folder of scans, then the table of labels.")
     table = read_spreadsheet(table_path)
     columns = guess_columns(table, scans, given)
+    if answers.modality is None:
+        answers = replace(answers, modality=guess_modality(scans / path for path in table[columns.path]))
     return Cohort(
         name=checked_name(name or NOT_IN_NAMES.sub("_", scans.resolve().name).lstrip("_.-")),
         source=FolderSource(kind="folder", scans=str(scans.resolve()), table=str(table_path.resolve())),

@@ -1,5 +1,6 @@
 """What the plan stage decides: `plan.yaml`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveInt
@@ -11,6 +12,11 @@ EFFECTIVE_BATCH = 8
 """Scans an update, reached by accumulation."""
 CUT_SHORT, EDITED = "cut short", "edited by hand"
 """How the reason for a line begins that does not follow from the other lines."""
+
+
+def num_channels(channels: Sequence[str], missing_channel: str) -> int:
+    """Channels of the input: the images, then where channels may be missing as many that say which are there."""
+    return max(1, len(channels)) * (2 if missing_channel == "zero" else 1)
 
 
 class Forecast(Section):
@@ -74,5 +80,4 @@ class Plan(Section):
 
     @property
     def in_channels(self) -> int:
-        """Channels of the input: the images, then where channels may be missing as many that say which are there."""
-        return self.num_images * (2 if self.missing_channel == "zero" else 1)
+        return num_channels(self.channels, self.missing_channel)

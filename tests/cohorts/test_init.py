@@ -156,3 +156,23 @@ def test_command_shows_the_guess_says_what_is_next_and_overwrites_nothing(scans:
     assert followed_sections("cohort") <= set(read_yaml(written))
     again = run_init(tmp_path, str(scans), "labels.csv", "--name", "mine", *OPTIONS)
     assert again.returncode == 1 and "mine.yaml exists and is left as it is" in again.stderr
+
+
+@pytest.mark.parametrize(
+    ("values", "modality"),
+    [((0, 1), "mask"), ((0, 255), "mask"), ((-1024, 300), "CT"), ((0, 300), None), ((0, 2), None), ((-500, 300), None)],
+)
+def test_a_modality_is_guessed_where_the_voxels_leave_no_doubt(tmp_path, scans, values, modality):
+    rows().to_csv(tmp_path / "labels.csv", index=False)
+    for path in (scans / "deep").iterdir():
+        voxels = np.random.default_rng(0).choice(values, (12, 12, 12)).astype(np.int16)
+        save_nifti(path, voxels, np.eye(4))
+    answers = Answers(positive_class="ill", laterality="irrelevant")
+    if modality:
+        assert draft_cohort(scans, tmp_path / "labels.csv", None, {}, answers, ask=None).modality == modality
+        given = Answers(positive_class="ill", laterality="irrelevant", modality="other")
+        assert draft_cohort(scans, tmp_path / "labels.csv", None, {}, given, ask=None).modality == "other"
+        # One scan of another kind is a doubt.
+        save_nifti(scans / "deep" / "000.nii.gz", np.arange(12**3, dtype=np.int16).reshape(12, 12, 12), np.eye(4))
+    with pytest.raises(ValueError, match="cannot be guessed.*--modality"):
+        draft_cohort(scans, tmp_path / "labels.csv", None, {}, answers, ask=None)

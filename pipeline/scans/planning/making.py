@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN
 from pipeline.config import Cohort, Intensity, Plan
-from pipeline.config.plan import EDITED
+from pipeline.config.plan import EDITED, num_channels
 from pipeline.scans.planning.fingerprint import (
     Geometry,
     Voxels,
@@ -37,6 +37,7 @@ from pipeline.scans.planning.rules import (
 from pipeline.scans.planning.training import (
     CPU,
     Machine,
+    Work,
     forecast,
     plan_accumulation,
     plan_augmentation,
@@ -146,7 +147,13 @@ def decide(cohort: Cohort, fingerprint: Fingerprint, machine: Machine, fixed: Fi
     settle("stem_stride", plan_stem, lines["size_voxels"].value, lines["spacing_mm"].value)
     settle("model", plan_model, patients, lines["spacing_mm"].value)
     settle("augmentation", plan_augmentation, patients)
-    lines["forecast"] = forecast(fingerprint.num_files, scans, num_voxels, batch_size, max_epochs, machine)
+    work = Work(
+        num_files=fingerprint.num_files,
+        num_channels=num_channels(lines["channels"].value, lines["missing_channel"].value),
+        num_scans=scans,
+        **{key: lines[key].value for key in ("model", "size_voxels", "stem_stride", "batch_size", "max_epochs")},
+    )
+    lines["forecast"] = forecast(work, machine)
     return lines
 
 

@@ -46,6 +46,48 @@ CPU = Machine("cpu", memory_gb=8, voxels_per_second=1.8e6)
 GPU_24 = Machine("gpu", memory_gb=24, voxels_per_second=4e7)
 
 
+@dataclass(frozen=True)
+class Reference:
+    """What a model that can be recommended costs, measured by `plan --dry-run` on two inputs of 48 x 64 x 64."""
+
+    weights_mb: float
+    """Weights, their gradients and an optimiser's two moments of those that learn."""
+    bytes_a_voxel: float
+    """More for each input voxel that is worked on at once."""
+    speed: float
+    """Input voxels a second, as a share of the 3D PoolFormer-S12's."""
+    slices_at_once: int | None = None
+    """Of all slices of a batch; None is the whole batch."""
+    is_read_once: bool = False
+    """Features that do not change are computed in one pass."""
+
+
+STEM = (4, 4, 4)
+"""Stride of the 3D PoolFormer-S12 that the references are of."""
+REFERENCES = {
+    "network_3d": Reference(weights_mb=244, bytes_a_voxel=480, speed=1),
+    "lora_2d": Reference(weights_mb=20, bytes_a_voxel=3900, speed=0.1, slices_at_once=16),
+    "frozen_2d": Reference(weights_mb=14, bytes_a_voxel=830, speed=0.8, slices_at_once=16, is_read_once=True),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a plan asks of a machine."""
+
+    model: str
+    num_files: int
+    """Scans to prepare."""
+    num_channels: int
+    """Of the input, which are all stored."""
+    num_scans: int
+    """Training scans of a fold."""
+    size_voxels: tuple[int, int, int]
+    stem_stride: tuple[int, int, int]
+    batch_size: int
+    max_epochs: int
+
+
 def plan_batch(num_patients: int, num_voxels: int, machine: Machine) -> Because[int]:
     """Scans a step."""
     share = max(2, math.floor(0.05 * num_patients))
@@ -99,17 +141,20 @@ def seconds_per_epoch(num_scans: int, num_voxels: int, machine: Machine) -> floa
     return num_scans * num_voxels / machine.voxels_per_second
 
 
-def forecast(
-    num_files: int, num_scans: int, num_voxels: int, batch_size: int, max_epochs: int, machine: Machine
-) -> Because[Forecast]:
+def forecast(work: Work, machine: Machine) -> Because[Forecast]:
     """Cost by reference rates, so that the same cohort gives the same plan on a busy machine."""
-    seconds = seconds_per_epoch(num_scans, num_voxels, machine)
+    reference = REFERENCES[work.model]
+    # A finer stem makes so many more tokens of a voxel.
+    finer = math.prod(STEM) / math.prod(work.stem_stride) if work.model == "network_3d" else 1
+    num_voxels, num_slices = math.prod(work.size_voxels), work.batch_size * work.size_voxels[0]
+    seconds = seconds_per_epoch(work.num_scans, num_voxels, machine) * finer / reference.speed
+    at_once = min(num_slices, reference.slices_at_once or num_slices) * math.prod(work.size_voxels[1:])
     return Because(
         Forecast(
-            disk_mb=round(num_files * num_voxels * STORED_BYTES / 1e6, 1),
-            memory_mb=round(batch_size * num_voxels * BYTES_A_VOXEL / 1e6, 1),
+            disk_mb=round(work.num_files * work.num_channels * num_voxels * STORED_BYTES / 1e6, 1),
+            memory_mb=round(reference.weights_mb + at_once * finer * reference.bytes_a_voxel / 1e6, 1),
             seconds_per_epoch=round(seconds, 1),
-            hours_per_fold=round(seconds * max_epochs / 3600, 2),
+            hours_per_fold=round(seconds * (1 if reference.is_read_once else work.max_epochs) / 3600, 2),
         ),
-        f"reference rates of the 3D PoolFormer-S12 on a {machine.kind}; `plan --dry-run` probes this machine",
+        f"reference rates of {work.model} on a {machine.kind}; `plan --dry-run` probes this machine",
     )
