@@ -49,7 +49,7 @@ class OfflineRun:
     @property
     def config(self) -> dict[str, Any]:
         """As it was when each sitting began, with what came later."""
-        updates = [*(run["config"] for run in self.of_kind("run")), *self.of_kind("config")]
+        updates = [*(run.get("config", {"update": {}}) for run in self.of_kind("run")), *self.of_kind("config")]
         return {key: value for update in updates for key, value in update["update"].items()}
 
     @property
