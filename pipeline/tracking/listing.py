@@ -46,7 +46,8 @@ def leaves(config: dict[str, Any], prefix: str = "") -> list[str]:
     """Every key with its value, nested ones joined by dots."""
     found = []
     for key, value in config.items():
-        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}={value}"]
+        is_section = isinstance(value, dict) and value
+        found += leaves(value, f"{prefix}{key}.") if is_section else [f"{prefix}{key}={value}"]
     return found
 
 

@@ -48,7 +48,9 @@ class OfflineRun:
 
     @property
     def config(self) -> dict[str, Any]:
-        return {key: value for update in self.of_kind("config") for key, value in update["update"].items()}
+        """As it was when each sitting began, with what came later."""
+        updates = [*(run.get("config", {"update": {}}) for run in self.of_kind("run")), *self.of_kind("config")]
+        return {key: value for update in updates for key, value in update["update"].items()}
 
     @property
     def artifacts(self) -> dict[str, dict[str, Any]]:
