@@ -12,8 +12,8 @@ from pipeline.config import Config, Plan
 def split(config: Config) -> None:
     """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
     from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.folds import read_splits, write_splits
     from pipeline.resolve import check_file
-    from pipeline.splits.folds import read_splits, write_splits
     from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
     from pipeline.splits.splitting import split_patients
 

@@ -24,6 +24,7 @@ from pipeline.artifacts import (
     VAL,
     CohortPaths,
 )
+from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.trained import TrainedRun, Volume
 from pipeline.loading.augmentation.augmenter import alike
 from pipeline.loading.augmentation.degradations import lower_resolution, noise
@@ -31,7 +32,6 @@ from pipeline.loading.augmentation.settings import left_right_axis, rotation_axe
 from pipeline.loading.augmentation.spatial import flip, turn
 from pipeline.scans.foreground import empty_space_threshold
 from pipeline.scans.store import Store
-from pipeline.splits.folds import read_splits, rows_of_fold
 
 BODY_SHARE = 0.05
 """A voxel that is body in more than this share of the scans is masked in all: no scan's outline is left to see."""

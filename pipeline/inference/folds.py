@@ -9,11 +9,11 @@ from rich.progress import track
 from pipeline.artifacts import SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths, FoldLabel, RunPaths, parse_fold
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.files import write_csv, write_json
+from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.tables import prediction_table, write_embeddings
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.scan_files import files_of
 from pipeline.scans.store import Store
-from pipeline.splits.folds import read_splits, rows_of_fold
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-6

@@ -5,9 +5,9 @@ from typing import Any
 from pipeline.artifacts import CohortPaths, FoldLabel, parse_fold
 from pipeline.config import Model
 from pipeline.files import read_json
+from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.store import Store
-from pipeline.splits.folds import read_splits, rows_of_fold
 from pipeline.training.keeping.places import without_folders
 from pipeline.training.provenance import hash_of_data
 from pipeline.training.settling.recipes import settle_model

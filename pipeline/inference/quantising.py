@@ -13,11 +13,11 @@ from pipeline.evaluation.comparing.comparison import compare_experiments
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import prob_columns
 from pipeline.evaluation.tasks import evaluate_task
+from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
 from pipeline.models.quantised import quantise_weights
 from pipeline.scans.store import Store
-from pipeline.splits.folds import read_splits, rows_of_fold
 from pipeline.training.keeping.runfile import RunFile
 
 log = logging.getLogger(__name__)

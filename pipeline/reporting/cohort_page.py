@@ -6,6 +6,7 @@ import pandas as pd
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SPLIT
 from pipeline.config import Cohort
+from pipeline.folds import is_nested
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.page import render
 from pipeline.reporting.parts import cohort as cohort_part
@@ -14,7 +15,6 @@ from pipeline.reporting.parts.flow_diagram import Diagram, flow_diagram
 from pipeline.reporting.pictures.sample_slices import Sample, sample_slices
 from pipeline.reporting.wording import Statement
 from pipeline.scans.store import Store
-from pipeline.splits.folds import is_nested
 
 
 @dataclass(frozen=True)

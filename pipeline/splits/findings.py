@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 from pipeline.artifacts import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT, TEST
-from pipeline.splits.folds import fold_columns
+from pipeline.folds import fold_columns
 
 SHOWN = 4
 """Scans named in a message."""

@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.artifacts import DEVELOPMENT, FOLD, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.config import Columns, Split
 from pipeline.errors import did_you_mean
-from pipeline.splits.folds import fold_columns, is_nested
+from pipeline.folds import fold_columns, is_nested
 
 WORDS = {TRAIN: DEVELOPMENT, DEVELOPMENT: DEVELOPMENT, VAL: DEVELOPMENT, TEST: TEST}
 

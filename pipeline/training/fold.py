@@ -7,13 +7,13 @@ import pandas as pd
 from pipeline.artifacts import SCAN_ID, TRAIN, VAL, CohortPaths
 from pipeline.config import Config, Histogram, Plan, Training
 from pipeline.files import read_json
+from pipeline.folds import read_splits, rows_of_fold
 from pipeline.loading.augmentation.augmenter import Augmenter
 from pipeline.loading.augmentation.settings import augmentation_settings
 from pipeline.loading.datamodule import ScanDataModule
 from pipeline.resolve import check_file
 from pipeline.scans.histogram import fit_standards
 from pipeline.scans.store import Store
-from pipeline.splits.folds import read_splits, rows_of_fold
 from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets
 from pipeline.training.provenance import hash_of_data
 

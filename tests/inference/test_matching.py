@@ -8,9 +8,9 @@ import pytest
 from pipeline.artifacts import CohortPaths
 from pipeline.config import Model
 from pipeline.files import write_json
+from pipeline.folds import write_splits
 from pipeline.inference.matching import refuse_mismatch
 from pipeline.inference.trained import TrainedRun
-from pipeline.splits.folds import write_splits
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.provenance import hash_of_data
 from tests.training.small import PLAN, SmallTraining

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, LABEL_SEPARATOR, NESTED, NO_LABEL, PATIENT_ID, SPLIT, TEST
+from pipeline.folds import fold_columns, is_nested
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.covariates import Table
 from pipeline.reporting.wording import Statement
-from pipeline.splits.folds import fold_columns, is_nested
 
 SIDE_NAMES = {DEVELOPMENT: "development", NESTED: "test in turn", TEST: "locked test set"}
 

@@ -10,11 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.folds import is_development
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.cohort import memberships
 from pipeline.reporting.pictures.overlay import VIEW_ALONG, plane_view, upright
 from pipeline.scans.store import Store
-from pipeline.splits.folds import is_development
 
 SCANS_A_CLASS = 5
 

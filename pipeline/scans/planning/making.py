@@ -14,6 +14,7 @@ import pandas as pd
 from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN
 from pipeline.config import Cohort, Intensity, Plan
 from pipeline.config.plan import EDITED, num_channels
+from pipeline.folds import fold_numbers, is_development, rows_of_fold
 from pipeline.scans.planning.fingerprint import (
     Geometry,
     Voxels,
@@ -46,7 +47,6 @@ from pipeline.scans.planning.training import (
     plan_model,
     plan_patience,
 )
-from pipeline.splits.folds import fold_numbers, is_development, rows_of_fold
 
 PREPARATION = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction", "intensity")
 """Lines that a cohort's `preprocess` section may decide."""

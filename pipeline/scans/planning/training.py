@@ -151,7 +151,7 @@ def forecast(work: Work, machine: Machine) -> Because[Forecast]:
     at_once = min(num_slices, reference.slices_at_once or num_slices) * math.prod(work.size_voxels[1:])
     return Because(
         Forecast(
-            disk_mb=round(work.num_files * work.num_channels * num_voxels * STORED_BYTES / 1e6, 1),
+            disk_mb=round(work.num_files * work.num_channels * num_voxels * STORED_BYTES / 1e6, 2),
             memory_mb=round(reference.weights_mb + at_once * finer * reference.bytes_a_voxel / 1e6, 1),
             seconds_per_epoch=round(seconds, 1),
             hours_per_fold=round(seconds * (1 if reference.is_read_once else work.max_epochs) / 3600, 2),

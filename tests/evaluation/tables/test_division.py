@@ -5,7 +5,7 @@ from pipeline.config import Split
 from pipeline.evaluation.evaluating import evaluate_predictions
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import check_predictions
-from pipeline.splits.folds import fold_numbers, rows_of_fold
+from pipeline.folds import fold_numbers, rows_of_fold
 from pipeline.splits.splitting import split_patients
 
 

@@ -10,6 +10,7 @@ import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from pipeline.config import Cohort, Ingest, Plan, Preprocess, Suv
+from pipeline.folds import fold_numbers, rows_of_fold
 from pipeline.models.build import build_model
 from pipeline.resolve import check_file
 from pipeline.scans.checking.scan import check_scan
@@ -27,7 +28,6 @@ from pipeline.scans.planning.training import (
     plan_length,
     plan_model,
 )
-from pipeline.splits.folds import fold_numbers, rows_of_fold
 
 
 def write_ball(path, shape=(30, 36, 28), spacing=(2.0, 2.0, 2.0), orientation="RAS", radius_mm=20.0, kind="MR"):

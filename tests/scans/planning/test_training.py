@@ -53,7 +53,7 @@ def test_memory_holds_weights_gradients_moments_and_activations(batch_size):
     cost = measure("poolformer_s12", (48, 64, 64))
     weights = 4 * cost.parameters
     least = 4 * weights + batch_size * (cost.memory_bytes - weights)
-    assert least <= 1.02e6 * forecast(replace(WORK, batch_size=batch_size), CPU).value.memory_mb <= 2 * least
+    assert least <= 1.02e6 * forecast(replace(WORK, batch_size=batch_size), CPU).value.memory_mb <= 2.5 * least
 
 
 def test_a_finer_stem_costs_as_much_more_as_it_makes_more_tokens():
