@@ -93,9 +93,11 @@ def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Pa
     config.write_text(frozen.replace("spatial_dims: 3}}", "spatial_dims: 3}, freeze: true}"))
     # A second experiment, with a figure of the same name.
     shutil.copy(config, folder / "configs/other.yaml")
-    shutil.copytree(folder / "runs/cubes/tiny/fold-0", folder / "runs/cubes/other/fold-0")
+    shutil.copytree(folder / "runs/cubes/tiny", folder / "runs/cubes/other")
     (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny, other]\nfolds: [0]\n")
-    commands.dvc("commit", "--force", "train@cubes-other-0")
+    # Taking a trial over wants every output of the graph to be known.
+    stages = ("train@cubes-other-0", "predict@cubes-other-0", "evaluate@cubes-other", "audit@cubes-other")
+    commands.dvc("commit", "--force", *stages, "explain@cubes-other")
     commands.environment |= {f"GIT_{who}": "a@b" for who in ("AUTHOR_NAME", "AUTHOR_EMAIL")}
     commands.environment |= {f"GIT_{who}": "a@b" for who in ("COMMITTER_NAME", "COMMITTER_EMAIL")}
     for words in (["add", "--all"], ["commit", "--quiet", "--message", "all"]):
@@ -111,7 +113,8 @@ def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Pa
 
 def apply_trial(commands: Commands, apply: str) -> float:
     """Take a trial over; its validation figure. The W&B run that it names lies in the project."""
-    assert commands.run(["bash", "-ec", apply]).returncode == 0
+    done = commands.run(["bash", "-ec", apply])
+    assert done.returncode == 0, done.stderr
     trained = FoldPaths(commands.folder / "runs/cubes/tiny/fold-0")
     assert len(OfflineRun(commands.folder, read_record(trained.tracking).run_id).parts) == 1
     return read_json(trained.best_epoch)["val_auroc"]
