@@ -11,7 +11,7 @@ from pipeline.scans.store import Store
 
 PACKAGE = Path(__file__).parents[1]
 DECIDES_WEIGHTS = (
-    *("config", "loading", "models", "training", "train.py", "splits/folds.py"),
+    *("config", "loading", "models", "training", "train.py", "folds.py"),
     *("scans/entry.py", "scans/geometry.py", "scans/histogram.py", "scans/store.py"),
 )
 """The code of this package that the train stage depends on, in dvc.yaml too."""
