@@ -128,6 +128,7 @@ def test_evaluate_report_and_results_run_from_a_config(tmp_path):
     folder = tmp_path / "runs" / "phantom" / "3d_poolformer" / "predictions"
     folder.mkdir(parents=True)
     predictions().to_csv(folder / "fold-0.csv", index=False)
+    (folder / "fold-0.json").write_text('{"checkpoint": "made up"}')
     (tmp_path / "data" / "phantom").mkdir(parents=True)
     cohort = predictions()[["scan_id", "patient_id", "label"]].assign(age="50", sex="F", scanner="A", site="north")
     cohort.to_csv(tmp_path / "data" / "phantom" / "cohort.csv", index=False)

@@ -63,7 +63,9 @@ def parsing(path: Path, findings: Findings) -> Iterator[None]:
 
 
 def parse_tags(one: Slice) -> None:
-    """Raise `ValueError` or `TypeError` here for tags of a wrong form, which are parsed when first asked for."""
+    """Raise here, whatever pydicom raises, for tags of a wrong form, which are parsed when first asked for."""
+    for tag in SAME_EXACTLY:
+        one.get(tag)
     for tag in ("NumberOfFrames", "SamplesPerPixel"):
         int(one.get(tag) or 1)
     slope, inter = scaling(one)
