@@ -5,7 +5,7 @@
 Both sides train the same 3D PoolFormer-S12 from the same weights on the same fold of `hippocampus`, with the same
 optimiser and schedule, once a seed. Against MONAI two things are compared: the time from raw scans to the end of a
 fixed number of epochs, and that to the first epoch with a fixed validation AUROC, where both sides get there. Prints a
-table and, as its last line, one JSON object; under ten minutes on two cores.
+table and, as its last line, one JSON object.
 """
 
 import logging
