@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from store_making import make_store
 
 from pipeline.loading.chance import scan_rng
 from pipeline.loading.dataset import ScanDataset
+from tests.loading.store_making import make_store
 
 
 def shift(volume, rng):

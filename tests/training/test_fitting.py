@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback
-from small import SendSignal, SmallTraining
+
+from tests.training.small import SendSignal, SmallTraining
 
 EVERYTHING = {
     "ema_decay": 0.9,
