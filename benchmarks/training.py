@@ -29,8 +29,9 @@ sys.path.insert(0, str(REPOSITORY))
 
 from benchmarks.monai_experiment import Epochs, step, train_with_monai  # noqa: E402
 from benchmarks.timing import Ratio, report  # noqa: E402
-from pipeline.artifacts import SCAN_ID, Artifacts  # noqa: E402
+from pipeline.artifacts import Artifacts  # noqa: E402
 from pipeline.cohorts.cohort_table import read_cohort  # noqa: E402
+from pipeline.columns import SCAN_ID  # noqa: E402
 from pipeline.config import Config, Plan  # noqa: E402
 from pipeline.fetch import fetch  # noqa: E402
 from pipeline.ingest import ingest  # noqa: E402

@@ -1,21 +1,8 @@
-"""Every path and column name, once."""
+"""Where everything lies, once."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-
-SCAN_ID, PATIENT_ID, PATH, LABEL = "scan_id", "patient_id", "path", "label"
-SPLIT, FOLD, SEED = "split", "fold", "seed"
-CROP_MASK, CROP_CENTER_MM = "crop_mask", "crop_center_mm"
-DEVELOPMENT, TRAIN, VAL, TEST = "development", "train", "val", "test"
-NESTED = "nested"
-"""`split` of a nested division: its parts are numbered in `fold`, and fold `outer * (parts - 1) + inner` tests one."""
-PROB_PREFIX = "prob_"
-CHANGE, UNCHANGED, MASKED = "change", "none", "body masked out"
-"""The column of changes.csv that names a change of the scan, and two of its values that are no harmless ones."""
-LABEL_SEPARATOR, NO_LABEL = ";", "none"
-"""Between the classes of a scan that shows several, and the label of one that shows none of them."""
-
 
 FoldLabel = int | str
 """A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""

@@ -6,7 +6,8 @@ Writes  runs/<cohort>/<experiment>/{audits.json, audit_summary.json, doubtful_la
 """
 
 from pipeline import stage
-from pipeline.artifacts import SCAN_ID, Artifacts, parse_fold
+from pipeline.artifacts import Artifacts, parse_fold
+from pipeline.columns import SCAN_ID
 from pipeline.config import Config
 
 

@@ -7,7 +7,8 @@ Writes  nothing but the count of looks at test; prints
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import TEST, TRAIN, VAL, Artifacts
+from pipeline.artifacts import Artifacts
+from pipeline.columns import TEST, TRAIN, VAL
 from pipeline.config import Config
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
+from pipeline.columns import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
 from pipeline.files import write_csv
 
 

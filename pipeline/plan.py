@@ -7,7 +7,8 @@ Writes  plan.yaml
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import TRAIN, Artifacts
+from pipeline.artifacts import Artifacts
+from pipeline.columns import TRAIN
 from pipeline.config import Config
 
 

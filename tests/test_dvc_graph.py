@@ -28,9 +28,8 @@ ASIDE = {
 }
 """What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
 output."""
-PLUMBING = {
-    f"pipeline/{name}.py" for name in ("__init__", "artifacts", "errors", "files", "reference", "resolve", "stage")
-}
+PLUMBING_NAMES = ("__init__", "artifacts", "columns", "errors", "files", "reference", "resolve", "stage")
+PLUMBING = {f"pipeline/{name}.py" for name in PLUMBING_NAMES}
 
 
 def imports_of(file: Path) -> set[Path]:

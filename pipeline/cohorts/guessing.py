@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATH, PATIENT_ID, SCAN_ID
+from pipeline.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.config import Columns
 from pipeline.errors import did_you_mean
 

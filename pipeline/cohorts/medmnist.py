@@ -11,8 +11,9 @@ from medmnist.info import INFO
 from rich.console import Console
 from rich.progress import track
 
-from pipeline.artifacts import LABEL, PATH, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL, CohortPaths
+from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.nifti import save_nifti
+from pipeline.columns import LABEL, PATH, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.config import MedmnistSource
 
 ROOT_VARIABLE = "MEDMNIST_ROOT"

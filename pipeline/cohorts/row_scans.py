@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.cohorts.table import with_hint
+from pipeline.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.scans.checking.codes import Problem
 from pipeline.scans.checking.files import Tolerance, check_files
 from pipeline.scans.checking.scan import ScanCheck

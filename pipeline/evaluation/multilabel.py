@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import LABEL, LABEL_SEPARATOR, PROB_PREFIX
+from pipeline.columns import LABEL, LABEL_SEPARATOR, PROB_PREFIX
 from pipeline.evaluation.evaluating import Evaluation, Metrics, evaluate_table
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
 from pipeline.evaluation.metrics import calibration, decisions, discrimination

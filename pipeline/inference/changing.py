@@ -12,18 +12,8 @@ from rich.progress import track
 from scipy.ndimage import binary_dilation
 from torch import Tensor
 
-from pipeline.artifacts import (
-    CHANGE,
-    LABEL,
-    MASKED,
-    PATIENT_ID,
-    PROB_PREFIX,
-    SCAN_ID,
-    TEST,
-    UNCHANGED,
-    VAL,
-    CohortPaths,
-)
+from pipeline.artifacts import CohortPaths
+from pipeline.columns import CHANGE, LABEL, MASKED, PATIENT_ID, PROB_PREFIX, SCAN_ID, TEST, UNCHANGED, VAL
 from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.trained import TrainedRun, Volume
 from pipeline.loading.augmentation.augmenter import alike

@@ -8,8 +8,9 @@ from pathlib import Path
 import pandas as pd
 from rich.progress import track
 
-from pipeline.artifacts import SPLIT, TEST, CohortPaths, FoldPaths, RunPaths
+from pipeline.artifacts import CohortPaths, FoldPaths, RunPaths
 from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.columns import SPLIT, TEST
 from pipeline.config import Config
 from pipeline.evaluation.fitted.frozen import Frozen
 from pipeline.evaluation.writing import read_checkpoints, read_frozen

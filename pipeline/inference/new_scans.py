@@ -10,8 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from pipeline.artifacts import PATH, PROB_PREFIX
 from pipeline.cohorts.table import file_columns, read_table, select_files, with_hint
+from pipeline.columns import PATH, PROB_PREFIX
 from pipeline.config import Columns
 from pipeline.files import write_csv
 from pipeline.inference.trained import Prediction, Volume

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import SCAN_ID, SPLIT, VAL, CohortPaths, FoldLabel, parse_fold
+from pipeline.artifacts import CohortPaths, FoldLabel, parse_fold
+from pipeline.columns import SCAN_ID, SPLIT, VAL
 from pipeline.evaluation.comparing.comparison import compare_experiments
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import prob_columns

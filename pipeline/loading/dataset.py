@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.artifacts import LABEL, SCAN_ID
+from pipeline.columns import LABEL, SCAN_ID
 from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
 from pipeline.scans.histogram import Deciles, to_standards

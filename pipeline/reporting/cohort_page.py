@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SPLIT
+from pipeline.columns import LABEL, PATIENT_ID, SPLIT
 from pipeline.config import Cohort
 from pipeline.folds import is_nested
 from pipeline.reporting.gathering import CohortFacts

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import TEST, parse_fold
+from pipeline.artifacts import parse_fold
+from pipeline.columns import TEST
 from pipeline.config import Config
 from pipeline.evaluation.breakdowns.operating_table import OPERATING_POINTS
 from pipeline.evaluation.multilabel import OF_LABEL

@@ -6,7 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, CohortPaths, RunPaths
+from pipeline.artifacts import CohortPaths, RunPaths
+from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Metrics
 from pipeline.evaluation.settings import MULTILABEL
 from pipeline.evaluation.tables.looks import read_looks

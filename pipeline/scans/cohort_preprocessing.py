@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import SCAN_ID
+from pipeline.columns import SCAN_ID
 from pipeline.config import Plan
 from pipeline.scans.bias_field import require_n4
 from pipeline.scans.entry import Record

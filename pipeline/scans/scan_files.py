@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts import CROP_CENTER_MM, CROP_MASK, PATH
+from pipeline.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.files import sha256
 
 HALVES = (".hdr", ".img")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, LABEL, NESTED, TEST
+from pipeline.columns import DEVELOPMENT, LABEL, NESTED, TEST
 from pipeline.config import Split
 from pipeline.splits.balancing import balance
 from pipeline.splits.continuing import Place

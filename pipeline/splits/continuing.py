@@ -10,7 +10,7 @@ import json
 
 import pandas as pd
 
-from pipeline.artifacts import PATIENT_ID, SPLIT
+from pipeline.columns import PATIENT_ID, SPLIT
 from pipeline.config import Columns, Split
 
 SETTINGS = "settings"

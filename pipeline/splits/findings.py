@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT, TEST
+from pipeline.columns import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.folds import fold_columns
 
 SHOWN = 4

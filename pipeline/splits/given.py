@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, FOLD, SCAN_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.columns import DEVELOPMENT, FOLD, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.config import Columns, Split
 from pipeline.errors import did_you_mean
 from pipeline.folds import fold_columns, is_nested

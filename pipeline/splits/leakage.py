@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import PATIENT_ID, SCAN_ID
+from pipeline.columns import PATIENT_ID, SCAN_ID
 from pipeline.config import Cohort, Plan, Split
 from pipeline.errors import did_you_mean
 from pipeline.files import write_json

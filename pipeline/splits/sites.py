@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, LABEL, TEST
+from pipeline.columns import DEVELOPMENT, LABEL, TEST
 from pipeline.errors import did_you_mean
 from pipeline.splits.continuing import Place
 

@@ -7,7 +7,7 @@ from functools import partial
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
+from pipeline.columns import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.config import Columns, Split
 from pipeline.errors import did_you_mean
 from pipeline.splits.bins import Bin, bins_of, deal_groups

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import SCAN_ID, Artifacts, RunPaths
+from pipeline.artifacts import Artifacts, RunPaths
+from pipeline.columns import SCAN_ID
 from pipeline.config import Config, Tracking
 from pipeline.files import read_json
 from pipeline.scans.store import Store

@@ -7,17 +7,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.image import imread
 
-from pipeline.artifacts import (
-    FOLD,
-    LABEL,
-    LABEL_SEPARATOR,
-    NO_LABEL,
-    PATIENT_ID,
-    PROB_PREFIX,
-    SCAN_ID,
-    SPLIT,
-    FoldLabel,
-)
+from pipeline.artifacts import FoldLabel
+from pipeline.columns import FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.evaluation.fitted.operating_point import EVEN_ODDS
 from pipeline.evaluation.fitted.pooling import SCAN
 from pipeline.files import read_json

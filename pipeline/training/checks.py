@@ -12,7 +12,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from pipeline.artifacts import LABEL, TRAIN
+from pipeline.columns import LABEL, TRAIN
 from pipeline.config import Config
 from pipeline.errors import did_you_mean
 from pipeline.loading.dataset import Batch, ScanDataset

@@ -5,7 +5,7 @@ import logging
 import torch
 from torch import nn
 
-from pipeline.artifacts import LABEL, LABEL_SEPARATOR, PATIENT_ID, TRAIN, VAL
+from pipeline.columns import LABEL, LABEL_SEPARATOR, PATIENT_ID, TRAIN, VAL
 from pipeline.config import Config
 from pipeline.models.cost import cost_of
 from pipeline.training.fold import Fold

@@ -1,6 +1,7 @@
 """Fitting a network on a fold, by gradient descent or, where it is frozen, by a head on its features."""
 
-from pipeline.artifacts import TRAIN, CohortPaths
+from pipeline.artifacts import CohortPaths
+from pipeline.columns import TRAIN
 from pipeline.config import Config
 from pipeline.loading.augmentation.mixing import Mixer
 from pipeline.models import Network

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import SCAN_ID, TRAIN, VAL, CohortPaths
+from pipeline.artifacts import CohortPaths
+from pipeline.columns import SCAN_ID, TRAIN, VAL
 from pipeline.config import Config, Histogram, Plan, Training
 from pipeline.files import read_json
 from pipeline.folds import read_splits, rows_of_fold

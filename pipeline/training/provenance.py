@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, SCAN_ID, TRAIN, VAL
+from pipeline.columns import LABEL, SCAN_ID, TRAIN, VAL
 from pipeline.scans.store import Store
 
 PACKAGE = Path(__file__).parents[1]

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import PATIENT_ID, RunPaths
+from pipeline.artifacts import RunPaths
+from pipeline.columns import PATIENT_ID
 from pipeline.evaluation.audits.chance import judge_chance
 from pipeline.evaluation.audits.evidence import (
     Evidence,

@@ -7,19 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import (
-    CHANGE,
-    FOLD,
-    LABEL,
-    MASKED,
-    PATIENT_ID,
-    SCAN_ID,
-    SEED,
-    SPLIT,
-    TRAIN,
-    FoldLabel,
-    parse_fold,
-)
+from pipeline.artifacts import FoldLabel, parse_fold
+from pipeline.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES
 from pipeline.evaluation.audits.refits import Shuffled
 from pipeline.evaluation.audits.stages import FoldEmbeddings

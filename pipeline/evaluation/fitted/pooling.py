@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import SPLIT, VAL
+from pipeline.columns import SPLIT, VAL
 from pipeline.evaluation.fitted.calibrators import Calibration, fit_calibration
 from pipeline.evaluation.tables.predictions import (
     MODEL,

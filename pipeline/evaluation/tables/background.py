@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import FOLD, LABEL, PATIENT_ID, SPLIT
+from pipeline.columns import FOLD, LABEL, PATIENT_ID, SPLIT
 from pipeline.errors import did_you_mean
 
 MEASURED = ("shape", "spacing_mm", "orientation", "dtype")

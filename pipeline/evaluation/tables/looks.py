@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import SPLIT, TEST
+from pipeline.columns import SPLIT, TEST
 from pipeline.files import write_csv
 
 log = logging.getLogger(__name__)

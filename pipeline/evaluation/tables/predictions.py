@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import (
+from pipeline.columns import (
     FOLD,
     LABEL,
     LABEL_SEPARATOR,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.reporting.page import Drawing
 from pipeline.reporting.parts.cohort import Table
 from pipeline.reporting.pictures.figures import forest_figure

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import DEVELOPMENT, FOLD, LABEL, LABEL_SEPARATOR, NESTED, NO_LABEL, PATIENT_ID, SPLIT, TEST
+from pipeline.columns import DEVELOPMENT, FOLD, LABEL, LABEL_SEPARATOR, NESTED, NO_LABEL, PATIENT_ID, SPLIT, TEST
 from pipeline.folds import fold_columns, is_nested
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.covariates import Table

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import FOLD, SEED
+from pipeline.columns import FOLD, SEED
 from pipeline.evaluation.breakdowns.models import ALL, spread
 from pipeline.evaluation.multilabel import OF_LABEL
 from pipeline.reporting.wording import metric_name, number

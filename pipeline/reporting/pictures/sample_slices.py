@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.folds import is_development
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.cohort import memberships

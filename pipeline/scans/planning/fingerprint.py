@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import PATIENT_ID, SCAN_ID
+from pipeline.columns import PATIENT_ID, SCAN_ID
 from pipeline.config import Intensity
 from pipeline.scans.focus import mask_focus
 from pipeline.scans.foreground import find_foreground

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import LABEL, PATIENT_ID, SCAN_ID, TRAIN
+from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN
 from pipeline.config import Cohort, Intensity, Plan
 from pipeline.config.plan import EDITED, num_channels
 from pipeline.folds import fold_numbers, is_development, rows_of_fold

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from pipeline.artifacts import LABEL, LABEL_SEPARATOR
+from pipeline.columns import LABEL, LABEL_SEPARATOR
 from pipeline.config import Cohort
 
 Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
