@@ -12,29 +12,27 @@ import pandas as pd
 from pipeline.columns import LABEL, LABEL_SEPARATOR, PROB_PREFIX
 from pipeline.evaluation.evaluating import Evaluation, Metrics, evaluate_table
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
-from pipeline.evaluation.metrics import calibration, decisions, discrimination
-from pipeline.evaluation.precision.bootstrap import Figure, resamples
-from pipeline.evaluation.precision.catalogue import Metric, every_row, is_right
+from pipeline.evaluation.precision.catalogue import Metric, catalogue, every_row, is_right
 from pipeline.evaluation.precision.estimates import Entry, Estimate, estimate_metrics
-from pipeline.evaluation.precision.intervals import percentile_interval
+from pipeline.evaluation.precision.means import Shared, estimate_means, mean_value
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.predictions import check_predictions, class_names, prob_columns
-from pipeline.evaluation.tables.sample import Array, Sample
+from pipeline.evaluation.tables.sample import Sample
 
 OF_LABEL = "of_label"
-AVERAGED: dict[str, Figure] = {
-    "auroc": discrimination.auroc,
-    "average_precision": discrimination.average_precision,
-    "accuracy": decisions.accuracy,
-    "majority_floor": decisions.majority_floor,
-    "balanced_accuracy": decisions.balanced_accuracy,
-    "sensitivity": decisions.sensitivity,
-    "specificity": decisions.specificity,
-    "f1": decisions.f1,
-    "mcc": decisions.mcc,
-    "brier_score": calibration.brier_score,
-}
+AVERAGED = (
+    "auroc",
+    "average_precision",
+    "accuracy",
+    "majority_floor",
+    "balanced_accuracy",
+    "sensitivity",
+    "specificity",
+    "f1",
+    "mcc",
+    "brier_score",
+)
 """Figures whose mean over the labels is reported."""
 
 
@@ -118,42 +116,14 @@ def means(labels: Mapping[str, Evaluation], split: str, level: str, settings: Se
     """The mean of each figure over the labels; undefined where it is for any."""
     entries = {name: label.metrics[split][level] for name, label in labels.items()}
     samples = [label.judged[level][split].sample for label in labels.values() if split in label.judged[level]]
-    is_whole = len(samples) == len(labels)
-    resampled = resampled_means(samples, settings) if is_whole else {}
-    found = {
-        metric: mean_of({name: entry[metric] for name, entry in entries.items()}, resampled.get(metric), settings)
-        for metric in AVERAGED
-    }
-    if is_whole:
-        found |= exact_match(samples, settings)
+    if len(samples) < len(labels):
+        found = {metric: mean_value({name: entry[metric] for name, entry in entries.items()}) for metric in AVERAGED}
+    else:
+        every = np.arange(len(samples[0].labels))
+        shared = Shared(by_pattern(samples), samples, [every] * len(samples))
+        metrics = {name: metric for name, metric in catalogue(samples[0], settings).items() if name in AVERAGED}
+        found = estimate_means(entries, shared, metrics, settings) | exact_match(samples, settings)
     return {name: estimate.entry() for name, estimate in found.items()}
-
-
-def mean_of(entries: Mapping[str, Entry], resampled: Array | None, settings: Settings) -> Estimate:
-    num_patients = max(entry["num_patients"] for entry in entries.values())
-    without_value = [f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["value"] is None]
-    if without_value:
-        return Estimate(None, None, None, num_patients, without_value[0])
-    value = float(np.mean([entry["value"] for entry in entries.values()]))
-    without_range = [f"{name}: {entry['reason']}" for name, entry in entries.items() if entry["low"] is None]
-    if without_range or resampled is None:
-        return Estimate(value, None, None, num_patients, without_range[0] if without_range else "no labels in common")
-    found = percentile_interval(resampled, settings.confidence)
-    if isinstance(found, str):
-        return Estimate(value, None, None, num_patients, found)
-    return Estimate(value, *found, num_patients)
-
-
-def resampled_means(samples: list[Sample], settings: Settings) -> dict[str, Array]:
-    """(R,) of each figure; every resample draws the same patients for all labels."""
-    blocks = [
-        {
-            name: np.mean([figure(sample.weighted(weighted.weights)) for sample in samples], axis=0)
-            for name, figure in AVERAGED.items()
-        }
-        for weighted in resamples(by_pattern(samples), settings.num_bootstrap, settings.seed)
-    ]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in AVERAGED}
 
 
 def by_pattern(samples: list[Sample]) -> Sample:

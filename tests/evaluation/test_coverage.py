@@ -12,7 +12,9 @@ from pipeline.evaluation.precision.intervals import effective_count, wilson_inte
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.sample import Sample
 
-STUDIES, QUICK = 1000, Settings(num_bootstrap=300)
+STUDIES, QUICK = 2000, Settings(num_bootstrap=300)
+LOWEST, HIGHEST = 0.93 - 0.011, 0.97 + 0.008
+"""The promise, 93 to 97 %, and what 2,000 studies blur it by in 95 of 100 times (binomial)."""
 HEADLINE = (
     "auroc",
     "average_precision",
@@ -20,33 +22,43 @@ HEADLINE = (
     "balanced_accuracy",
     "sensitivity",
     "specificity",
+    "f1",
     "mcc",
+    "kappa",
     "brier_score",
+    "log_loss",
+    "calibration_slope",
+    "calibration_intercept",
 )
 DECISIONS = ("balanced_accuracy", "mcc", "brier_score")
 """Figures whose truth does not depend on how many patients a fold has."""
 
 
-def study(rng: np.random.Generator, auroc: float, patients: int, scans: int = 3, num_folds: int = 1) -> Sample:
-    """Binormal scores; half of the spread within a class is between patients, half between scans of one."""
-    ids, distance = np.repeat(np.arange(patients), scans), np.sqrt(2) * norm.ppf(auroc)
+def study(rng: np.random.Generator, auroc: float, positives: int, negatives: int, num_folds: int = 1) -> Sample:
+    """Binormal scores of patients with one to three scans; half of the spread is between patients, half within."""
+    patients, prevalence = positives + negatives, positives / (positives + negatives)
+    ids, distance = np.repeat(np.arange(patients), rng.integers(1, 4, patients)), np.sqrt(2) * norm.ppf(auroc)
+    # Classes in turn over the patients, so that every fold has its share of both.
+    labels = (np.floor((ids + 1) * prevalence) > np.floor(ids * prevalence)).astype(int)
     shared, own = rng.normal(size=patients)[ids], rng.normal(size=len(ids))
-    scores = (shared + own) / np.sqrt(2) + distance * (ids % 2)
-    probs = 1 / (1 + np.exp(-distance * (scores - distance / 2)))
-    return Sample(ids % 2, np.stack([1 - probs, probs], 1), ids, ids // 2 % num_folds, ("a", "b"), threshold=0.5)
+    scores = (shared + own) / np.sqrt(2) + distance * labels
+    odds = prevalence / (1 - prevalence)
+    probs = 1 / (1 + np.exp(-distance * (scores - distance / 2)) / odds)
+    folds = np.arange(patients)[ids] // 2 % num_folds
+    return Sample(labels, np.stack([1 - probs, probs], 1), ids, folds, ("a", "b"), threshold=prevalence)
 
 
 def coverage(
-    names: tuple[str, ...], auroc: float, patients: int, studies: int, num_folds: int = 1, *, by_patient: bool = True
+    names: tuple[str, ...], auroc: float, classes: tuple[int, int], studies: int, num_folds: int = 1, *, by_patient=True
 ) -> dict[str, float]:
-    """Share of intervals that hold the truth, which is that of a hundred thousand patients."""
+    """Share of intervals that hold the truth, which is that of a hundred thousand patients; `classes` are counts."""
     rng = np.random.default_rng(5)
-    large = study(rng, auroc, 100_000)
+    large = study(rng, auroc, *(100_000 * count // sum(classes) for count in classes))
     metrics = {name: catalogue(large, QUICK)[name] for name in names}
     truth = {name: float(metric.figure(large.weighted())[0]) for name, metric in metrics.items()}
     held = dict.fromkeys(names, 0)
     for _ in range(studies):
-        sample = study(rng, auroc, patients, num_folds=num_folds)
+        sample = study(rng, auroc, *classes, num_folds=num_folds)
         sample = sample if by_patient else replace(sample, patients=np.arange(len(sample.labels)))
         for name, found in estimate_metrics(sample, metrics, QUICK).items():
             held[name] += found.low <= truth[name] <= found.high
@@ -54,24 +66,24 @@ def coverage(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("auroc", [0.75, 0.9])
-def test_intervals_hold_the_truth_in_93_to_97_percent_of_studies_with_fifty_patients_a_class(auroc):
-    """A thousand studies blur a share of 93 % by two points in 99 of 100 times."""
-    for name, share in coverage(HEADLINE, auroc, 100, STUDIES).items():
-        # Resamples of average precision lean upwards; its percentiles hold the truth in 92 %.
-        assert (0.90 if name == "average_precision" else 0.91) <= share <= 0.985, name
+@pytest.mark.parametrize(
+    ("auroc", "classes"), [(0.7, (50, 50)), (0.8, (50, 150)), (0.9, (50, 50)), (0.9, (150, 50)), (0.9, (50, 200))]
+)
+def test_intervals_hold_the_truth_in_93_to_97_percent_of_studies_with_fifty_patients_a_class(auroc, classes):
+    shares = coverage(HEADLINE, auroc, classes, STUDIES)
+    assert {name: share for name, share in shares.items() if not LOWEST <= share <= HIGHEST} == {}
 
 
 @pytest.mark.slow
 def test_folds_of_few_patients_do_not_narrow_intervals():
     """Twenty patients a class in five folds; drawn four at a time they would hold the truth in 89 % of studies."""
-    for name, share in coverage(DECISIONS, 0.8, 40, STUDIES, num_folds=5).items():
-        assert 0.92 <= share <= 0.97, name
+    for name, share in coverage(DECISIONS, 0.8, (20, 20), STUDIES, num_folds=5).items():
+        assert LOWEST <= share <= HIGHEST, name
 
 
 @pytest.mark.slow
 def test_taking_scans_for_patients_would_not_hold_the_truth():
-    assert np.mean(list(coverage(HEADLINE, 0.75, 100, 200, by_patient=False).values())) < 0.9
+    assert np.mean(list(coverage(HEADLINE, 0.75, (50, 50), 200, by_patient=False).values())) < 0.9
 
 
 def test_clustered_shares_hold_the_truth_and_plain_wilson_does_not():

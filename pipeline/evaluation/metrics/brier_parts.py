@@ -7,8 +7,6 @@ discrimination + uncertainty, without bins to choose (Dimitriadis, Gneiting and 
 Every function takes a `Weighted` sample and gives one value a resample, shape (R,); several classes are summed over.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from scipy.optimize import isotonic_regression
 
@@ -32,8 +30,6 @@ def brier_uncertainty(weighted: Weighted) -> Array:
     return (shares * (1 - shares)).sum(1)
 
 
-# Two figures in a row ask for the same resamples, and this is the slow part of either.
-@lru_cache(maxsize=1)
 def recalibrated_brier_score(weighted: Weighted) -> Array:
     """Score of the best rising curve through each class's probabilities."""
     return sum(

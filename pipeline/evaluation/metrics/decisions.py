@@ -9,6 +9,8 @@ import numpy as np
 from pipeline.evaluation.metrics.discrimination import divide
 from pipeline.evaluation.tables.sample import Array, Weighted
 
+ROUNDING = 1e-12
+
 
 def accuracy(weighted: Weighted) -> Array:
     """Share of rows whose class is called right."""
@@ -56,11 +58,12 @@ def f1(weighted: Weighted) -> Array:
 
 def mcc(weighted: Weighted) -> Array:
     """Matthews correlation of true and called classes, Gorodkin's form for several classes; 0 by chance."""
-    actual, called = weighted.confusion.sum(2), weighted.confusion.sum(1)
-    total = weighted.total
-    covariance = np.trace(weighted.confusion, axis1=1, axis2=2) * total - (actual * called).sum(1)
-    spread = (total**2 - (actual**2).sum(1)) * (total**2 - (called**2).sum(1))
-    return divide(covariance, np.sqrt(spread))
+    shares = weighted.confusion / weighted.total[:, None, None]
+    actual, called = shares.sum(2), shares.sum(1)
+    covariance = np.trace(shares, axis1=1, axis2=2) - (actual * called).sum(1)
+    spread = (1 - (actual**2).sum(1)) * (1 - (called**2).sum(1))
+    # Weights are no whole numbers: where a single class is called the spread is 0 up to rounding.
+    return divide(covariance, np.sqrt(np.where(spread > ROUNDING, spread, 0)))
 
 
 def kappa(weighted: Weighted) -> Array:

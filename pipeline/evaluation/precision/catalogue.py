@@ -12,6 +12,7 @@ from pipeline.evaluation.settings import ORDINAL, Settings
 from pipeline.evaluation.tables.sample import Array, Sample, Weighted
 
 Rows = Callable[[Sample], Array]
+UNBOUNDED = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -30,18 +31,21 @@ class Metric:
     needs_threshold: bool = False
     has_spread: bool = True
     """Does it vary between resamples that keep the labels?"""
-    grows_when_resampled: bool = False
-    """Is it a sum of absolute gaps, which resampling widens?"""
+    grows_by_chance: bool = False
+    """Is it a sum of gaps, to which chance adds more than resampling can show?"""
+    bounds: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest value that the figure can have."""
 
 
 def catalogue(sample: Sample, settings: Settings) -> dict[str, Metric]:
     """Metrics by name, in the order of reporting."""
     if sample.is_binary:
         rates = binary_rates() | prevalence_metrics(settings.prevalence)
-        stated = probability_metrics(settings.calibration_bins) | binary_calibration()
+        stated = probability_metrics(settings.calibration_bins, largest_brier_score=1) | binary_calibration()
         return ranking_metrics(ranked_class=1) | decision_metrics(rates) | stated
-    decided = decision_metrics(mean_rates(is_ordinal=settings.task == ORDINAL))
-    stated = probability_metrics(settings.calibration_bins)
+    grades = ordinal_metrics(sample.num_classes) if settings.task == ORDINAL else {}
+    decided = decision_metrics(mean_rates() | grades)
+    stated = probability_metrics(settings.calibration_bins, largest_brier_score=2)
     return ranking_metrics(ranked_class=None) | decided | stated | class_metrics(sample)
 
 
@@ -61,20 +65,20 @@ def decision_metrics(rates: dict[str, Metric]) -> dict[str, Metric]:
         "balanced_accuracy": called(decisions.balanced_accuracy),
         **rates,
         "f1": called(decisions.f1),
-        "mcc": called(decisions.mcc),
-        "kappa": called(decisions.kappa),
+        "mcc": called(decisions.mcc, bounds=(-1, 1)),
+        "kappa": called(decisions.kappa, bounds=(-1, 1)),
     }
 
 
-def probability_metrics(binning: str) -> dict[str, Metric]:
+def probability_metrics(binning: str, largest_brier_score: float) -> dict[str, Metric]:
     return {
-        "brier_score": Metric(calibration.brier_score),
-        "brier_miscalibration": Metric(brier_parts.brier_miscalibration, grows_when_resampled=True),
-        "brier_discrimination": Metric(brier_parts.brier_discrimination, grows_when_resampled=True),
+        "brier_score": Metric(calibration.brier_score, bounds=(0, largest_brier_score)),
+        "brier_miscalibration": Metric(brier_parts.brier_miscalibration, grows_by_chance=True),
+        "brier_discrimination": Metric(brier_parts.brier_discrimination, grows_by_chance=True),
         "brier_uncertainty": Metric(brier_parts.brier_uncertainty, has_spread=False),
-        "log_loss": Metric(calibration.log_loss),
+        "log_loss": Metric(calibration.log_loss, bounds=(0, np.inf)),
         "expected_calibration_error": Metric(
-            partial(calibration.expected_calibration_error, binning=binning), grows_when_resampled=True
+            partial(calibration.expected_calibration_error, binning=binning), grows_by_chance=True
         ),
     }
 
@@ -93,8 +97,8 @@ def binary_rates() -> dict[str, Metric]:
 
 def binary_calibration() -> dict[str, Metric]:
     return {
-        "calibration_slope": Metric(calibration.calibration_slope),
-        "calibration_intercept": Metric(calibration.calibration_intercept),
+        "calibration_slope": Metric(calibration.calibration_slope, bounds=UNBOUNDED),
+        "calibration_intercept": Metric(calibration.calibration_intercept, bounds=UNBOUNDED),
     }
 
 
@@ -110,22 +114,21 @@ def prevalence_metrics(prevalence: float | None) -> dict[str, Metric]:
     }
 
 
-def mean_rates(*, is_ordinal: bool) -> dict[str, Metric]:
+def mean_rates() -> dict[str, Metric]:
     """Means over more than two classes, which are no shares of rows."""
-    metrics = {
+    return {
         "sensitivity": Metric(decisions.sensitivity),
         "specificity": Metric(decisions.specificity),
         "positive_predictive_value": Metric(decisions.positive_predictive_value),
         "negative_predictive_value": Metric(decisions.negative_predictive_value),
     }
-    return metrics | (ordinal_metrics() if is_ordinal else {})
 
 
-def ordinal_metrics() -> dict[str, Metric]:
+def ordinal_metrics(num_classes: int) -> dict[str, Metric]:
     """Figures that hold a call two grades off for worse than one grade off."""
     return {
-        "quadratic_kappa": Metric(decisions.quadratic_kappa),
-        "mean_grades_off": Metric(decisions.mean_grades_off),
+        "quadratic_kappa": Metric(decisions.quadratic_kappa, bounds=(-1, 1)),
+        "mean_grades_off": Metric(decisions.mean_grades_off, bounds=(0, num_classes - 1)),
     }
 
 

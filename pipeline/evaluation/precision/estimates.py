@@ -11,8 +11,7 @@ from pipeline.evaluation.precision.catalogue import Metric
 from pipeline.evaluation.precision.intervals import (
     effective_count,
     logit_interval,
-    percentile_interval,
-    reflected_interval,
+    resampled_interval,
     separated_auroc_interval,
     wilson_interval,
 )
@@ -61,7 +60,7 @@ def resample_where_needed(sample: Sample, metrics: Mapping[str, Metric], setting
     figures = {
         name: metric.figure
         for name, metric in metrics.items()
-        if metric.has_spread and metric.hits is None and metric.ranked_class is None
+        if metric.has_spread and not metric.grows_by_chance and metric.hits is None and metric.ranked_class is None
     }
     return bootstrap(sample, figures, settings.num_bootstrap, settings.seed)
 
@@ -119,6 +118,8 @@ def interval(
     """(low, high), or why there is none."""
     if not metric.has_spread:
         return "fixed by the labels, so without an interval"
+    if metric.grows_by_chance:
+        return "chance adds to it more than resampling can show, so without an interval"
     if metric.hits is not None and metric.among is not None:
         return share_interval(sample, metric, value, settings.confidence)
     few = few_patients(sample, metric)
@@ -127,9 +128,7 @@ def interval(
     if metric.ranked_class is not None:
         return auroc_interval(sample, metric.ranked_class, value, settings.confidence)
     assert resampled is not None
-    if metric.grows_when_resampled:
-        return reflected_interval(value, resampled, settings.confidence)
-    return percentile_interval(resampled, settings.confidence)
+    return resampled_interval(value, resampled, metric.bounds, int(sample.patients_of_class.min()), settings.confidence)
 
 
 def few_patients(sample: Sample, metric: Metric) -> str | None:

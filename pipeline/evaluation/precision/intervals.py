@@ -2,12 +2,16 @@
 
 import numpy as np
 from scipy.optimize import brentq
+from scipy.special import expit
 from scipy.stats import norm
+from scipy.stats import t as student
 
 from pipeline.evaluation.tables.sample import Array
 
 MOST_UNDEFINED = 0.05
 """Share of resamples in which a figure may be undefined before its interval is."""
+ROUNDING = 1e-9
+"""Weights are no whole numbers, so that equal figures differ in their last digits."""
 
 
 def normal_quantile(confidence: float) -> float:
@@ -66,24 +70,49 @@ def effective_count(hits: Array, patients: Array) -> float:
     return float(len(hits) / max(1.0, clustered / (len(hits) * share * (1 - share))))
 
 
-def percentile_interval(values: Array, confidence: float) -> tuple[float, float] | str:
-    """The middle of the resampled values, or the reason why they say nothing."""
+def resampled_interval(
+    value: float, values: Array, bounds: tuple[float, float], num_patients: int, confidence: float
+) -> tuple[float, float] | str:
+    """Student's on the scale without `bounds`, by the spread of the resampled values; or why these say nothing.
+
+    Percentiles of few patients are too narrow and, for figures that lean towards a bound, off centre (on average
+    precision: Boyd, Eng and Page, ECML PKDD 2013, who recommend the logit scale). `num_patients` of the rarest class
+    are those that the spread is learned from.
+    """
     defined = values[np.isfinite(values)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(values):
         return f"undefined in {1 - len(defined) / len(values):.0%} of the resamples"
-    low, high = np.quantile(defined, [(1 - confidence) / 2, (1 + confidence) / 2])
-    if low == high:
+    if np.ptp(defined) < ROUNDING:
         return "all resamples agree, so the spread cannot be judged"
+    centre, *spread_out = unbounded(np.append(value, defined), bounds)
+    reach = student.ppf((1 + confidence) / 2, num_patients - 1) * np.std(spread_out, ddof=1)
+    low, high = bounded(centre + np.array([-reach, reach]), bounds)
     return float(low), float(high)
 
 
-def reflected_interval(value: float, values: Array, confidence: float) -> tuple[float, float] | str:
-    """The basic bootstrap interval, not below 0, for figures that resampling can only make larger.
+def unbounded(values: Array, bounds: tuple[float, float]) -> Array:
+    """Distances from both bounds as a logit, from one as a logarithm."""
+    low, high = bounds
+    if np.isinf(low):
+        return values
+    inside = off_bound(values, low)
+    if np.isinf(high):
+        return np.log(inside - low)
+    inside = off_bound(inside, high)
+    return np.log(inside - low) - np.log(high - inside)
 
-    A resample of a calibrated sample looks less calibrated; reflecting the resampled values about the observed one
-    takes that bias off instead of adding it twice.
-    """
-    found = percentile_interval(values, confidence)
-    if isinstance(found, str):
-        return found
-    return max(0.0, 2 * value - found[1]), max(value, 2 * value - found[0])
+
+def off_bound(values: Array, bound: float) -> Array:
+    """Values on the bound, up to rounding, moved half of the way to the next nearest."""
+    is_on = np.abs(values - bound) < ROUNDING
+    others = values[~is_on]
+    nearest = others[np.abs(others - bound).argmin()]
+    return np.where(is_on, (bound + nearest) / 2, values)
+
+
+def bounded(values: Array, bounds: tuple[float, float]) -> Array:
+    """Back from the scale without bounds."""
+    low, high = bounds
+    if np.isinf(low):
+        return values
+    return low + np.exp(values) if np.isinf(high) else low + (high - low) * expit(values)
