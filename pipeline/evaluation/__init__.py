@@ -7,8 +7,8 @@ fitted        thresholds, calibration, conformal sets: chosen on validation, fro
 breakdowns    the same figures by kind of patient, site, fitted model, grade, threshold and rule
 comparing     differences between experiments on the same patients
 audits        is the model right for the right reasons?
-multilabel, tasks
-              several labels a scan; which form of evaluation a table asks for
+multilabel, divided, tasks
+              several labels a scan; nested and repeated divisions; which form of evaluation a table asks for
 floors        what is reached without the network
 external      a frozen run on another cohort
 evaluating, plots, writing

@@ -20,6 +20,8 @@ from pipeline.evaluation.precision.estimates import Entry, Estimate, estimate_me
 from pipeline.evaluation.precision.power import smallest_difference
 from pipeline.evaluation.settings import ORDINAL, Settings
 from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.division import check_division
+from pipeline.evaluation.tables.one_class import about_class, named, one_class
 from pipeline.evaluation.tables.predictions import check_predictions, patients_of_two_labels
 from pipeline.evaluation.tables.sample import Sample, sample_of
 
@@ -48,7 +50,7 @@ class Evaluation:
     models: pd.DataFrame
     """Each model of the headline by itself."""
     subgroups: pd.DataFrame | None
-    """Of the headline; None with more than two classes or without a background."""
+    """Of the headline, with more than two classes of each against the rest; None without a background."""
     floors: pd.DataFrame | None
     """Likewise."""
     judged: Mapping[str, dict[str, "Judged"]]
@@ -77,15 +79,15 @@ def evaluate_table(
     background: Background | None = None,
     frozen: FrozenByLevel | None = None,
 ) -> Evaluation:
-    """Freeze on validation, or take what was frozen before; judge every split, and the headline by its background."""
+    """One division: freeze on validation, or take what was frozen before; judge every split, the headline in detail."""
     predictions = check_predictions(predictions)
+    check_division(predictions, "predictions")
     units = units_by_level(predictions, settings.patient_rule)
     if frozen is None:
         frozen = {level: freeze(rows, settings) for level, rows in units.items()}
     judged = judge_units(units, frozen)
     split, level = headline_of(judged)
     shown, validation = judged[level][split], judged[level][VAL].sample if VAL in judged[level] else None
-    has_background = background is not None and shown.sample.is_binary
     return Evaluation(
         metrics=all_metrics(judged, frozen, settings),
         frozen=frozen,
@@ -94,10 +96,36 @@ def evaluate_table(
         plots=plot_tables(shown.sample, None if split == VAL else shown.corrected, settings)
         | {OPERATING_POINTS: operating_table(validation, shown.sample, settings, len(frozen[level].calibrations))},
         models=judge_models(units[level][units[level][SPLIT] == split], settings),
-        subgroups=judge_subgroups(shown.sample, shown.rows, background, settings) if has_background else None,
-        floors=judge_floors(shown.sample, shown.rows, background, settings.confidence) if has_background else None,
+        subgroups=subgroups_of(shown, background, settings),
+        floors=floors_of(shown, background, settings.confidence),
         judged=judged,
     )
+
+
+def subgroups_of(shown: Judged, background: Background | None, settings: Settings) -> pd.DataFrame | None:
+    if background is None or shown.sample.is_binary:
+        return None if background is None else judge_subgroups(shown.sample, shown.rows, background, settings)
+    return named(
+        {name: judge_subgroups(sample_of(rows), rows, background, settings) for name, rows in by_class(shown).items()},
+        "covariate",
+    )
+
+
+def floors_of(shown: Judged, background: Background | None, confidence: float) -> pd.DataFrame | None:
+    if background is None or shown.sample.is_binary:
+        return None if background is None else judge_floors(shown.sample, shown.rows, background, confidence)
+    return named(
+        {
+            name: judge_floors(sample_of(rows), rows, about_class(background, name), confidence)
+            for name, rows in by_class(shown).items()
+        },
+        "name",
+    )
+
+
+def by_class(shown: Judged) -> dict[str, pd.DataFrame]:
+    """The rows with two answers, each class against the rest."""
+    return {name: one_class(shown.rows, name) for name in shown.sample.class_names}
 
 
 def judge_units(units: Mapping[str, pd.DataFrame], frozen: FrozenByLevel) -> dict[str, dict[str, Judged]]:

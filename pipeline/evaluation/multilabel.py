@@ -4,12 +4,10 @@ A table has independent probabilities, and in `label` the present classes joined
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import LABEL, LABEL_SEPARATOR, PROB_PREFIX
 from pipeline.evaluation.evaluating import Evaluation, Metrics, evaluate_table
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
 from pipeline.evaluation.precision.catalogue import Metric, catalogue, every_row, is_right
@@ -17,10 +15,10 @@ from pipeline.evaluation.precision.estimates import Entry, Estimate, estimate_me
 from pipeline.evaluation.precision.means import Shared, estimate_means, mean_value
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.predictions import check_predictions, class_names, prob_columns
+from pipeline.evaluation.tables.one_class import about_class, joined, named, one_class
+from pipeline.evaluation.tables.predictions import check_predictions, class_names
 from pipeline.evaluation.tables.sample import Sample
 
-OF_LABEL = "of_label"
 AVERAGED = (
     "auroc",
     "average_precision",
@@ -40,7 +38,7 @@ def evaluate_labels(predictions: pd.DataFrame, settings: Settings, background: B
     """Each label judged by itself, their figures named `<metric>_<label>`, and the means over all labels."""
     table = check_predictions(predictions, several_labels=True)
     labels = {
-        name: evaluate_table(one_label(table, name), settings, about_label(background, name))
+        name: evaluate_table(one_class(table, name), settings, about_class(background, name))
         for name in class_names(table)
     }
     any_label = next(iter(labels.values()))
@@ -54,46 +52,6 @@ def evaluate_labels(predictions: pd.DataFrame, settings: Settings, background: B
         floors=named({name: label.floors for name, label in labels.items()}, "name"),
         judged={},
     )
-
-
-def one_label(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The question whether the label is present, as a table of two classes."""
-    prob, kept = table[PROB_PREFIX + name], table.drop(columns=prob_columns(table))
-    probs = {PROB_PREFIX + absent(name): 1 - prob, PROB_PREFIX + name: prob}
-    return kept.assign(**{LABEL: presence(table[LABEL], name)}, **probs)
-
-
-def absent(name: str) -> str:
-    return f"no {name}"
-
-
-def presence(labels: pd.Series, name: str) -> pd.Series:
-    """The name where it is among the joined labels, else that it is absent."""
-    return labels.map(lambda label: name if name in label.split(LABEL_SEPARATOR) else absent(name))
-
-
-def about_label(background: Background | None, name: str) -> Background | None:
-    """The background with this label alone to learn a floor from."""
-    if background is None or background.splits is None:
-        return background
-    labels = presence(background.splits[LABEL], name)
-    return replace(background, splits=background.splits.assign(**{LABEL: labels}))
-
-
-def joined(tables: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame | None:
-    """One table with a column that names the label; None where no label has one."""
-    parts = [table.assign(**{OF_LABEL: name}) for name, table in tables.items() if table is not None]
-    return pd.concat(parts, ignore_index=True) if parts else None
-
-
-def named(tables: Mapping[str, pd.DataFrame | None], column: str) -> pd.DataFrame | None:
-    """One table, the label written before the names in `column`."""
-    parts = [
-        table.assign(**{column: [f"{name}: {value}" for value in table[column]]})
-        for name, table in tables.items()
-        if table is not None
-    ]
-    return pd.concat(parts, ignore_index=True) if parts else None
 
 
 def all_metrics(labels: Mapping[str, Evaluation], settings: Settings) -> Metrics:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from pipeline.errors import did_you_mean
 
-ORDINAL, MULTILABEL = "ordinal", "multilabel"
-TASKS = ("auto", "binary", "multiclass", MULTILABEL, ORDINAL)
+BINARY, ORDINAL, MULTILABEL = "binary", "ordinal", "multilabel"
+TASKS = ("auto", BINARY, "multiclass", MULTILABEL, ORDINAL)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 import pandas as pd
 
-from pipeline.evaluation.evaluating import Evaluation, evaluate_table
+from pipeline.evaluation.divided import evaluate_divided
+from pipeline.evaluation.evaluating import Evaluation
 from pipeline.evaluation.multilabel import evaluate_labels
 from pipeline.evaluation.settings import MULTILABEL, Settings
 from pipeline.evaluation.tables.background import Background
@@ -10,5 +11,5 @@ from pipeline.evaluation.tables.background import Background
 
 def evaluate_task(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
     """Everything that is reported about the table, by the task of the settings."""
-    judge = evaluate_labels if settings.task == MULTILABEL else evaluate_table
+    judge = evaluate_labels if settings.task == MULTILABEL else evaluate_divided
     return judge(predictions, settings, background)

@@ -74,8 +74,8 @@ def read_frozen(paths: RunPaths) -> dict[str, Frozen]:
     conformal = read_json(paths.conformal)
     if not all("rule" in point for point in points.values()):
         raise ValueError(
-            f"{paths.operating_point}: each of several labels has a threshold of its own, expected one; only runs of "
-            "one class a scan can be applied frozen."
+            f"{paths.operating_point}: each of several labels, outer parts or repeats has a threshold of its own, "
+            "expected one; only runs of one class a scan and one division can be applied frozen."
         )
     return {
         level: Frozen(

@@ -9,7 +9,7 @@ from pipeline.artifacts import parse_fold
 from pipeline.columns import TEST
 from pipeline.config import Config
 from pipeline.evaluation.breakdowns.operating_table import OPERATING_POINTS
-from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.tables.one_class import OF_LABEL
 from pipeline.reporting.gathering import CohortFacts, RunFacts
 from pipeline.reporting.page import Drawing, render
 from pipeline.reporting.parts import cohort as cohort_part

@@ -6,10 +6,11 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from pipeline.artifacts import RunPaths
-from pipeline.evaluation.multilabel import by_pattern, evaluate_labels, one_label
+from pipeline.evaluation.multilabel import by_pattern, evaluate_labels
 from pipeline.evaluation.precision.bootstrap import patient_strata
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
+from pipeline.evaluation.tables.one_class import one_class
 from pipeline.evaluation.tables.sample import sample_of
 from pipeline.evaluation.writing import read_frozen, write_evaluation
 
@@ -80,7 +81,7 @@ def test_the_mean_is_narrower_than_its_labels_and_wider_than_if_they_were_one_pa
 def test_rare_combinations_are_drawn_from_one_pool():
     table = made(patients=40)
     test = table[table["split"] == "test"]
-    samples = [sample_of(one_label(test.assign(fold=0), name)) for name in NAMES]
+    samples = [sample_of(one_class(test.assign(fold=0), name)) for name in NAMES]
     patterns = test["label"].to_numpy()
     common = [pattern for pattern in np.unique(patterns) if (patterns == pattern).sum() >= 10]
     strata = patient_strata(by_pattern(samples))

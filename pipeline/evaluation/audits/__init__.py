@@ -7,6 +7,7 @@ probes, refits
 evidence      the tables that audits look at
 shortcut      does acquisition tell the label, does the model follow it, is the body needed at all?
 chance        do shuffled labels reach the test set?
+by_class      the same with more than two classes, or several labels a scan
 simple        what a blurred volume or a histogram reaches, and what the model adds
 label_quality which labels stand against a confident prediction
 stages        where in the network the signal appears, and whether the head uses it

@@ -1,12 +1,14 @@
 """All audits of one experiment, and the files that hold what they found."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
-from pipeline.artifacts import RunPaths
-from pipeline.columns import PATIENT_ID
+from pipeline.artifacts import RunPaths, parse_fold
+from pipeline.columns import FOLD, PATIENT_ID
+from pipeline.evaluation.audits.by_class import about, combine
 from pipeline.evaluation.audits.chance import judge_chance
 from pipeline.evaluation.audits.evidence import (
     Evidence,
@@ -16,8 +18,9 @@ from pipeline.evaluation.audits.evidence import (
     shortcut_table,
     simple_features,
 )
-from pipeline.evaluation.audits.finding import Finding, not_judged
-from pipeline.evaluation.audits.label_quality import COLUMNS, judge_labels, rank_labels
+from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.label_quality import LEAD, SUSPECT, judge_labels, rank_labels
+from pipeline.evaluation.audits.permutation import enough_shuffles
 from pipeline.evaluation.audits.shortcut import judge_shortcut
 from pipeline.evaluation.audits.simple import image_floors, judge_simple, signal_p_values
 from pipeline.evaluation.audits.stability import judge_stability
@@ -26,10 +29,14 @@ from pipeline.evaluation.evaluating import Judged, headline_of, judge_units
 from pipeline.evaluation.fitted.frozen import Frozen, freeze
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, are_fitted, on_pooled_scale, units_by_level
 from pipeline.evaluation.floors import column_floors
-from pipeline.evaluation.settings import MULTILABEL, Settings
-from pipeline.evaluation.tables.predictions import patients_of_two_labels, prob_columns
+from pipeline.evaluation.settings import BINARY, MULTILABEL, Settings
+from pipeline.evaluation.tables.division import divisions
+from pipeline.evaluation.tables.one_class import joined, one_class
+from pipeline.evaluation.tables.predictions import class_names, patients_of_two_labels, prob_columns
+from pipeline.evaluation.tables.sample import Sample, sample_of
 from pipeline.files import write_csv, write_json
 
+log = logging.getLogger(__name__)
 OF_PATIENTS = ("shortcut", "chance", "simple", "stages")
 ORDER = ("shortcut", "chance", "simple", "label_quality", "stages", "stability")
 
@@ -43,20 +50,47 @@ class Audits:
 
 
 def audit_run(evidence: Evidence, settings: Settings) -> Audits:
-    """Audit the headline of one experiment."""
-    if settings.task == MULTILABEL:
-        return Audits(undefined(ORDER, "audits are for one label a scan"), pd.DataFrame(columns=COLUMNS))
+    """Audit the headline of one experiment; with several labels a scan, each label by itself."""
+    evidence = one_division(evidence)
+    if settings.task != MULTILABEL:
+        return audit_one(evidence, settings, LEVEL)
+    names = class_names(evidence.predictions)
+    labels = {
+        name: audit_one(about(evidence, name), replace(settings, task=BINARY), LEVEL / len(names)) for name in names
+    }
+    doubtful = joined({name: audits.doubtful_labels for name, audits in labels.items()})
+    assert doubtful is not None
+    return Audits(
+        {audit: combine({name: audits.findings[audit] for name, audits in labels.items()}) for audit in ORDER},
+        doubtful.sort_values([SUSPECT, LEAD], ascending=False, kind="stable", ignore_index=True),
+    )
+
+
+def one_division(evidence: Evidence) -> Evidence:
+    """Of a nested or repeated division the outer part or repeat whose network answered the changes."""
+    parts = divisions(evidence.predictions, "predictions")
+    asked = parse_fold(evidence.changes_fold)[0]
+    rows = next(rows for rows in parts.values() if (rows[FOLD] == asked).any())
+    if len(parts) > 1:
+        log.warning("audits look at one outer part or repeat, that of fold %d: %d are trained", asked, len(parts))
+    known = {fold: arrays for fold, arrays in evidence.embeddings.items() if (rows[FOLD] == parse_fold(fold)[0]).any()}
+    return replace(evidence, predictions=rows, embeddings=known)
+
+
+def audit_one(evidence: Evidence, settings: Settings, level: float) -> Audits:
+    """Audit the headline of an experiment with one label a scan."""
     units = units_by_level(evidence.held_out, settings.patient_rule)
-    frozen = {level: freeze(rows, settings) for level, rows in units.items()}
+    frozen = {name: freeze(rows, settings) for name, rows in units.items()}
     judged = judge_units(units, frozen)
-    split, level = headline_of(judged)
+    split, shown_level = headline_of(judged)
     of_labels = PATIENT if set(judged[PATIENT]) == set(judged[SCAN]) else SCAN
     parts = judged[of_labels].values()
     stated = pd.concat([part.rows for part in parts], ignore_index=True)
     meant = pd.concat([as_meant(part) for part in parts], ignore_index=True)
-    findings = audit_patients(evidence, judged[level][split], stated, settings) | {
-        "label_quality": judge_labels(meant, settings, is_calibrated=are_fitted(frozen[of_labels].calibrations)),
-        "stability": audit_stability(evidence, frozen[SCAN], settings.confidence),
+    is_calibrated = are_fitted(frozen[of_labels].calibrations)
+    findings = audit_patients(evidence, judged[shown_level][split], stated, settings, level) | {
+        "label_quality": judge_labels(meant, settings, is_calibrated=is_calibrated, level=level),
+        "stability": audit_stability(evidence, frozen[SCAN], settings.confidence, level),
     }
     return Audits({name: findings[name] for name in ORDER}, rank_labels(meant))
 
@@ -68,29 +102,45 @@ def as_meant(judged: Judged) -> pd.DataFrame:
     return judged.rows.assign(**dict(zip(prob_columns(judged.rows), judged.corrected.probs.T, strict=True)))
 
 
-def audit_stability(evidence: Evidence, frozen: Frozen, confidence: float) -> Finding:
+def audit_stability(evidence: Evidence, frozen: Frozen, confidence: float, level: float = LEVEL) -> Finding:
     """The changes as one network answers them, at the threshold frozen for all of them together."""
     changes = on_pooled_scale(evidence.changes, f"fold-{evidence.changes_fold}", frozen.calibrations)
-    return judge_stability(changes, frozen.point.threshold, confidence)
+    return judge_stability(changes, frozen.point.threshold, confidence, level=level)
 
 
-def audit_patients(evidence: Evidence, shown: Judged, patients: pd.DataFrame, settings: Settings) -> dict[str, Finding]:
-    """The audits that need two classes and one label a patient; `patients` has a row each of those not trained on."""
-    if not shown.sample.is_binary:
-        return undefined(OF_PATIENTS, "this audit is for two classes")
+def audit_patients(
+    evidence: Evidence, shown: Judged, patients: pd.DataFrame, settings: Settings, level: float
+) -> dict[str, Finding]:
+    """The audits that need one label a patient; `patients` has a row each of those not trained on."""
     if patients_of_two_labels(evidence.background.splits):
         return undefined(OF_PATIENTS, "patients have scans of different labels")
-    confidence, seed = settings.confidence, settings.seed
-    asked, splits = shown.rows[PATIENT_ID], evidence.background.splits
-    floors = column_floors(shown.sample, shown.rows, evidence.background, confidence)
-    floors += image_floors(shown.sample, asked, splits, patient_summaries(evidence), confidence)
-    working = signal_p_values(simple_features(evidence), splits, evidence.positive, asked, seed)
+    if shown.sample.is_binary:
+        return audit_question(evidence, shown.sample, shown.rows, patients, settings, level)
+    classes = {}
+    for name in shown.sample.class_names:
+        rows = one_class(shown.rows, name)
+        of_class = about(evidence, name), sample_of(rows), rows, one_class(patients, name)
+        classes[name] = audit_question(*of_class, settings, level / len(shown.sample.class_names))
+    return {audit: combine({name: found[audit] for name, found in classes.items()}) for audit in OF_PATIENTS}
+
+
+def audit_question(
+    evidence: Evidence, sample: Sample, rows: pd.DataFrame, patients: pd.DataFrame, settings: Settings, level: float
+) -> dict[str, Finding]:
+    """The same of two answers; `rows` are those of the sample."""
+    confidence, seed, num_shuffles = settings.confidence, settings.seed, enough_shuffles(level)
+    asked, splits, positive = rows[PATIENT_ID], evidence.background.splits, evidence.positive
+    floors = column_floors(sample, rows, evidence.background, confidence)
+    floors += image_floors(sample, asked, splits, patient_summaries(evidence), confidence)
+    working = signal_p_values(simple_features(evidence), splits, positive, asked, seed, num_shuffles)
     division, embeddings = frozen_embeddings(evidence)
+    shortcut = shortcut_table(evidence, patients, num_shuffles, seed)
+    networks = fold_embeddings(evidence)
     return {
-        "shortcut": judge_shortcut(*shortcut_table(evidence, patients, seed=seed), seed=seed),
-        "chance": judge_chance(division, embeddings, evidence.positive, seed=seed),
-        "simple": judge_simple(floors, working),
-        "stages": judge_stages(shown.sample, asked.tolist(), fold_embeddings(evidence), confidence, seed),
+        "shortcut": judge_shortcut(*shortcut, num_shuffles, seed, level=level),
+        "chance": judge_chance(division, embeddings, positive, seed=seed, level=level),
+        "simple": judge_simple(floors, working, level=level),
+        "stages": judge_stages(sample, asked.tolist(), networks, confidence, seed, level=level),
     }
 
 

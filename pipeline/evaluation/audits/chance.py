@@ -22,7 +22,13 @@ NUM_SHUFFLES = 199
 
 
 def judge_chance(
-    division: pd.DataFrame, embeddings: Array, positive: str, num_shuffles: int = NUM_SHUFFLES, seed: int = 0
+    division: pd.DataFrame,
+    embeddings: Array,
+    positive: str,
+    num_shuffles: int = NUM_SHUFFLES,
+    seed: int = 0,
+    *,
+    level: float = LEVEL,
 ) -> Finding:
     """`division` has a row a patient and part (`division_of`), `embeddings` (n, F) a vector for each row."""
     patients = division.drop_duplicates(PATIENT_ID)
@@ -36,7 +42,7 @@ def judge_chance(
     found = found[np.isfinite(found)]
     if len(found) < 2 or np.ptp(found) == 0:
         return not_judged("the division has nobody to fit on or to judge, or the embedding does not vary")
-    return verdict(found)
+    return verdict(found, level)
 
 
 def held_out_aurocs(embeddings: Array, labels: Array, parts: Array) -> Array:
@@ -45,12 +51,12 @@ def held_out_aurocs(embeddings: Array, labels: Array, parts: Array) -> Array:
     return aurocs(labels[rows], scores[rows], parts[rows])
 
 
-def verdict(found: Array) -> Finding:
+def verdict(found: Array, level: float) -> Finding:
     p_value = float(ttest_1samp(found, 0.5, alternative="greater").pvalue)
     figures = {"mean_auroc": float(found.mean()), "deviation": float(found.std(ddof=1))}
     figures |= {"num_shuffles": len(found), "p_value": p_value}
     reached = f"labels shuffled over patients are told with an AUROC of {found.mean():.3f} on average"
-    if p_value < LEVEL:
+    if p_value < level:
         words = f"Labels reach the test set: {reached}, where 0.500 is all there can be. Is a patient on two sides?"
         return Finding("labels leak", True, words, figures)
     words = f"As it should be, {reached}. This does not prove that nothing leaks: two names of one person stay unseen."

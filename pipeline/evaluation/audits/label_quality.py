@@ -16,7 +16,7 @@ from pipeline.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import p_value
 from pipeline.evaluation.metrics.calibration import calibration_slope, stated_and_happened
-from pipeline.evaluation.precision.catalogue import Metric
+from pipeline.evaluation.precision.catalogue import UNBOUNDED, Metric
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS, estimate_metrics
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import class_names, prob_columns
@@ -42,7 +42,14 @@ def rank_labels(rows: pd.DataFrame) -> pd.DataFrame:
     return ranked.sort_values([SUSPECT, LEAD], ascending=False, kind="stable", ignore_index=True)
 
 
-def judge_labels(rows: pd.DataFrame, settings: Settings, *, is_calibrated: bool, num_draws: int = NUM_DRAWS) -> Finding:
+def judge_labels(
+    rows: pd.DataFrame,
+    settings: Settings,
+    *,
+    is_calibrated: bool,
+    num_draws: int = NUM_DRAWS,
+    level: float = LEVEL,
+) -> Finding:
     """Are more labels contradicted than the probabilities themselves allow for?"""
     names, probs, labels = arrays_of(rows)
     fewest = np.bincount(labels, minlength=len(names)).min()
@@ -57,7 +64,7 @@ def judge_labels(rows: pd.DataFrame, settings: Settings, *, is_calibrated: bool,
     expected, chance = float(drawn.mean()), p_value(found, drawn)
     figures = {"num_rows": len(rows), "num_suspect": found, "num_expected": expected, "p_value": chance}
     counted = f"{found} of {len(rows)} labels stand against a confident prediction"
-    if chance < LEVEL:
+    if chance < level:
         words = (
             f"{counted}, where the model's own probabilities allow for {expected:.1f}: labels are wrong, or the model "
             "is overconfident. Look at the first of the list."
@@ -93,5 +100,5 @@ def is_miscalibrated(sample: Sample, settings: Settings) -> bool:
     """Does the interval of the calibration slope, of the called class with more than two, leave 1 outside?"""
     stated, happened = stated_and_happened(sample)
     called = from_positive(sample, happened == 1, stated, ("wrong", "right"))
-    slope = estimate_metrics(called, {"slope": Metric(calibration_slope)}, settings)["slope"]
+    slope = estimate_metrics(called, {"slope": Metric(calibration_slope, bounds=UNBOUNDED)}, settings)["slope"]
     return slope.low is not None and not slope.low <= 1 <= slope.high

@@ -7,14 +7,22 @@ fitted again to each shuffle: fits that share patients err together, and their A
 that of scores held fixed.
 """
 
+from math import ceil
+
 import numpy as np
 from scipy.stats import rankdata
 
 from pipeline.evaluation.tables.sample import Array
 
 NUM_SHUFFLES = 999
+SHUFFLES_PER_LEVEL = 5
 TIE = 1e-9
 """Statistics nearer than this are equal: sums in another order differ in their last digits."""
+
+
+def enough_shuffles(level: float) -> int:
+    """So many that the smallest p-value stays under the level when it is adjusted over a handful of tests."""
+    return max(NUM_SHUFFLES, ceil(SHUFFLES_PER_LEVEL / level))
 
 
 def shuffled_rows(strata: Array, num_shuffles: int, generator: np.random.Generator) -> Array:

@@ -44,9 +44,8 @@ class Part:
     num_patients: int = 0
     reason: str | None = None
 
-    @property
-    def is_shown(self) -> bool:
-        return self.adjusted_p_value is not None and self.adjusted_p_value < LEVEL
+    def is_shown(self, level: float) -> bool:
+        return self.adjusted_p_value is not None and self.adjusted_p_value < level
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,17 @@ class Fall:
     auroc_within: float
     p_value: float
 
-    @property
-    def is_shown(self) -> bool:
-        return self.p_value < LEVEL
+    def is_shown(self, level: float) -> bool:
+        return self.p_value < level
 
 
 def judge_shortcut(
-    patients: pd.DataFrame, refitted: Mapping[str, Array], num_shuffles: int = NUM_SHUFFLES, seed: int = 0
+    patients: pd.DataFrame,
+    refitted: Mapping[str, Array],
+    num_shuffles: int = NUM_SHUFFLES,
+    seed: int = 0,
+    *,
+    level: float = LEVEL,
 ) -> Finding:
     """All three parts and what they mean together; `refitted` has AUROCs on shuffled labels, by fitted score."""
     generator = np.random.default_rng(seed)
@@ -83,7 +86,7 @@ def judge_shortcut(
     figures = {name: asdict(part) for name, part in (parts | beside).items()} | {"fall": asdict(fall) if fall else None}
     if all(part.value is None for part in parts.values()):
         return replace(not_judged(parts["available"].reason), figures=figures)
-    return Finding(**verdict(parts, fall), figures=figures)
+    return Finding(**verdict(parts, fall, level), figures=figures)
 
 
 def judge_ranking(
@@ -206,38 +209,36 @@ def adjusted(parts: dict[str, Part]) -> dict[str, Part]:
     }
 
 
-def verdict(parts: dict[str, Part], fall: Fall | None) -> dict[str, object]:
+def verdict(parts: dict[str, Part], fall: Fall | None, level: float) -> dict[str, object]:
     """`used`, `possible` or `not found`, with the reasons in words."""
-    available, followed, without_body = parts["available"], parts["followed"], parts["without_body"]
-    is_followed = followed.is_shown and fall is not None and fall.is_shown
-    is_used = (available.is_shown and is_followed) or without_body.is_shown
-    said = [sentence for sentence in (about_available(available), about_following(followed, fall)) if sentence]
-    if without_body.is_shown:
+    available, followed, without_body = (
+        parts[name] if parts[name].is_shown(level) else None for name in ("available", "followed", "without_body")
+    )
+    fallen = fall if fall is not None and fall.is_shown(level) else None
+    said = []
+    if available:
+        said.append(f"How the scans were made tells the label by itself (AUROC {available.value:.3f}).")
+    if followed:
+        said.append(about_following(followed, fallen))
+    if without_body:
         said.append(f"With the body masked out the model still tells the label (AUROC {without_body.value:.3f}).")
-    if is_used:
-        return {"verdict": "shortcut used", "is_alarm": True, "words": " ".join(said)}
-    if available.is_shown or followed.is_shown:
+    if without_body or (available and followed and fallen):
+        return {"verdict": USED, "is_alarm": True, "words": " ".join(said)}
+    if available or followed:
         return {"verdict": "shortcut possible", "is_alarm": True, "words": " ".join([*said, NOT_USED])}
     return {"verdict": "none found", "is_alarm": False, "words": NONE_FOUND}
 
 
+USED = "shortcut used"
 NOT_USED = "That the model uses it is not shown, nor is it excluded."
 NONE_FOUND = "No sign of a shortcut among those that were looked for, which few patients cannot exclude."
 
 
-def about_available(part: Part) -> str | None:
-    if not part.is_shown:
-        return None
-    return f"How the scans were made tells the label by itself (AUROC {part.value:.3f})."
-
-
-def about_following(part: Part, fall: Fall | None) -> str | None:
-    if not part.is_shown:
-        return None
+def about_following(part: Part, fallen: Fall | None) -> str:
     follows = f"Within each class the model's answer follows how the scan was made (rank correlation {part.value:.2f})"
-    if fall is None or not fall.is_shown:
+    if fallen is None:
         return f"{follows}."
     return (
-        f"{follows}, and its AUROC falls from {fall.auroc:.3f} to {fall.auroc_within:.3f} among patients whose scans "
-        "were made alike."
+        f"{follows}, and its AUROC falls from {fallen.auroc:.3f} to {fallen.auroc_within:.3f} among patients whose "
+        "scans were made alike."
     )

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import p_value
+from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, p_value
 from pipeline.evaluation.audits.refits import Shuffled
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.floors import Floor, compare_with_floor, fit_and_score, held_out_probs
@@ -52,20 +52,25 @@ def penalised(seen: Array, is_positive: Array, judged: Array) -> Array:
 
 
 def signal_p_values(
-    features: Mapping[str, pd.DataFrame], splits: pd.DataFrame, positive: str, asked: Sequence[str], seed: int = 0
+    features: Mapping[str, pd.DataFrame],
+    splits: pd.DataFrame,
+    positive: str,
+    asked: Sequence[str],
+    seed: int = 0,
+    num_shuffles: int = NUM_SHUFFLES,
 ) -> dict[str, float]:
     """Of each predictor's features telling nothing about the `asked` patients, by probes fitted to shuffled labels."""
-    shuffled = Shuffled.of(splits, positive, seed=seed)
+    shuffled = Shuffled.of(splits, positive, num_shuffles, seed)
     reached = {name: shuffled.aurocs(shuffled.scores(known), asked) for name, known in features.items()}
     return {name: p_value(found[0], found[1:]) for name, found in reached.items()}
 
 
-def judge_simple(floors: list[Floor], p_values: Mapping[str, float]) -> Finding:
+def judge_simple(floors: list[Floor], p_values: Mapping[str, float], *, level: float = LEVEL) -> Finding:
     """Is there a simple predictor that works, and that the model is not shown to beat? `p_values` by predictor."""
     judged = [floor for floor in floors if floor.advantage is not None]
     if not judged:
         return not_judged("; ".join(dict.fromkeys(f"{floor.name}: {floor.reason}" for floor in floors)))
-    works = holm(np.array([p_values[floor.name] for floor in judged])) < LEVEL
+    works = holm(np.array([p_values[floor.name] for floor in judged])) < level
     working = [floor for floor, does in zip(judged, works, strict=True) if does]
     unbeaten = [floor for floor in working if floor.advantage_low <= 0]
     figures = {"predictors": [asdict(floor) for floor in floors]}

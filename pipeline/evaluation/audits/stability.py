@@ -38,7 +38,9 @@ class Change:
     """… and of a share no larger than tolerated, adjusted over the changes."""
 
 
-def judge_stability(changes: pd.DataFrame, threshold: float | None, confidence: float) -> Finding:
+def judge_stability(
+    changes: pd.DataFrame, threshold: float | None, confidence: float, *, level: float = LEVEL
+) -> Finding:
     """`changes` has a row a scan and change with its probabilities; `threshold` decides between two classes."""
     before = changes[changes[CHANGE] == UNCHANGED].set_index(SCAN_ID)
     if len(before) < FEWEST_PATIENTS:
@@ -51,7 +53,7 @@ def judge_stability(changes: pd.DataFrame, threshold: float | None, confidence: 
         "num_patients": len(before),
         "changes": [asdict(c) | {"adjusted_p_value": float(p)} for c, p in zip(measured, adjusted, strict=True)],
     }
-    return verdict([c for c, p in zip(measured, adjusted, strict=True) if p < LEVEL], measured, figures)
+    return verdict([c for c, p in zip(measured, adjusted, strict=True) if p < level], measured, figures)
 
 
 def measure(name: str, before: pd.DataFrame, after: pd.DataFrame, threshold: float | None, confidence: float) -> Change:

@@ -17,7 +17,7 @@ from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, aurocs, p_value, with_shuffles
+from pipeline.evaluation.audits.permutation import aurocs, enough_shuffles, p_value, with_shuffles
 from pipeline.evaluation.audits.probes import held_out_scores
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
@@ -57,7 +57,13 @@ class FoldEmbeddings:
 
 
 def judge_stages(
-    sample: Sample, patients: Sequence[str], folds: Sequence[FoldEmbeddings], confidence: float, seed: int = 0
+    sample: Sample,
+    patients: Sequence[str],
+    folds: Sequence[FoldEmbeddings],
+    confidence: float,
+    seed: int = 0,
+    *,
+    level: float = LEVEL,
 ) -> Finding:
     """Probes and head on the rows of a two-class sample, `patients` naming each row's patient."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
@@ -70,13 +76,13 @@ def judge_stages(
     rows, parts = known.index.get_indexer(patients), deal(known.to_numpy(), seed)
     if parts is None or (rows < 0).any():
         return not_judged("patients lack embeddings, or a class has too few to fit a probe on")
-    labels = shuffle(known, folds, parts, seed)
+    labels = shuffle(known, folds, parts, enough_shuffles(level), seed)
     scores = {name: each[rows] for name, each in probe_scores(known, folds, labels, parts).items()}
     if any(np.isnan(each).any() for each in scores.values()):
         return not_judged("a network has too few patients to fit a probe on")
     stages = measure(sample, labels[rows], scores, confidence)
     figures = {"head_auroc": head, "stages": [asdict(stage) for stage in stages]}
-    return Finding(**verdict(stages, head), figures=figures)
+    return Finding(**verdict(stages, head, level), figures=figures)
 
 
 def labels_of(folds: Sequence[FoldEmbeddings]) -> pd.Series:
@@ -97,11 +103,11 @@ def deal(is_positive: Array, seed: int) -> Array | None:
     return parts
 
 
-def shuffle(known: pd.Series, folds: Sequence[FoldEmbeddings], parts: Array, seed: int) -> Array:
+def shuffle(known: pd.Series, folds: Sequence[FoldEmbeddings], parts: Array, num_shuffles: int, seed: int) -> Array:
     """(N, 1 + R) the labels, and shuffled among patients of the same part whom the same networks did not train on."""
     held_out = np.stack([known.index.isin(fold.patients) for fold in folds], axis=1)
     strata = np.unique(np.column_stack([parts, held_out]), axis=0, return_inverse=True)[1].ravel()
-    return with_shuffles(known.to_numpy(), strata, NUM_SHUFFLES, np.random.default_rng(seed))
+    return with_shuffles(known.to_numpy(), strata, num_shuffles, np.random.default_rng(seed))
 
 
 def probe_scores(known: pd.Series, folds: Sequence[FoldEmbeddings], labels: Array, parts: Array) -> dict[str, Array]:
@@ -143,9 +149,9 @@ def interval_of(auroc: float, variance: float, confidence: float) -> tuple[float
     return logit_interval(float(auroc), float(variance), confidence) if has_spread else (None, None)
 
 
-def verdict(stages: list[Stage], head: float) -> dict[str, object]:
-    shown = [stage for stage in stages if stage.p_value < LEVEL]
-    ahead = [stage for stage in shown if stage.lead_p_value < LEVEL]
+def verdict(stages: list[Stage], head: float, level: float) -> dict[str, object]:
+    shown = [stage for stage in stages if stage.p_value < level]
+    ahead = [stage for stage in shown if stage.lead_p_value < level]
     if ahead:
         best = max(ahead, key=lambda stage: stage.auroc)
         words = f"A linear probe on {best.name} reaches {best.auroc:.3f} where the head reaches {head:.3f}, as AUROC: "

@@ -13,6 +13,8 @@ from pipeline.evaluation.tables.sample import sample_of
 SHOWN = ("auroc", "average_precision", "brier_score")
 """Figures that need no threshold, which is chosen for all models together."""
 ALL = "all"
+TOGETHER = "folds "
+"""How the name of an outer part or repeat begins, before its folds."""
 
 
 def judge_models(units: pd.DataFrame, settings: Settings) -> pd.DataFrame:
@@ -32,7 +34,7 @@ def row_of(rows: pd.DataFrame, seed: int, fold: int | str, settings: Settings) -
 
 def spread(models: pd.DataFrame, by: str, metric: str = "auroc") -> tuple[float, float, float] | None:
     """Lowest, highest and standard deviation of the figure over seeds or folds; None with fewer than two."""
-    rows = models[models["metric"] == metric]
+    rows = models[(models["metric"] == metric) & ~models[FOLD].astype(str).str.startswith(TOGETHER)]
     if by == SEED and (rows[FOLD] == ALL).any():
         rows = rows[rows[FOLD] == ALL]
     values = rows.groupby(by)["value"].mean().dropna().to_numpy()

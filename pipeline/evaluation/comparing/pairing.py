@@ -10,6 +10,7 @@ from pipeline.evaluation.fitted.frozen import freeze
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, Calibrations, pool, units_by_level
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.evaluation.tables.division import check_division
 from pipeline.evaluation.tables.predictions import ALL_FOLDS, check_predictions, class_names
 from pipeline.evaluation.tables.sample import Sample, sample_of
 
@@ -30,6 +31,8 @@ def pair_up(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) 
     if settings.task == MULTILABEL:
         raise ValueError("task multilabel: experiments with several labels a scan are not compared; see their figures.")
     checked = {name: check_predictions(table, where=name) for name, table in tables.items()}
+    for name, table in checked.items():
+        check_division(table, where=name)
     levels = {name: units_by_level(table, settings.patient_rule) for name, table in checked.items()}
     # Patients where each has one label in this split, else scans.
     level = PATIENT if all((units[PATIENT][SPLIT] == split).any() for units in levels.values()) else SCAN

@@ -93,6 +93,7 @@ def resampled_interval(
 def unbounded(values: Array, bounds: tuple[float, float]) -> Array:
     """Distances from both bounds as a logit, from one as a logarithm."""
     low, high = bounds
+    assert (values > low - ROUNDING).all() and (values < high + ROUNDING).all(), "a figure is outside of its bounds"
     if np.isinf(low):
         return values
     inside = off_bound(values, low)

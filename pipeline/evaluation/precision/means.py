@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.evaluation.precision.bootstrap import resamples
 from pipeline.evaluation.precision.catalogue import Metric
-from pipeline.evaluation.precision.estimates import Entry, Estimate
+from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS, Entry, Estimate
 from pipeline.evaluation.precision.intervals import resampled_interval
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.sample import Array, Sample
@@ -75,6 +75,10 @@ def why_missing(entries: Mapping[str, Entry], field: str) -> str | None:
 
 def with_range(mean: Estimate, values: Array, metric: Metric, shared: Shared, settings: Settings) -> Estimate:
     assert mean.value is not None
+    if shared.fewest_patients < FEWEST_PATIENTS:
+        return replace(
+            mean, reason=f"{shared.fewest_patients} patients of a class, an interval needs {FEWEST_PATIENTS}"
+        )
     found = resampled_interval(mean.value, values, metric.bounds, shared.fewest_patients, settings.confidence)
     if isinstance(found, str):
         return replace(mean, reason=found)

@@ -1,7 +1,7 @@
 """Which patients the models of a table trained on, validated on and tested on: one division, to be judged as a whole.
 
 A nested division tests every patient in turn, and a repeated one validates every patient several times. Their folds are
-trained like any others, and judged one outer part or one repeat at a time: a threshold frozen on the validation
+trained like any others, and first judged one outer part or one repeat at a time: a threshold frozen on the validation
 patients of one outer part would otherwise have seen the test patients of another.
 """
 
@@ -15,9 +15,43 @@ MODEL = [SEED, FOLD]
 """Columns that name the fitted model of a row."""
 
 
+def divisions(table: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
+    """The rows of each outer part or repeat, by the folds that it has; a division that is neither is one alone."""
+    tests = patients_of(table[table[SPLIT] == TEST])
+    outer = [[fold for fold, own in tests.items() if own == patients] for patients in distinct(tests)]
+    if len(outer) > 1 and set(table[FOLD]) == set(tests) and are_disjoint(distinct(tests)):
+        groups = outer
+    else:
+        groups = repeats(table[table[SPLIT] == VAL]) or [sorted(table[FOLD].unique())]
+    parts = {f"folds {', '.join(map(str, folds))}": table[table[FOLD].isin(folds)] for folds in groups}
+    for rows in parts.values():
+        check_division(rows, where)
+    return parts
+
+
+def distinct(patients: Mapping[int, set[str]]) -> list[set[str]]:
+    return [set(own) for own in dict.fromkeys(map(frozenset, patients.values()))]
+
+
+def are_disjoint(sets: list[set[str]]) -> bool:
+    return len(set().union(*sets)) == sum(map(len, sets))
+
+
+def repeats(validation: pd.DataFrame) -> list[list[int]]:
+    """The folds of each repeat, all of which validate the same scans, each once; none where there is one alone."""
+    scans = {fold: set(rows[SCAN_ID]) for fold, rows in validation.groupby(FOLD)}
+    groups, left = [], scans
+    while left:
+        folds = disjoint(left)
+        groups.append(folds)
+        left = {fold: found for fold, found in left.items() if fold not in folds}
+    validated = distinct({number: set().union(*(scans[fold] for fold in folds)) for number, folds in enumerate(groups)})
+    is_repeated = len(groups) > 1 and len(validated) == 1 and len(distinct(scans)) > 1
+    return groups if is_repeated else []
+
+
 def check_division(table: pd.DataFrame, where: str) -> None:
-    """ValueError where a patient has two roles in one fold, or the folds are of several divisions."""
-    check_roles(table, where)
+    """ValueError where the folds are of several divisions: outer parts, or repeats."""
     check_nested(table, where)
     for _, rows in table[table[SPLIT] == VAL].groupby(SEED):
         check_repeated(rows, where)

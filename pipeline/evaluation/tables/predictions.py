@@ -23,7 +23,7 @@ from pipeline.columns import (
     VAL,
 )
 from pipeline.errors import did_you_mean
-from pipeline.evaluation.tables.division import MODEL, check_division
+from pipeline.evaluation.tables.division import MODEL, check_roles
 
 SUM_TOLERANCE = 1e-3
 ALL_FOLDS = -1
@@ -79,7 +79,7 @@ def check_predictions(
     if not several_labels:
         check_sums(table, where)
     check_identity(table, where)
-    check_division(table, where)
+    check_roles(table, where)
     return table
 
 

@@ -31,8 +31,9 @@ class Sample:
     folds: Array
     """(n,) from 0: scores of different folds' models are never ranked against each other."""
     class_names: tuple[str, ...]
-    threshold: float | None = None
-    """Binary only: the probability of the last class from which it is called; None calls the most probable class."""
+    threshold: float | Array | None = None
+    """Binary only: the probability of the last class from which it is called, (n,) where rows have their own; None
+    calls the most probable class."""
 
     @property
     def num_classes(self) -> int:
@@ -91,7 +92,8 @@ class Sample:
     def select(self, rows: Array) -> "Sample":
         """The rows of a boolean mask or an index, patients numbered anew."""
         patients = np.unique(self.patients[rows], return_inverse=True)[1]
-        return Sample(self.labels[rows], self.probs[rows], patients, self.folds[rows], self.class_names, self.threshold)
+        own = self.threshold[rows] if isinstance(self.threshold, np.ndarray) else self.threshold
+        return Sample(self.labels[rows], self.probs[rows], patients, self.folds[rows], self.class_names, own)
 
 
 @dataclass(frozen=True, eq=False)

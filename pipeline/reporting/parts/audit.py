@@ -6,6 +6,8 @@ from typing import Any
 import pandas as pd
 
 from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.evaluation.audits.by_class import OF_CLASS
+from pipeline.evaluation.audits.shortcut import USED
 from pipeline.reporting.page import Drawing
 from pipeline.reporting.parts.cohort import Table
 from pipeline.reporting.pictures.figures import forest_figure
@@ -44,9 +46,10 @@ def audit_part(audits: Json | None, doubtful_labels: pd.DataFrame | None) -> Aud
     """None where nothing was audited."""
     if audits is None:
         return None
+    shortcuts, stages, changes = (by_class(audits[name]["figures"]) for name in ("shortcut", "stages", "stability"))
     tables = (
-        shortcut_table(audits["shortcut"]["figures"]),
-        stability_table(audits["stability"]["figures"]),
+        *(shortcut_table(figures, name) for name, figures in shortcuts.items()),
+        *(stability_table(figures, name) for name, figures in changes.items()),
         label_table(doubtful_labels),
     )
     return AuditPart(
@@ -54,7 +57,7 @@ def audit_part(audits: Json | None, doubtful_labels: pd.DataFrame | None) -> Aud
             AuditRow(QUESTIONS[name], tone(name, audit), audit["verdict"], audit["words"])
             for name, audit in audits.items()
         ],
-        figures=[stage_figure(audits["stages"]["figures"])] if audits["stages"]["figures"] else [],
+        figures=[stage_figure(figures, name) for name, figures in stages.items() if figures],
         tables=[table for table in tables if table.rows],
     )
 
@@ -69,10 +72,15 @@ def tone(name: str, audit: Json) -> str:
         return "unknown"
     if not audit["is_alarm"]:
         return "good"
-    return "bad" if audit["verdict"] == "shortcut used" or name == "chance" else "caution"
+    return "bad" if USED in audit["verdict"] or name == "chance" else "caution"
 
 
-def stage_figure(figures: Json) -> Drawing:
+def by_class(figures: Json) -> dict[str, Json]:
+    """Figures by what stands behind a title: nothing for two classes, else the class they are about."""
+    return {f": {name}": own for name, own in figures[OF_CLASS].items()} if OF_CLASS in figures else {"": figures}
+
+
+def stage_figure(figures: Json, of_class: str) -> Drawing:
     """AUROC of the probe on each stage, with the head's as a line of its own."""
     rows = [(row["name"], row["auroc"], *bounds(row)) for row in figures["stages"]]
     head = figures["head_auroc"]
@@ -80,7 +88,7 @@ def stage_figure(figures: Json) -> Drawing:
         "AUROC of a linear probe on the mean of each stage's map, fitted on other held-out patients, with its "
         "interval; below, the network's own head."
     )
-    return Drawing("Signal by stage", caption, forest_figure([*rows, ("head", head, head, head)]))
+    return Drawing(f"Signal by stage{of_class}", caption, forest_figure([*rows, ("head", head, head, head)]))
 
 
 def bounds(row: Json) -> tuple[float, float]:
@@ -96,7 +104,7 @@ PARTS = {
 }
 
 
-def shortcut_table(figures: Json) -> Table:
+def shortcut_table(figures: Json, of_class: str) -> Table:
     """The three parts; p-values are adjusted over them."""
     rows = [
         [
@@ -113,16 +121,17 @@ def shortcut_table(figures: Json) -> Table:
     if fall:
         change = f"{number(fall['auroc'])} → {number(fall['auroc_within'])}"
         rows.append(["The model's AUROC among scans made alike", change, number(fall["p_value"]), "", ""])
-    return Table("Shortcuts: what was found.", ["Part", "Value", "p, adjusted", "Patients", "Remark"], rows)
+    return Table(f"Shortcuts: what was found{of_class}.", ["Part", "Value", "p, adjusted", "Patients", "Remark"], rows)
 
 
-def stability_table(figures: Json) -> Table:
+def stability_table(figures: Json, of_class: str) -> Table:
     rows = [
         [row["name"], f"{row['flipped']:.0%}", f"{row['low']:.0%} to {row['high']:.0%}", number(row["mean_shift"])]
         for row in figures.get("changes", [])
     ]
+    caption = f"Harmless changes, one scan of each of {figures.get('num_patients')} patients{of_class}."
     columns = ["Change of the scan", "Decisions that flip", "Interval", "Mean shift of the probability"]
-    return Table(f"Harmless changes, one scan of each of {figures.get('num_patients')} patients.", columns, rows)
+    return Table(caption, columns, rows)
 
 
 def label_table(labels: pd.DataFrame | None) -> Table:

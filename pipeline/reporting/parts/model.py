@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.columns import FOLD, SEED
-from pipeline.evaluation.breakdowns.models import ALL, spread
-from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.breakdowns.models import ALL, TOGETHER, spread
+from pipeline.evaluation.tables.one_class import OF_LABEL
 from pipeline.reporting.wording import metric_name, number
 
 
@@ -40,8 +40,12 @@ def model_part(table: pd.DataFrame | None) -> ModelPart | None:
 
 def name_of(key: dict[str, object]) -> str:
     label = f"{key[OF_LABEL]}, " if OF_LABEL in key else ""
-    fold = "folds together" if key[FOLD] == ALL else f"fold {key[FOLD]}"
-    return f"{label}seed {key[SEED]}, {fold}"
+    fold = str(key[FOLD])
+    if fold.startswith(TOGETHER):
+        words = f"{fold} together"
+    else:
+        words = "folds together" if fold == ALL else f"fold {fold}"
+    return f"{label}seed {key[SEED]}, {words}"
 
 
 def cells(group: pd.DataFrame, metrics: list[str]) -> list[str]:

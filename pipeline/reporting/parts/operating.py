@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.evaluation.breakdowns.operating_table import CAVEAT, SHOWN
-from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.tables.one_class import OF_LABEL
 from pipeline.reporting.parts.frozen import RULES
 from pipeline.reporting.parts.model import cell
 from pipeline.reporting.wording import metric_name, number

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
 from pipeline.evaluation.metrics.calibration import EQUAL_WIDTH
-from pipeline.evaluation.multilabel import OF_LABEL
+from pipeline.evaluation.tables.one_class import OF_LABEL
 from pipeline.reporting.gathering import RunFacts
 from pipeline.reporting.page import Drawing
 from pipeline.reporting.parts.frozen import threshold

@@ -123,23 +123,95 @@ def test_stability_is_judged_on_the_scale_of_the_frozen_threshold():
     assert found.figures["changes"][0]["flipped"] > 0.8
 
 
-def test_several_classes_get_the_audits_that_they_can_have():
-    evidence, rng = made(), np.random.default_rng(0)
-    names = (*CLASSES, "worse")
-    probs = rng.dirichlet(np.ones(3), 200)
-    labels = np.array([rng.choice(names, p=row) for row in probs])
-    table = evidence.predictions.drop(columns=["prob_well", "prob_ill"])
-    number = table["patient_id"].str.removeprefix("p").astype(int).to_numpy()
-    table = table.assign(label=labels[number], **{f"prob_{name}": probs[number, k] for k, name in enumerate(names)})
-    changes = pd.concat([table.drop_duplicates("patient_id").assign(change=name) for name in ("none", "noisier")])
-    found = audit_run(replace(evidence, predictions=check_predictions(table), changes=changes), Settings()).findings
-    assert found["shortcut"].reason == found["stages"].reason == "this audit is for two classes"
-    assert found["label_quality"].is_alarm is False and found["stability"].is_alarm is False
+GRADES = ("none", "mild", "severe")
 
 
-def test_several_labels_a_scan_are_not_audited():
-    found = audit_run(made(), Settings(task="multilabel")).findings
-    assert {finding.reason for finding in found.values()} == {"audits are for one label a scan"}
+def graded(seed: int = 0, patients: int = 240, follows: float = 0.0) -> Evidence:
+    """Three classes, one scan a patient; one site of two goes with `severe` alone, and the model with the site."""
+    rng = np.random.default_rng(seed)
+    number = np.arange(patients)
+    grade = number % 3
+    is_b = np.where(rng.random(patients) < follows, grade == 2, rng.random(patients) < 0.5)
+    scans = pd.DataFrame({"scan_id": [f"s{k:03d}" for k in number], "patient_id": [f"p{k:03d}" for k in number]})
+    scans["label"] = np.array(GRADES)[grade]
+    is_test, fold = number % 2 == 0, number // 2 % 4
+    fold_text = np.where(is_test, "", fold.astype(str))
+    splits = scans.assign(split=np.where(is_test, "test", "development"), fold=fold_text)
+    logits = 1.5 * np.eye(3)[grade] + rng.normal(size=(patients, 3))
+    logits[:, 2] += 3 * follows * is_b
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    told = scans.assign(**{f"prob_{name}": probs[:, k] for k, name in enumerate(GRADES)})
+    shown = is_test | (fold == 0)
+    tested = told[is_test]
+    return Evidence(
+        predictions=check_predictions(told.assign(fold=0, split=np.where(is_test, "test", "val"))[shown]),
+        background=Background(scans.assign(site=np.where(is_b, "b", "a")), splits, acquisition=("site",)),
+        summaries={"blurred volume": pd.DataFrame(rng.normal(size=(patients, 20)), index=scans["scan_id"])},
+        embeddings={0: {"scan_id": scans["scan_id"][shown].to_numpy(), "stage1": logits[shown]}},
+        changes=pd.concat([tested.assign(change=name) for name in ("none", "noisier")]),
+    )
+
+
+def test_three_clean_classes_are_all_judged_and_raise_no_alarm():
+    found = audit_run(graded(), Settings()).findings
+    assert {name: finding.is_alarm for name, finding in found.items()} == dict.fromkeys(found, False)
+    assert set(found["shortcut"].figures["of_class"]) == set(GRADES)
+    assert found["chance"].verdict == "at chance (none, mild, severe)"
+
+
+def test_a_shortcut_of_one_class_of_three_is_found_used_and_the_class_is_named():
+    found = audit_run(graded(follows=0.8), Settings()).findings["shortcut"]
+    assert found.is_alarm and "shortcut used (severe)" in found.verdict
+    assert found.figures["of_class"]["severe"]["available"]["value"] > 0.8
+
+
+def test_a_class_of_few_patients_is_left_out_with_its_reason():
+    evidence = graded()
+    severe = evidence.background.splits.query("label == 'severe'")["patient_id"]
+    kept = ~evidence.background.splits["patient_id"].isin(severe[8:])
+    background = replace(
+        evidence.background, splits=evidence.background.splits[kept], cohort=evidence.background.cohort[kept]
+    )
+    predictions = evidence.predictions[~evidence.predictions["patient_id"].isin(severe[8:])]
+    found = audit_run(replace(evidence, background=background, predictions=predictions), Settings()).findings
+    assert set(found["shortcut"].figures["of_class"]) == {"none", "mild"}
+    assert "severe: Not judged: 8 patients of a class" in found["shortcut"].words
+
+
+def several_labels(seed: int = 0, patients: int = 200, follows: float = 0.0) -> Evidence:
+    """Two labels that may come together; the site goes with `cyst`, and the model with the site."""
+    rng = np.random.default_rng(seed)
+    number, present = np.arange(patients), rng.random((patients, 2)) < 0.4
+    is_b = np.where(rng.random(patients) < follows, present[:, 0], rng.random(patients) < 0.5)
+    scans = pd.DataFrame({"scan_id": [f"s{k:03d}" for k in number], "patient_id": [f"p{k:03d}" for k in number]})
+    scans["label"] = [
+        ";".join(name for name, here in zip(LABELS, row, strict=True) if here) or "none" for row in present
+    ]
+    is_test, fold = number % 2 == 0, number // 2 % 4
+    splits = scans.assign(split=np.where(is_test, "test", "development"), fold=np.where(is_test, "", fold.astype(str)))
+    logits = 1.5 * (2 * present - 1) + rng.normal(size=(patients, 2))
+    logits[:, 0] += 3 * follows * is_b
+    told = scans.assign(**{f"prob_{name}": 1 / (1 + np.exp(-logits[:, k])) for k, name in enumerate(LABELS)})
+    shown = is_test | (fold == 0)
+    predictions = told.assign(fold=0, split=np.where(is_test, "test", "val"))[shown]
+    return Evidence(
+        predictions=check_predictions(predictions, several_labels=True),
+        background=Background(scans.assign(site=np.where(is_b, "b", "a")), splits, acquisition=("site",)),
+        summaries={"blurred volume": pd.DataFrame(rng.normal(size=(patients, 20)), index=scans["scan_id"])},
+        embeddings={0: {"scan_id": scans["scan_id"][shown].to_numpy(), "stage1": logits[shown]}},
+        changes=pd.concat([told[is_test].assign(change=name) for name in ("none", "noisier")]),
+    )
+
+
+LABELS = ("cyst", "stone")
+
+
+def test_each_of_several_labels_is_audited_by_itself():
+    found = audit_run(several_labels(), Settings(task="multilabel"))
+    assert {name: finding.is_alarm for name, finding in found.findings.items()} == dict.fromkeys(found.findings, False)
+    assert set(found.doubtful_labels["of_label"]) == set(LABELS)
+    used = audit_run(several_labels(follows=0.8), Settings(task="multilabel")).findings["shortcut"]
+    assert used.verdict == "shortcut used (cyst)" and "stone" not in used.words
 
 
 def test_patients_of_two_labels_have_no_audit_by_patient():

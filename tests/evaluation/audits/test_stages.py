@@ -85,6 +85,16 @@ def test_a_fold_with_a_single_patient_of_a_class_leaves_the_lead_unjudged():
     assert found.is_alarm is None and "a fold has a single patient of a class" in found.reason
 
 
+def test_two_hundred_clean_networks_raise_an_alarm_in_at_most_five_percent():
+    """Neither two stages nor the head carry any signal: a probe that leads does so by chance."""
+    alarms = []
+    for seed in range(200):
+        sample, patients, fold = made(seed=seed, patients=60, signal=(0, 0, 0, 0), head=0.0)
+        one = replace(fold, stages={"stage1": fold.stages["stage1"], "stage2": fold.stages["stage2"]})
+        alarms.append(judge_stages(sample, patients, [one], 0.95, seed).is_alarm)
+    assert sum(alarms) <= 10
+
+
 def test_probes_of_two_hundred_networks_without_a_signal_have_the_p_values_that_chance_gives():
     """5 % of 200 are over 18 in 1 of 100 times; scores held fixed would give 13 %."""
     found = []

@@ -30,12 +30,12 @@ NESTED, REPEATED = Split(scheme="nested", num_folds=3), Split(num_folds=3, num_r
 
 def test_a_nested_division_is_refused_with_the_folds_that_can_be_judged_together():
     with pytest.raises(ValueError, match=r"in test of fold \d and in val of fold \d.*such as folds=\[0, 1\]"):
-        check_predictions(predictions(NESTED))
+        evaluate_predictions(predictions(NESTED))
 
 
 def test_a_repeated_division_is_refused_with_the_folds_that_can_be_judged_together():
     with pytest.raises(ValueError, match=r"validates in folds \d and \d.*such as folds=\[0, 1, 2\]"):
-        check_predictions(predictions(REPEATED))
+        evaluate_predictions(predictions(REPEATED))
 
 
 @pytest.mark.parametrize(("settings", "folds"), [(NESTED, [2, 3]), (REPEATED, [3, 4, 5])])
