@@ -17,9 +17,11 @@ MODEL = [SEED, FOLD]
 
 def divisions(table: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
     """The rows of each outer part or repeat, by the folds that it has; a division that is neither is one alone."""
-    tests = patients_of(table[table[SPLIT] == TEST])
+    is_test = table[SPLIT] == TEST
+    is_nested = not set(table.loc[is_test, PATIENT_ID]).isdisjoint(table.loc[~is_test, PATIENT_ID])
+    tests = patients_of(table[is_test])
     outer = [[fold for fold, own in tests.items() if own == patients] for patients in distinct(tests)]
-    if len(outer) > 1 and set(table[FOLD]) == set(tests) and are_disjoint(distinct(tests)):
+    if is_nested and set(table[FOLD]) == set(tests) and are_disjoint(distinct(tests)):
         groups = outer
     else:
         groups = repeats(table[table[SPLIT] == VAL]) or [sorted(table[FOLD].unique())]
