@@ -62,7 +62,7 @@ def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job
 
 
 def start(pool: Executor, others: int) -> None:
-    """Bring the processes up, which waits for what a forkserver imports, as long as for ten scans."""
+    """Bring the processes up; the first waits until a forkserver has imported its module, about a second."""
     for _ in range(others):
         pool.submit(cores_at_hand)
 
