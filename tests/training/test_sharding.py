@@ -63,6 +63,7 @@ def test_the_norm_is_over_all_gradients_and_what_has_none_is_left_alone() -> Non
     [
         ({"ema_decay": 0.9}, "whole ones are needed for ema_decay"),
         ({"compile": True}, "whole ones are needed for compile"),
+        ({"quantisation_aware": True}, "whole ones are needed for quantisation_aware"),
         ({"deep_supervision": (0, 0, 1, 1)}, "whole ones are needed for deep_supervision"),
         ({"devices": 1}, "there is one, by devices and nodes"),
     ],
