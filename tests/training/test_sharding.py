@@ -60,7 +60,7 @@ def test_two_processes_learn_over_the_rounded_weights_of_one(tmp_path: Path) -> 
     # Their own weights: a rounded one may jump by a code where the last bit differs.
     states = [load_plain(FoldPaths(folder).last)["state_dict"] for folder in (run, tmp_path / "alone" / "run")]
     assert all(torch.allclose(states[0][name], states[1][name], rtol=0, atol=1e-5) for name in states[1])
-    best = RunFile.read(run / "best.ckpt").state_dict["stages.0.0.mlp.0.weight"]
+    best = RunFile.read(run / "best.ckpt").state_dict["stages.0.blocks.0.mlp.fc1.weight"]
     assert torch.equal(rounded(best), best)
 
 
