@@ -59,8 +59,9 @@ def mcc(weighted: Weighted) -> Array:
     actual, called = weighted.confusion.sum(2), weighted.confusion.sum(1)
     total = weighted.total
     covariance = np.trace(weighted.confusion, axis1=1, axis2=2) * total - (actual * called).sum(1)
-    spread = (total**2 - (actual**2).sum(1)) * (total**2 - (called**2).sum(1))
-    return divide(covariance, np.sqrt(spread))
+    # Weights need not be whole numbers, so that where all are of one class rounding may leave less than nothing.
+    spreads = [np.clip(total**2 - (counts**2).sum(1), 0, None) for counts in (actual, called)]
+    return divide(covariance, np.sqrt(spreads[0] * spreads[1]))
 
 
 def kappa(weighted: Weighted) -> Array:
