@@ -41,8 +41,6 @@ evaluation: {num_bootstrap: 200}
 explanation: {num_scans: 2}
 tracking: {}
 """
-
-
 MODEL = YAML(typ="safe", pure=True).load(EXPERIMENT)["model"]
 """The experiment's network: under a million parameters, with batch norm, and cubes learnt in three epochs."""
 
