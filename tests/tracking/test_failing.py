@@ -71,8 +71,7 @@ def ready(finished: Path, tmp_path: Path) -> Path:
 def kill_after_steps(folder: Path, steps: int, *words: str) -> None:
     """Start the training and end it without warning, its helpers too, once so many steps are in its log."""
     process = subprocess.Popen(
-        # An update takes a twentieth of a second: who waits for it must not have to wait for a processor.
-        ["nice", sys.executable, "-m", "pipeline.train", *words],
+        [sys.executable, "-m", "pipeline.train", *words],
         cwd=folder,
         env=Commands(folder).environment,
         stderr=subprocess.DEVNULL,

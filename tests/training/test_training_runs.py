@@ -42,8 +42,7 @@ def signal_after_epochs(folder: Path, epochs: int, number: int) -> tuple[int, st
     """Start the training, send it a signal once so many epochs are in its history; exit code and what it said."""
     commands = Commands(folder)
     process = subprocess.Popen(
-        # An epoch takes a third of a second: who waits for it must not have to wait for a processor.
-        ["nice", sys.executable, "-m", "pipeline.train", *SMALL],
+        [sys.executable, "-m", "pipeline.train", *SMALL],
         cwd=folder,
         env=commands.environment,
         stderr=subprocess.PIPE,
