@@ -1,6 +1,7 @@
 """The experiment of `benchmarks/training.py` as written with MONAI: CacheDataset, stock transforms, a plain loop."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +12,12 @@ from torch import nn
 
 from pipeline.config import Plan, Training
 from pipeline.training.objective.tasks import scan_auroc
-from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine
+from pipeline.training.optimisation.optimisers import warmup_cosine
 
 log = logging.getLogger("pipeline.training.showing")
 """Where the pipeline's own epochs are told."""
-
-
+WORKERS = 0
+"""Loading processes."""
 Epochs = list[tuple[float, float]]
 """After each epoch: seconds since the raw scans, and the validation AUROC."""
 
@@ -26,8 +27,8 @@ def train_with_monai(
 ) -> Epochs:
     """A training of `max_epochs` from raw scans on.
 
-    `rows` are tables of `train` and `val` with columns path and label (class index). Optimiser and schedule are those
-    of the pipeline.
+    `rows` are tables of `train` and `val` with columns path and label (class index). The schedule and the optimiser's
+    settings are the pipeline's, the optimiser is torch's as it comes.
     """
     from monai.data import CacheDataset, DataLoader
     from monai.utils import set_determinism
@@ -39,12 +40,12 @@ def train_with_monai(
     items = {
         side: [{"volume": str(raw / row.path), "label": row.label} for row in rows[side].itertuples()] for side in rows
     }
-    train = CacheDataset(items["train"], [*load, *change], progress=False)
-    val = CacheDataset(items["val"], load, progress=False)
-    loaders = DataLoader(train, training.batch_size, shuffle=True), DataLoader(val, training.batch_size)
-    optimizer = build_optimizer(
-        network, "adamw", learning_rate=training.learning_rate, weight_decay=training.weight_decay
-    )
+    train = CacheDataset(items["train"], [*load, *change], num_workers=os.cpu_count(), progress=False)
+    val = CacheDataset(items["val"], load, num_workers=os.cpu_count(), progress=False)
+    # By keyword: MONAI's loader has another second argument than torch's.
+    batches = {"batch_size": training.batch_size, "num_workers": WORKERS}
+    loaders = DataLoader(train, shuffle=True, **batches), DataLoader(val, **batches)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     num_updates = training.max_epochs * len(loaders[0])
     schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
     for epoch in range(1, training.max_epochs + 1):
@@ -58,16 +59,14 @@ def train_with_monai(
 
 
 def stock_transforms(plan: Plan) -> tuple[list[Callable], list[Callable]]:
-    """What prepares a scan as the plan does, and what changes it as light augmentation of MR does."""
+    """What prepares a scan of MR as a plan without a crop does, and what changes it as light augmentation does."""
     from monai import transforms as stock
 
-    # MONAI's axes are (x, y, z); the plan's, (D, H, W), point the other way round.
     load = [
         stock.LoadImaged("volume"),
         stock.EnsureChannelFirstd("volume"),
         stock.Orientationd("volume", axcodes=plan.orientation),
         stock.Spacingd("volume", pixdim=plan.spacing_mm),
-        stock.CropForegroundd("volume", source_key="volume", allow_smaller=True),
         stock.ResizeWithPadOrCropd("volume", spatial_size=plan.size_voxels),
         stock.NormalizeIntensityd("volume", nonzero=True),
     ]

@@ -25,11 +25,11 @@ def resolve(config: str | None, overrides: list[str]) -> Config:
     for keys, value in changes:
         if keys == ["cohort"]:
             content["cohort"] = value
-    content["cohort"] = read_cohort(content.get("cohort"))
+    cohort_file, content["cohort"] = cohort_of(content.get("cohort"), path)
     for keys, value in changes:
         if keys != ["cohort"]:
             put(content, keys, value)
-    return check(Config, content, where=str(path)).remember(overrides)
+    return check(Config, content, where=str(path), cohort_file=cohort_file).remember(overrides)
 
 
 def read_params() -> dict[str, Any]:
@@ -49,17 +49,27 @@ def first_experiment(params: dict[str, Any]) -> str:
 
 def check_cohort(name: str) -> Cohort:
     """A cohort's file alone, by its path or its name."""
-    content = read_cohort(name)
-    return check(Cohort, content, where=str(COHORTS / f"{content['name']}.yaml"))
-
-
-def read_cohort(name: Any) -> dict[str, Any]:
-    """The content of a cohort's file, named after it."""
-    if not isinstance(name, str):
-        raise ValueError(
-            f"cohort must be a name from {COHORTS}/, got {name!r}; set it in {PARAMS} or give cohort=NAME."
-        )
     path = find(name, COHORTS)
+    return check(Cohort, named(path), where=str(path))
+
+
+def cohort_of(cohort: Any, experiment: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that a cohort stands in, with its content.
+
+    `cohort` is a name, or the content itself: the config.yaml of a run, which repeats it, holds experiment and cohort.
+    """
+    if isinstance(cohort, dict):
+        return experiment, cohort
+    if not isinstance(cohort, str):
+        raise ValueError(
+            f"cohort must be a name from {COHORTS}/, got {cohort!r}; set it in {PARAMS} or give cohort=NAME."
+        )
+    path = find(cohort, COHORTS)
+    return path, named(path)
+
+
+def named(path: Path) -> dict[str, Any]:
+    """The content of a cohort's file, named after it."""
     return {"name": path.stem, **mapping(path)}
 
 
@@ -101,13 +111,17 @@ def put(content: dict[str, Any], keys: list[str], value: Any) -> None:
     content[keys[-1]] = value
 
 
-def check(schema: type[Section], content: dict[str, Any], where: str) -> Any:
-    """Validate; every problem becomes one line with key, value and the nearest valid key."""
+def check(schema: type[Section], content: dict[str, Any], where: str, cohort_file: Path | None = None) -> Any:
+    """Validate; every problem becomes one line with file, key, value and the nearest valid key.
+
+    `cohort_file` is where the section `cohort` comes from, all else comes from `where`.
+    """
     try:
         return schema.model_validate(content)
     except ValidationError as error:
         problems = without_auto(error.errors())
-        lines = [f"{origin(problem, content, where)}: {explain(schema, problem)}" for problem in problems]
+        files = [cohort_file if cohort_file and problem["loc"][:1] == ("cohort",) else where for problem in problems]
+        lines = [f"{file}: {explain(schema, problem)}" for file, problem in zip(files, problems, strict=True)]
         raise ValueError("\n".join(lines)) from None
 
 
@@ -118,13 +132,6 @@ def without_auto(problems: list[Any]) -> list[Any]:
         return problem["type"] == "literal_error" and problem["ctx"]["expected"] == "'auto'"
 
     return [problem for problem in problems if not is_auto(problem)] or problems
-
-
-def origin(problem: Any, content: dict[str, Any], where: str) -> str:
-    """The file that a key comes from."""
-    if problem["loc"][:1] == ("cohort",) and isinstance(content.get("cohort"), dict):
-        return str(COHORTS / f"{content['cohort']['name']}.yaml")
-    return where
 
 
 def check_file(schema: type[Section], path: Path) -> Any:

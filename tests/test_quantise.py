@@ -28,3 +28,13 @@ def test_eight_bits_predict_from_a_smaller_file_and_the_cost_is_told(finished: P
     known = pd.read_csv(copy / "runs/cubes/tiny/predictions/fold-0.csv").set_index("scan_id")
     change = np.abs(new.set_index("scan_id").loc[known.index, "prob_cube"] - known["prob_cube"])
     assert 0 < change.max() < 0.1
+
+
+def test_a_training_that_knew_of_the_rounding_loses_nothing_by_it(finished: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    Commands(copy)("train", "training.quantisation_aware=true", "training.max_epochs=1", "tracking.mode=none")
+    Commands(copy)("quantise")
+    cost = json.loads((copy / FOLD / "quantised.json").read_text())
+    assert cost["largest_change_of_probability"] == 0 == cost["calls_changed"]
+    assert cost["figures"]["brier_score"]["int8"] == cost["figures"]["brier_score"]["float32"]
+    assert cost["bytes"]["int8"] < 0.3 * cost["bytes"]["float32"]

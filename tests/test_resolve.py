@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.files import write_yaml
 from pipeline.resolve import resolve
 
 
@@ -45,6 +46,17 @@ def test_a_cohort_is_picked_by_name(project: Path) -> None:
     folder = project / "configs" / "cohorts"
     (folder / "other.yaml").write_text((folder / "cubes.yaml").read_text())
     assert resolve(None, ["cohort=other", "cohort.modality=CT"]).cohort.name == "other"
+
+
+def test_what_a_run_wrote_down_is_a_config_like_any_other(project: Path) -> None:
+    words = ["fold=1-seed-2", "training.learning_rate=1e-4", "cohort.split.num_folds=3"]
+    config = resolve("tiny", words)
+    write_yaml(project / "runs" / "config.yaml", config.model_dump(mode="json"))
+    assert resolve("runs/config.yaml", []).model_dump() == config.model_dump()
+    again = resolve("runs/config.yaml", ["name=again", "cohort.modality=CT"])
+    assert (again.name, again.cohort.modality, again.training) == ("again", "CT", config.training)
+    assert resolve("runs/config.yaml", ["cohort=cubes"]).cohort == resolve("tiny", []).cohort
+    assert "runs/config.yaml: unknown key 'cohort.modalty'" in refused("cohort.modalty=CT", config="runs/config.yaml")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ of which one process does the share of all.
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from itertools import islice
 
 import torch
@@ -22,6 +23,7 @@ from pipeline.training.failures import explained
 from pipeline.training.fitting import build_classifier
 from pipeline.training.fold import Fold
 from pipeline.training.optimisation.optimisers import build_optimizer
+from pipeline.training.optimisation.rounding import RoundedWeights
 from pipeline.training.processes import num_processes
 from pipeline.training.trainer import device_of
 
@@ -50,6 +52,7 @@ class Updates:
         self.settings = classifier.training_settings
         self.device = device_of(self.settings)
         self.classifier = classifier.train().to(self.device)
+        self.rounded = RoundedWeights(classifier.network) if self.settings.quantisation_aware else None
         self.optimizer = build_optimizer(
             classifier.network, self.settings.optimizer, learning_rate=self.settings.learning_rate, weight_decay=0.0
         )
@@ -61,7 +64,8 @@ class Updates:
     def __call__(self, batches: Sequence[Batch]) -> float:
         """One update by the mean gradient of the batches; returns their mean loss before it."""
         self.optimizer.zero_grad()
-        losses = [self.backward(batch, len(batches)) for batch in batches]
+        with self.rounded.in_place() if self.rounded else nullcontext():
+            losses = [self.backward(batch, len(batches)) for batch in batches]
         torch.nn.utils.clip_grad_norm_(self.classifier.network.parameters(), self.settings.clip_norm)
         self.optimizer.step()
         return sum(losses) / len(losses)

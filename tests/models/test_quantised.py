@@ -5,13 +5,23 @@ import torch
 from torch import nn
 
 from pipeline.models import build_model
-from pipeline.models.quantised import SCALE, dequantise_weights, quantisable, quantise_weights, to_codes
+from pipeline.models.quantised import SCALE, dequantise_weights, quantisable, quantise_weights, rounded, to_codes
 
 
 def test_codes_and_scales_are_those_worked_by_hand() -> None:
     codes, scale = to_codes(torch.tensor([[1.27, -0.64, 0.004], [0.0, 0.0, 0.0]]))
     assert codes.tolist() == [[127, -64, 0], [0, 0, 0]] and codes.dtype == torch.int8
-    assert scale.flatten().tolist() == pytest.approx([0.01, 1.0])
+    assert scale.flatten().tolist() == pytest.approx([0.01, 1.0], rel=2e-5)
+
+
+def test_what_was_rounded_is_rounded_to_the_same_bits_again() -> None:
+    size = 10.0 ** torch.linspace(-36, 36, 999)[:, None]
+    weight = torch.randn(999, 64, generator=torch.manual_seed(0)) * size
+    once = rounded(weight)
+    assert torch.isfinite(once).all() and torch.equal(rounded(once), once)
+    (codes, scale), (again, same_scale) = to_codes(weight), to_codes(once)
+    assert torch.equal(codes, again) and torch.equal(scale, same_scale) and codes.abs().amax() == 127
+    assert ((once - weight).abs() <= 0.501 * scale).all()
 
 
 @pytest.mark.parametrize(
@@ -38,6 +48,13 @@ def test_all_layers_but_the_first_and_the_last_are_rounded_by_half_a_step_at_mos
         else:
             assert torch.equal(again[key], value), key
     network.load_state_dict(again)
+
+
+def test_the_first_and_the_last_layer_keep_their_bits_under_low_rank_updates() -> None:
+    network = build_model("poolformer_s12", spatial_dims=3, depths=(1, 1, 1, 1), lora={"rank": 2})
+    names = [name for name, _ in network.named_parameters()]
+    assert any(name.startswith("stem.") and "lora" in name for name in names)
+    assert not [name for name in quantisable(network) if name.startswith(("stem.", "head."))]
 
 
 def test_a_state_that_was_never_quantised_stays_as_it_is() -> None:

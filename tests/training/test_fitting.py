@@ -27,7 +27,8 @@ EVERYTHING = {
         (signal.SIGTERM, 1, 1, {}),
         (signal.SIGINT, 1, 2, EVERYTHING),  # between two accumulated batches: one more is done first
         (signal.SIGTERM, 0, 4, EVERYTHING),  # in an epoch's last batch: its validation comes first
-        (signal.SIGTERM, 1, 0, {"unfreeze_every": 1}),
+        (signal.SIGTERM, 1, 0, {"unfreeze_every": 1, "quantisation_aware": True}),
+        (signal.SIGTERM, 1, 2, {**EVERYTHING, "quantisation_aware": True}),
     ],
 )
 def test_a_signal_saves_says_how_to_go_on_and_loses_nothing(

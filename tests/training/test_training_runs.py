@@ -125,6 +125,15 @@ def test_the_tiny_run_has_the_loss_history_that_it_always_had(finished: Path) ->
         assert history[name].tolist() == pytest.approx(values, rel=2e-3), name
 
 
+def test_a_run_is_repeated_by_the_config_that_it_left(finished: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    (copy / "configs" / "tiny.yaml").unlink()
+    (copy / FOLD / "best.ckpt").unlink()
+    Commands(copy)("train", "--config", str(FOLD / "config.yaml"))
+    assert_same(copy, finished)
+    assert (copy / FOLD / "config.yaml").read_text() == (finished / FOLD / "config.yaml").read_text()
+
+
 @pytest.mark.parametrize(("check", "says"), [("overfit", "learnt by heart"), ("rate", "falls fastest at")])
 def test_a_check_says_what_it_found_and_writes_nothing(finished: Path, check: str, says: str) -> None:
     before = sorted(finished.rglob("*"))

@@ -16,6 +16,7 @@ from pipeline.training.keeping.places import without_places
 from pipeline.training.keeping.resume import KeepLast, resumable
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.optimisation.averaging import AverageWeights
+from pipeline.training.optimisation.rounding import LearnRounded
 from pipeline.training.optimisation.stopping import StopEarly
 from pipeline.training.processes import is_first
 from pipeline.training.provenance import hash_of_code, run_key
@@ -35,11 +36,13 @@ class Keeping:
             write_yaml(paths.config, self.config)
 
     def build_callbacks(self) -> list[Callback]:
-        """What watches the training. The order matters: the best weights are kept while the averaged ones are in place,
-        and the state is saved when all others have settled theirs."""
+        """What watches the training. The order matters: the best weights are kept while averaged and rounded ones are
+        in place, and the state is saved when all others have settled theirs."""
         training = self.fold.training
         monitor, last = training.monitor, KeepLast(self.paths.last, self.key)
         callbacks: list[Callback] = [KeepBest(monitor, self.keep_best, self.clear_best)]
+        if training.quantisation_aware:
+            callbacks.append(LearnRounded())
         if training.ema_decay:
             callbacks.append(AverageWeights(training.ema_decay))
         if training.patience:

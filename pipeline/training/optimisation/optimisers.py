@@ -35,7 +35,8 @@ def build_optimizer(
         for (factor, decay), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
     ]
     if name == "adamw":
-        return torch.optim.AdamW(settings, lr=learning_rate)
+        # One pass over the weights instead of a dozen: a tenth of a step on a CPU.
+        return torch.optim.AdamW(settings, lr=learning_rate, fused=True)
     return torch.optim.SGD(settings, lr=learning_rate, momentum=0.9, nesterov=True)
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from pipeline.config import Config, Plan, Training
+from pipeline.config import Augmentation, Config, Plan, Training
 from pipeline.config.plan import EFFECTIVE_BATCH
 from pipeline.loading.augmentation.settings import decide_augmentation
 from pipeline.training.settling.idle import refuse_idle_settings
@@ -12,7 +12,13 @@ from pipeline.training.settling.recipes import settle_model
 def settle_config(config: Config, plan: Plan) -> Config:
     """The config as it is run, which is the one to write down."""
     config = config.model_copy(update={"model": settle_model(config.model, plan)})
-    refuse_idle_settings(config)
+    untouched = config.model_copy(update={"training": Training(), "augmentation": Augmentation()})
+    refuse_idle_settings(config, without_auto(untouched, plan))
+    return without_auto(config, plan)
+
+
+def without_auto(config: Config, plan: Plan) -> Config:
+    """The same config with the plan's values in place of every `auto` of training and augmentation."""
     decided = {
         "augmentation": decide_augmentation(config.augmentation, config.cohort, plan),
         "training": settle_training(config.training, plan),

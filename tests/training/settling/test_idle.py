@@ -23,6 +23,7 @@ def settle(model: Model = FROZEN, *, augmentation: dict | None = None, **trainin
         *({"loss": "focal"}, {"sampling": "balanced"}, {"label_smoothing": 0.1}, {"ema_decay": 0.9}),
         *({"deep_supervision": (0, 0, 1, 1)}, {"optimizer": "sgd"}, {"max_epochs": 3}, {"batch_size": 8}),
         *({"devices": 2}, {"precision": "bf16-mixed"}, {"weight_decay": 0.1}, {"compile": True}),
+        {"quantisation_aware": True},
     ],
 )
 def test_what_cannot_act_is_refused_by_name(settings: dict) -> None:

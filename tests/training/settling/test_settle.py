@@ -41,6 +41,16 @@ def test_what_the_config_says_beats_the_plan():
     assert (settled.model, settled.augmentation.strength) == (own["model"], "none")
 
 
+@pytest.mark.parametrize(
+    "model", [Model(name="auto"), Model(name="resnet18", options={"spatial_dims": 3}, freeze=True)]
+)
+@pytest.mark.parametrize("recommended", ["frozen_2d", "lora_2d", "network_3d"])
+def test_what_was_settled_settles_to_itself(model, recommended):
+    plan = planned(model=recommended, patience=3)
+    once = settle_config(make_config(model=model), plan)
+    assert settle_config(once, plan) == once
+
+
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(1, 8), (3, 4), (7, 2), (8, 1), (32, 1)])
 def test_another_batch_keeps_updates_of_eight_scans_and_the_number_of_steps(batch_size, accumulate):
     plan = planned(accumulate=4, max_epochs=60, patience=9)
