@@ -85,9 +85,18 @@ def as_convolution(linear: nn.Linear) -> nn.Conv3d:
     return convolution
 
 
+def stock_convolution(ours: nn.Conv3d) -> nn.Conv3d:
+    """torch's own convolution with the weights of `ours`."""
+    shape = ours.in_channels, ours.out_channels, ours.kernel_size, ours.stride, ours.padding
+    stock = nn.Conv3d(*shape, bias=ours.bias is not None)
+    stock.load_state_dict(ours.state_dict())
+    return stock
+
+
 def with_stock_layers(network: nn.Module) -> nn.Module:
-    """The same PoolFormer, weights included, from stock pooling, convolutions and sums."""
+    """The same PoolFormer, weights included, from stock pooling, convolutions and sums, in the usual memory layout."""
     stock = copy.deepcopy(network)
+    stock.forward_stem = lambda x: stock.stem(x)
     for parent in list(stock.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, PoolMixer):
@@ -96,6 +105,8 @@ def with_stock_layers(network: nn.Module) -> nn.Module:
                 setattr(parent, name, StockMlp(child))
             elif isinstance(child, ResidualSum):
                 setattr(parent, name, StockResidual(child))
+            elif isinstance(child, nn.Conv3d):
+                setattr(parent, name, stock_convolution(child))
     return stock
 
 

@@ -8,13 +8,10 @@ Prints a table and, as its last line, one JSON object; some minutes in all.
 
 import logging
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
-from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -22,30 +19,17 @@ from isal import igzip
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.t1_like import SHAPE, write_scan  # noqa: E402
+from benchmarks.preprocess_cohort import time_cohort  # noqa: E402
+from benchmarks.t1_like import PLAN, SHAPE, SIZE, SPACING_MM, write_scan  # noqa: E402
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.config import Plan  # noqa: E402
 from pipeline.scans.formats.reading import read_scan  # noqa: E402
 from pipeline.scans.preprocessing import preprocess_scan  # noqa: E402
 from pipeline.scans.store import Store  # noqa: E402
 
-SPACING, SIZE = 1.5, (96, 128, 96)
-PLAN = Plan(
-    orientation="RAS",
-    spacing_mm=(SPACING,) * 3,
-    size_voxels=SIZE,
-    crop="foreground",
-    intensity={"scheme": "zscore"},
-    batch_size=1,
-    accumulate=1,
-    max_epochs=1,
-    reasons={},
-)
 OBLIQUE = PLAN.model_copy(update={"tilt": "straighten"})
 HASHES = {"source_sha256": "", "plan_sha256": "", "code_sha256": ""}
 REPEATS = 7
-COHORT_SCANS, COHORT_ROUNDS = 60, 5
-"""Of the comparison of one process with two; a round is a ratio, for a machine's speed drifts between rounds."""
 
 MEMORY_PROBE = """
 import sys
@@ -75,7 +59,7 @@ def monai_stock(out: Path):
             m.LoadImage(image_only=True),
             m.EnsureChannelFirst(),
             m.Orientation("RAS"),
-            m.Spacing((SPACING,) * 3),
+            m.Spacing((SPACING_MM,) * 3),
             m.CropForeground(),
             m.ResizeWithPadOrCrop(SIZE),
             m.NormalizeIntensity(nonzero=True),
@@ -90,7 +74,7 @@ def torchio_stock(path: Path, out: Path) -> None:
     steps = tio.Compose(
         [
             tio.ToCanonical(),
-            tio.Resample(SPACING),
+            tio.Resample(SPACING_MM),
             tio.CropOrPad(SIZE),
             tio.ZNormalization(masking_method=tio.ZNormalization.mean),
         ]
@@ -140,64 +124,6 @@ def time_one_scan(folder: Path) -> dict[str, float]:
         )
     finally:
         os.sched_setaffinity(0, cores)
-
-
-def spin(_: int) -> int:
-    """Arithmetic without memory or disk: two processes gain here what the machine has to give at the moment."""
-    return sum(range(2_000_000))
-
-
-def time_cohort(folder: Path, num_scans: int) -> tuple[dict[str, float], list[Ratio]]:
-    """Seconds for cohorts by one and by two processes and for one scan more afterwards, and their ratios.
-
-    Eight files stand for all scans. One scan more is held against the whole cohort as one process would prepare it.
-    """
-    import pandas as pd
-
-    from pipeline.scans.cohort_preprocessing import preprocess_cohort
-    from pipeline.scans.scheduling import run_jobs
-
-    raw, number = folder / "raw", count()
-    raw.mkdir()
-    for seed in range(8):
-        write_scan(raw / f"{seed}.nii.gz", seed)
-    rows = range(num_scans + 1)
-    cohort = pd.DataFrame({"scan_id": [f"s{row}" for row in rows], "path": [f"{row % 8}.nii.gz" for row in rows]})
-
-    def prepare(part: pd.DataFrame, workers: int) -> tuple[Store, float]:
-        store, start = Store(folder / f"store{next(number)}"), time.perf_counter()
-        preprocess_cohort(part, raw, PLAN, store, workers=workers)
-        return store, time.perf_counter() - start
-
-    some = cohort[:COHORT_SCANS]
-
-    def spin_all(workers: int) -> float:
-        start = time.perf_counter()
-        list(run_jobs(spin, range(COHORT_SCANS), workers=workers))
-        return time.perf_counter() - start
-
-    rounds = [
-        [*(prepare(some, workers)[1] for workers in (1, 2)), spin_all(1), spin_all(2)] for _ in range(COHORT_ROUNDS)
-    ]
-    store, all_seconds = prepare(cohort[:-1], 2)
-    checked = cohort.assign(file_sha256=hashes_of(store, num_scans))
-    start = time.perf_counter()
-    preprocess_cohort(checked, raw, PLAN, store)
-    one_new_scan = time.perf_counter() - start
-    alone, together, *_ = np.median(rounds, axis=0)
-    seconds = {f"{COHORT_SCANS}_scans_1_worker": alone, f"{COHORT_SCANS}_scans_2_workers": together}
-    seconds |= {"cohort_2_workers": all_seconds, "one_new_scan_1_worker": one_new_scan}
-    return seconds, [
-        Ratio("two_workers_vs_one", statistics.median(one / two for one, two, *_ in rounds), at_least=1.8),
-        Ratio("two_cores_vs_one", statistics.median(one / two for *_, one, two in rounds)),
-        Ratio("one_new_scan_share", one_new_scan / (alone * num_scans / COHORT_SCANS), at_most=0.03),
-    ]
-
-
-def hashes_of(store: Store, num_scans: int) -> list[str]:
-    """File hashes as ingest leaves them in cohort.csv, here from the records of the first eight scans."""
-    known = [store.record(f"s{number}").source_sha256 for number in range(8)]
-    return [known[number % 8] for number in range(num_scans + 1)]
 
 
 def peak_bytes(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""A scan to time reading on, as large and as compressible as a T1 of a whole head."""
+"""A scan to time reading on, as large and as compressible as a T1 of a whole head, and a plan to prepare it by."""
 
 import gzip
 from pathlib import Path
@@ -6,7 +6,21 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from pipeline.config import Plan
+
 SHAPE = (176, 256, 256)
+SPACING_MM, SIZE = 1.5, (96, 128, 96)
+PLAN = Plan(
+    orientation="RAS",
+    spacing_mm=(SPACING_MM,) * 3,
+    size_voxels=SIZE,
+    crop="foreground",
+    intensity={"scheme": "zscore"},
+    batch_size=1,
+    accumulate=1,
+    max_epochs=1,
+    reasons={},
+)
 
 
 def write_scan(path: Path, seed: int, tilt_degrees: float = 0) -> None:

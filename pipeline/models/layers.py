@@ -5,14 +5,17 @@ Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from pipeline.errors import did_you_mean
+from pipeline.models.small_map_conv import SmallMapConv2d, SmallMapConv3d
 
-CONV = {2: nn.Conv2d, 3: nn.Conv3d}
+CONV = {2: SmallMapConv2d, 3: SmallMapConv3d}
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
 NORMS = ("batch", "instance", "group", "layer")
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.layers import (
+    CHANNELS_LAST,
     Size,
     check_input,
     check_spatial_dims,
@@ -39,7 +40,8 @@ SIZES = {
 class TokenMlp(nn.Module):
     """Two linear layers over the channels of each token. Shape: (B, C, *S) -> same.
 
-    Written as matrix products over tokens, because a 1x1x1 convolution is several times slower on CPU.
+    Written as matrix products over tokens, because a 1x1x1 convolution is several times slower on CPU. Of a map whose
+    channels come last in memory nothing is copied.
     """
 
     def __init__(self, channels: int, hidden_channels: int, drop_rate: float) -> None:
@@ -162,7 +164,7 @@ class PoolFormer(Network):
 
     def forward_stem(self, x: Tensor) -> Tensor:
         check_input(x, self.spatial_dims, self.in_channels)
-        return self.stem(x)
+        return self.stem(x).contiguous(memory_format=CHANNELS_LAST[self.spatial_dims])
 
     def stage_blocks(self) -> tuple[tuple[nn.Module, ...], ...]:
         return tuple((stage.downsample, *stage.blocks) for stage in self.stages)

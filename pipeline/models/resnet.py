@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.layers import (
+    CHANNELS_LAST,
     CONV,
     MAX_POOL,
     DropPath,
@@ -163,7 +164,11 @@ class ResNet(Network):
 
     def forward_stem(self, x: Tensor) -> Tensor:
         check_input(x, self.spatial_dims, self.in_channels)
-        return self.maxpool(functional.relu(self.bn1(self.conv1(x)), inplace=True))
+        x = self.conv1(x)
+        if self.spatial_dims == 2:
+            # All that follows keeps this layout, and takes a fifth less time in it on CPU; in 3D it takes more.
+            x = x.contiguous(memory_format=CHANNELS_LAST[2])
+        return self.maxpool(functional.relu(self.bn1(x), inplace=True))
 
     def stage_blocks(self) -> tuple[nn.Sequential, ...]:
         return self.layer1, self.layer2, self.layer3, self.layer4

@@ -35,7 +35,7 @@ def preprocess_cohort(
 ) -> None:
     """Bring the store to exactly the scans of `cohort` (columns scan_id, path), prepared by `plan`.
 
-    Stored voxels are read and held against their hashes; what is damaged is prepared again. A scan that cannot be
+    Stored scans are read and held against their checksums; what is damaged is prepared again. A scan that cannot be
     prepared stops none of the others; all of them are named in the `ValueError` at the end.
     """
     if plan.bias_correction == "n4":
@@ -79,7 +79,10 @@ def hash_if_there(files: ScanFiles) -> str | None:
 
 
 def damaged(store: Store, scan_ids: set[str], threads: int) -> set[str]:
-    """Those of the scans whose voxels changed since they were written, as a failing disk makes them."""
+    """Those of the scans whose bytes changed since they were written, as a failing disk makes them.
+
+    A file's size and time would not tell: both stay when a disk loses a bit.
+    """
     found = store.verify(sorted(scan_ids), threads=threads)
     if found:
         log.warning("preprocess: %d stored scans are damaged and are redone: %s", len(found), ", ".join(found))

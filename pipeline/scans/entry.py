@@ -3,7 +3,7 @@
 On disk the last axis of (C, D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D), or (W, H, D, C) of
 several channels, and its affine's columns stand in that order. Values are codes times a power of two, so decoding is
 exact, encoding twice changes nothing, and masks and integers below 32,768 stay themselves; the step is below 1/16,000
-of the largest value.
+of the largest value. The header's description is a checksum of the whole file.
 """
 
 import hashlib
@@ -11,9 +11,11 @@ import json
 import math
 import os
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+from isal.isal_zlib import crc32
 from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 from numpy.typing import NDArray
 
@@ -27,6 +29,8 @@ HEADER_BYTES = 348
 EXTENSION_START = 352
 LARGEST_START = 1 << 20
 """Where voxels begin at the latest: no record is that long."""
+CHECKSUM = slice(148, 156)
+"""Where the header's free text, `descrip`, holds the file's CRC-32 in hexadecimal, taken with zeros here."""
 COMMENT = 6
 """NIfTI's extension code for plain text."""
 
@@ -64,11 +68,12 @@ class Entry:
 
 def encode(array: Volume) -> tuple[Codes, float]:
     """Codes and slope whose product is the array, to half a step."""
-    largest = float(np.abs(array).max(initial=0))
+    largest = float(max(array.max(initial=0), -array.min(initial=0)))
     if not math.isfinite(largest):
         raise ValueError(f"prepared voxels must be finite, got {largest}; check the scan and the plan's intensity.")
     slope = 2.0 ** math.ceil(math.log2(largest / LARGEST_CODE)) if largest else 1.0
-    return np.rint(array / np.float32(slope)).astype("<i2"), slope
+    steps = array / np.float32(slope)
+    return np.rint(steps, out=steps).astype("<i2"), slope
 
 
 def decode(codes: Codes, slope: float, out: Volume | None = None) -> Volume:
@@ -91,9 +96,29 @@ def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: 
     header.set_qform(affine[:, [2, 1, 0, 3]], code="scanner")
     header.set_slope_inter(slope, 0)
     header.extensions.append(Nifti1Extension("comment", json.dumps(asdict(record)).encode()))
-    with whole_file(path, sync=False) as temporary, temporary.open("wb") as stream:
-        header.write_to(stream)
-        stream.write(np.ascontiguousarray(codes))
+    stream = BytesIO()
+    header.write_to(stream)
+    stream.write(np.ascontiguousarray(codes))
+    content = stream.getbuffer()
+    content[CHECKSUM] = checksum_of(content)
+    with whole_file(path, sync=False) as temporary:
+        temporary.write_bytes(content)
+
+
+def checksum_of(content: memoryview) -> bytes:
+    """CRC-32 of an entry's file, header, record and voxels.
+
+    It is made for damage, of which it misses one case in four billion. Reading a file for it takes a sixth of the time
+    of reading it for SHA-256, which counts: every run reads the whole store, and most prepare little or nothing.
+    """
+    before = crc32(bytes(CHECKSUM.stop - CHECKSUM.start), crc32(content[: CHECKSUM.start]))
+    return b"%08x" % crc32(content[CHECKSUM.stop :], before)
+
+
+def is_intact(path: Path) -> bool:
+    """Is every byte of an entry what was written? OSError if it cannot be read."""
+    content = memoryview(path.read_bytes())
+    return content[CHECKSUM] == checksum_of(content)
 
 
 def read_entry(path: Path) -> Entry:

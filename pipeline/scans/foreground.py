@@ -44,7 +44,9 @@ class Foreground:
 def find_foreground(array: NDArray, intensity: Intensity) -> Foreground:
     """Threshold, box and background of a scan; a CT, known by its window, has a threshold of its own."""
     steps = [odd_step(size) for size in array.shape]
-    sample = array[tuple(symmetric(size, step) for size, step in zip(array.shape, steps, strict=True))]
+    taken = tuple(symmetric(size, step) for size, step in zip(array.shape, steps, strict=True))
+    # Laid side by side: all below go over the sample again and again, and a cache line each for a voxel is slow.
+    sample = np.ascontiguousarray(array[taken])
     threshold = BODY_HU if intensity.scheme == "window" else empty_space_threshold(sample)
     return Foreground(threshold, body_box(sample, threshold, steps, array.shape), float(sample.min()))
 

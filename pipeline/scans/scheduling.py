@@ -5,7 +5,7 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
@@ -43,20 +43,33 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
 
 
 def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job], others: int) -> Iterator[Result]:
-    """Every other process has a job and the next one at hand; this one works too, and need not wait for their start."""
+    """Every other process has a job and the next one at hand; this one works too, alone until they are up."""
     waiting, running = deque(jobs), set()
-    try:
-        while waiting or running:
-            while waiting and len(running) < AHEAD * others:
-                running.add(pool.submit(function, waiting.popleft()))
-            if waiting:
-                yield function(waiting.popleft())
-            done, running = wait(running, timeout=0 if waiting else None, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
-    finally:
-        # An interrupt must not wait for thousands of scans.
-        pool.shutdown(wait=True, cancel_futures=True)
+    with ThreadPoolExecutor(1) as thread:
+        started = thread.submit(start, pool, others)
+        try:
+            while waiting or running:
+                while started.done() and len(running) < num_at_hand(len(waiting), others):
+                    running.add(pool.submit(function, waiting.popleft()))
+                if waiting:
+                    yield function(waiting.popleft())
+                done, running = wait(running, timeout=0 if waiting else None, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            # An interrupt must not wait for thousands of scans.
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def start(pool: Executor, others: int) -> None:
+    """Bring the processes up; the first waits until a forkserver has imported its module, about a second."""
+    for _ in range(others):
+        pool.submit(cores_at_hand)
+
+
+def num_at_hand(num_waiting: int, others: int) -> int:
+    """How many jobs the other processes should have: at the end none two while this one has none."""
+    return AHEAD * others if num_waiting > others else others if num_waiting else 0
 
 
 def cores_at_hand() -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.files import sync_file, write_json
-from pipeline.scans.entry import Entry, Record, encode, read_entry, read_record, sha256_of, write_entry
+from pipeline.scans.entry import Entry, Record, encode, is_intact, read_entry, read_record, sha256_of, write_entry
 from pipeline.scans.geometry import Affine
 
 SUFFIX = ".nii"
@@ -104,15 +104,14 @@ class Store:
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def verify(self, scan_ids: Iterable[str], *, threads: int = 1) -> list[str]:
-        """The scans whose voxels are no longer those that were written; every voxel is read."""
+        """The scans whose files are gone or no longer as they were written; every byte is read."""
         names = list(scan_ids)
         with ThreadPoolExecutor(threads) as pool:
             intact = pool.map(self.is_intact, names)
-            return [name for name, is_intact in zip(names, intact, strict=True) if not is_intact]
+            return [name for name, whole in zip(names, intact, strict=True) if not whole]
 
     def is_intact(self, scan_id: str) -> bool:
         try:
-            entry = self.entry(scan_id)
-        except (FileNotFoundError, ValueError):
+            return is_intact(self.path(scan_id))
+        except OSError:
             return False
-        return entry.record.scan_id == scan_id and sha256_of(entry.codes) == entry.record.voxels_sha256

@@ -1,3 +1,5 @@
+import zlib
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -27,6 +29,13 @@ def test_nibabel_sees_the_same_values_at_the_same_places(tmp_path, num_channels)
     np.testing.assert_allclose(image.affine @ [1, 2, 3, 1], affine @ [3, 2, 1, 1], atol=1e-3)
     np.testing.assert_allclose(image.get_qform(), image.get_sform(), atol=1e-3)
     assert image.header.get_xyzt_units()[0] == "mm"
+
+
+def test_the_checksum_is_that_of_a_plain_crc_over_the_file_without_it(tmp_path):
+    path = tmp_path / "scan.nii"
+    write_entry(path, *encode(np.ones((1, 4, 4, 4), np.float32)), np.eye(4), RECORD)
+    written = nib.load(path).header["descrip"].item()
+    assert int(written, 16) == zlib.crc32(path.read_bytes().replace(written, bytes(8)))
 
 
 @pytest.mark.parametrize("num_channels", [1, 3])

@@ -1,6 +1,9 @@
 import multiprocessing
 import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +36,46 @@ def test_a_worker_that_dies_is_said_with_what_to_do():
 def test_this_process_works_beside_the_others():
     took = set(run_jobs(process_id, range(200), workers=3))
     assert os.getpid() in took and len(took) == 3
+
+
+SLOW_MODULE = """
+import os, time
+from pathlib import Path
+mark = Path(os.environ["MARK"])
+
+def work(job):
+    mark.touch()
+    return job
+
+if "OTHERS" in os.environ:
+    for _ in range(1000):
+        if mark.exists():
+            break
+        time.sleep(0.01)
+    else:
+        os._exit(1)
+"""
+"""In other processes its import ends only when some job has been done."""
+
+RUN = """
+import os
+from slow_module import work
+from pipeline.scans.scheduling import run_jobs
+os.environ["OTHERS"] = "1"
+print(sorted(run_jobs(work, range(5), workers=3)))
+"""
+
+
+def test_work_begins_here_while_the_others_still_import(tmp_path):
+    (tmp_path / "slow_module.py").write_text(SLOW_MODULE)
+    search = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+    run = subprocess.run(
+        [sys.executable, "-c", RUN],
+        env={**os.environ, "PYTHONPATH": search, "MARK": str(tmp_path / "mark")},
+        capture_output=True,
+        text=True,
+    )
+    assert run.stdout == "[0, 1, 2, 3, 4]\n", run.stderr
 
 
 def test_only_the_processors_that_may_be_used_are_counted():

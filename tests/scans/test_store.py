@@ -61,14 +61,30 @@ def test_an_entry_under_another_scans_name_does_not_count(tmp_path):
     assert store.record("b") is None
 
 
-def test_changed_voxels_are_found(tmp_path):
+def test_a_flipped_bit_is_found_wherever_it_is_and_a_missing_scan_too(tmp_path):
     store = Store(tmp_path)
     for scan_id in ("a", "b"):
         store.write(scan_id, ARRAY, np.eye(4), **HASHES)
-    content = bytearray(store.path("b").read_bytes())
+    whole = store.path("b").read_bytes()
+    start = len(whole) - 2 * ARRAY.size
+    assert store.verify(["a", "b", "c"]) == ["c"]
+    # All of header and record, and a sample of the voxels.
+    for position in [*range(start), *range(start, len(whole), 509), len(whole) - 1]:
+        content = bytearray(whole)
+        content[position] ^= 1 << position % 8
+        store.path("b").write_bytes(content)
+        assert store.verify(["a", "b"]) == ["b"], position
+
+
+def test_a_bit_that_a_disk_lost_is_found_though_size_and_time_are_as_before(tmp_path):
+    store = Store(tmp_path)
+    store.write("a", ARRAY, np.eye(4), **HASHES)
+    path, before = store.path("a"), store.path("a").stat()
+    content = bytearray(path.read_bytes())
     content[-1] ^= 1
-    store.path("b").write_bytes(content)
-    assert store.verify(["a", "b", "c"]) == ["b", "c"]
+    path.write_bytes(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert store.verify(["a"]) == ["a"]
 
 
 def test_the_fingerprint_follows_voxels_and_ids_not_order_or_origin(tmp_path):

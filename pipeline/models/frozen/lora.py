@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from torch import nn
 
 from pipeline.models.network import Network
+from pipeline.models.small_map_conv import SmallMapConv2d, SmallMapConv3d
 
-ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Conv3d)
+ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Conv3d, SmallMapConv2d, SmallMapConv3d)
 
 
 def add_lora(
@@ -50,7 +51,7 @@ def merge_lora(network: Network) -> None:
 def adaptable_layers(network: Network) -> list[str]:
     """Names of the layers before the head that can take an update.
 
-    Only the plain classes count: a subclass may pad or convolve in a way that the update would not follow.
+    Only these very classes count: another subclass may pad or convolve in a way that the update would not follow.
     """
     in_head = {id(parameter) for parameter in network.parameter_groups()["head"]}
     return [
