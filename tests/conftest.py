@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from hypothesis import settings
+from ruamel.yaml import YAML
 
 # The same examples each time: a failure that nobody can repeat helps nobody.
 settings.register_profile("repeatable", derandomize=True)
@@ -33,13 +34,15 @@ preprocess: {spacing_mm: [2, 2, 2], size_voxels: [16, 16, 16], intensity: {schem
 
 EXPERIMENT = """
 seed: 0
-model: {name: resnet18, options: {spatial_dims: 3}}
+model: {name: resnet18, options: {spatial_dims: 3, depths: [1, 1, 1, 1], dims: [16, 32, 64, 128], stem_pool: false}}
 augmentation: {strength: none}
-training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 1e-3, batch_norm: keep}
+training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 2e-3, batch_norm: keep}
 evaluation: {num_bootstrap: 200}
 explanation: {num_scans: 2}
 tracking: {}
 """
+MODEL = YAML(typ="safe", pure=True).load(EXPERIMENT)["model"]
+"""The experiment's network: under a million parameters, with batch norm, and cubes learnt in three epochs."""
 
 
 def write_cubes(folder: Path, num_patients: int = 24) -> None:
@@ -118,6 +121,14 @@ class Commands:
     def run(self, words: list[str]) -> subprocess.CompletedProcess:
         """Any program, in the same folder and environment."""
         return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no process is left alone with one at the end: those that wait for the finished project
+    after the others, but for one, in which a process sets about making it."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    waiting = [item.path for item in items if "finished" in getattr(item, "fixturenames", ())]
+    items.sort(key=lambda item: (item.path not in waiting[:1], item.path not in slow, item.path in waiting))
 
 
 @pytest.fixture

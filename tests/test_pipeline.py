@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tests.conftest import Commands
+from tests.conftest import MODEL, Commands
 
 pytestmark = pytest.mark.slow
 RUN = Path("runs/cubes/tiny")
@@ -90,7 +90,7 @@ def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(cop
 def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> None:
     with np.load(finished / RUN / "embeddings" / "fold-0.npz", allow_pickle=False) as archive:
         assert archive["scan_id"].tolist() == predictions_of(finished)["scan_id"].tolist()
-        assert [archive[f"stage{index}"].shape[1] for index in (1, 2, 3, 4)] == [64, 128, 256, 512]
+        assert [archive[f"stage{index}"].shape[1] for index in (1, 2, 3, 4)] == MODEL["options"]["dims"]
 
 
 def test_audits_predict_the_scans_as_they_are_beside_the_changed_ones(finished: Path) -> None:

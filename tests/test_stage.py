@@ -1,5 +1,7 @@
 """The command line that all stages share, tried on the stages themselves."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.conftest import Commands
@@ -13,12 +15,25 @@ def test_help_lists_every_key_with_type_default_and_meaning(command: Commands) -
     assert "training.batch_size: auto | int = 'auto'" in text
 
 
-def test_help_and_config_errors_load_no_heavy_library(command: Commands, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+def loaded_by(command: Commands, verb: str, *words: str) -> set[str]:
+    """Names of all modules that the command imports, by Python's own record of them."""
+    command.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    lines = command(verb, *words, check=False).stderr.splitlines()
+    return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+
+
+def test_help_and_config_errors_load_no_heavy_library(command: Commands) -> None:
     for verb in ("train", "predict", "preprocess", "evaluate", "explain", "report", "track"):
         for words in (["--help"], ["training.lerning_rate=1"]):
-            loaded = command(verb, *words, check=False).stderr
-            assert not [name for name in ("torch", "monai", "lightning", "pandas", "wandb") if f"| {name}\n" in loaded]
+            loaded = loaded_by(command, verb, *words)
+            assert "pipeline.stage" in loaded
+            assert not loaded & {"torch", "monai", "lightning", "pandas", "wandb"}
+
+
+@pytest.mark.slow
+def test_what_would_be_tracked_is_told_without_waiting_for_lightning(finished: Path) -> None:
+    loaded = loaded_by(Commands(finished), "track", "--dry-run")
+    assert "pipeline.tracking.packing" in loaded and "lightning" not in loaded
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,17 @@ def check_spatial_dims(spatial_dims: int) -> None:
         raise ValueError(f"spatial_dims must be 2 for images or 3 for volumes, got {spatial_dims!r}")
 
 
+def check_four_stages(
+    family: str, depths: Sequence[int], dims: Sequence[int], down_strides: Sequence[Size]
+) -> None:
+    """Four stages, three downsamplings between them; `family` is the network that an error names."""
+    if (len(depths), len(dims), len(down_strides)) != (4, 4, 3):
+        raise ValueError(
+            f"{family}: expected four depths, four dims and three down_strides, "
+            f"got depths {tuple(depths)}, dims {tuple(dims)}, down_strides {tuple(down_strides)}"
+        )
+
+
 def check_input(x: Tensor, spatial_dims: int, in_channels: int) -> None:
     """Refuse what a convolution would misread: one volume without its batch axis, or other channels."""
     if x.dim() != spatial_dims + 2 or x.shape[1] != in_channels:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from pipeline.models.layers import (
     CHANNELS_LAST,
     Size,
+    check_four_stages,
     check_input,
     check_spatial_dims,
     classifier_layer,
@@ -128,7 +129,7 @@ class PoolFormer(Network):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        check_four_stages(depths, dims, down_strides)
+        check_four_stages("poolformer", depths, dims, down_strides)
         self.spatial_dims, self.in_channels, self.num_features = spatial_dims, in_channels, dims[-1]
         self.stem = strided_conv(spatial_dims, in_channels, dims[0], stem_size, stem_stride)
         downsamples = [nn.Identity()]
@@ -187,15 +188,6 @@ class PoolFormer(Network):
 
     def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return translate(weights)
-
-
-def check_four_stages(depths: Sequence[int], dims: Sequence[int], down_strides: Sequence[Size]) -> None:
-    """Four stages, three downsamplings between them."""
-    if (len(depths), len(dims), len(down_strides)) != (4, 4, 3):
-        raise ValueError(
-            "poolformer: expected four depths, four dims and three down_strides, "
-            f"got depths {tuple(depths)}, dims {tuple(dims)}, down_strides {tuple(down_strides)}"
-        )
 
 
 for _name, _size in SIZES.items():

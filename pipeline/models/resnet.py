@@ -15,6 +15,7 @@ from pipeline.models.layers import (
     MAX_POOL,
     DropPath,
     Size,
+    check_four_stages,
     check_input,
     check_spatial_dims,
     classifier_layer,
@@ -25,8 +26,6 @@ from pipeline.models.layers import (
 )
 from pipeline.models.network import Network
 from pipeline.models.registry import register
-
-WIDTHS = (64, 128, 256, 512)
 
 
 class ResidualBlock(nn.Module):
@@ -96,6 +95,7 @@ class Bottleneck(ResidualBlock):
 
 
 # arXiv:1512.03385, table 1
+DIMS = (64, 128, 256, 512)
 SIZES = {
     "18": dict(block=BasicBlock, depths=(2, 2, 2, 2)),
     "34": dict(block=BasicBlock, depths=(3, 4, 6, 3)),
@@ -108,6 +108,7 @@ SIZES = {
 class ResNet(Network):
     """Stem, four stages of residual blocks, global mean and linear.
 
+    `dims` are the widths of the stages' blocks, the first also that of the stem; narrower ones suit small volumes.
     Sizes are one number or one an axis. `down_strides` are those of stages 2 to 4; for volumes under 48 voxels
     `stem_stride=1` keeps two tokens an axis at the end, or `stem_pool=False` leaves the stem's max pool out.
     `norm` is `batch`, `instance`, `group` (one group) or `layer` (over channels), everywhere. `drop_rate` is that
@@ -122,6 +123,7 @@ class ResNet(Network):
         *,
         block: type[ResidualBlock],
         depths: Sequence[int],
+        dims: Sequence[int] = DIMS,
         spatial_dims: int = 3,
         in_channels: int = 1,
         num_classes: int = 2,
@@ -135,17 +137,14 @@ class ResNet(Network):
     ) -> None:
         super().__init__()
         check_spatial_dims(spatial_dims)
-        if (len(depths), len(down_strides)) != (4, 3):
-            raise ValueError(
-                f"resnet: expected four depths and three down_strides, got {tuple(depths)} and {tuple(down_strides)}"
-            )
-        self.spatial_dims, self.in_channels, self.num_features = spatial_dims, in_channels, WIDTHS[-1] * block.expansion
-        self.conv1 = strided_conv(spatial_dims, in_channels, WIDTHS[0], stem_size, stem_stride, bias=False)
-        self.bn1 = norm_layer(norm, spatial_dims, WIDTHS[0])
+        check_four_stages("resnet", depths, dims, down_strides)
+        self.spatial_dims, self.in_channels, self.num_features = spatial_dims, in_channels, dims[-1] * block.expansion
+        self.conv1 = strided_conv(spatial_dims, in_channels, dims[0], stem_size, stem_stride, bias=False)
+        self.bn1 = norm_layer(norm, spatial_dims, dims[0])
         self.maxpool = MAX_POOL[spatial_dims](3, stride=2, padding=1) if stem_pool else nn.Identity()
-        channels = WIDTHS[0]
+        channels = dims[0]
         rates = spread_over_depth(drop_path_rate, depths)
-        for index, (width, stride) in enumerate(zip(WIDTHS, (1, *down_strides), strict=True)):
+        for index, (width, stride) in enumerate(zip(dims, (1, *down_strides), strict=True)):
             blocks = []
             for position, rate in enumerate(rates[index]):
                 step = stride if position == 0 else 1

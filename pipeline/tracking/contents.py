@@ -76,3 +76,10 @@ class Parcel:
     """Figures of the training by step; the run gets those that it lacks."""
     after_step: int = -1
     """Last step of the run before what is added here."""
+
+
+def middle_slice(volume: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The slice (H, W) halfway along D of a volume (D, H, W), grey between its 1st and 99.5th percentile."""
+    plane = volume[len(volume) // 2]
+    low, high = np.percentile(plane, (1, 99.5))
+    return (np.clip((plane - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)

@@ -7,7 +7,7 @@ from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.tracking.contents import Picture
+from pipeline.tracking.contents import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym
 from pipeline.tracking.tracked_run import TrackedRun
 from pipeline.training.objective.tasks import Task, probabilities
@@ -63,10 +63,3 @@ class SlicePanel(Callback):
         true = ", ".join(self.classes[index] for index in present) or "none"
         said = ", ".join(f"{name} {value:.2f}" for name, value in zip(self.classes, prob, strict=True))
         return f"{pseudonym(scan_id, self.key)}: {true}; called {said}"
-
-
-def middle_slice(volume: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The slice (H, W) halfway along D of a volume (D, H, W), grey between its 1st and 99.5th percentile."""
-    plane = volume[len(volume) // 2]
-    low, high = np.percentile(plane, (1, 99.5))
-    return (np.clip((plane - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)

@@ -13,8 +13,7 @@ from pipeline.evaluation.fitted.operating_point import EVEN_ODDS
 from pipeline.evaluation.fitted.pooling import SCAN
 from pipeline.files import read_json
 from pipeline.scans.store import Store
-from pipeline.tracking.contents import Picture
-from pipeline.tracking.panels import middle_slice
+from pipeline.tracking.contents import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.artifacts import FoldPaths
 from pipeline.files import write_csv
-from pipeline.training.keeping.callbacks import HISTORY_COLUMNS
+from pipeline.training.keeping.history import HISTORY_COLUMNS
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pipeline.artifacts import FoldPaths
 from pipeline.config import Config, Plan
 from pipeline.resolve import check_file
 from pipeline.tracking.record import run_id_from
-from pipeline.training.keeping.resume import run_key
 from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.provenance import run_key
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,16 @@
-"""What a training was made of, as hashes: its data, and the code that made weights of them."""
+"""What a training was made of, as hashes: its settings, its data, and the code that made weights of them."""
 
 import functools
 import hashlib
+import json
 from pathlib import Path
 
 import pandas as pd
 
 from pipeline.columns import LABEL, SCAN_ID, TRAIN, VAL
+from pipeline.config import Config, Plan
 from pipeline.scans.store import Store
+from pipeline.training.keeping.places import without_folders
 
 PACKAGE = Path(__file__).parents[1]
 DECIDES_WEIGHTS = (
@@ -15,6 +18,18 @@ DECIDES_WEIGHTS = (
     *("scans/entry.py", "scans/geometry.py", "scans/histogram.py", "scans/store.py"),
 )
 """The code of this package that the train stage depends on, in dvc.yaml too."""
+
+
+def run_key(config: Config, plan: Plan, data_hash: str) -> str:
+    """A short hash of all that decides the weights: what is trained, how, on what. Also the id of the W&B run."""
+    decisive = config.model_dump(mode="json", include={"name", "fold", "seed", "model", "augmentation", "training"})
+    cohort = config.cohort.model_dump(
+        mode="json", include={"name", "modality", "laterality", "size_is_diagnostic", "task"}
+    )
+    decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json", exclude={"measured"}), "data": data_hash}
+    # What is left out decides nothing, and the checkpoint, from which the key can be told again, does not hold it.
+    decisive = without_folders(decisive)
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def hash_of_data(store: Store, rows: dict[str, pd.DataFrame]) -> str:

@@ -10,7 +10,7 @@ from pipeline.models import Network, build_model
 
 TINY = {
     "poolformer_s12": dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
-    "resnet18": dict(depths=(1, 1, 1, 1)),
+    "resnet18": dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
     "vit_tiny": dict(depth=4, input_size=32),
     "modified_resnet50": dict(layers=(1, 1, 1, 1), width=8, embed_dim=16, input_size=32),
     "timm": dict(backbone="test_efficientnet"),

@@ -8,7 +8,7 @@ from pipeline.models import Network, build_model
 VOLUME = torch.randn(2, 1, 36, 40, 33, generator=torch.Generator().manual_seed(0))
 TINY = {
     "poolformer_s12": dict(depths=(2, 1, 1, 1), dims=(8, 8, 16, 16), norm="batch", layer_scale_init_value=0.5),
-    "resnet18": dict(depths=(2, 1, 1, 1)),
+    "resnet18": dict(depths=(2, 1, 1, 1), dims=(8, 8, 16, 16)),
 }
 
 

@@ -127,5 +127,22 @@ def test_drop_rate_thins_out_the_embedding_while_training():
 
 
 def test_wrong_number_of_stages_is_refused():
-    with pytest.raises(ValueError, match="expected four depths and three down_strides"):
+    with pytest.raises(ValueError, match="resnet: expected four depths, four dims and three down_strides"):
         ResNet(block=BasicBlock, depths=(2, 2, 2))
+    with pytest.raises(ValueError, match=r"got depths \(1, 1, 1, 1\), dims \(8, 16\)"):
+        build_model("resnet18", depths=(1, 1, 1, 1), dims=(8, 16))
+
+
+@pytest.mark.parametrize(("depth", "expansion"), [(18, 1), (50, 4)])
+def test_dims_are_the_widths_of_stem_and_stages(depth, expansion):
+    dims = (8, 12, 20, 36)
+    network = build_model(f"resnet{depth}", dims=dims, num_classes=0).eval()
+    volume = torch.randn(1, 1, 32, 32, 32)
+    assert network.forward_stem(volume).shape[1] == dims[0]
+    stages, embedding = network.forward_stages(volume)
+    assert [stage.shape[1] for stage in stages] == [expansion * width for width in dims]
+    assert embedding.shape == (1, network.num_features) and network.num_features == expansion * dims[-1]
+    # Half as wide is a quarter of the weights: no width is left out.
+    half, whole = (build_model(f"resnet{depth}", dims=[width * n for width in dims]) for n in (1, 2))
+    kernels = [[p.numel() for p in network.parameters() if p.dim() == 5] for network in (half, whole)]
+    assert [4 * size for size in kernels[0][1:]] == kernels[1][1:]

@@ -17,7 +17,7 @@ from pipeline.reporting.parts.covariates import covariate_table, standardised_di
 from pipeline.reporting.parts.flow_diagram import flow_diagram
 from pipeline.reporting.pictures.sample_slices import SCANS_A_CLASS
 from pipeline.scans.store import Store
-from tests.reporting.test_pages import NASTY, read, words
+from tests.reporting.pages_made import NASTY, read, words
 
 COLUMNS = Columns(clinical=("age", "sex"), site="site")
 LEAK = {"code": "same-file-1a2b3c4d", "message": "same file: s1 (p1, test), s9 (p9, development fold 2)"}

@@ -9,17 +9,7 @@ from hypothesis import strategies as st
 from pipeline.config import Columns, Split
 from pipeline.folds import fold_numbers, read_splits, rows_of_fold, write_splits
 from pipeline.splits.splitting import split_patients
-
-SCHEMES = {
-    "folds": (Split(num_folds=3), Columns()),
-    "repeated": (Split(num_folds=3, num_repeats=2), Columns()),
-    "holdout": (Split(scheme="holdout"), Columns()),
-    "nested": (Split(scheme="nested", num_folds=4), Columns()),
-    "sites": (Split(scheme="sites"), Columns(site="site")),
-    "test sites": (Split(scheme="sites", test_sites=("east",)), Columns(site="site")),
-    "dates": (Split(scheme="dates", num_folds=3), Columns(date="date")),
-    "stratified": (Split(num_folds=3, stratify=("site", "age")), Columns()),
-}
+from tests.splits.schemes import SCHEMES, few_ill
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -32,15 +22,6 @@ def test_in_every_fold_every_scan_is_on_one_side_and_every_side_has_every_class(
         people = [set(rows["patient_id"]) for rows in sides.values()]
         assert not people[0] & people[1] and not people[0] & people[2] and not people[1] & people[2]
         assert all(set(rows["label"]) == {"healthy", "lesion"} for rows in sides.values())
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_patients_keep_their_place_when_others_join(patients, scheme):
-    before = split_patients(patients(60), *SCHEMES[scheme])
-    after = split_patients(patients(95), *SCHEMES[scheme], previous=before)
-    kept = after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True)
-    pd.testing.assert_frame_equal(kept, before)
-    assert set(after["scan_id"]) == set(patients(95)["scan_id"])
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -143,12 +124,6 @@ def test_classes_too_small_are_refused_with_the_largest_number_of_folds_that_wor
     assert fold_numbers(split_patients(table, Split(num_folds=3))) == [0, 1, 2]
 
 
-def few_ill(table, number):
-    """The same table with so many patients of class lesion."""
-    ill = table.loc[table["label"] == "lesion", "patient_id"].unique()[:number]
-    return table.assign(label=np.where(table["patient_id"].isin(ill), "lesion", "healthy"))
-
-
 @pytest.mark.parametrize(
     ("settings_", "columns", "num_ill", "remedy"),
     [
@@ -177,16 +152,6 @@ def test_the_remedy_for_too_few_patients_of_a_class_is_one_that_works(patients, 
     assert "lesion" in str(refused.value)
 
 
-def test_where_earlier_places_are_what_stands_in_the_way_the_remedy_is_to_divide_anew(patients):
-    table = few_ill(patients(60), 6)
-    before = split_patients(table, Split(num_folds=3))
-    ill = before.loc[(before["label"] == "lesion") & (before["fold"] == 0), "patient_id"].unique()
-    table.loc[table["patient_id"].isin(ill), "label"] = "healthy"
-    with pytest.raises(ValueError, match="delete splits.csv"):
-        split_patients(table, Split(num_folds=3), previous=before)
-    assert fold_numbers(split_patients(table, Split(num_folds=3))) == [0, 1, 2]
-
-
 @pytest.mark.parametrize(
     ("settings_", "columns", "key"),
     [
@@ -206,132 +171,10 @@ def test_a_test_set_by_date_is_refused_where_all_scans_are_of_one_day(patients):
         split_patients(patients(60).assign(date="2020-01-01"), *SCHEMES["dates"])
 
 
-def test_a_given_split_is_used_as_it_is(patients):
-    table = patients(40)
-    table["official"] = [("train", "val", "test")[int(patient[1:]) % 3] for patient in table["patient_id"]]
-    splits = split_patients(table, Split(), Columns(split="official"))
-    for side, rows in rows_of_fold(splits, 0).items():
-        assert set(rows["scan_id"]) == set(table.loc[table["official"] == side, "scan_id"])
-
-
-def test_a_given_train_and_test_without_val_has_its_train_dealt_into_folds(patients):
-    table = patients(60)
-    table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
-    splits = split_patients(table, Split(num_folds=4), Columns(split="official"))
-    assert set(splits.loc[splits["split"] == "test", "scan_id"]) == set(
-        table.loc[table["official"] == "test", "scan_id"]
-    )
-    assert fold_numbers(splits) == [0, 1, 2, 3]
-
-
-def test_splits_of_one_cohort_can_be_given_to_another_as_a_file(patients, tmp_path):
-    table = patients(40)
-    splits = split_patients(table, Split(num_folds=3))
-    write_splits(tmp_path / "splits.csv", splits)
-    again = split_patients(table, Split(file=str(tmp_path / "splits.csv")))
-    pd.testing.assert_frame_equal(again.drop(columns="settings"), splits.drop(columns="settings"))
-
-
-def test_a_scan_on_two_sides_of_a_given_file_is_refused_and_one_said_twice_is_not(patients, tmp_path):
-    table = patients(40)
-    rows = [f"{scan},{'test' if number % 4 == 0 else 'train'}" for number, scan in enumerate(table["scan_id"])]
-    file = tmp_path / "given.csv"
-    file.write_text("\n".join(["scan_id,split", *rows, rows[3]]))
-    given_once = split_patients(table, Split(file=str(file)))
-    assert (given_once["split"] == "test").sum() == -(-len(table) // 4)
-    file.write_text("\n".join(["scan_id,split", *rows, f"{table['scan_id'][3]},test"]))
-    with pytest.raises(ValueError, match=f"scan '{table['scan_id'][3]}' is in train and in test"):
-        split_patients(table, Split(file=str(file)))
-
-
-@pytest.mark.parametrize(("scheme", "kind"), [("nested", "a nested division"), ("repeated", "repeated divisions")])
-def test_a_division_that_a_given_file_cannot_stand_for_is_refused(patients, tmp_path, scheme, kind):
-    write_splits(tmp_path / "splits.csv", split_patients(patients(40), *SCHEMES[scheme]))
-    with pytest.raises(ValueError, match=f"got {kind}, expected one division"):
-        split_patients(patients(40), Split(file=str(tmp_path / "splits.csv")))
-
-
 def test_splits_survive_their_file(patients, tmp_path):
     splits = split_patients(patients(40), Split(num_folds=3, num_repeats=2))
     write_splits(tmp_path / "splits.csv", splits)
     pd.testing.assert_frame_equal(read_splits(tmp_path / "splits.csv"), splits)
-
-
-def test_splitting_again_changes_nothing(patients):
-    table = patients(60)
-    first = split_patients(table, Split(num_repeats=2))
-    pd.testing.assert_frame_equal(split_patients(table, Split(num_repeats=2), previous=first), first)
-
-
-def test_another_seed_is_another_split_even_beside_an_earlier_one(patients):
-    table = patients(60)
-    first = split_patients(table, Split(seed=0))
-    second = split_patients(table, Split(seed=1), previous=first)
-    assert (first["fold"].fillna(-1) != second["fold"].fillna(-1)).any()
-    pd.testing.assert_frame_equal(second, split_patients(table, Split(seed=1)))
-
-
-@pytest.mark.parametrize(
-    "of_the_gate",
-    [{"accepted_leaks": ("same-file-00000000",)}, {"pretraining_patients": "a"}, {"statistics_patients": "b"}],
-)
-def test_what_only_the_leak_gate_reads_leaves_every_patient_in_place(patients, of_the_gate, caplog):
-    before = split_patients(patients(60), Split(num_folds=3))
-    after = split_patients(patients(95), Split(num_folds=3, **of_the_gate), previous=before)
-    pd.testing.assert_frame_equal(after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True), before)
-    assert not caplog.records
-
-
-def test_a_setting_at_its_default_leaves_no_mark_and_an_earlier_split_left_behind_is_told(patients, caplog):
-    written_out = Split(**Split().model_dump())
-    first = split_patients(patients(60), written_out)
-    pd.testing.assert_frame_equal(split_patients(patients(60), Split(), previous=first), first)
-    assert not caplog.records
-    split_patients(patients(60), Split(seed=1), previous=first)
-    assert "divided anew" in caplog.text
-
-
-def test_a_patient_whose_given_side_is_corrected_goes_there_and_others_stay(patients):
-    table = patients(60)
-    table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
-    settings_, columns = Split(num_folds=3), Columns(split="official")
-    before = split_patients(table, settings_, columns)
-    table.loc[table["patient_id"] == "P00003", "official"] = "train"
-    after = split_patients(table, settings_, columns, previous=before)
-    others = table["patient_id"] != "P00003"
-    pd.testing.assert_frame_equal(after[others], before[others])
-    assert set(after.loc[~others, "split"]) == {"development"} and after.loc[~others, "fold"].notna().all()
-
-
-@pytest.mark.parametrize(("side", "date"), [("test", "1999-01-01"), ("development", "2030-01-01")])
-def test_a_patient_whose_date_is_corrected_stays_on_their_side(patients, side, date):
-    table, (settings_, columns) = patients(60), SCHEMES["dates"]
-    before = split_patients(table, settings_, columns)
-    moved = before.loc[before["split"] == side, "patient_id"].iloc[0]
-    table.loc[table["patient_id"] == moved, "date"] = date
-    pd.testing.assert_frame_equal(split_patients(table, settings_, columns, previous=before), before)
-
-
-def test_a_corrected_site_is_refused_and_a_renamed_one_is_not(patients):
-    table, (settings_, columns) = patients(60), SCHEMES["sites"]
-    before = split_patients(table, settings_, columns)
-    renamed = table.assign(site=table["site"].replace("east", "East"))
-    pd.testing.assert_frame_equal(split_patients(renamed, settings_, columns, previous=before), before)
-    moved = before.loc[before["fold"] == 0, "patient_id"].iloc[0]
-    for site in ("south", "a new one"):
-        corrected = table.assign(site=table["site"].where(table["patient_id"] != moved, site))
-        with pytest.raises(ValueError, match="a site was corrected since"):
-            split_patients(corrected, settings_, columns, previous=before)
-
-
-def test_patients_that_turn_out_to_be_one_family_on_two_sides_are_refused(patients):
-    table = patients(40)
-    table["family"] = ""
-    before = split_patients(table, Split(), Columns(group=("family",)))
-    test, train = (before.loc[before["split"] == side, "patient_id"].iloc[0] for side in ("test", "development"))
-    table.loc[table["patient_id"].isin([test, train]), "family"] = "F1"
-    with pytest.raises(ValueError, match="are one group now"):
-        split_patients(table, Split(), Columns(group=("family",)), previous=before)
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,7 @@ def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Pa
     folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     commands, config = Commands(folder), folder / "configs/tiny.yaml"
     frozen = re.sub("training: .*", "training: {}", config.read_text())
-    config.write_text(frozen.replace("spatial_dims: 3}}", "spatial_dims: 3}, freeze: true}"))
+    config.write_text(frozen.replace("model: {", "model: {freeze: true, "))
     # A second experiment, with a figure of the same name.
     shutil.copy(config, folder / "configs/other.yaml")
     shutil.copytree(folder / "runs/cubes/tiny", folder / "runs/cubes/other")

@@ -50,5 +50,5 @@ def test_deep_supervision_is_the_weighted_mean_over_network_and_stages() -> None
     maps = tuple(torch.full((1, 1, 2, 2, 2), value) for value in (9.0, 9.0, math.log(3), 0.0))
     outputs = StageOutputs(maps, torch.tensor([[0.0, math.log(4)]]))
     expected = -(math.log(4 / 5) + 0.5 * math.log(3 / 4) + 1.5 * math.log(1 / 2)) / 3
-    assert float(stages.loss(outputs, torch.tensor([1]), nn.CrossEntropyLoss())) == pytest.approx(expected)
+    assert stages.loss(outputs, torch.tensor([1]), nn.CrossEntropyLoss()).item() == pytest.approx(expected)
     assert sum(parameter.numel() for parameter in stages.parameters()) == 8

@@ -58,7 +58,7 @@ def f1(weighted: Weighted) -> Array:
 
 def mcc(weighted: Weighted) -> Array:
     """Matthews correlation of true and called classes, Gorodkin's form for several classes; 0 by chance."""
-    shares = weighted.confusion / weighted.total[:, None, None]
+    shares = divide(weighted.confusion, weighted.total[:, None, None])
     actual, called = shares.sum(2), shares.sum(1)
     covariance = np.trace(shares, axis1=1, axis2=2) - (actual * called).sum(1)
     spread = (1 - (actual**2).sum(1)) * (1 - (called**2).sum(1))

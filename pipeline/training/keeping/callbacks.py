@@ -1,8 +1,7 @@
 """What is kept of a training: the best weights and the history."""
 
-import csv
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,9 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from pipeline.files import whole_file
+from pipeline.training.keeping.history import write_history
 from pipeline.training.processes import mean_over_processes
 
-HISTORY_COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "learning_rate")
 SIGNS = {"loss": -1.0, "auroc": 1.0}
 """By validation figure: is more of it better, or less?"""
 NETWORK = "network."
@@ -97,11 +95,3 @@ class History(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.rows, self.total, self.count = state_dict["rows"], state_dict["total"], state_dict["count"]
-
-
-def write_history(path: Path, rows: Iterable[dict[str, float]]) -> None:
-    """history.csv, whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, HISTORY_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)

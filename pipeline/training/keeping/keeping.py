@@ -9,16 +9,17 @@ from pipeline.artifacts import FoldPaths
 from pipeline.config import Config
 from pipeline.files import write_yaml
 from pipeline.training.fold import Fold
-from pipeline.training.keeping.callbacks import SIGNS, History, KeepBest, write_history
+from pipeline.training.keeping.callbacks import SIGNS, History, KeepBest
+from pipeline.training.keeping.history import write_history
 from pipeline.training.keeping.interrupting import StopOnSignal
 from pipeline.training.keeping.places import without_places
-from pipeline.training.keeping.resume import KeepLast, resumable, run_key
+from pipeline.training.keeping.resume import KeepLast, resumable
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.optimisation.averaging import AverageWeights
 from pipeline.training.optimisation.rounding import LearnRounded
 from pipeline.training.optimisation.stopping import StopEarly
 from pipeline.training.processes import is_first
-from pipeline.training.provenance import hash_of_code
+from pipeline.training.provenance import hash_of_code, run_key
 
 
 class Keeping:

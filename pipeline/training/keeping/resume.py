@@ -1,33 +1,17 @@
 """Going on with a killed training, only if it is the same training."""
 
-import hashlib
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from lightning import Callback, LightningModule, Trainer
 
-from pipeline.config import Config, Plan
 from pipeline.files import whole_file
-from pipeline.training.keeping.places import without_folders
 from pipeline.training.keeping.runfile import load_plain
 from pipeline.training.provenance import hash_of_code
 
 log = logging.getLogger(__name__)
 STATE = "KeepLast"
-
-
-def run_key(config: Config, plan: Plan, data_hash: str) -> str:
-    """A short hash of all that decides the weights: what is trained, how, on what. Also the id of the W&B run."""
-    decisive = config.model_dump(mode="json", include={"name", "fold", "seed", "model", "augmentation", "training"})
-    cohort = config.cohort.model_dump(
-        mode="json", include={"name", "modality", "laterality", "size_is_diagnostic", "task"}
-    )
-    decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json", exclude={"measured"}), "data": data_hash}
-    # What is left out decides nothing, and the checkpoint, from which the key can be told again, does not hold it.
-    decisive = without_folders(decisive)
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class KeepLast(Callback):

@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from pipeline.columns import LABEL, LABEL_SEPARATOR
@@ -51,6 +50,9 @@ def scan_auroc(probs: Tensor, targets: Tensor) -> float:
     `probs` is (B, K); `targets` (B,), or (B, K) where several may be right: then the mean over the classes that some
     scans have and some have not. It only picks checkpoints; reported figures are per patient, from predictions.csv.
     """
+    # A second of importing, which prediction needs not wait for.
+    from sklearn.metrics import roc_auc_score
+
     if not probs.isfinite().all():
         return float("nan")
     if targets.dim() == 2:

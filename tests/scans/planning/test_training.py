@@ -1,4 +1,4 @@
-"""Forecasts against what networks need and stores take."""
+"""The rules about training, and forecasts against what networks need and stores take."""
 
 from dataclasses import replace
 
@@ -8,9 +8,19 @@ from pipeline.config import Columns
 from pipeline.models.cost import measure
 from pipeline.scans.cohort_preprocessing import preprocess_cohort
 from pipeline.scans.planning.making import make_plan
-from pipeline.scans.planning.training import CPU, Work, forecast
+from pipeline.scans.planning.training import (
+    CPU,
+    GPU_24,
+    Work,
+    forecast,
+    plan_accumulation,
+    plan_augmentation,
+    plan_batch,
+    plan_length,
+    plan_model,
+)
 from pipeline.scans.store import Store
-from tests.scans.planning.test_making import make_cohort, make_table, write_ball
+from tests.scans.planning.balls import make_cohort, make_table, write_ball
 
 WORK = Work(
     model="network_3d",
@@ -22,6 +32,49 @@ WORK = Work(
     batch_size=2,
     max_epochs=50,
 )
+
+
+@pytest.mark.parametrize(
+    ("num_patients", "spacing", "model"),
+    [
+        (199, (1, 1, 1), "frozen_2d"),
+        (1000, (1, 1, 1), "lora_2d"),
+        (1001, (2.9, 1, 1), "network_3d"),
+        (1001, (3, 1, 1), "lora_2d"),
+    ],
+)
+def test_thick_slices_and_few_patients_ask_for_models_of_slices(num_patients, spacing, model):
+    assert plan_model(num_patients, spacing).value == model
+
+
+@pytest.mark.parametrize(
+    ("num_patients", "batch_size", "accumulate"), [(10, 2, 4), (60, 3, 3), (100, 5, 2), (1000, 8, 1)]
+)
+def test_batches_follow_the_number_of_patients_and_updates_see_eight_scans(num_patients, batch_size, accumulate):
+    assert plan_batch(num_patients, 64**3, GPU_24).value == batch_size
+    assert plan_accumulation(batch_size).value == accumulate
+
+
+def test_a_batch_fits_into_memory():
+    assert plan_batch(1000, 160**3, CPU).value == 2
+    assert plan_batch(1000, 200**3, GPU_24).value == 4
+
+
+def test_training_is_a_hundred_steps_a_scan_within_limits_and_cut_short_on_a_cpu():
+    assert plan_length(100, 2, 64**3, GPU_24).value == 200
+    assert plan_length(10, 2, 64**3, GPU_24).value == 600
+    assert plan_length(10_000, 2, 64**3, GPU_24).value == 8
+    cut = plan_length(400, 2, 64**3, CPU)
+    assert cut.value < 200 and "cut short from 200" in cut.reason
+
+
+def test_augmentation_is_stronger_for_fewer_patients():
+    assert [plan_augmentation(number).value for number in (199, 200, 1000, 1001)] == [
+        "strong",
+        "medium",
+        "medium",
+        "light",
+    ]
 
 
 @pytest.mark.parametrize(

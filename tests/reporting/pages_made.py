@@ -1,0 +1,99 @@
+"""Pages made of invented predictions, and what their reader sees."""
+
+import json
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+
+from pipeline.artifacts import Artifacts
+from pipeline.config import Config
+from pipeline.evaluation.evaluating import evaluate_table
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.writing import write_evaluation
+from pipeline.files import write_text, write_yaml
+from pipeline.reporting.experiment_page import experiment_html
+from pipeline.reporting.gathering import gather_cohort, gather_run
+from pipeline.reporting.index_page import index_html
+
+VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "line", "circle"}
+NASTY = "<script>alert(1)</script>"
+
+
+class Balanced(HTMLParser):
+    """Collects text, and fails on tags that are not closed in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag, attributes):
+        self.links += [value for name, value in attributes if name in ("href", "src") and value]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def read(html: str) -> Balanced:
+    page = Balanced()
+    page.feed(html)
+    assert page.open == []
+    return page
+
+
+def words(html: str) -> str:
+    return " ".join(" ".join(read(html).text).split())
+
+
+def predictions(signal: float = 1.5, seed: int = 0, patients: int = 60) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    rows = []
+    for split in ("val", "test"):
+        for number in range(patients):
+            truth = number % 3 == 0
+            prob = 1 / (1 + np.exp(-(signal * (truth - 0.5) + rng.normal())))
+            name = f"{split}{number}"
+            rows.append([f"s-{name}", f"p-{name}", 0, split, "disease" if truth else "healthy", 1 - prob, prob])
+    return pd.DataFrame(rows, columns="scan_id patient_id fold split label prob_healthy prob_disease".split())
+
+
+def write_run(config: Config, name: str, table: pd.DataFrame) -> None:
+    paths = Artifacts(config.root).run("made", name)
+    write_text(paths.predictions(0), table.to_csv(index=False))
+    write_evaluation(evaluate_table(table, Settings(num_bootstrap=200)), paths)
+
+
+def experiment(config: Config, name: str = "tiny") -> str:
+    paths = Artifacts(config.root)
+    return experiment_html(gather_run(name, paths.run("made", name), (0,)), gather_cohort(paths.cohort("made")), config)
+
+
+def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> None:
+    paths = Artifacts(config.root).cohort("made")
+    scans = table[["scan_id", "patient_id", "label"]].assign(path="x.nii.gz", age=np.arange(len(table)) % 50, site=site)
+    write_text(paths.cohort, scans.to_csv(index=False))
+    splits = table[["scan_id", "patient_id", "label"]].assign(
+        split=np.where(table["split"] == "test", "test", "development"),
+        fold=np.where(table["split"] == "test", "", "0"),
+    )
+    write_text(paths.splits, splits.to_csv(index=False))
+    flow = [
+        {"step": "rows in the label table", "scans": 121, "patients": 121},
+        {"step": "excluded: TRUNCATED", "scans": 1, "patients": 1},
+    ]
+    write_text(paths.ingest, json.dumps({"classes": ["healthy", "disease"], "problems": [], "flow": flow}))
+    write_text(paths.leakage, json.dumps({"verdict": "clean", "findings": []}))
+    write_yaml(paths.plan, {"orientation": "SPL", "reasons": {"orientation": "axial view"}})
+
+
+def index(config: Config) -> str:
+    paths = Artifacts(config.root)
+    return index_html([gather_run(name, paths.run("made", name), (0,)) for name in config.experiments], config)

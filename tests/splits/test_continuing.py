@@ -1,0 +1,105 @@
+"""Splitting again, beside an earlier split: patients keep their place."""
+
+import pandas as pd
+import pytest
+
+from pipeline.config import Columns, Split
+from pipeline.folds import fold_numbers
+from pipeline.splits.splitting import split_patients
+from tests.splits.schemes import SCHEMES, few_ill
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_patients_keep_their_place_when_others_join(patients, scheme):
+    before = split_patients(patients(60), *SCHEMES[scheme])
+    after = split_patients(patients(95), *SCHEMES[scheme], previous=before)
+    kept = after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, before)
+    assert set(after["scan_id"]) == set(patients(95)["scan_id"])
+
+
+def test_where_earlier_places_are_what_stands_in_the_way_the_remedy_is_to_divide_anew(patients):
+    table = few_ill(patients(60), 6)
+    before = split_patients(table, Split(num_folds=3))
+    ill = before.loc[(before["label"] == "lesion") & (before["fold"] == 0), "patient_id"].unique()
+    table.loc[table["patient_id"].isin(ill), "label"] = "healthy"
+    with pytest.raises(ValueError, match="delete splits.csv"):
+        split_patients(table, Split(num_folds=3), previous=before)
+    assert fold_numbers(split_patients(table, Split(num_folds=3))) == [0, 1, 2]
+
+
+def test_splitting_again_changes_nothing(patients):
+    table = patients(60)
+    first = split_patients(table, Split(num_repeats=2))
+    pd.testing.assert_frame_equal(split_patients(table, Split(num_repeats=2), previous=first), first)
+
+
+def test_another_seed_is_another_split_even_beside_an_earlier_one(patients):
+    table = patients(60)
+    first = split_patients(table, Split(seed=0))
+    second = split_patients(table, Split(seed=1), previous=first)
+    assert (first["fold"].fillna(-1) != second["fold"].fillna(-1)).any()
+    pd.testing.assert_frame_equal(second, split_patients(table, Split(seed=1)))
+
+
+@pytest.mark.parametrize(
+    "of_the_gate",
+    [{"accepted_leaks": ("same-file-00000000",)}, {"pretraining_patients": "a"}, {"statistics_patients": "b"}],
+)
+def test_what_only_the_leak_gate_reads_leaves_every_patient_in_place(patients, of_the_gate, caplog):
+    before = split_patients(patients(60), Split(num_folds=3))
+    after = split_patients(patients(95), Split(num_folds=3, **of_the_gate), previous=before)
+    pd.testing.assert_frame_equal(after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True), before)
+    assert not caplog.records
+
+
+def test_a_setting_at_its_default_leaves_no_mark_and_an_earlier_split_left_behind_is_told(patients, caplog):
+    written_out = Split(**Split().model_dump())
+    first = split_patients(patients(60), written_out)
+    pd.testing.assert_frame_equal(split_patients(patients(60), Split(), previous=first), first)
+    assert not caplog.records
+    split_patients(patients(60), Split(seed=1), previous=first)
+    assert "divided anew" in caplog.text
+
+
+def test_a_patient_whose_given_side_is_corrected_goes_there_and_others_stay(patients):
+    table = patients(60)
+    table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
+    settings_, columns = Split(num_folds=3), Columns(split="official")
+    before = split_patients(table, settings_, columns)
+    table.loc[table["patient_id"] == "P00003", "official"] = "train"
+    after = split_patients(table, settings_, columns, previous=before)
+    others = table["patient_id"] != "P00003"
+    pd.testing.assert_frame_equal(after[others], before[others])
+    assert set(after.loc[~others, "split"]) == {"development"} and after.loc[~others, "fold"].notna().all()
+
+
+@pytest.mark.parametrize(("side", "date"), [("test", "1999-01-01"), ("development", "2030-01-01")])
+def test_a_patient_whose_date_is_corrected_stays_on_their_side(patients, side, date):
+    table, (settings_, columns) = patients(60), SCHEMES["dates"]
+    before = split_patients(table, settings_, columns)
+    moved = before.loc[before["split"] == side, "patient_id"].iloc[0]
+    table.loc[table["patient_id"] == moved, "date"] = date
+    pd.testing.assert_frame_equal(split_patients(table, settings_, columns, previous=before), before)
+
+
+def test_a_corrected_site_is_refused_and_a_renamed_one_is_not(patients):
+    table, (settings_, columns) = patients(60), SCHEMES["sites"]
+    before = split_patients(table, settings_, columns)
+    renamed = table.assign(site=table["site"].replace("east", "East"))
+    pd.testing.assert_frame_equal(split_patients(renamed, settings_, columns, previous=before), before)
+    moved = before.loc[before["fold"] == 0, "patient_id"].iloc[0]
+    for site in ("south", "a new one"):
+        corrected = table.assign(site=table["site"].where(table["patient_id"] != moved, site))
+        with pytest.raises(ValueError, match="a site was corrected since"):
+            split_patients(corrected, settings_, columns, previous=before)
+
+
+def test_patients_that_turn_out_to_be_one_family_on_two_sides_are_refused(patients):
+    table = patients(40)
+    table["family"] = ""
+    before = split_patients(table, Split(), Columns(group=("family",)))
+    test, train = (before.loc[before["split"] == side, "patient_id"].iloc[0] for side in ("test", "development"))
+    table.loc[table["patient_id"].isin([test, train]), "family"] = "F1"
+    with pytest.raises(ValueError, match="are one group now"):
+        split_patients(table, Split(), Columns(group=("family",)), previous=before)
