@@ -15,7 +15,7 @@ from pipeline.evaluation.writing import read_frozen, write_evaluation
 from pipeline.reporting.parts.model import model_part
 from tests.evaluation.tables.test_division import NESTED, REPEATED, predictions
 
-QUICK = Settings(num_bootstrap=400)
+QUICK, MANY = Settings(num_bootstrap=400), Settings(num_bootstrap=4000)
 
 
 def told(settings, patients: int = 90, noise: float = 1.0) -> pd.DataFrame:
@@ -47,12 +47,16 @@ def test_a_figure_of_repeats_is_the_mean_of_theirs():
 
 def test_repeats_that_all_say_the_same_do_not_narrow_the_interval():
     """Taken for new patients they would, by the square root of two."""
-    table = told(REPEATED, noise=0.0)
-    once = evaluate_predictions(table[table["fold"] < 3], QUICK)["val"]["patient"]
-    twice = evaluate_divided(table, QUICK).metrics["val"]["patient"]
-    for name in ("auroc", "average_precision", "balanced_accuracy", "brier_score"):
+    table = told(REPEATED)
+    first = table[table["fold"] < 3]
+    again = pd.concat([first, first.assign(fold=first["fold"] + 3)], ignore_index=True)
+    once = evaluate_predictions(first, MANY)["val"]["patient"]
+    twice = evaluate_divided(again, MANY).metrics["val"]["patient"]
+    # Those that a single repeat resamples too; its AUROC and shares have intervals of another kind.
+    for name in ("average_precision", "balanced_accuracy", "mcc", "brier_score"):
+        assert twice[name]["value"] == pytest.approx(once[name]["value"]), name
         widths = [entry[name]["high"] - entry[name]["low"] for entry in (once, twice)]
-        assert widths[1] == pytest.approx(widths[0], rel=0.15), name
+        assert widths[1] == pytest.approx(widths[0], rel=0.1), name
 
 
 def test_outer_parts_are_laid_side_by_side_each_at_its_own_threshold():

@@ -152,11 +152,11 @@ def graded(seed: int = 0, patients: int = 240, follows: float = 0.0) -> Evidence
     )
 
 
-def test_three_clean_classes_are_all_judged_and_raise_no_alarm():
+def test_every_audit_judges_each_of_three_classes():
     found = audit_run(graded(), Settings()).findings
-    assert {name: finding.is_alarm for name, finding in found.items()} == dict.fromkeys(found, False)
-    assert set(found["shortcut"].figures["of_class"]) == set(GRADES)
-    assert found["chance"].verdict == "at chance (none, mild, severe)"
+    assert [name for name, finding in found.items() if finding.is_alarm is None] == []
+    for audit in ("shortcut", "chance", "simple", "stages"):
+        assert set(found[audit].figures["of_class"]) == set(GRADES)
 
 
 def test_a_shortcut_of_one_class_of_three_is_found_used_and_the_class_is_named():
@@ -189,7 +189,8 @@ def several_labels(seed: int = 0, patients: int = 200, follows: float = 0.0) -> 
     ]
     is_test, fold = number % 2 == 0, number // 2 % 4
     splits = scans.assign(split=np.where(is_test, "test", "development"), fold=np.where(is_test, "", fold.astype(str)))
-    logits = 1.5 * (2 * present - 1) + rng.normal(size=(patients, 2))
+    # Of the label alone little enough is known that the site adds to it.
+    logits = 1.5 * present + rng.normal(size=(patients, 2))
     logits[:, 0] += 3 * follows * is_b
     told = scans.assign(**{f"prob_{name}": 1 / (1 + np.exp(-logits[:, k])) for k, name in enumerate(LABELS)})
     shown = is_test | (fold == 0)
