@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from pipeline.artifacts import RunPaths
 from pipeline.evaluation.audits.auditing import Audits, audit_run, audit_stability, write_audits
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
+from pipeline.evaluation.audits.finding import LEVEL
 from pipeline.evaluation.fitted.frozen import freeze
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.background import Background
@@ -157,6 +158,13 @@ def test_every_audit_judges_each_of_three_classes():
     assert [name for name, finding in found.items() if finding.is_alarm is None] == []
     for audit in ("shortcut", "chance", "simple", "stages"):
         assert set(found[audit].figures["of_class"]) == set(GRADES)
+
+
+def test_a_p_value_under_the_level_of_one_question_is_no_alarm_among_three():
+    """A clean cohort in which site and one class agree by accident, as they would in one of a hundred."""
+    found = audit_run(graded(1269), Settings(seed=269)).findings["shortcut"]
+    assert LEVEL / 3 < found.figures["of_class"]["severe"]["available"]["adjusted_p_value"] < LEVEL
+    assert found.is_alarm is False
 
 
 def test_a_shortcut_of_one_class_of_three_is_found_used_and_the_class_is_named():
