@@ -94,7 +94,7 @@ def test_frozen_thresholds_are_kept_by_label_and_not_taken_for_a_single_one(tmp_
     write_evaluation(evaluate_labels(made(), QUICK), RunPaths(tmp_path))
     points = json.loads(RunPaths(tmp_path).operating_point.read_text())
     assert set(points["patient"]) == set(NAMES)
-    with pytest.raises(ValueError, match="each of several labels has a threshold of its own"):
+    with pytest.raises(ValueError, match="each of several labels, outer parts or repeats has a threshold of its own"):
         read_frozen(RunPaths(tmp_path))
 
 
