@@ -30,7 +30,8 @@ from pipeline.tracking.live import Watch  # noqa: E402
 from pipeline.tracking.tracked_run import open_run  # noqa: E402
 from pipeline.training.sharding import clip_gradients  # noqa: E402
 
-SIZE, BATCH_SIZE, STEPS, ROUNDS = (48, 48, 48), 2, 8, 7
+SIZE, BATCH_SIZE, STEPS, ROUNDS = (48, 64, 64), 4, 8, 9
+"""A step of the default experiment."""
 PAUSE_S = 1.5
 """Longer than W&B takes to write what it has, and to start or end a run."""
 
