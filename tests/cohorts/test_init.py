@@ -13,9 +13,8 @@ from pipeline.cohorts.drafting import Answers, draft_cohort, write_draft
 from pipeline.cohorts.fetching import fetch_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from pipeline.cohorts.nifti import save_nifti
-from pipeline.config import Cohort
 from pipeline.files import read_yaml
-from pipeline.resolve import read_cohort
+from pipeline.resolve import check_cohort
 from tests.test_dvc_graph import followed_sections
 
 REPOSITORY = Path(__file__).parents[2]
@@ -71,7 +70,7 @@ def test_drafted_config_fetches_and_ingests(
     KINDS[kind](rows(), tmp_path / kind)
     draft = draft_cohort(scans, tmp_path / kind, None, {}, ANSWERS, ask=None)
     write_draft(draft, Path("configs/cohorts"))
-    cohort = Cohort(**read_cohort("my_scans"))
+    cohort = check_cohort("my_scans")
     assert cohort == draft
     paths = CohortPaths(tmp_path / "data" / "my_scans")
     fetch_cohort(cohort, paths)
