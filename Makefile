@@ -51,8 +51,13 @@ lint: .venv/ready-test ## check the style
 	@ruff check pipeline tests benchmarks
 
 .PHONY: bench
-bench: .venv/ready-test ## run all benchmarks; each prints a table and a line of JSON
+bench: .venv/ready-test ## run all benchmarks, about two hours; each prints a table and a line of JSON
 	@set -e; for name in models preprocess loading splits evaluation tracking; do echo "== $$name"; python -m benchmarks.$$name; done
+ifdef HIPPOCAMPUS
+	@set -e; for name in training planning; do echo "== $$name"; python -m benchmarks.$$name; done
+else
+	@echo "Left out: training and planning. Set HIPPOCAMPUS to the folder that configs/cohorts/hippocampus.yaml names."
+endif
 
 .PHONY: sync
 sync: .venv/ready ## upload offline W&B runs, once a key is configured

@@ -24,7 +24,7 @@ def check_classes(table: pd.DataFrame, cohort: Cohort) -> list[Problem]:
     classes = order_classes(table[LABEL], cohort)
     if cohort.task == "multilabel":
         table = table.drop(columns=LABEL).join(one_a_row(table[LABEL]), how="inner")
-    problems = unknown_labels(table[LABEL], classes)
+    problems = unknown_labels(table[LABEL], classes) + joined_names(classes)
     if len(classes) == 1:
         problems.append(Problem("TAB-LABEL-SINGLE", f"'{classes[0]}' alone"))
     elif classes:
@@ -43,6 +43,11 @@ def unknown_labels(labels: pd.Series, classes: tuple[str, ...]) -> list[Problem]
     unknown = sorted(set(labels[~is_missing(labels)]) - set(classes))
     named = [with_hint(label, classes) for label in unknown]
     return [Problem("TAB-LABEL-UNKNOWN", f"{listing(named)}, expected {', '.join(classes)}")] if unknown else []
+
+
+def joined_names(classes: tuple[str, ...]) -> list[Problem]:
+    names = [f"'{name}'" for name in classes if LABEL_SEPARATOR in name]
+    return [Problem("TAB-CLASS-NAME", listing(names))] if names else []
 
 
 def positive_problems(classes: tuple[str, ...], positive_class: str | None) -> list[Problem]:

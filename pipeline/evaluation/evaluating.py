@@ -103,8 +103,10 @@ def evaluate_table(
 
 
 def subgroups_of(shown: Judged, background: Background | None, settings: Settings) -> pd.DataFrame | None:
-    if background is None or shown.sample.is_binary:
-        return None if background is None else judge_subgroups(shown.sample, shown.rows, background, settings)
+    if background is None:
+        return None
+    if shown.sample.is_binary:
+        return judge_subgroups(shown.sample, shown.rows, background, settings)
     return named(
         {name: judge_subgroups(sample_of(rows), rows, background, settings) for name, rows in by_class(shown).items()},
         "covariate",
@@ -112,8 +114,10 @@ def subgroups_of(shown: Judged, background: Background | None, settings: Setting
 
 
 def floors_of(shown: Judged, background: Background | None, confidence: float) -> pd.DataFrame | None:
-    if background is None or shown.sample.is_binary:
-        return None if background is None else judge_floors(shown.sample, shown.rows, background, confidence)
+    if background is None:
+        return None
+    if shown.sample.is_binary:
+        return judge_floors(shown.sample, shown.rows, background, confidence)
     return named(
         {
             name: judge_floors(sample_of(rows), rows, about_class(background, name), confidence)

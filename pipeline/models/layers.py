@@ -37,9 +37,7 @@ def check_spatial_dims(spatial_dims: int) -> None:
         raise ValueError(f"spatial_dims must be 2 for images or 3 for volumes, got {spatial_dims!r}")
 
 
-def check_four_stages(
-    family: str, depths: Sequence[int], dims: Sequence[int], down_strides: Sequence[Size]
-) -> None:
+def check_four_stages(family: str, depths: Sequence[int], dims: Sequence[int], down_strides: Sequence[Size]) -> None:
     """Four stages, three downsamplings between them; `family` is the network that an error names."""
     if (len(depths), len(dims), len(down_strides)) != (4, 4, 3):
         raise ValueError(

@@ -165,7 +165,7 @@ class ResNet(Network):
         check_input(x, self.spatial_dims, self.in_channels)
         x = self.conv1(x)
         if self.spatial_dims == 2:
-            # All that follows keeps this layout, and takes a fifth less time in it on CPU; in 3D it takes more.
+            # All that follows keeps this layout, and takes a sixth less time in it on CPU; in 3D it takes more.
             x = x.contiguous(memory_format=CHANNELS_LAST[2])
         return self.maxpool(functional.relu(self.bn1(x), inplace=True))
 

@@ -18,7 +18,8 @@ class _SmallMapConv:
     def forward(self, x: Tensor) -> Tensor:
         size = self.output_size(x)
         # Up to here the windows, written out, take at most half the memory of the weights; beyond, stock is as fast.
-        small = 2 * len(x) * prod(size) <= self.out_channels
+        # A map smaller than the kernel has no output: stock says so.
+        small = min(size) > 0 and 2 * len(x) * prod(size) <= self.out_channels
         if x.device.type not in ("cpu", "meta") or torch.compiler.is_compiling() or not small:
             return super().forward(x)
         outputs = functional.linear(self.windows(x), self.weight.flatten(1), self.bias)

@@ -21,8 +21,6 @@ def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
     warnings.filterwarnings("ignore", message=".*LeafSpec.*")
     # Every process logs the same figures: they are gathered before.
     warnings.filterwarnings("ignore", message=".*sync_dist=True.*")
-    # A deterministic torch fills all memory that it allocates, lest it be read before it is set: some 3 % of a step.
-    torch.utils.deterministic.fill_uninitialized_memory = False
     shown = Bar() if sys.stderr.isatty() else EpochLines()
     return Trainer(
         max_epochs=training.max_epochs,

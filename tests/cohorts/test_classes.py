@@ -26,6 +26,7 @@ def test_excluding_never_hides_that_a_class_became_too_small(paths):
         ({"classes": ["fit", "ill", "sick"]}, "ill", "TAB-POSITIVE", "'fit' for 3 classes"),
         ({"classes": ["ill", "fit", "sad"], "positive_class": None}, "ill", "TAB-CLASS-SMALL", "0 patients with 'sad'"),
         ({"positive_class": None}, "odd", "TAB-CLASS-SMALL", "1 patient with 'odd'"),
+        ({"positive_class": None}, "fit;ill", "TAB-CLASS-NAME", "'fit;ill'"),
     ],
 )
 def test_labels_that_do_not_fit_the_classes_are_refused(paths, changes, label, code, words):

@@ -45,6 +45,11 @@ def test_small_outputs_of_wide_layers_are_matrix_products_and_others_stay_convol
     assert "aten::convolution" in products(lambda: conv(large))
 
 
+def test_a_map_smaller_than_the_kernel_is_refused_in_torch_s_own_words() -> None:
+    with pytest.raises(RuntimeError, match="[Kk]ernel size can't be greater than actual input size"):
+        SmallMapConv3d(4, 64, 5)(torch.randn(1, 4, 2, 2, 2))
+
+
 def test_half_precision_comes_back_in_half_precision() -> None:
     conv, x = SmallMapConv3d(4, 64, 3, padding=1), torch.randn(2, 4, 2, 2, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -73,6 +73,7 @@ PLACES: dict[str, Callable[[], Callback]] = {
     "inside the write of history.csv": lambda: kill_before_rename("history.csv", epoch=2),
 }
 
+
 def folder_of(place: str, folder: Path) -> Path:
     return folder / str(list(PLACES).index(place))
 

@@ -95,6 +95,12 @@ def check_columns(table: pd.DataFrame, where: str) -> None:
             f"{where}: expected a column {PROB_PREFIX}<class> for each of two classes or more, got "
             f"{', '.join(prob_columns(table)) or 'none'}; write one for every class."
         )
+    joined = [name for name in class_names(table) if LABEL_SEPARATOR in name]
+    if joined:
+        raise ValueError(
+            f"{where}: class '{joined[0]}' has a '{LABEL_SEPARATOR}', which joins the labels of a scan; "
+            "rename the class."
+        )
     if table.empty:
         raise ValueError(f"{where}: no rows, expected one a scan; predict first.")
 

@@ -113,6 +113,7 @@ CODES: dict[str, Code] = {
     "TAB-LABEL-MISSING": Code("reject", "rows without a label", "label them or take them out"),
     "TAB-LABEL-UNKNOWN": Code("reject", "labels that are not among the classes", "correct them, or cohort.classes"),
     "TAB-LABEL-SINGLE": Code("reject", "one class is nothing to tell apart", "give scans of two classes or more"),
+    "TAB-CLASS-NAME": Code("reject", "a class with a ';' in its name", "rename it, or set cohort.task: multilabel"),
     "TAB-POSITIVE": Code("reject", "positive_class does not fit the labels", "set cohort.positive_class"),
     "TAB-CLASS-SMALL": Code("reject", "a class in fewer than two patients", "add patients or take the class out"),
     "TAB-PATH": Code("reject", "paths that are empty or leave the data folder", "start them from the scans folder"),

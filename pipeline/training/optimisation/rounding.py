@@ -25,6 +25,8 @@ class RoundedWeights:
 
     @torch.no_grad()
     def put_in(self) -> None:
+        if self._aside:
+            raise RuntimeError("rounded weights are in place already, and a second time would lose the network's own")
         self._aside = [parameter.clone() for parameter in self.parameters]
         for parameter in self.parameters:
             parameter.copy_(rounded(parameter))

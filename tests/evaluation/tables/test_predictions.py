@@ -52,6 +52,12 @@ def test_a_single_probability_column_is_refused():
         check_predictions(table([["s1", "p1", "a", 1.0]], "scan_id patient_id label prob_a"))
 
 
+def test_a_class_whose_name_would_read_as_two_labels_is_refused():
+    rows = [["s1", "p1", "a", 0.9, 0.05, 0.05], ["s2", "p2", "a;b", 0.2, 0.1, 0.7]]
+    with pytest.raises(ValueError, match="class 'a;b' has a ';', which joins the labels of a scan; rename the class"):
+        check_predictions(table(rows, "scan_id patient_id label prob_a prob_b prob_a;b"))
+
+
 def test_a_patient_in_test_and_validation_is_refused():
     rows = [["s1", "p1", "a", 0.9, 0.1, "val"], ["s2", "p1", "a", 0.9, 0.1, "test"]]
     with pytest.raises(ValueError, match="patient p1 is in test and val of fold 0"):

@@ -12,6 +12,7 @@ from torch.nn import functional
 from pipeline.models import Network
 from pipeline.models.quantised import dequantise_weights, quantisable, quantise_weights, to_codes
 from pipeline.training.keeping.runfile import load_plain
+from pipeline.training.optimisation.rounding import RoundedWeights
 from tests.training.small import Outcome, SmallTraining
 
 AWARE = {"quantisation_aware": True}
@@ -60,6 +61,16 @@ def test_an_update_is_that_of_torch_s_fake_quantisation_and_not_that_of_whole_we
     for name, gradient in expected.items():
         assert torch.allclose(watch.gradients[name], gradient, rtol=1e-3, atol=2e-5), name
     assert max((plain.gradients[name] - expected[name]).abs().max() for name in expected) > 1e-3
+
+
+def test_weights_are_not_put_aside_a_second_time_before_they_are_back(tmp_path: Path) -> None:
+    network = SmallTraining(tmp_path, **AWARE).start()
+    weights, own = RoundedWeights(network), {name: w.clone() for name, w in network.state_dict().items()}
+    weights.put_in()
+    with pytest.raises(RuntimeError, match="in place already"):
+        weights.put_in()
+    weights.take_out()
+    assert_equal(network.state_dict(), own)
 
 
 def rounded_state(network: Network, state: dict[str, Tensor]) -> dict[str, Tensor]:
