@@ -54,7 +54,8 @@ def report(benchmark: str, seconds: dict[str, float], ratios: list[Ratio]) -> No
     for ratio in ratios:
         verdict = {True: "holds", False: "DOES NOT HOLD", None: ""}[ratio.holds]
         value = "undefined" if ratio.value is None else f"{ratio.value:.3f}"
-        print(f"{ratio.name:<40}{value:>12}    {ratio.bar or '':<8} {verdict or ratio.reason or ''}")
+        words = "; ".join(part for part in (verdict, ratio.reason) if part)
+        print(f"{ratio.name:<40}{value:>12}    {ratio.bar or '':<8} {words}")
     shown = {ratio.name: entry(ratio) for ratio in ratios}
     machine = f"{platform.machine()}, {os.cpu_count()} cores"
     print(json.dumps({"benchmark": benchmark, "ratios": shown, "machine": machine}))
