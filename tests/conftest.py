@@ -21,7 +21,7 @@ REPOSITORY = Path(__file__).parents[1]
 PLANTED_USER, PLANTED_HOST = "planted-user", "planted-host"
 
 COHORT = """
-source: {kind: folder, scans: "${CUBES}", table: "${CUBES}/labels.csv"}
+source: {kind: folder, scans: $CUBES, table: $CUBES/labels.csv}
 columns: {}
 positive_class: cube
 modality: MR

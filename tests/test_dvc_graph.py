@@ -1,9 +1,11 @@
 """dvc.yaml: deps cover the code a stage imports, params the sections it reads, and every shipped config fits."""
 
 import ast
+import shutil
 from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from pipeline.resolve import resolve
@@ -116,6 +118,17 @@ def test_every_shipped_experiment_has_the_sections_that_dvc_follows(config: Path
 @pytest.mark.parametrize("config", COHORTS, ids=lambda path: path.stem)
 def test_every_shipped_cohort_has_the_sections_that_dvc_follows(config: Path) -> None:
     assert followed_sections("cohort") <= set(YAML(typ="safe", pure=True).load(config))
+
+
+@pytest.mark.parametrize("config", [*EXPERIMENTS, *COHORTS], ids=lambda path: path.stem)
+def test_one_key_of_every_shipped_config_can_be_set_by_dvc_exp_run(config: Path, tmp_path: Path) -> None:
+    key = "split.seed" if config in COHORTS else "evaluation.num_bootstrap"
+    copy = Path(shutil.copy(config, tmp_path))
+    apply_overrides(copy, [f"++{key}=7"])
+    before, after = YAML(typ="safe", pure=True).load(config), YAML(typ="safe", pure=True).load(copy)
+    section, name = key.split(".")
+    before[section] = (before[section] or {}) | {name: 7}
+    assert after == before
 
 
 @pytest.mark.parametrize("cohort", COHORTS, ids=lambda path: path.stem)

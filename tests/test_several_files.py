@@ -12,7 +12,7 @@ from tests.conftest import Commands, cube_scan, write_project
 from tests.scans.dicom_making import write_nifti_twin
 
 COHORT = """
-source: {kind: folder, scans: "${CUBES}", table: "${CUBES}/labels.csv"}
+source: {kind: folder, scans: $CUBES, table: $CUBES/labels.csv}
 columns: {channels: [t1, flair], crop_center_mm: [r, a, s]}
 positive_class: cube
 modality: MR

@@ -108,7 +108,7 @@ def as_yaml(cohort: Cohort) -> str:
     source = cohort.source.model_dump(mode="json", exclude_defaults=True)
     lines = [
         f"# Drafted by `python -m pipeline.init`; see that it is right, then: dvc exp run -S cohort={cohort.name}",
-        "# A variable in place of a folder, such as ${SCANS}, keeps paths of your own out of git.",
+        "# A variable in place of a folder, such as $SCANS, keeps paths of your own out of git.",
         f"source: {spell({'kind': cohort.source.kind, **source})}",
         f"columns: {spell(columns)}  # add label_source: [columns the label was made from]",
         f"modality: {cohort.modality}",

@@ -8,7 +8,7 @@ from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.spreadsheet import is_plain, read_spreadsheet
 from pipeline.config import FolderSource
 
-VARIABLE = re.compile(r"\$\{(\w+)\}")
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 def link_folder(source: FolderSource, paths: CohortPaths) -> None:
@@ -30,11 +30,12 @@ def link_folder(source: FolderSource, paths: CohortPaths) -> None:
 
 
 def expand(text: str, key: str) -> Path:
-    """A path with each `${NAME}` replaced by that environment variable; `key` is where it stands in the config."""
+    """A path with each `$NAME` or `${NAME}` replaced by that environment variable; `key` is its place in the config."""
 
     def value(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ValueError(f"{key}: {text} needs the environment variable {match[1]}; export {match[1]}=/path first.")
-        return os.environ[match[1]]
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(f"{key}: {text} needs the environment variable {name}; export {name}=/path first.")
+        return os.environ[name]
 
     return Path(VARIABLE.sub(value, text)).expanduser()

@@ -78,11 +78,11 @@ class Split(Section):
     test_sites: tuple[str, ...] = ()
     """Sites locked away as test, in place of a share of the patients; for scheme sites."""
     file: str | None = None
-    """CSV with scan_id and split (train, val, test, or a fold's number); `${NAME}` is read from the environment."""
+    """CSV with scan_id and split (train, val, test, or a fold's number); `$NAME` is read from the environment."""
     accepted_leaks: tuple[str, ...] = ()
     """Codes of findings in leakage.json that are known and accepted; each is stamped in the report."""
     pretraining_patients: str | None = None
-    """Text file of patients seen in pretraining, one a line; `${NAME}` is read from the environment."""
+    """Text file of patients seen in pretraining, one a line; `$NAME` is read from the environment."""
     statistics_patients: str | None = None
     """The same for patients that went into statistics behind the given files: a harmonisation, a template."""
 

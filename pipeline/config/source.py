@@ -54,8 +54,8 @@ class FolderSource(Section):
 
     kind: Literal["folder"]
     scans: str
-    """Folder that paths in the table start from; `${NAME}` is read from the environment."""
+    """Folder that paths in the table start from; `$NAME` is read from the environment."""
     table: str
-    """CSV, TSV or Parquet with a row a scan; `${NAME}` is read from the environment."""
+    """CSV, TSV or Parquet with a row a scan; `$NAME` is read from the environment."""
     bids_suffix: str | None = None
     """BIDS: which scans to take, such as T1w; the table is then participants.tsv, with a row a patient."""

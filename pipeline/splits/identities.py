@@ -33,7 +33,7 @@ def respelled(patient_ids: Iterable[str]) -> list[list[str]]:
 
 
 def read_patients(file: str, key: str) -> set[str]:
-    """Patients of a text file, one a line, in plain spelling; `${NAME}` is read from the environment.
+    """Patients of a text file, one a line, in plain spelling; `$NAME` is read from the environment.
 
     `key` of the config is what an error names.
     """

@@ -42,7 +42,7 @@ def test_scans_and_table_are_links_and_stay_as_they_were(own: Path, tmp_path: Pa
 def test_paths_come_from_the_environment(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN", str(own))
     paths = CohortPaths(tmp_path / "mine")
-    fetch_cohort(cohort(FolderSource(kind="folder", scans="${OWN}/scans", table="${OWN}/labels.csv")), paths)
+    fetch_cohort(cohort(FolderSource(kind="folder", scans="$OWN/scans", table="${OWN}/labels.csv")), paths)
     assert paths.raw.resolve() == own / "scans"
 
 
