@@ -78,7 +78,7 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
     return ExperimentPage(
         experiment=run.name,
         cohort=config.cohort.name,
-        subtitle=subtitle(run, config),
+        subtitle=subtitle(run, cohort, config),
         summary=summary(run),
         confidence=f"{confidence:.0%}",
         cards=result_part.cards(run.headline),
@@ -104,10 +104,11 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
     )
 
 
-def subtitle(run: RunFacts, config: Config) -> str:
+def subtitle(run: RunFacts, cohort: CohortFacts, config: Config) -> str:
     model = ((run.config or {}).get("model") or {}).get("name", config.model.name)
     trained = {parse_fold(fold)[0] for fold in config.folds}
-    return f"{model}, {config.cohort.modality}; {len(trained)} of {config.cohort.split.num_folds} folds trained."
+    known = f" of {cohort.num_folds}" if cohort.num_folds else ""
+    return f"{model}, {config.cohort.modality}; {len(trained)}{known} folds trained."
 
 
 def summary(run: RunFacts) -> str:

@@ -14,6 +14,7 @@ from pipeline.evaluation.tables.looks import read_looks
 from pipeline.evaluation.tables.predictions import read_folds
 from pipeline.evaluation.writing import has_values, read_metrics
 from pipeline.files import read_json, read_yaml, sha256
+from pipeline.folds import fold_numbers, read_splits
 
 Json = dict[str, Any]
 PLOTS = (
@@ -37,6 +38,8 @@ class CohortFacts:
     splits: pd.DataFrame | None
     leakage: Json | None
     plan: Json | None
+    num_folds: int | None = None
+    """How many can be trained, those of repeats and of nested parts counted."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ def gather_cohort(paths: CohortPaths) -> CohortFacts:
         splits=read_table(paths.splits),
         leakage=read_json(paths.leakage) if paths.leakage.is_file() else None,
         plan=read_yaml(paths.plan) if paths.plan.is_file() else None,
+        num_folds=len(fold_numbers(read_splits(paths.splits))) if paths.splits.is_file() else None,
     )
 
 

@@ -54,6 +54,19 @@ def test_everything_known_is_shown(config):
     assert "Not available: explanation maps" in text
 
 
+def test_the_folds_of_repeats_count_among_those_that_can_be_trained(config):
+    table = predictions()
+    write_run(config, "tiny", table)
+    write_cohort(config, table)
+    assert "1 of 1 folds trained" in words(experiment(config))
+    path = Artifacts(config.root).cohort("made").splits
+    splits = pd.read_csv(path, dtype=str, keep_default_na=False)
+    repeated = splits.assign(fold_1=np.where(splits["fold"] == "0", "1", ""))
+    repeated.loc[repeated.index[repeated["fold"] == "0"][:3], "fold_1"] = "2"
+    write_text(path, repeated.to_csv(index=False))
+    assert "1 of 3 folds trained" in words(experiment(config))
+
+
 def test_groups_are_shown_with_their_figure_and_small_ones_counted(config):
     write_run(config, "tiny", predictions())
     write_text(
