@@ -59,9 +59,14 @@ def counts(facts: CohortFacts, classes: list[str]) -> list[tuple[str, str, str]]
         return []
     table, in_class = facts.table, cohort_part.memberships(facts, facts.table)
     num_patients = table[PATIENT_ID].nunique()
+    per_patient = len(table) / num_patients
     of_class = {name: in_class.loc[in_class[LABEL] == name, PATIENT_ID].nunique() for name in classes}
     return [
-        ("Patients", f"{num_patients:,}", f"with {len(table) / num_patients:.2g} scans each on average"),
+        (
+            "Patients",
+            f"{num_patients:,}",
+            f"{per_patient:.2g} scans each on average" if per_patient > 1 else "one scan each",
+        ),
         ("Scans", f"{len(table):,}", ""),
         *((name, f"{number:,}", f"patients, {number / num_patients:.0%}") for name, number in of_class.items()),
     ]
