@@ -86,6 +86,19 @@ def test_a_state_of_other_code_or_another_training_is_left_and_training_starts_a
     assert says in caplog.text and "going on" not in caplog.text
 
 
+@pytest.mark.parametrize("is_stopped", [False, True])
+def test_a_training_that_is_over_leaves_signals_to_whoever_had_them(tmp_path: Path, is_stopped: bool) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    training = SmallTraining(tmp_path, max_epochs=2)
+    if is_stopped:
+        with pytest.raises(SystemExit):
+            training("run", SendSignal(signal.SIGTERM, epoch=0, batch=1))
+    else:
+        training("run")
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 class Watch(Callback):
     """The head's weights after each update, and which parts learn in each epoch."""
 

@@ -25,11 +25,15 @@ class StopOnSignal(Callback):
         self.num_updates = 0
         self._earlier: dict[int, Callable | int | None] = {}
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Before Lightning sets its own, which it takes back before `teardown`: restored there, they would stay.
+        self._earlier = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Only now: Lightning sets handlers of its own before, which would end the process in the middle of an epoch.
+        # Only now, in the place of Lightning's handlers, which would end the process in the middle of an epoch.
         self.num_updates = trainer.global_step
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._earlier[number] = signal.signal(number, self.ask)
+        for number in self._earlier:
+            signal.signal(number, self.ask)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         for number, handler in self._earlier.items():
