@@ -3,7 +3,7 @@
     python benchmarks/tracking.py
 
 Two adjacent trainings are compared, one of each kind, and which of them goes first changes from round to round: what
-else the machine does then weighs on both alike. Prints a table and, as its last line, one JSON object; about four
+else the machine does then weighs on both alike. Prints a table and, as its last line, one JSON object; about five
 minutes in all.
 """
 
