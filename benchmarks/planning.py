@@ -70,10 +70,11 @@ TASKS = {
     ),
     "phantom": Task(
         cohort=[
-            "cohort.source.num_patients=90",
+            "cohort.source.num_patients=160",
             "cohort.source.coarsen=2",
-            "cohort.source.seed=1",
+            "cohort.source.seed=2",
             "cohort.split.test_fraction=0.1",
+            f"cohort.split.num_folds={len(SEEDS)}",
         ],
         auto=["cohort.preprocess.spacing_mm=auto", "cohort.preprocess.size_voxels=auto"],
         by_hand=["cohort.preprocess.spacing_mm=[7,7,7]", "cohort.preprocess.size_voxels=[24,32,24]"],

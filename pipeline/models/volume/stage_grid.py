@@ -1,4 +1,4 @@
-"""Stage grid: a 2D network's maps of all slices at one stage, averaged over a coarse grid of the volume.
+"""Stage grid: a 2D network's maps of all slices at one stage, pooled over a coarse grid of the volume.
 
 Slice-wise networks forget where in the volume something was seen; here each cell of the grid keeps features of its own.
 An early stage suits small images, of which the last stage leaves a token or two.
@@ -10,16 +10,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from pipeline.errors import did_you_mean
 from pipeline.models.network import Network, StageOutputs
 from pipeline.models.volume.slice_pooling import MeanPooling
 from pipeline.models.volume.slicewise import Slicewise
 from pipeline.models.volume.views import Slices
 
 NUM_STAGES = 4
+CELL_POOLINGS = {"mean": functional.adaptive_avg_pool3d, "max": functional.adaptive_max_pool3d}
+"""A small finding that a cell's mean dilutes may still be the cell's largest value."""
 
 
 class StageGrid(Slicewise):
-    """A linear head on the means of G x G x G cells of a stage's map. Shape: (B, C, D, H, W) -> (B, K).
+    """A linear head on the means or maxima of G x G x G cells of a stage's map. Shape: (B, C, D, H, W) -> (B, K).
 
     `stage` counts from 0, the finest; `step` takes every so-manieth slice.
     """
@@ -32,6 +35,7 @@ class StageGrid(Slicewise):
         num_classes: int,
         stage: int,
         grid: int,
+        pooling: str = "mean",
         step: int = 1,
         chunk_slices: int | None = None,
         drop_rate: float = 0.0,
@@ -40,6 +44,12 @@ class StageGrid(Slicewise):
             raise ValueError(f"volume option 'stage' must be 0 (finest) to {NUM_STAGES - 1}, got {stage}")
         if grid < 1:
             raise ValueError(f"volume option 'grid' must be 1 or more, got {grid}")
+        if pooling not in CELL_POOLINGS:
+            known = ", ".join(CELL_POOLINGS)
+            raise ValueError(
+                f"volume option 'pooling' of a stage grid must be one of {known}, got {pooling!r}."
+                f"{did_you_mean(pooling, CELL_POOLINGS)}"
+            )
         super().__init__(
             encoder,
             Slices(step),
@@ -49,7 +59,7 @@ class StageGrid(Slicewise):
             chunk_slices=chunk_slices,
             drop_rate=drop_rate,
         )
-        self.stage, self.grid = stage, grid
+        self.stage, self.grid, self.cell_pooling = stage, grid, pooling
         self.num_features = self._width_of_stage() * grid**3
         self.reset_classifier(num_classes)
 
@@ -65,11 +75,11 @@ class StageGrid(Slicewise):
         return embedding if pre_logits else self.head(self.drop(embedding))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, stage={self.stage}, grid={self.grid}"
+        return f"{super().extra_repr()}, stage={self.stage}, grid={self.grid}, cell_pooling={self.cell_pooling}"
 
     def _cells(self, maps: Tensor) -> Tensor:
         """Maps of the images (B, N, F, h, w) -> cells (B, F, G, G, G)."""
-        return functional.adaptive_avg_pool3d(self.view.volume_map([maps]), self.grid)
+        return CELL_POOLINGS[self.cell_pooling](self.view.volume_map([maps]), self.grid)
 
     def _logits(self, passes: list[list[StageOutputs]], batch_size: int) -> Tensor:
         (chunks,) = passes

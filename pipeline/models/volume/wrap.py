@@ -99,17 +99,19 @@ def stage_grid(
     *,
     stage: int = 2,
     grid: int = 2,
+    pooling: str = "mean",
     step: int = 1,
     chunk_slices: int | None = None,
     drop_rate: float = 0.0,
 ) -> StageGrid:
-    """Every `step`-th slice along D by itself, then means of one stage's maps over a coarse grid of the volume."""
+    """Every `step`-th slice along D by itself, then one stage's maps pooled over a coarse grid of the volume."""
     return StageGrid(
         build(spatial_dims=2, in_channels=in_channels, num_classes=0),
         in_channels=in_channels,
         num_classes=num_classes,
         stage=stage,
         grid=grid,
+        pooling=pooling,
         step=step,
         chunk_slices=chunk_slices,
         drop_rate=drop_rate,

@@ -23,8 +23,9 @@ def recipe(plan: Plan) -> Model:
 
 
 def frozen_2d(plan: Plan) -> Model:
-    """ImageNet features of axial slices, averaged by octant of the volume, under a logistic head."""
-    volume = {"mode": "stage_grid", "stage": feature_stage(plan), "grid": 2, "chunk_slices": CHUNK_SLICES}
+    """ImageNet features of axial slices, the largest in each of 27 parts of the volume, under a logistic head."""
+    stage = feature_stage(plan)
+    volume = {"mode": "stage_grid", "stage": stage, "grid": 3, "pooling": "max", "chunk_slices": CHUNK_SLICES}
     return Model(name="timm", options={"backbone": BACKBONE}, volume=volume, pretrained=WEIGHTS, freeze=True)
 
 

@@ -7,12 +7,15 @@ from torch.nn import functional
 VOLUME = torch.randn(2, 1, 6, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
+@pytest.mark.parametrize("pooling", ["mean", "max"])
 @torch.no_grad()
-def test_each_cell_is_the_mean_of_the_encoder_s_own_map_over_its_octant(build_tiny):
-    network = build_tiny("resnet18", volume={"mode": "stage_grid", "stage": 1, "grid": 2, "chunk_slices": 4})
+def test_each_cell_pools_the_encoder_s_own_map_over_its_octant(build_tiny, pooling):
+    volume = {"mode": "stage_grid", "stage": 1, "grid": 2, "pooling": pooling, "chunk_slices": 4}
+    network = build_tiny("resnet18", volume=volume)
     cells = network.forward_features(VOLUME)
     octant = network.encoder.forward_stages(VOLUME[0].movedim(1, 0)[3:]).stages[1][:, :, :2, 2:]
-    torch.testing.assert_close(cells[0, :, 1, 0, 1], octant.mean((0, 2, 3)), atol=1e-5, rtol=1e-5)
+    expected = octant.mean((0, 2, 3)) if pooling == "mean" else octant.amax((0, 2, 3))
+    torch.testing.assert_close(cells[0, :, 1, 0, 1], expected, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -33,7 +36,14 @@ def test_the_gradient_ends_at_the_stage_that_is_used(build_tiny):
     torch.testing.assert_close(network.head(used), network(VOLUME), atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("option", "message"), [({"stage": 4}, "'stage' must be 0"), ({"grid": 0}, "'grid' must be")])
-def test_a_stage_or_grid_that_cannot_be_is_refused(build_tiny, option, message):
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"stage": 4}, "'stage' must be 0"),
+        ({"grid": 0}, "'grid' must be"),
+        ({"pooling": "meen"}, "one of mean, max, got 'meen'. .*'mean'"),
+    ],
+)
+def test_a_stage_grid_or_pooling_that_cannot_be_is_refused(build_tiny, option, message):
     with pytest.raises(ValueError, match=message):
         build_tiny("resnet18", volume={"mode": "stage_grid", **option})
