@@ -14,6 +14,8 @@ from pipeline.splits.turns import AS_IS, Turn
 INNER = slice(CELLS // 6, CELLS - CELLS // 6)
 """The middle of the picture, two standard deviations each way, on which scans are compared."""
 SCANS_A_COMPONENT, MOST_COMPONENTS = 10, 8
+ALIKE = 0.7
+"""Likeness beyond the mean picture from which scans count as one content here: a rough measure, before any fit."""
 STEPS = 6
 STEP_LIMIT = 0.15
 """Largest change of scale or place in one step, in half pictures."""
@@ -37,15 +39,25 @@ class Common:
 
 
 def common_of(signatures: Signatures) -> Common:
-    """Mean and components of a cohort, orthonormal; one scan in ten may have a component of its own."""
+    """Mean and components of a cohort, orthonormal; one content in ten may have a component of its own.
+
+    Scans that are alike count as one: else the content of many copies would be taken for what all have in common.
+    """
     pictures = inner_pictures(signatures)
-    mean = pictures.mean(0)
-    rest = pictures - mean
-    number = min(MOST_COMPONENTS, len(pictures) // SCANS_A_COMPONENT)
+    shares = 1 / num_alike(pictures - pictures.mean(0))
+    mean = np.average(pictures, axis=0, weights=shares)
+    rest = (pictures - mean) * np.sqrt(shares)[:, None]
+    number = min(MOST_COMPONENTS, round(shares.sum()) // SCANS_A_COMPONENT)
     values, vectors = np.linalg.eigh(rest @ rest.T)
     components = vectors[:, ::-1][:, :number].T @ rest
     basis = np.concatenate([mean[None], components])
     return Common(np.linalg.qr(basis.T)[0].T.astype(np.float32))
+
+
+def num_alike(rest: np.ndarray) -> np.ndarray:
+    """How many of the pictures (N, cells), themselves included, each is `ALIKE`, (N,)."""
+    unit = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
+    return np.maximum((unit @ unit.T >= ALIKE).sum(1), 1)
 
 
 def inner_pictures(signatures: Signatures, turn: Turn = AS_IS) -> np.ndarray:

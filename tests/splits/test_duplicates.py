@@ -102,3 +102,11 @@ def test_an_empty_scan_is_no_duplicate_of_anything():
         np.full((20, 30, 40), 7, np.int16),
     ]
     assert near_duplicates(signatures_of(volumes), np.arange(8), ONE_PLACE[:8]) == []
+
+
+def test_one_content_in_every_third_scan_is_no_anatomy_of_the_cohort():
+    rng = np.random.default_rng(0)
+    copies = [head(0) + rng.normal(0, 45, head(0).shape) for _ in range(12)]
+    signatures = signatures_of([*copies, *(head(person) for person in range(1, 30))])
+    pairs = near_duplicates(signatures, np.arange(41), np.arange(41) % 2)
+    assert {number for pair in pairs for number in (pair.first, pair.second)} == set(range(12))
