@@ -3,7 +3,7 @@
     python benchmarks/planning.py --folder runs/planning --minutes 4
 
 Each call goes on where the last one stopped, until its minutes are over: a finished run is kept and skipped. Once all
-are there it prints a table and, as its last line, one JSON object. In all it takes about half an hour on one core.
+are there it prints a table and, as its last line, one JSON object. In all it takes about an hour on one core.
 
 Every figure comes from the pipeline's own stages, run on two cohorts: hippocampus (HIPPOCAMPUS names its folder) and
 a phantom of coarse scans. A seed has a fold of its own, so that three seeds validate three sets of patients; the
