@@ -2,10 +2,10 @@
 
     python benchmarks/tracking.py
 
-What is told at a step is the same for every network, a millisecond or so, which a step of the default experiment would
-drown in its own noise. So the added seconds are taken from many short steps, and then held against one default step.
-Two adjacent trainings are compared, one of each kind, and which of them goes first changes from round to round: what
-else the machine does then weighs on both alike. Prints a table and, as its last line, one JSON object; about two
+What is told at a step is the same for every network, two milliseconds or so, which a step of the default experiment
+would drown in its own noise. So the added seconds are taken from many short steps, and then held against one default
+step. Two adjacent trainings are compared, one of each kind, and which of them goes first changes from round to round:
+what else the machine does then weighs on both alike. Prints a table and, as its last line, one JSON object; about two
 minutes in all.
 """
 
@@ -80,7 +80,7 @@ class Clock(Callback):
         return (self.marks[-1] - self.marks[0]) / (len(self.marks) - 1)
 
 
-def train(module: Plain, scans: DataLoader, watching: list[Callback]) -> float:
+def train(module: Plain, scans: DataLoader, *watching: Callback) -> float:
     """Seconds a step."""
     clock = Clock()
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
@@ -108,7 +108,7 @@ def watch(folder: Path) -> Iterator[Watch]:
 def train_watched(module: Plain, scans: DataLoader) -> float:
     """Seconds a step of a training that is told to W&B."""
     with tempfile.TemporaryDirectory() as name, watch(Path(name)) as watching:
-        return train(module, scans, [watching])
+        return train(module, scans, watching)
 
 
 def time_tracking() -> tuple[dict[str, float], Ratio]:
@@ -116,12 +116,13 @@ def time_tracking() -> tuple[dict[str, float], Ratio]:
     torch.manual_seed(0)
     small = {"depths": [1, 1, 1, 1], "dims": [16, 32, 64, 128]}
     module, short = Plain("resnet18", stem_pool=False, **small), noise(SHORT, STEPS)
-    train(module, short, [])
+    train(module, short)
     added = []
     for number in range(ROUNDS):
-        sides = [lambda: train_watched(module, short), lambda: -train(module, short, [])]
-        added.append(sum(side() for side in sides[:: -1 if number % 2 else 1]))
-    step = train(Plain("poolformer_s12"), noise(DEFAULT, 12), [])
+        order = (train, train_watched) if number % 2 else (train_watched, train)
+        seconds = {side: side(module, short) for side in order}
+        added.append(seconds[train_watched] - seconds[train])
+    step = train(Plain("poolformer_s12"), noise(DEFAULT, 12))
     low, middle, high = statistics.quantiles(added, n=4)
     reason = f"half of {ROUNDS} rounds lie between {low / step:+.2%} and {high / step:+.2%}"
     ratio = Ratio("tracking_per_step", middle / step, at_most=0.02, reason=reason)

@@ -7,17 +7,16 @@ Axes: B batch, C channels, D H W depth height width, N images of one volume, F f
 """
 
 import torch
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
-from pipeline.errors import did_you_mean
 from pipeline.models.network import Network, StageOutputs
+from pipeline.models.volume.choices import Choice, choose
 from pipeline.models.volume.slice_pooling import MeanPooling
 from pipeline.models.volume.slicewise import Slicewise
 from pipeline.models.volume.views import Slices
 
 NUM_STAGES = 4
-CELL_POOLINGS = {"mean": functional.adaptive_avg_pool3d, "max": functional.adaptive_max_pool3d}
+CELL_POOLINGS = {"mean": lambda grid, /: nn.AdaptiveAvgPool3d(grid), "max": lambda grid, /: nn.AdaptiveMaxPool3d(grid)}
 """A small finding that a cell's mean dilutes may still be the cell's largest value."""
 
 
@@ -35,7 +34,7 @@ class StageGrid(Slicewise):
         num_classes: int,
         stage: int,
         grid: int,
-        pooling: str = "mean",
+        pooling: Choice = "mean",
         step: int = 1,
         chunk_slices: int | None = None,
         drop_rate: float = 0.0,
@@ -44,12 +43,7 @@ class StageGrid(Slicewise):
             raise ValueError(f"volume option 'stage' must be 0 (finest) to {NUM_STAGES - 1}, got {stage}")
         if grid < 1:
             raise ValueError(f"volume option 'grid' must be 1 or more, got {grid}")
-        if pooling not in CELL_POOLINGS:
-            known = ", ".join(CELL_POOLINGS)
-            raise ValueError(
-                f"volume option 'pooling' of a stage grid must be one of {known}, got {pooling!r}."
-                f"{did_you_mean(pooling, CELL_POOLINGS)}"
-            )
+        build_cells, _ = choose("cell pooling", "name", pooling, CELL_POOLINGS)
         super().__init__(
             encoder,
             Slices(step),
@@ -59,7 +53,7 @@ class StageGrid(Slicewise):
             chunk_slices=chunk_slices,
             drop_rate=drop_rate,
         )
-        self.stage, self.grid, self.cell_pooling = stage, grid, pooling
+        self.stage, self.cells = stage, build_cells(grid)
         self.num_features = self._width_of_stage() * grid**3
         self.reset_classifier(num_classes)
 
@@ -75,11 +69,11 @@ class StageGrid(Slicewise):
         return embedding if pre_logits else self.head(self.drop(embedding))
 
     def extra_repr(self) -> str:
-        return f"{super().extra_repr()}, stage={self.stage}, grid={self.grid}, cell_pooling={self.cell_pooling}"
+        return f"{super().extra_repr()}, stage={self.stage}"
 
     def _cells(self, maps: Tensor) -> Tensor:
         """Maps of the images (B, N, F, h, w) -> cells (B, F, G, G, G)."""
-        return CELL_POOLINGS[self.cell_pooling](self.view.volume_map([maps]), self.grid)
+        return self.cells(self.view.volume_map([maps]))
 
     def _logits(self, passes: list[list[StageOutputs]], batch_size: int) -> Tensor:
         (chunks,) = passes

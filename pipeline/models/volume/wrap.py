@@ -99,7 +99,7 @@ def stage_grid(
     *,
     stage: int = 2,
     grid: int = 2,
-    pooling: str = "mean",
+    pooling: Choice = "mean",
     step: int = 1,
     chunk_slices: int | None = None,
     drop_rate: float = 0.0,

@@ -41,7 +41,8 @@ def test_the_gradient_ends_at_the_stage_that_is_used(build_tiny):
     [
         ({"stage": 4}, "'stage' must be 0"),
         ({"grid": 0}, "'grid' must be"),
-        ({"pooling": "meen"}, "one of mean, max, got 'meen'. .*'mean'"),
+        ({"pooling": "meen"}, "unknown cell pooling 'meen'. Did you mean 'mean'"),
+        ({"pooling": {"name": "max", "output_size": 2}}, "'max' has no option 'output_size'"),
     ],
 )
 def test_a_stage_grid_or_pooling_that_cannot_be_is_refused(build_tiny, option, message):
