@@ -44,11 +44,15 @@ def make_scans(folder: Path) -> tuple[Store, pd.DataFrame, list[np.ndarray]]:
 def persistent_loader(folder: Path, arrays: list[np.ndarray]) -> DataLoader:
     """MONAI's cache on disk, filled, of the same float32 tensors."""
     from monai.data import PersistentDataset
+    from monai.transforms import Transform
 
-    def load(item: dict[str, int]) -> dict[str, torch.Tensor | int]:
-        return {"volume": torch.from_numpy(arrays[item["index"]]), "label": item["index"] % 2}
+    class Load(Transform):
+        """A transform of MONAI's own kind: what a bare function returns is not cached."""
 
-    dataset = PersistentDataset([{"index": index} for index in range(NUM_SCANS)], [load], cache_dir=folder)
+        def __call__(self, item: dict[str, int]) -> dict[str, torch.Tensor | int]:
+            return {"volume": torch.from_numpy(arrays[item["index"]]), "label": item["index"] % 2}
+
+    dataset = PersistentDataset([{"index": index} for index in range(NUM_SCANS)], [Load()], cache_dir=folder)
     return DataLoader(dataset, BATCH_SIZE, shuffle=True)
 
 

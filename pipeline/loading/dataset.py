@@ -13,9 +13,12 @@ from torch.utils.data import Dataset
 from pipeline.columns import LABEL, SCAN_ID
 from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
+from pipeline.scans.entry import Entry
 from pipeline.scans.histogram import Deciles, to_standards
 from pipeline.scans.store import Store
 
+MOST_MAPPED = 16_384
+"""Scans that stay mapped: an operating system allows a process some 65,000 maps."""
 Augment = Callable[[Tensor, np.random.Generator], Tensor]
 """A random change of one volume (C, D, H, W)."""
 
@@ -37,8 +40,8 @@ class ScanDataset(Dataset[Batch]):
 
     Intensities are matched to `standards` where a fold has learnt any.
 
-    Voxels are decoded from the mapped file straight into the batch; there is no copy before augmentation, whose random
-    choices depend on seed, epoch and scan alone.
+    Files are mapped once and stay so. Voxels are decoded from the map straight into the batch; there is no copy before
+    augmentation, whose random choices depend on seed, epoch and scan alone.
     """
 
     def __init__(
@@ -56,6 +59,11 @@ class ScanDataset(Dataset[Batch]):
         self.augment = augment
         self.seed = seed
         self.standards = standards
+        self.mapped: dict[str, Entry] = {}
+
+    def __getstate__(self) -> dict[str, object]:
+        """For loading processes, which map the files themselves."""
+        return self.__dict__ | {"mapped": {}}
 
     def __len__(self) -> int:
         return len(self.scan_ids)
@@ -63,7 +71,7 @@ class ScanDataset(Dataset[Batch]):
     def __getitems__(self, keys: list[Key]) -> Batch:
         """The batch of these (epoch, index) keys; torch's DataLoader asks for whole batches by this name."""
         rows = torch.tensor([index for _, index in keys])
-        first = self.store.entry(self.scan_ids[keys[0][1]])
+        first = self.entry(self.scan_ids[keys[0][1]])
         volume = torch.empty((len(keys), *first.codes.shape))
         with one_thread():
             for target, (epoch, index) in zip(volume, keys, strict=True):
@@ -72,10 +80,17 @@ class ScanDataset(Dataset[Batch]):
             volume=volume, label=self.labels[rows], scan_id=[self.scan_ids[index] for index in rows], index=rows
         )
 
+    def entry(self, scan_id: str) -> Entry:
+        """The stored scan, mapped at its first use."""
+        found = self.mapped.get(scan_id) or self.store.entry(scan_id)
+        if len(self.mapped) < MOST_MAPPED:
+            self.mapped[scan_id] = found
+        return found
+
     def load(self, scan_id: str, epoch: int, target: Tensor) -> None:
         """Write one scan, augmented, into `target` (C, D, H, W)."""
         try:
-            self.store.entry(scan_id).decode(out=target.numpy())
+            self.entry(scan_id).decode(out=target.numpy())
             to_standards(target.numpy(), self.standards)
             if self.augment is not None:
                 target.copy_(self.augment(target, scan_rng(self.seed, epoch, scan_id)))

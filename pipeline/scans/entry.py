@@ -15,6 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import torch
 from isal.isal_zlib import crc32
 from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from pipeline.scans.geometry import Affine
 Volume = NDArray[np.float32]
 Codes = NDArray[np.int16]
 LARGEST_CODE = 32767
-HEADER_BYTES = 348
+HEADER = header_dtype.newbyteorder("<")
 EXTENSION_START = 352
 LARGEST_START = 1 << 20
 """Where voxels begin at the latest: no record is that long."""
@@ -121,38 +122,48 @@ def is_intact(path: Path) -> bool:
     return content[CHECKSUM] == checksum_of(content)
 
 
+@dataclass(frozen=True)
+class Start:
+    """What stands before an entry's voxels."""
+
+    num_bytes: int
+    """Of header and record together."""
+    shape: tuple[int, int, int, int]
+    """(C, D, H, W)"""
+    slope: float
+    affine: Affine
+    record: Record
+
+
 def read_entry(path: Path) -> Entry:
     """Map an entry; a file that is short, foreign or without a record is an error."""
-    header, record = read_start(path)
-    shape = shape_of(header)
-    codes = np.memmap(path, "<i2", "r", int(header["vox_offset"]), shape)
-    affine = np.vstack([header["srow_x"], header["srow_y"], header["srow_z"], (0, 0, 0, 1)]).astype(np.float64)
-    return Entry(codes, float(header["scl_slope"]), affine[:, [2, 1, 0, 3]], record)
+    start = read_start(path)
+    # torch keeps no file open behind a map, as numpy and mmap do: a cohort has more scans than a process may open.
+    mapped = torch.from_file(str(path), size=(start.num_bytes // 2) + math.prod(start.shape), dtype=torch.int16)
+    codes = mapped[start.num_bytes // 2 :].reshape(start.shape).numpy()
+    codes.flags.writeable = False
+    return Entry(codes, start.slope, start.affine, start.record)
 
 
 def read_record(path: Path) -> Record:
     """How an entry was made, without its voxels; the same errors as `read_entry`."""
-    return read_start(path)[1]
+    return read_start(path).record
 
 
-def read_start(path: Path) -> tuple[np.void, Record]:
-    """Fields of the header and the record of a file that is whole by its size."""
+def read_start(path: Path) -> Start:
+    """Of a file that must be whole by its size."""
     with path.open("rb") as stream:
-        block = stream.read(HEADER_BYTES).ljust(HEADER_BYTES, b"\0")
-        header = np.frombuffer(block, header_dtype.newbyteorder("<"))[0]
-        stream.seek(EXTENSION_START)
-        offset = int(np.clip(np.nan_to_num(header["vox_offset"]), EXTENSION_START, LARGEST_START))
-        record = parse_record(stream.read(offset - EXTENSION_START))
-        num_bytes = stream.seek(0, os.SEEK_END)
-    if record is None or num_bytes != header["vox_offset"] + 2 * math.prod(shape_of(header)):
+        num_bytes = os.fstat(stream.fileno()).st_size
+        header = np.frombuffer(stream.read(EXTENSION_START).ljust(EXTENSION_START, b"\0"), HEADER, 1)[0]
+        wide, high, deep, channels = header["dim"].tolist()[1:5]
+        shape = (max(1, channels), deep, high, wide)
+        before = num_bytes - 2 * math.prod(shape)
+        is_whole = min(shape) > 0 and header["vox_offset"] == before and EXTENSION_START < before <= LARGEST_START
+        record = parse_record(stream.read(before - EXTENSION_START)) if is_whole else None
+    if record is None:
         raise ValueError(f"{path}: not a whole entry of the store; 'dvc repro preprocess' writes it again.")
-    return header, record
-
-
-def shape_of(header: np.void) -> tuple[int, int, int, int]:
-    """(C, D, H, W)."""
-    wide, high, deep, channels = (int(size) for size in header["dim"][1:5])
-    return max(1, channels), deep, high, wide
+    affine = np.array([header["srow_x"], header["srow_y"], header["srow_z"], (0, 0, 0, 1)], np.float64)
+    return Start(before, shape, float(header["scl_slope"]), affine[:, [2, 1, 0, 3]], record)
 
 
 def parse_record(extension: bytes) -> Record | None:

@@ -62,9 +62,11 @@ class Store:
     def entry(self, scan_id: str) -> Entry:
         """The scan as it is stored, memory-mapped."""
         path = self.path(scan_id)
-        if not path.is_file():
-            raise FileNotFoundError(f"{path}: scan '{scan_id}' is not in the store; 'dvc repro preprocess' writes it.")
-        return read_entry(path)
+        try:
+            return read_entry(path)
+        except FileNotFoundError:
+            message = f"{path}: scan '{scan_id}' is not in the store; 'dvc repro preprocess' writes it."
+            raise FileNotFoundError(message) from None
 
     def read(self, scan_id: str) -> tuple[NDArray[np.float32], Affine]:
         """Voxels (C, D, H, W) and the affine from their index to RAS millimetres."""

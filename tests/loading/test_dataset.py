@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +26,14 @@ def test_a_batch_holds_the_stores_voxels_and_the_tables_labels(tmp_path):
     assert batch["volume"].shape == (2, 1, 8, 9, 10) and batch["volume"].dtype == torch.float32
     for row, scan_id in enumerate(batch["scan_id"]):
         np.testing.assert_array_equal(batch["volume"][row].numpy(), store.read(scan_id)[0])
+
+
+def test_a_loading_process_is_sent_no_voxels_and_reads_the_same(tmp_path):
+    store, table = make_store(tmp_path, 64)
+    dataset, keys = ScanDataset(store, table), [(0, index) for index in range(64)]
+    unused, volume = pickle.dumps(dataset), dataset.__getitems__(keys)["volume"]
+    assert len(pickle.dumps(dataset)) == len(unused)
+    assert torch.equal(pickle.loads(pickle.dumps(dataset)).__getitems__(keys)["volume"], volume)
 
 
 def test_augmentation_depends_on_seed_epoch_and_scan_alone(tmp_path):

@@ -1,4 +1,6 @@
+import os
 import zlib
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -47,7 +49,17 @@ def test_what_is_read_is_what_was_written(tmp_path, num_channels):
     np.testing.assert_array_equal(entry.decode(), decode(codes, slope))
     np.testing.assert_allclose(entry.affine, rotated_affine(array.shape[1:]), atol=1e-5)
     assert entry.record == RECORD and sha256_of(entry.codes) == sha256_of(codes)
-    assert isinstance(entry.codes, np.memmap)
+
+
+def test_voxels_stay_on_disk_and_cannot_be_written_and_no_file_is_held_open(tmp_path):
+    path = tmp_path / "scan.nii"
+    write_entry(path, *encode(np.ones((1, 4, 4, 4), np.float32)), np.eye(4), RECORD)
+    files_open = len(os.listdir("/proc/self/fd"))
+    entry = read_entry(path)
+    assert str(path) in Path("/proc/self/maps").read_text()
+    assert len(os.listdir("/proc/self/fd")) == files_open
+    with pytest.raises(ValueError, match="read-only"):
+        entry.codes[:] = 0
 
 
 def test_a_file_takes_half_of_float32(tmp_path):
