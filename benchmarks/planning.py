@@ -70,9 +70,9 @@ TASKS = {
     ),
     "phantom": Task(
         cohort=[
-            "cohort.source.num_patients=160",
+            "cohort.source.num_patients=300",
             "cohort.source.coarsen=2",
-            "cohort.source.seed=2",
+            "cohort.source.seed=20",
             "cohort.split.test_fraction=0.1",
             f"cohort.split.num_folds={len(SEEDS)}",
         ],

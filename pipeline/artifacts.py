@@ -51,6 +51,19 @@ class CohortPaths:
         return self.folder / "splits.csv"
 
     @property
+    def given_split(self) -> Path:
+        """A link to the cohort's `split.file`; empty where there is none, as the two below."""
+        return self.folder / "given" / "split.csv"
+
+    @property
+    def pretraining_patients(self) -> Path:
+        return self.folder / "given" / "pretraining_patients.txt"
+
+    @property
+    def statistics_patients(self) -> Path:
+        return self.folder / "given" / "statistics_patients.txt"
+
+    @property
     def leakage(self) -> Path:
         return self.folder / "leakage.json"
 

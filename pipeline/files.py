@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from ruamel.yaml.error import MarkedYAMLError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 @contextmanager
@@ -95,3 +98,15 @@ def parse_value(text: str) -> Any:
 def sha256(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def expand(text: str, key: str) -> Path:
+    """A path with each `$NAME` or `${NAME}` replaced by that environment variable; `key` is its place in the config."""
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise ValueError(f"{key}: {text} needs the environment variable {name}; export {name}=/path first.")
+        return os.environ[name]
+
+    return Path(VARIABLE.sub(value, text)).expanduser()

@@ -1,7 +1,7 @@
 """Split: every patient to the locked test set or to folds, and a gate against leaks.
 
-Reads   cohort.csv, raw scans, an earlier splits.csv, an edited plan.yaml
-Writes  leakage.json; splits.csv only where no leak crosses it
+Reads   cohort.csv, raw scans, files given for the split, an earlier splits.csv, an edited plan.yaml
+Writes  leakage.json; splits.csv and links to the given files only where no leak crosses it
 """
 
 from pipeline import stage
@@ -14,6 +14,7 @@ def split(config: Config) -> None:
     from pipeline.cohorts.cohort_table import read_cohort
     from pipeline.folds import read_splits, write_splits
     from pipeline.resolve import check_file
+    from pipeline.splits.following import follow_given_files
     from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
     from pipeline.splits.splitting import split_patients
 
@@ -27,6 +28,7 @@ def split(config: Config) -> None:
     check_accepted(leakage, cohort.split.accepted_leaks)
     stop_at_leaks(leakage, paths.leakage)
     write_splits(paths.splits, splits)
+    follow_given_files(cohort.split, paths)
 
 
 if __name__ == "__main__":

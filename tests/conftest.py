@@ -163,10 +163,15 @@ def make_project(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     write_project(folder)
+    put_under_dvc(folder)
+    (folder / "repro.log").write_text(Commands(folder).dvc("repro"))
+
+
+def put_under_dvc(folder: Path) -> None:
+    """Make a tiny project one whose graph DVC runs."""
     (folder / "pipeline").symlink_to(REPOSITORY / "pipeline")
     for name in ("dvc.yaml", ".dvcignore", ".gitignore"):
         shutil.copy(REPOSITORY / name, folder / name)
     commands = Commands(folder)
     commands.run(["git", "init", "--quiet"])
     commands.dvc("init", "--quiet")
-    (folder / "repro.log").write_text(commands.dvc("repro"))

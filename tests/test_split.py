@@ -9,6 +9,7 @@ import pytest
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.config import Split
 from pipeline.splits.splitting import split_patients
+from tests.conftest import COHORT, put_under_dvc
 
 
 def duplicate_first_scan(project):
@@ -50,3 +51,28 @@ def test_a_leak_leaves_the_earlier_split_until_it_is_accepted(project, command):
     command("split", seed, f"cohort.split.accepted_leaks=[{finding['code']}]")
     assert json.loads((folder / "leakage.json").read_text())["verdict"] == "accepted"
     assert "copy" in (folder / "splits.csv").read_text()
+
+
+@pytest.mark.slow
+def test_the_graph_sees_that_a_given_file_was_edited_in_place(project, command):
+    put_under_dvc(project)
+    given, config = project / "cubes" / "mine.csv", project / "configs" / "cohorts" / "cubes.yaml"
+    scans = pd.read_csv(project / "cubes" / "labels.csv", dtype=str)["scan_id"]
+    numbers = scans.str[1:4].astype(int)
+    wanted = pd.DataFrame(
+        {"scan_id": scans, "split": numbers.map(lambda number: ("train", "val", "test")[number // 8])}
+    )
+    wanted.to_csv(given, index=False)
+    config.write_text(COHORT.replace("test_fraction: 0.34, num_folds: 2", "file: $CUBES/mine.csv"))
+    command.dvc("repro", "split@cubes")
+    assert json.loads(command.dvc("status", "--json", "split@cubes")) == {}
+
+    wanted.loc[numbers >= 22, "split"] = "val"
+    wanted.to_csv(given, index=False)
+    command.dvc("repro", "split@cubes")
+    splits = pd.read_csv(project / "data" / "cubes" / "splits.csv", dtype=str).set_index("scan_id")
+    assert set(splits.index[splits["split"] == "test"]) == set(scans[numbers.between(16, 21)])
+
+    given.unlink()
+    stopped = command.run(["dvc", "repro", "split@cubes"])
+    assert stopped.returncode and f"split.file: {given} does not exist" in stopped.stderr

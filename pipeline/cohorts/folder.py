@@ -1,14 +1,9 @@
 """A folder of scans and a label table of one's own: linked, never copied or changed."""
 
-import os
-import re
-from pathlib import Path
-
 from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.spreadsheet import is_plain, read_spreadsheet
 from pipeline.config import FolderSource
-
-VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+from pipeline.files import expand
 
 
 def link_folder(source: FolderSource, paths: CohortPaths) -> None:
@@ -27,15 +22,3 @@ def link_folder(source: FolderSource, paths: CohortPaths) -> None:
         paths.labels.symlink_to(table.resolve())
     else:
         read_spreadsheet(table).to_csv(paths.labels, index=False)
-
-
-def expand(text: str, key: str) -> Path:
-    """A path with each `$NAME` or `${NAME}` replaced by that environment variable; `key` is its place in the config."""
-
-    def value(match: re.Match[str]) -> str:
-        name = match[1] or match[2]
-        if name not in os.environ:
-            raise ValueError(f"{key}: {text} needs the environment variable {name}; export {name}=/path first.")
-        return os.environ[name]
-
-    return Path(VARIABLE.sub(value, text)).expanduser()

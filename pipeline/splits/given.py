@@ -1,6 +1,5 @@
 """A given split, used as it is: a column of the label table, or a file."""
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +7,7 @@ import pandas as pd
 from pipeline.columns import DEVELOPMENT, FOLD, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.config import Columns, Split
 from pipeline.errors import did_you_mean
+from pipeline.files import expand
 from pipeline.folds import fold_columns, is_nested
 
 WORDS = {TRAIN: DEVELOPMENT, DEVELOPMENT: DEVELOPMENT, VAL: DEVELOPMENT, TEST: TEST}
@@ -26,7 +26,7 @@ def given_values(table: pd.DataFrame, columns: Columns, settings: Split) -> pd.S
         )
     if columns.split:
         return table[columns.split].astype(str).str.strip()
-    return _values_of_file(table, Path(os.path.expandvars(settings.file)))
+    return _values_of_file(table, expand(settings.file, "split.file"))
 
 
 def _values_of_file(table: pd.DataFrame, path: Path) -> pd.Series:

@@ -1,10 +1,10 @@
 """Who is who: one patient under two spellings of an id, and patients that a pretrained network has seen."""
 
-import os
 import re
 import unicodedata
 from collections.abc import Iterable
-from pathlib import Path
+
+from pipeline.files import expand
 
 PREFIX = re.compile(r"^(subject|subj|sub|patient|pat|pt)(?=\d)")
 ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
@@ -37,7 +37,7 @@ def read_patients(file: str, key: str) -> set[str]:
 
     `key` of the config is what an error names.
     """
-    path = Path(os.path.expandvars(file))
+    path = expand(file, key)
     if not path.exists():
         raise FileNotFoundError(f"{key}: {path} does not exist; expected one patient id a line.")
     return {plain_spelling(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()}

@@ -33,3 +33,5 @@ def test_a_list_of_patients_is_read_by_line_and_a_missing_one_is_an_error(tmp_pa
     assert read_patients("${LISTS}/seen.txt", "split.pretraining_patients") == {"p1", "2"}
     with pytest.raises(FileNotFoundError, match="pretraining_patients"):
         read_patients("${LISTS}/unseen.txt", "split.pretraining_patients")
+    with pytest.raises(ValueError, match="split.pretraining_patients: .* environment variable NOWHERE"):
+        read_patients("$NOWHERE/seen.txt", "split.pretraining_patients")
