@@ -1,14 +1,15 @@
 """Whole trainings from raw scans on, by this pipeline and as written with MONAI, for `benchmarks/training.py`."""
 
 import shutil
-import statistics
 import time
 
+import numpy as np
 import pandas as pd
 import torch
 from lightning import Callback, seed_everything
 from torch import nn
 
+from benchmarks.models import with_stock_layers
 from benchmarks.monai_experiment import Epochs, train_with_monai
 from benchmarks.timing import Ratio
 from pipeline.artifacts import Artifacts
@@ -24,6 +25,9 @@ from pipeline.training.settling.build import build_network
 
 TARGET_AUROC = 0.7
 SEEDS = (0, 1, 2)
+HERE, STOCK, BORROWED = "pipeline", "MONAI, stock layers", "MONAI, layers of this pipeline"
+Trainings = dict[str, list[Epochs]]
+"""The epochs of each side, a training a seed."""
 
 
 class Watch(Callback):
@@ -72,34 +76,52 @@ def rows_with_paths(fold: Fold, cohort: pd.DataFrame) -> dict[str, pd.DataFrame]
     }
 
 
-def both_from_raw(config: Config, plan: Plan, fold: Fold) -> list[tuple[Epochs, Epochs]]:
-    """The pipeline's epochs and MONAI's, by turns, for each seed."""
-    paths, pairs = Artifacts(config.root).cohort(config.cohort.name), []
+def all_from_raw(config: Config, plan: Plan, fold: Fold) -> Trainings:
+    """The trainings of the three sides, by turns, for each seed."""
+    paths = Artifacts(config.root).cohort(config.cohort.name)
     rows = rows_with_paths(fold, read_cohort(paths.cohort))
+    trainings: Trainings = {HERE: [], STOCK: [], BORROWED: []}
     for seed in SEEDS:
         seeded = config.model_copy(update={"seed": seed})
-        ours = train_from_raw(seeded)
-        pairs.append((ours, train_with_monai(network_of(seeded), plan, fold.training, rows, paths.raw, seed)))
-    return pairs
+        trainings[HERE].append(train_from_raw(seeded))
+        for side, change in ((STOCK, with_stock_layers), (BORROWED, lambda network: network)):
+            network = change(network_of(seeded))
+            kept = paths.folder / "best_of_monai.pt"
+            trainings[side].append(train_with_monai(network, plan, fold.training, rows, paths.raw, seed, kept))
+    return trainings
 
 
-def seconds_to_target(epochs: Epochs) -> float | None:
-    """None where no epoch gets there."""
-    return next((seconds for seconds, auroc in epochs if auroc >= TARGET_AUROC), None)
+def mean_course(trainings: list[Epochs]) -> tuple[np.ndarray, np.ndarray]:
+    """Seconds and AUROC after each epoch, means over the seeds."""
+    return tuple(np.mean(trainings, axis=0).T)
 
 
-def of_target(pairs: list[tuple[Epochs, Epochs]]) -> Ratio:
-    """Median over the seeds with which both sides reach the target."""
-    reached = [(seconds_to_target(ours), seconds_to_target(theirs)) for ours, theirs in pairs]
-    ratios = [theirs / ours for ours, theirs in reached if ours is not None and theirs is not None]
-    sides = [sum(seconds is not None for seconds in side) for side in zip(*reached, strict=True)]
-    reason = f"AUROC {TARGET_AUROC} was reached with {sides[0]} of {len(pairs)} seeds here, {sides[1]} with MONAI"
-    return Ratio("time_to_auroc_vs_monai", statistics.median(ratios) if ratios else None, at_least=1.5, reason=reason)
+def seconds_to_target(trainings: list[Epochs]) -> float | None:
+    """Where the mean course, straight between epochs, comes to the target; None where it never does."""
+    seconds, aurocs = mean_course(trainings)
+    there = np.flatnonzero(aurocs >= TARGET_AUROC)
+    if not len(there):
+        return None
+    until = there[0] + 1
+    return float(np.interp(TARGET_AUROC, aurocs[max(0, until - 2) : until], seconds[max(0, until - 2) : until]))
 
 
-def of_all_epochs(pairs: list[tuple[Epochs, Epochs]]) -> tuple[dict[str, float], Ratio]:
-    """Median seconds of whole trainings on both sides, and their ratio."""
-    whole = [(ours[-1][0], theirs[-1][0]) for ours, theirs in pairs]
-    ours, theirs = (statistics.median(side) for side in zip(*whole, strict=True))
-    ratio = Ratio("epochs_vs_monai", statistics.median(theirs / ours for ours, theirs in whole))
-    return {"all epochs from raw, pipeline": ours, "all epochs from raw, MONAI": theirs}, ratio
+def ratios_of(trainings: Trainings) -> list[Ratio]:
+    """Of each MONAI side's seconds over the pipeline's: to the end of all epochs, and to the target."""
+    found = []
+    for side, name in ((STOCK, "monai"), (BORROWED, "monai_with_these_layers")):
+        bar = 1.5 if side == STOCK else None
+        ends = [mean_course(trainings[which])[0][-1] for which in (side, HERE)]
+        theirs, ours = seconds_to_target(trainings[side]), seconds_to_target(trainings[HERE])
+        is_reached = theirs is not None and ours is not None
+        reason = None if is_reached else f"a mean course did not reach AUROC {TARGET_AUROC}"
+        found += [
+            Ratio(f"epochs_vs_{name}", ends[0] / ends[1]),
+            Ratio(f"time_to_auroc_vs_{name}", theirs / ours if is_reached else None, at_least=bar, reason=reason),
+        ]
+    return found
+
+
+def seconds_of(trainings: Trainings) -> dict[str, float]:
+    """Whole trainings, from raw scans on."""
+    return {f"all epochs from raw, {side}": mean_course(trainings[side])[0][-1] for side in trainings}

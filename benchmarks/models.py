@@ -45,14 +45,20 @@ BARS = {
 
 
 class StockMixer(nn.Module):
-    """The authors' mixer with torch's own pooling."""
+    """The authors' mixer with torch's own pooling, which refuses axes shorter than its kernel."""
 
     def __init__(self) -> None:
         super().__init__()
         self.pool = nn.AvgPool3d(3, stride=1, padding=1, count_include_pad=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x) - x
+        return (self.pool(x) if min(x.shape[2:]) >= 3 else self.pool_padded(x)) - x
+
+    @staticmethod
+    def pool_padded(x: Tensor) -> Tensor:
+        """The same means, of sums with zeros around and the number of voxels in each."""
+        sums, counts = (functional.avg_pool3d(functional.pad(part, (1,) * 6), 3, 1) for part in (x, torch.ones_like(x)))
+        return sums / counts
 
 
 class StockMlp(nn.Module):

@@ -23,12 +23,13 @@ Epochs = list[tuple[float, float]]
 
 
 def train_with_monai(
-    network: nn.Module, plan: Plan, training: Training, rows: dict[str, pd.DataFrame], raw: Path, seed: int
+    network: nn.Module, plan: Plan, training: Training, rows: dict[str, pd.DataFrame], raw: Path, seed: int, kept: Path
 ) -> Epochs:
     """A training of `max_epochs` from raw scans on.
 
-    `rows` are tables of `train` and `val` with columns path and label (class index). The schedule and the optimiser's
-    settings are the pipeline's, the optimiser is torch's as it comes.
+    The best weights go to `kept`, as in MONAI's tutorials. `rows` are tables of `train` and `val` with columns path and
+    label (class index). The schedule and the optimiser's settings are the pipeline's, the optimiser is torch's as it
+    comes.
     """
     from monai.data import CacheDataset, DataLoader
     from monai.utils import set_determinism
@@ -53,6 +54,8 @@ def train_with_monai(
             step(network, optimizer, batch["volume"].as_tensor(), batch["label"], training.clip_norm)
             schedule.step()
         auroc = validate(network, loaders[1])
+        if auroc >= max([best for _, best in epochs], default=0):
+            torch.save(network.state_dict(), kept)
         log.info("MONAI: epoch %d/%d  val_auroc %.3f", epoch, training.max_epochs, auroc)
         epochs.append((time.perf_counter() - start, auroc))
     return epochs
