@@ -22,15 +22,16 @@ def gradcam(network: Network, volume: Tensor, class_index: int) -> Tensor:
     """
     with torch.enable_grad():
         stages, slopes = network.stage_gradients(volume.requires_grad_(), class_index)
-    index = deepest_map(stages)
+    index = deepest_map(stages, slopes)
     channel_weights = slopes[index].flatten(2).mean(2)[0]
     evidence = torch.einsum("c,c...->...", channel_weights, stages[index][0].detach()).relu()
     return to_unit_range(nn.functional.interpolate(evidence[None, None], volume.shape[2:], mode="trilinear")[0, 0])
 
 
-def deepest_map(stages: tuple[Tensor, ...]) -> int:
-    """The last stage whose map still says where; the first where none does."""
-    fine = [index for index, maps in enumerate(stages) if min(maps.shape[2:]) >= SMALLEST_MAP]
+def deepest_map(stages: tuple[Tensor, ...], slopes: tuple[Tensor, ...]) -> int:
+    """The last stage that the class depends on and whose map still says where; the first where none does."""
+    used = [index for index, slope in enumerate(slopes) if slope.any()]
+    fine = [index for index in used if min(stages[index].shape[2:]) >= SMALLEST_MAP]
     return fine[-1] if fine else 0
 
 

@@ -33,6 +33,13 @@ def test_gradcam_of_a_slicewise_network_is_blind_to_nothing_but_chunking(volume_
     assert torch.allclose(gradcam(network, volume, 1), gradcam(whole, volume, 1), atol=1e-4)
 
 
+def test_gradcam_looks_at_no_stage_behind_the_one_that_a_grid_reads() -> None:
+    torch.manual_seed(0)
+    network = build_model("resnet18", volume={"mode": "stage_grid", "stage": 1, "pooling": "max"}).eval()
+    evidence = [gradcam(network, torch.randn(1, 1, 8, 128, 128), index) for index in (0, 1)]
+    assert all(map_of_class.max() == 1 for map_of_class in evidence)
+
+
 def test_gradients_of_slicewise_stages_are_those_of_the_pooled_sum() -> None:
     torch.manual_seed(0)
     network = build_model("resnet18", volume="slicewise").eval()
