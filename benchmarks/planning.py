@@ -11,8 +11,8 @@ locked test sets are not predicted. The score is the validation AUROC over scans
 trained by gradient choose among their epochs on the very patients they are judged on, the plan's frozen one does not,
 so the comparison leans towards the settings made by hand. It leans the other way in that these have few epochs and a
 coarse grid, alike for all and affordable, while the plan takes its own; and in that the plan's features were chosen on
-the same hippocampus scans, divided otherwise. The phantom's patients are new, and 90 validate each fold: with 48,
-chance alone took the bound of two equal settings to -0.025.
+the same hippocampus scans, divided otherwise. The phantom's patients are new, and 90 validate each fold, to keep
+chance small against the bar.
 """
 
 import argparse

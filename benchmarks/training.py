@@ -2,7 +2,7 @@
 
     HIPPOCAMPUS=/path/to/hippocampus python benchmarks/training.py
 
-Takes about a quarter of an hour on two cores, on one fold of `hippocampus`. Steps are those of the 3D PoolFormer-S12
+Takes about twenty minutes on two cores, on one fold of `hippocampus`. Steps are those of the 3D PoolFormer-S12
 on the same batches: here with all that a training keeps and logs, and, before each of them, in a loop without any
 framework. What W&B adds to a step is `benchmarks/tracking.py`'s figure.
 

@@ -50,18 +50,9 @@ class CohortPaths:
     def splits(self) -> Path:
         return self.folder / "splits.csv"
 
-    @property
-    def given_split(self) -> Path:
-        """A link to the cohort's `split.file`; empty where there is none, as the two below."""
-        return self.folder / "given" / "split.csv"
-
-    @property
-    def pretraining_patients(self) -> Path:
-        return self.folder / "given" / "pretraining_patients.txt"
-
-    @property
-    def statistics_patients(self) -> Path:
-        return self.folder / "given" / "statistics_patients.txt"
+    def given(self, name: str) -> Path:
+        """A link to a file of one's own that the split follows; an empty file where there is none."""
+        return self.folder / "given" / name
 
     @property
     def leakage(self) -> Path:

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and YAML read strictly."""
+"""Files written whole or not at all, YAML read strictly, and paths with variables."""
 
 import hashlib
 import json

@@ -2,22 +2,23 @@
 
 from pipeline.artifacts import CohortPaths
 from pipeline.config import Split
-from pipeline.files import expand, whole_file
+from pipeline.files import expand
+
+LINKS = {
+    "file": "split.csv",
+    "pretraining_patients": "pretraining_patients.txt",
+    "statistics_patients": "statistics_patients.txt",
+}
+"""The link's name for each key of the split's config."""
 
 
 def follow_given_files(settings: Split, paths: CohortPaths) -> None:
-    """Put a link to each given file in its place, and an empty file where none is given: DVC wants an output there."""
-    places = {
-        "file": paths.given_split,
-        "pretraining_patients": paths.pretraining_patients,
-        "statistics_patients": paths.statistics_patients,
-    }
-    for key, place in places.items():
-        given = getattr(settings, key)
-        place.unlink(missing_ok=True)
+    """Link each given file, and leave an empty one where none is given: DVC wants an output there."""
+    for key, name in LINKS.items():
+        link, given = paths.given(name), getattr(settings, key)
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
         if given:
-            place.parent.mkdir(exist_ok=True)
-            place.symlink_to(expand(given, f"split.{key}").resolve())
+            link.symlink_to(expand(given, f"split.{key}").resolve())
         else:
-            with whole_file(place):
-                pass
+            link.touch()
