@@ -1,4 +1,7 @@
-"""Voxel values to the network's range, by one scan alone; what is learned across scans follows in loading."""
+"""Voxel values to the network's range, by one scan alone; what is learned across scans follows in loading.
+
+NaN stands for a voxel outside a scan that has no empty space which could go on there.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +12,20 @@ Volume = NDArray[np.float32]
 
 
 def scale_intensity(array: Volume, intensity: Intensity, foreground: NDArray[np.bool_]) -> Volume:
-    """Apply a scheme; statistics come from the voxels of `foreground`, or from all where it is empty."""
+    """Apply a scheme; statistics come from the voxels of `foreground`, or from all where it is empty.
+
+    NaN becomes what says least: the mean of the scan, or 0 where a histogram is matched, which takes that for no body.
+    """
+    scaled = apply_scheme(array, intensity, foreground)
+    outside = np.isnan(scaled)
+    if not outside.any():
+        return scaled
+    least = 0 if isinstance(intensity, Histogram) else scaled[~outside].mean(dtype=np.float64)
+    return np.where(outside, np.float32(least), scaled)
+
+
+def apply_scheme(array: Volume, intensity: Intensity, foreground: NDArray[np.bool_]) -> Volume:
+    """`scale_intensity` that leaves NaN as it is."""
     match intensity:
         case Window(window_hu=(low, high)) | Suv(window_suv=(low, high)):
             return to_unit_range(array, low, high)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pipeline.config import Plan
 from pipeline.scans.bias_field import correct_bias
 from pipeline.scans.focus import focus_of
-from pipeline.scans.foreground import find_foreground
+from pipeline.scans.foreground import find_foreground, is_body
 from pipeline.scans.geometry import Affine, Grid
 from pipeline.scans.histogram import Deciles, to_standards
 from pipeline.scans.intensity import scale_intensity
@@ -38,6 +38,8 @@ class CorrectBias(Transform):
 
 class ToNetworkGrid(InvertibleTransform):
     """Orientation, spacing, crop and size in one resampling; the inverse puts an array back on the scan's own grid.
+
+    Beyond the edge of a scan without empty space there is NaN, which `ScaleToPlan` takes away.
 
     `files` say what to crop to, if the plan crops to a mask or a point.
     """
@@ -77,7 +79,7 @@ class ScaleToPlan(Transform):
     def __call__(self, image: MetaTensor) -> MetaTensor:
         channels, affine = voxels(image)
         scaled = [
-            scale_intensity(channel, self.plan.intensity, channel > (-np.inf if threshold is None else threshold))
+            scale_intensity(channel, self.plan.intensity, is_body(channel, threshold))
             for channel, threshold in zip(channels, image.meta[THRESHOLDS], strict=True)
         ]
         return like(image, np.stack(scaled), affine)

@@ -62,6 +62,45 @@ def test_outside_the_scan_is_the_scans_own_background():
     assert prepared.array[0, 0, 0, 0] == 0 and prepared.array.max() == pytest.approx(0.6, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    "intensity",
+    [
+        {"scheme": "zscore"},
+        {"scheme": "rescale"},
+        {"scheme": "window", "window_hu": (0, 800)},
+        {"scheme": "unchanged"},
+    ],
+)
+def test_padding_round_a_scan_without_empty_space_tells_nothing(intensity):
+    # Tissue to its edges; as a CT without air.
+    tissue = np.random.default_rng(0).normal(400, 60, (20, 21, 22)).astype(np.float32)
+    prepared = {
+        size: prepare(
+            [tissue],
+            np.eye(4),
+            make_plan(spacing_mm=(1, 1, 1), size_voxels=(size,) * 3, orientation="RAS", intensity=intensity),
+        ).array[0]
+        for size in (24, 40)
+    }
+    inside, padded = prepared[40][10:30, 9:30, 9:31], np.ones((40, 40, 40), bool)
+    padded[10:30, 9:30, 9:31] = False
+    step = 1e-4 * np.abs(inside).max()
+    np.testing.assert_allclose(prepared[40][padded], inside.mean(), atol=step)
+    assert inside.std() > 100 * step
+    # However large the input, the scan's own voxels are what they are.
+    np.testing.assert_allclose(prepared[24][2:22, 1:22, 1:23], inside, atol=step)
+
+
+def test_where_a_histogram_is_matched_padding_is_no_body():
+    tissue = np.random.default_rng(0).normal(400, 60, (20, 20, 20)).astype(np.float32)
+    prepared = prepare(
+        [tissue],
+        np.eye(4),
+        make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(40,) * 3, intensity={"scheme": "histogram"}),
+    )
+    assert (prepared.array[0, :10] == 0).all() and (prepared.array > 0).sum() == pytest.approx(8000, rel=0.01)
+
+
 def test_a_scan_of_another_number_of_files_than_planned_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"scan\.nii: 1 files a scan, expected 2: t1, flair"):
         preprocess_scan(tmp_path / "scan.nii", make_plan(channels=("t1", "flair")))

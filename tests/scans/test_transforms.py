@@ -34,6 +34,17 @@ def test_the_transforms_in_a_compose_do_what_preprocessing_does(path):
     np.testing.assert_allclose(image.affine.numpy(), prepared.affine, atol=1e-4)
 
 
+def test_a_compose_pads_a_scan_without_empty_space_as_preprocessing_does(tmp_path):
+    tissue = np.random.default_rng(0).normal(400, 60, SHAPE).astype(np.float32)
+    nib.save(nib.Nifti1Image(tissue, np.diag([2.0, 2.0, 2.0, 1.0])), tmp_path / "scan.nii.gz")
+    plan = make_plan(size_voxels=(40, 40, 40), intensity={"scheme": "zscore"})
+    image = Compose([LoadImage(), EnsureChannelFirst(), ToNetworkGrid(plan), ScaleToPlan(plan)])(
+        tmp_path / "scan.nii.gz"
+    )
+    np.testing.assert_allclose(image.numpy(), preprocess_scan(tmp_path / "scan.nii.gz", plan).array, atol=3e-4)
+    assert np.isfinite(image.numpy()).all()
+
+
 def test_the_inverse_gives_the_original_back_where_it_was(path):
     original = Compose([LoadImage(), EnsureChannelFirst()])
     turned = ToNetworkGrid(make_plan(spacing_mm=(1, 1, 1), size_voxels=(80, 80, 80), tilt="straighten"))
