@@ -132,6 +132,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
+def processes_for_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes are started for any work, however little."""
+    monkeypatch.setattr("pipeline.scans.scheduling.SHORT_S", 0)
+    monkeypatch.setattr("pipeline.scans.scheduling.FEW_JOBS", 1)
+
+
+@pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with a tiny project on twenty-four patients."""
     write_project(tmp_path)

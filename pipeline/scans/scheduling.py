@@ -3,14 +3,21 @@
 import functools
 import multiprocessing
 import os
+import statistics
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from threading import Event
 from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+SHORT_S = 3.0
+"""Seconds of work that are done before other processes would be up."""
+FEW_JOBS, FEW_SECONDS = 5, 1.0
+"""How many jobs tell how long the rest takes, or for how long one tries: the first may bring imports with it."""
 AHEAD = 2
 """Jobs handed to each other process at a time: more would leave it with a queue when this one has run out."""
 
@@ -31,10 +38,14 @@ def run_jobs(
 
 
 def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
-    """This process and others, which inherit nothing of it, so that threads here cannot hang them."""
+    """This process and, where they are worth their start, others, which inherit nothing: no thread here hangs them."""
+    waiting = deque(jobs)
+    yield from alone_while_short(function, waiting)
+    if not waiting:
+        return
     with ProcessPoolExecutor(workers - 1, mp_context=clean_processes(home(function))) as pool:
         try:
-            yield from shared(pool, function, jobs, workers - 1)
+            yield from shared(pool, function, waiting, workers - 1)
         except BrokenProcessPool:
             raise ValueError(
                 f"{workers} processes: one was killed, most often for memory; run again with fewer --workers, "
@@ -42,14 +53,27 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
             ) from None
 
 
-def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job], others: int) -> Iterator[Result]:
-    """Every other process has a job and the next one at hand; this one works too, alone until they are up."""
-    waiting, running = deque(jobs), set()
+def alone_while_short(function: Callable[[Job], Result], waiting: deque[Job]) -> Iterator[Result]:
+    """Take jobs from `waiting` until it is empty or known to hold more work than other processes' start."""
+    recent: deque[float] = deque(maxlen=FEW_JOBS)
+    while waiting:
+        began = time.monotonic()
+        result = function(waiting.popleft())
+        recent.append(time.monotonic() - began)
+        yield result
+        is_known = len(recent) == FEW_JOBS or sum(recent) > FEW_SECONDS
+        if is_known and statistics.median(recent) * len(waiting) > SHORT_S:
+            return
+
+
+def shared(pool: Executor, function: Callable[[Job], Result], waiting: deque[Job], others: int) -> Iterator[Result]:
+    """Every other process has a job and the next one at hand; this one works too, alone until the first is up."""
+    running, up = set(), Event()
     with ThreadPoolExecutor(1) as thread:
-        started = thread.submit(start, pool, others)
+        thread.submit(start, pool, others, up)
         try:
             while waiting or running:
-                while started.done() and len(running) < num_at_hand(len(waiting), others):
+                while up.is_set() and len(running) < num_at_hand(len(waiting), others):
                     running.add(pool.submit(function, waiting.popleft()))
                 if waiting:
                     yield function(waiting.popleft())
@@ -61,10 +85,10 @@ def shared(pool: Executor, function: Callable[[Job], Result], jobs: Sequence[Job
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def start(pool: Executor, others: int) -> None:
-    """Bring the processes up; the first waits until a forkserver has imported its module, about a second."""
+def start(pool: Executor, others: int, up: Event) -> None:
+    """Bring the processes up, and say when one answers: each imports the main module, which may be a long script."""
     for _ in range(others):
-        pool.submit(cores_at_hand)
+        pool.submit(cores_at_hand).add_done_callback(lambda answer: up.set())
 
 
 def num_at_hand(num_waiting: int, others: int) -> int:

@@ -45,7 +45,7 @@ def test_covariates_are_kept_and_the_labels_source_is_not(paths):
     assert set(table["age"]) == {"70"} and "volume" not in table
 
 
-def test_two_workers_write_the_same_bytes_as_one(paths):
+def test_two_workers_write_the_same_bytes_as_one(paths, processes_for_short_work):
     ingest_cohort(cohort(), paths, workers=1)
     alone = paths.cohort.read_bytes(), paths.ingest.read_bytes()
     ingest_cohort(cohort(), paths, workers=2)

@@ -62,7 +62,7 @@ def alone(raw: Path, tmp_path: Path) -> dict[str, str]:
     return contents(store)
 
 
-def test_three_processes_write_the_same_bytes_as_one(raw, alone, tmp_path):
+def test_three_processes_write_the_same_bytes_as_one(raw, alone, tmp_path, processes_for_short_work):
     store = Store(tmp_path / "three")
     preprocess_cohort(table(raw), raw, PLAN, store, workers=3)
     assert contents(store) == alone

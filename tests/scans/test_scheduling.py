@@ -22,7 +22,7 @@ def process_id(_: int) -> int:
     return os.getpid()
 
 
-def test_every_job_gives_its_result_in_processes_as_in_one():
+def test_every_job_gives_its_result_in_processes_as_in_one(processes_for_short_work):
     texts = ["a", "bb", "ccc", "dddd"]
     assert list(run_jobs(len, texts)) == [1, 2, 3, 4]
     assert sorted(run_jobs(len, texts, workers=2)) == [1, 2, 3, 4]
@@ -34,48 +34,51 @@ def test_a_worker_that_dies_is_said_with_what_to_do():
 
 
 def test_this_process_works_beside_the_others():
-    took = set(run_jobs(process_id, range(200), workers=3))
+    took = set(run_jobs(process_id, range(400), workers=3))
     assert os.getpid() in took and len(took) == 3
 
 
-SLOW_MODULE = """
-import os, time
+def test_short_work_starts_no_other_process():
+    assert set(run_jobs(process_id, range(50), workers=3)) == {os.getpid()}
+
+
+SLOW_SCRIPT = """
+import os, sys, time
 from pathlib import Path
-mark = Path(os.environ["MARK"])
+
+from pipeline.scans.scheduling import run_jobs
+
+all_done, num_done = Path(sys.argv[1]), 0
 
 def work(job):
-    mark.touch()
+    global num_done
+    time.sleep(0.1)
+    num_done += 1
+    if num_done == 40:
+        all_done.touch()
     return job
 
-if "OTHERS" in os.environ:
-    for _ in range(1000):
-        if mark.exists():
-            break
-        time.sleep(0.01)
-    else:
-        os._exit(1)
+if __name__ == "__main__":
+    print(sorted(run_jobs(work, range(40), workers=3)) == list(range(40)))
+else:
+    give_up = time.monotonic() + 60
+    while not all_done.exists():
+        if time.monotonic() > give_up:
+            os._exit(1)
+        time.sleep(0.05)
 """
-"""In other processes its import ends only when some job has been done."""
-
-RUN = """
-import os
-from slow_module import work
-from pipeline.scans.scheduling import run_jobs
-os.environ["OTHERS"] = "1"
-print(sorted(run_jobs(work, range(5), workers=3)))
-"""
+"""In other processes, which import it too, its import ends only when one process has done all jobs."""
 
 
-def test_work_begins_here_while_the_others_still_import(tmp_path):
-    (tmp_path / "slow_module.py").write_text(SLOW_MODULE)
-    search = os.pathsep.join([str(tmp_path), str(Path(__file__).parents[2])])
+def test_nothing_waits_for_processes_that_still_import(tmp_path):
+    (tmp_path / "script.py").write_text(SLOW_SCRIPT)
     run = subprocess.run(
-        [sys.executable, "-c", RUN],
-        env={**os.environ, "PYTHONPATH": search, "MARK": str(tmp_path / "mark")},
+        [sys.executable, tmp_path / "script.py", tmp_path / "all_done"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
     )
-    assert run.stdout == "[0, 1, 2, 3, 4]\n", run.stderr
+    assert run.stdout == "True\n", run.stderr
 
 
 def test_only_the_processors_that_may_be_used_are_counted():
