@@ -14,8 +14,8 @@ from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-SHORT_S = 3.0
-"""Seconds of work that are done before other processes would be up."""
+SHORT_S = 5.0
+"""Seconds of work that are as good as done before other processes are up."""
 FEW_JOBS, FEW_SECONDS = 5, 1.0
 """How many jobs tell how long the rest takes, or for how long one tries: the first may bring imports with it."""
 AHEAD = 2

@@ -9,6 +9,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from pipeline.config import Training
+from pipeline.training.keeping.resume import WholeFiles
 from pipeline.training.sharding import sharding_strategy
 from pipeline.training.showing import Bar, EpochLines
 
@@ -42,6 +43,7 @@ def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
         log_every_n_steps=1,
         logger=False,
         callbacks=[SeedEachStep(), *callbacks, shown],
+        plugins=[WholeFiles()],
     )
 
 

@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning import Callback, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pipeline.files import whole_file
 from pipeline.training.keeping.runfile import load_plain
@@ -14,8 +16,19 @@ log = logging.getLogger(__name__)
 STATE = "KeepLast"
 
 
+class WholeFiles(TorchCheckpointIO):
+    """Checkpoints take their place by rename, so that a kill never leaves half a file.
+
+    They go straight to the disk: Lightning itself first makes a copy in memory, then one in the temporary folder.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
+        with whole_file(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
+
+
 class KeepLast(Callback):
-    """Write the whole training state after each epoch, by rename, so that a kill never leaves half a file."""
+    """Write the whole training state after each epoch."""
 
     def __init__(self, path: Path, key: str) -> None:
         self.path = path
@@ -32,11 +45,7 @@ class KeepLast(Callback):
 
     def save(self, trainer: Trainer) -> None:
         """Write the state as it is now; all processes must call it."""
-        if trainer.is_global_zero:
-            with whole_file(self.path) as temporary:
-                trainer.save_checkpoint(temporary)
-        else:  # it hands over its part of the state, and must not put a file of its own in the other's place
-            trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path)
 
     def state_dict(self) -> dict[str, Any]:
         return {"key": self.key, "code_hash": hash_of_code(), "is_finished": self.is_finished}

@@ -1,7 +1,7 @@
 """A trained model as one file that carries everything prediction needs, read with weights-only loading."""
 
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -38,7 +38,7 @@ class RunFile:
     def write(self, path: Path) -> None:
         """Whole or not at all."""
         with whole_file(path) as temporary:
-            torch.save({"format": FORMAT, **asdict(self)}, temporary)
+            torch.save({"format": FORMAT, **vars(self)}, temporary)
 
     @classmethod
     def read(cls, path: Path) -> "RunFile":
