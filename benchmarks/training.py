@@ -2,16 +2,16 @@
 
     HIPPOCAMPUS=/path/to/hippocampus python benchmarks/training.py
 
-Takes about half an hour on two cores, on one fold of `hippocampus`. Steps are those of the 3D PoolFormer-S12
-on the same batches: here with all that a training keeps and logs, and, before each of them, in a loop without any
-framework. What W&B adds to a step is `benchmarks/tracking.py`'s figure.
+Takes about half an hour on two cores, on one fold of `hippocampus`. Steps are those of the 3D PoolFormer-S12 on the same
+batches: here with all that a training keeps and logs, and, before each of them, in a loop without any framework. What
+W&B adds to a step is `benchmarks/tracking.py`'s figure.
 
 Against MONAI all start at raw scans and train the same PoolFormer from the same weights, with the same optimiser
 settings, schedule and strength of augmentation, once a seed. Written with MONAI it is made of torch's stock layers; a
-third side borrows this pipeline's layers, so that what they bring is seen apart from the rest. Two things are compared:
-the time to the end of a fixed number of epochs, and that to a fixed validation AUROC of the mean over seeds.
-Heavy libraries are imported late, since worker processes import this file too. Prints a table and, as its last line,
-one JSON object.
+third side borrows this pipeline's layers, so that what they bring is seen apart from the rest. Compared are the time to
+the end of a fixed number of epochs and that to a fixed validation AUROC: by the mean course over the seeds, which has a
+bar, and as each training waits for it by itself. Heavy libraries are imported late, since worker processes import this
+file too. Prints a table and, as its last line, one JSON object.
 """
 
 import logging

@@ -4,17 +4,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-FoldLabel = int | str
-"""A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""
+from pipeline.fold_labels import FoldLabel
+
 COHORT_PAGE, INDEX_PAGE = OTHER_PAGES = "cohort", "index"
 """Pages of a report that are not an experiment's."""
-SEED_MARK = "-seed-"
-
-
-def parse_fold(label: FoldLabel) -> tuple[int, int]:
-    """The fold's number and how far its seed is from the experiment's own: `0-seed-1` -> (0, 1), 3 -> (3, 0)."""
-    number, _, seed = str(label).partition(SEED_MARK)
-    return int(number), int(seed or 0)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ Writes  runs/<cohort>/<experiment>/{audits.json, audit_summary.json, doubtful_la
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts, parse_fold
+from pipeline.artifacts import Artifacts
 from pipeline.columns import SCAN_ID
 from pipeline.config import Config
+from pipeline.fold_labels import parse_fold
 
 
 def audit(config: Config) -> None:

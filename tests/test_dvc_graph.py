@@ -30,8 +30,8 @@ ASIDE = {
 }
 """What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
 output."""
-PLUMBING_NAMES = ("__init__", "artifacts", "columns", "errors", "files", "reference", "resolve", "stage")
-PLUMBING = {f"pipeline/{name}.py" for name in PLUMBING_NAMES}
+PLUMBING_NAMES = "__init__ artifacts columns errors files fold_labels reference resolve stage"
+PLUMBING = {f"pipeline/{name}.py" for name in PLUMBING_NAMES.split()}
 
 
 def imports_of(file: Path) -> set[Path]:

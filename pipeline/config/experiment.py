@@ -162,8 +162,9 @@ class Explanation(Section):
 
     num_scans: NonNegativeInt = 4
     """Test scans to explain, the most confident right and wrong ones first."""
-    method: Literal["occlusion", "gradcam"] = "gradcam"
-    """Grad-CAM on the last stage that keeps at least four tokens an axis, or occlusion by patches, for any network."""
+    method: Literal["occlusion", "gradcam", "hirescam"] = "gradcam"
+    """Grad-CAM on the last stage that keeps at least four tokens an axis; HiResCAM there, which weighs each place by
+    itself and suits maxima; or occlusion by patches, for any network."""
 
 
 class Tracking(Section):

@@ -20,7 +20,7 @@ from pipeline.loading.augmentation.augmenter import alike
 from pipeline.loading.augmentation.degradations import lower_resolution, noise
 from pipeline.loading.augmentation.settings import left_right_axis, rotation_axes
 from pipeline.loading.augmentation.spatial import flip, turn
-from pipeline.scans.foreground import empty_space_threshold
+from pipeline.scans.foreground import empty_space_threshold, is_body
 from pipeline.scans.store import Store
 
 BODY_SHARE = 0.05
@@ -88,18 +88,15 @@ def versions(
 
 
 def find_bodies(volumes: list[Volume]) -> NDArray[np.bool_] | None:
-    """(D, H, W) where bodies are, one mask for all scans; None where they leave too little of the input over."""
+    """(D, H, W) where bodies are, one mask for all scans; None where they leave too little of the input over.
+
+    A channel that shows no empty space is body everywhere.
+    """
     share = np.zeros(volumes[0].shape[1:])
     for volume in volumes:
-        share += np.any([is_body(channel) for channel in volume], axis=0)
+        share += np.any([is_body(channel, empty_space_threshold(channel)) for channel in volume], axis=0)
     body = binary_dilation(share > BODY_SHARE * len(volumes), iterations=BODY_MARGIN_VOXELS)
     return body if (~body).mean() >= SMALLEST_REST else None
-
-
-def is_body(channel: Volume) -> NDArray[np.bool_]:
-    """(D, H, W); everywhere where a channel shows no empty space."""
-    threshold = empty_space_threshold(channel)
-    return np.ones(channel.shape, bool) if threshold is None else channel > threshold
 
 
 def mask_out(volume: Volume, body: NDArray[np.bool_]) -> Volume:

@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from pipeline.artifacts import CohortPaths, FoldLabel, parse_fold
+from pipeline.artifacts import CohortPaths
 from pipeline.config import Model
 from pipeline.files import read_json
+from pipeline.fold_labels import FoldLabel, parse_fold
 from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.store import Store

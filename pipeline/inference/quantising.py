@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import CohortPaths, FoldLabel, parse_fold
+from pipeline.artifacts import CohortPaths
 from pipeline.columns import SCAN_ID, SPLIT, VAL
 from pipeline.evaluation.comparing.comparison import compare_experiments
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import prob_columns
 from pipeline.evaluation.tasks import evaluate_task
+from pipeline.fold_labels import FoldLabel, parse_fold
 from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
-from pipeline.artifacts import RunPaths, parse_fold
+from pipeline.artifacts import RunPaths
 from pipeline.columns import FOLD, PATIENT_ID
 from pipeline.evaluation.audits.by_class import about, combine
 from pipeline.evaluation.audits.chance import judge_chance
@@ -35,6 +35,7 @@ from pipeline.evaluation.tables.one_class import joined, one_class
 from pipeline.evaluation.tables.predictions import class_names, patients_of_two_labels, prob_columns
 from pipeline.evaluation.tables.sample import Sample, sample_of
 from pipeline.files import write_csv, write_json
+from pipeline.fold_labels import parse_fold
 
 log = logging.getLogger(__name__)
 OF_PATIENTS = ("shortcut", "chance", "simple", "stages")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import FoldLabel, parse_fold
 from pipeline.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES
 from pipeline.evaluation.audits.refits import Shuffled
@@ -18,6 +17,7 @@ from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.held_out import PART, division_of, parts_of
 from pipeline.evaluation.tables.predictions import class_names, prob_columns
 from pipeline.evaluation.tables.sample import Array
+from pipeline.fold_labels import FoldLabel, parse_fold
 
 
 @dataclass(frozen=True)

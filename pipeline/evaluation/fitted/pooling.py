@@ -20,6 +20,7 @@ from pipeline.evaluation.tables.predictions import (
     prob_columns,
 )
 from pipeline.evaluation.tables.sample import Sample, sample_of
+from pipeline.fold_labels import fold_label
 
 SCAN, PATIENT = "scan", "patient"
 Calibrations = dict[str, Calibration]
@@ -48,7 +49,7 @@ def units_by_level(predictions: pd.DataFrame, patient_rule: str) -> dict[str, pd
 def by_model(units: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each fitted model."""
     for (seed, fold), rows in units.groupby(MODEL):
-        yield (f"fold-{fold}" if seed == 0 else f"fold-{fold}-seed-{seed}"), rows
+        yield f"fold-{fold_label(fold, seed)}", rows
 
 
 def fit_calibrations(units: pd.DataFrame) -> Calibrations:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from pipeline.models import Network
 
 SMALLEST_MAP = 4
-"""Grad-CAM looks at the deepest stage with this many tokens along every axis; below it says little about where."""
+"""Class activation maps are of the deepest stage with this many tokens along every axis; fewer say little of where."""
 PATCHES_AN_AXIS = 6
 
 
@@ -20,12 +20,31 @@ def gradcam(network: Network, volume: Tensor, class_index: int) -> Tensor:
 
     All 0 if nothing speaks for the class.
     """
+    stage, slopes = deepest_stage(network, volume, class_index)
+    return on_volume(slopes.mean((1, 2, 3), keepdim=True) * stage, volume)
+
+
+def hirescam(network: Network, volume: Tensor, class_index: int) -> Tensor:
+    """HiResCAM (arXiv:2011.08891), as `gradcam`: each place is weighed by its own slope, not by its channel's mean.
+
+    Of a linear head on the map it is what each place adds to the logit.
+    """
+    stage, slopes = deepest_stage(network, volume, class_index)
+    return on_volume(slopes * stage, volume)
+
+
+def on_volume(contributions: Tensor, volume: Tensor) -> Tensor:
+    """What channels add at each place of a stage's map (C, d, h, w), on the volume's grid."""
+    evidence = contributions.sum(0).relu()
+    return to_unit_range(nn.functional.interpolate(evidence[None, None], volume.shape[2:], mode="trilinear")[0, 0])
+
+
+def deepest_stage(network: Network, volume: Tensor, class_index: int) -> tuple[Tensor, Tensor]:
+    """The map (C, d, h, w) of the stage that is looked at, and the class's slope there."""
     with torch.enable_grad():
         stages, slopes = network.stage_gradients(volume.requires_grad_(), class_index)
     index = deepest_map(stages, slopes)
-    channel_weights = slopes[index].flatten(2).mean(2)[0]
-    evidence = torch.einsum("c,c...->...", channel_weights, stages[index][0].detach()).relu()
-    return to_unit_range(nn.functional.interpolate(evidence[None, None], volume.shape[2:], mode="trilinear")[0, 0])
+    return stages[index][0].detach(), slopes[index][0]
 
 
 def deepest_map(stages: tuple[Tensor, ...], slopes: tuple[Tensor, ...]) -> int:
@@ -66,4 +85,4 @@ def to_unit_range(evidence: Tensor) -> Tensor:
     return evidence / largest if largest > 0 else evidence
 
 
-METHODS = {"gradcam": gradcam, "occlusion": occlusion}
+METHODS = {"gradcam": gradcam, "hirescam": hirescam, "occlusion": occlusion}

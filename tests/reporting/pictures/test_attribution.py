@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models import build_model
-from pipeline.reporting.pictures.attribution import gradcam, occlusion
+from pipeline.reporting.pictures.attribution import gradcam, hirescam, occlusion
 
 
 class CornerSum(nn.Module):
@@ -38,6 +38,26 @@ def test_gradcam_looks_at_no_stage_behind_the_one_that_a_grid_reads() -> None:
     network = build_model("resnet18", volume={"mode": "stage_grid", "stage": 1, "pooling": "max"}).eval()
     evidence = [gradcam(network, torch.randn(1, 1, 8, 128, 128), index) for index in (0, 1)]
     assert all(map_of_class.max() == 1 for map_of_class in evidence)
+
+
+def test_of_a_mean_both_class_activation_maps_are_the_same() -> None:
+    torch.manual_seed(0)
+    network = build_model("resnet18", volume="slicewise").eval()
+    volume = torch.randn(1, 1, 6, 128, 128)
+    evidence = gradcam(network, volume, 1)
+    assert evidence.max() == 1
+    assert torch.allclose(hirescam(network, volume, 1), evidence, atol=1e-5)
+
+
+def test_of_maxima_the_local_map_shows_what_each_adds_where_it_lies() -> None:
+    torch.manual_seed(0)
+    network = build_model("resnet18", volume={"mode": "stage_grid", "stage": 1, "grid": 1, "pooling": "max"}).eval()
+    volume = torch.randn(1, 1, 5, 64, 64)
+    stage = network.forward_stages(volume).stages[1][0]
+    largest, place = stage.flatten(1).max(1)
+    added = torch.zeros(stage[0].numel()).index_add_(0, place, network.head.weight[1] * largest).view(stage[0].shape)
+    expected = nn.functional.interpolate(added.relu()[None, None], volume.shape[2:], mode="trilinear")[0, 0]
+    assert torch.allclose(hirescam(network, volume, 1), expected / expected.max(), atol=1e-5)
 
 
 def test_gradients_of_slicewise_stages_are_those_of_the_pooled_sum() -> None:
