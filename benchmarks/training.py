@@ -2,9 +2,9 @@
 
     HIPPOCAMPUS=/path/to/hippocampus python benchmarks/training.py
 
-Takes about half an hour on two cores, on one fold of `hippocampus`. Steps are those of the 3D PoolFormer-S12 on the same
-batches: here with all that a training keeps and logs, and, before each of them, in a loop without any framework. What
-W&B adds to a step is `benchmarks/tracking.py`'s figure.
+Takes about half an hour on two cores, on one fold of `hippocampus`. Steps are those of the 3D PoolFormer-S12 on the
+same batches: here with all that a training keeps and logs, and, before each of them, in a loop without any framework.
+What W&B adds to a step is `benchmarks/tracking.py`'s figure.
 
 Against MONAI all start at raw scans and train the same PoolFormer from the same weights, with the same optimiser
 settings, schedule and strength of augmentation, once a seed. Written with MONAI it is made of torch's stock layers; a
