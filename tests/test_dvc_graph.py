@@ -5,9 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
+from pipeline.reporting.pictures.attribution import METHODS
 from pipeline.resolve import resolve
 from pipeline.training.settling.build import build_network
 
@@ -138,3 +140,18 @@ def test_every_shipped_pair_loads_and_builds(config: Path, cohort: Path, monkeyp
     resolved = resolve(config.name, [f"cohort={cohort.stem}"])
     network = build_network(resolved.model, num_classes=2)
     assert network.num_classes == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", BUILDABLE, ids=lambda path: path.stem)
+def test_the_maps_that_a_shipped_experiment_asks_for_can_be_drawn(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    resolved = resolve(config.name, ["cohort=phantom"])
+    network = build_network(resolved.model, num_classes=2).eval()
+    torch.manual_seed(0)
+    volume = torch.randn(1, 1, 32, 48, 48)
+    evidence = torch.stack([METHODS[resolved.explanation.method](network, volume, index) for index in (0, 1)])
+    assert evidence.shape == (2, *volume.shape[2:])
+    assert evidence.min() >= 0 and evidence.max() == 1
