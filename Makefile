@@ -51,7 +51,7 @@ lint: .venv/ready-test ## check the style
 	@ruff check pipeline tests benchmarks
 
 .PHONY: bench
-bench: .venv/ready-test ## run all benchmarks, about two hours; each prints a table and a line of JSON
+bench: .venv/ready-test ## run all benchmarks, over two hours; each prints a table and a line of JSON
 	@set -e; for name in models determinism preprocess loading splits evaluation tracking; do echo "== $$name"; python -m benchmarks.$$name; done
 ifdef HIPPOCAMPUS
 	@set -e; for name in training planning; do echo "== $$name"; python -m benchmarks.$$name; done

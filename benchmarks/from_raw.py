@@ -112,11 +112,11 @@ def mean_wait(trainings: list[Epochs]) -> float | None:
     return None if None in waits else float(np.mean(waits))
 
 
-def ratio_to(target_name: str, theirs: float | None, ours: float | None, **bar: float | None) -> Ratio:
+def ratio_to(name: str, theirs: float | None, ours: float | None, **bar: float | None) -> Ratio:
     """Of seconds to the target, undefined where a side never came there."""
     if theirs is None or ours is None:
-        return Ratio(target_name, None, reason=f"AUROC {TARGET_AUROC} was not reached", **bar)
-    return Ratio(target_name, theirs / ours, **bar)
+        return Ratio(name, None, reason=f"AUROC {TARGET_AUROC} was not reached", **bar)
+    return Ratio(name, theirs / ours, **bar)
 
 
 def ratios_of(trainings: Trainings) -> list[Ratio]:

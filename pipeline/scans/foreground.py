@@ -15,6 +15,8 @@ BODY_HU = -500.0
 EMPTY_BELOW = 0.3
 """Mean of the darker part of a scan over that of the brighter: at most 0.21 in whole heads, from 0.37 in crops inside
 a brain."""
+FILLED_FROM = 0.01
+"""Share of voxels at a scan's minimum from which that is what it was filled with; inside a brain at most 0.0007."""
 SMALL_PART = 0.1
 """Parts below this share of the largest are specks: a table's edge, a marker, noise."""
 
@@ -70,15 +72,21 @@ def symmetric(size: int, step: int) -> slice:
 
 
 def air_threshold(sample: NDArray) -> float | None:
-    """Where the body begins in a CT; None where no air is seen."""
-    return BODY_HU if sample.min() < BODY_HU else None
+    """Where the body begins in a CT; None where neither air nor a filling is seen."""
+    return BODY_HU if sample.min() < BODY_HU else filling(sample)
+
+
+def filling(sample: NDArray) -> float | None:
+    """The minimum, where so many voxels share it that somebody put it there in place of tissue; else None."""
+    low = sample.min()
+    return float(low) if FILLED_FROM <= (sample == low).mean() < 1 else None
 
 
 def empty_space_threshold(sample: NDArray) -> float | None:
     """A quarter of the way from empty space to tissue, so that dark tissue still counts; None without empty space.
 
     The two are parted by Otsu's threshold. Empty space is darkest: where the dark part's mean lies well above the
-    scan's minimum, it is dark tissue of a scan cropped inside the body.
+    scan's minimum, it is dark tissue of a scan cropped inside the body, in which only a filling is empty.
     """
     low, high = float(sample.min()), float(np.percentile(sample, 99.5))
     if not low < high:
@@ -86,7 +94,7 @@ def empty_space_threshold(sample: NDArray) -> float | None:
     counts, edges = np.histogram(np.clip(sample, low, high), bins=256, range=(low, high))
     middles = (edges[:-1] + edges[1:]) / 2 - low
     dark, bright = otsu_means(counts, middles)
-    return None if dark > EMPTY_BELOW * bright else low + dark + 0.25 * (bright - dark)
+    return filling(sample) if dark > EMPTY_BELOW * bright else low + dark + 0.25 * (bright - dark)
 
 
 def otsu_means(counts: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[float, float]:

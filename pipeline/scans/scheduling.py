@@ -6,7 +6,7 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from threading import Event
@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 SHORT_S = 5.0
 """Seconds of work that are as good as done before other processes are up."""
 FEW_JOBS, FEW_SECONDS = 5, 1.0
-"""How many jobs tell how long the rest takes, or for how long one tries: the first may bring imports with it."""
+"""How many jobs tell how long the rest takes; fewer that have taken so many seconds tell it too."""
 AHEAD = 2
 """Jobs handed to each other process at a time: more would leave it with a queue when this one has run out."""
 
@@ -40,12 +40,12 @@ def run_jobs(
 def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
     """This process and, where they are worth their start, others, which inherit nothing: no thread here hangs them."""
     waiting = deque(jobs)
-    yield from alone_while_short(function, waiting)
+    seconds_a_job = yield from alone_while_short(function, waiting)
     if not waiting:
         return
     with ProcessPoolExecutor(workers - 1, mp_context=clean_processes(home(function))) as pool:
         try:
-            yield from shared(pool, function, waiting, workers - 1)
+            yield from shared(pool, function, waiting, workers - 1, patience(seconds_a_job))
         except BrokenProcessPool:
             raise ValueError(
                 f"{workers} processes: one was killed, most often for memory; run again with fewer --workers, "
@@ -53,8 +53,16 @@ def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers
             ) from None
 
 
-def alone_while_short(function: Callable[[Job], Result], waiting: deque[Job]) -> Iterator[Result]:
-    """Take jobs from `waiting` until it is empty or known to hold more work than other processes' start."""
+def patience(seconds_a_job: float) -> float:
+    """Seconds to wait for the first other process: none that the next job here would hold it up for longer."""
+    return min(seconds_a_job, SHORT_S)
+
+
+def alone_while_short(function: Callable[[Job], Result], waiting: deque[Job]) -> Generator[Result, None, float]:
+    """Take jobs from `waiting` until it is empty or known to hold more work than other processes' start.
+
+    Returns the seconds that a job takes.
+    """
     recent: deque[float] = deque(maxlen=FEW_JOBS)
     while waiting:
         began = time.monotonic()
@@ -63,14 +71,18 @@ def alone_while_short(function: Callable[[Job], Result], waiting: deque[Job]) ->
         yield result
         is_known = len(recent) == FEW_JOBS or sum(recent) > FEW_SECONDS
         if is_known and statistics.median(recent) * len(waiting) > SHORT_S:
-            return
+            break
+    return statistics.median(recent)
 
 
-def shared(pool: Executor, function: Callable[[Job], Result], waiting: deque[Job], others: int) -> Iterator[Result]:
-    """Every other process has a job and the next one at hand; this one works too, alone until the first is up."""
+def shared(
+    pool: Executor, function: Callable[[Job], Result], waiting: deque[Job], others: int, wait_s: float
+) -> Iterator[Result]:
+    """Every other process has a job and the next one at hand; this one works too, after `wait_s` also without them."""
     running, up = set(), Event()
     with ThreadPoolExecutor(1) as thread:
         thread.submit(start, pool, others, up)
+        up.wait(wait_s)
         try:
             while waiting or running:
                 while up.is_set() and len(running) < num_at_hand(len(waiting), others):

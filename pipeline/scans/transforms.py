@@ -66,7 +66,9 @@ class ToNetworkGrid(InvertibleTransform):
         applied = self.pop_transform(image)
         channels, affine = voxels(image)
         shape, own_affine = tuple(applied["orig_size"]), applied["extra_info"]["affine"]
-        back = [to_original_grid(channel, affine, shape, own_affine) for channel in channels]
+        # NaN would spread into the scan, whose last voxels lie between it and the first ones outside.
+        filled = [np.where(np.isnan(channel), np.nanmean(channel), channel) for channel in channels]
+        back = [to_original_grid(channel.astype(np.float32), affine, shape, own_affine) for channel in filled]
         return like(image, np.stack(back), own_affine)
 
 

@@ -91,6 +91,22 @@ def test_padding_round_a_scan_without_empty_space_tells_nothing(intensity):
     np.testing.assert_allclose(prepared[24][2:22, 1:22, 1:23], inside, atol=step)
 
 
+@pytest.mark.parametrize(
+    "intensity", [{"scheme": "window", "window_hu": (0, 80)}, {"scheme": "zscore"}, {"scheme": "unchanged"}]
+)
+def test_what_a_scan_was_filled_with_goes_on_beyond_its_edge(intensity):
+    # A skull-stripped CT without air, or tissue of two kinds that an expert cut out.
+    tissue = np.random.default_rng(0).normal(35, 6, (20, 20, 20)).astype(np.int16)
+    tissue[:3, :3] = 0
+    plan = make_plan(orientation="RAS", spacing_mm=(1, 1, 1), size_voxels=(30,) * 3, intensity=intensity)
+    prepared = prepare([tissue], np.eye(4), plan).array[0]
+    assert (prepared[:5] == prepared.min()).all() and prepared[5, 5, 15] == prepared.min()
+    body = prepared[5:25, 5:25, 5:25][tissue > 0]
+    assert (body > prepared.min()).mean() > 0.99
+    if intensity["scheme"] == "zscore":
+        assert body.mean() == pytest.approx(0, abs=1e-3) and body.std() == pytest.approx(1, abs=1e-3)
+
+
 def test_where_a_histogram_is_matched_padding_is_no_body():
     tissue = np.random.default_rng(0).normal(400, 60, (20, 20, 20)).astype(np.float32)
     prepared = prepare(

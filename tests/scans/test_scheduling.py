@@ -38,6 +38,10 @@ def test_this_process_works_beside_the_others():
     assert os.getpid() in took and len(took) == 3
 
 
+def test_other_processes_do_their_part_of_the_work_that_tests_give_them(processes_for_short_work):
+    assert len(set(run_jobs(process_id, range(4), workers=2))) == 2
+
+
 def test_short_work_starts_no_other_process():
     assert set(run_jobs(process_id, range(50), workers=3)) == {os.getpid()}
 

@@ -54,6 +54,15 @@ def test_the_inverse_gives_the_original_back_where_it_was(path):
     assert np.abs(back[0].numpy() - image[0].numpy()).max() < 0.06 * float(image.max())
 
 
+def test_the_inverse_of_a_scan_without_empty_space_is_whole(tmp_path):
+    tissue = np.random.default_rng(0).normal(400, 10, SHAPE).astype(np.float32)
+    nib.save(nib.Nifti1Image(tissue, np.eye(4)), tmp_path / "scan.nii.gz")
+    image = Compose([LoadImage(), EnsureChannelFirst()])(tmp_path / "scan.nii.gz")
+    step = ToNetworkGrid(make_plan(spacing_mm=(1.5, 1.5, 1.5), size_voxels=(40, 40, 40)))
+    back = step.inverse(step(image))[0].numpy()
+    np.testing.assert_allclose(back, tissue, atol=60)
+
+
 def test_a_whole_compose_puts_what_was_prepared_back_onto_the_scan(path):
     plan = make_plan(spacing_mm=(1, 1, 1), size_voxels=(80, 80, 80), tilt="straighten", intensity={"scheme": "rescale"})
     original = Compose([LoadImage(), EnsureChannelFirst()])(path)

@@ -22,7 +22,7 @@ class WholeFiles(TorchCheckpointIO):
     They go straight to the disk: Lightning itself first makes a copy in memory, then one in the temporary folder.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: None = None) -> None:
         with whole_file(Path(path)) as temporary:
             torch.save(checkpoint, temporary)
 
