@@ -20,9 +20,9 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pipeline.artifacts import Artifacts, CohortPaths  # noqa: E402
 from pipeline.cohorts.cohort_table import read_cohort  # noqa: E402
-from pipeline.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT, TEST  # noqa: E402
+from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT, TEST  # noqa: E402
+from pipeline.core.paths import Artifacts, CohortPaths  # noqa: E402
 from pipeline.inference.trained import TrainedRun  # noqa: E402
 from pipeline.reporting.pictures.explaining import attribute  # noqa: E402
 from pipeline.scans.formats.reading import read_scan  # noqa: E402

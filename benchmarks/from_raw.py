@@ -12,10 +12,10 @@ from torch import nn
 from benchmarks.models import with_stock_layers
 from benchmarks.monai_experiment import Epochs, train_with_monai
 from benchmarks.timing import Ratio
-from pipeline.artifacts import Artifacts
 from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.columns import SCAN_ID
 from pipeline.config import Config, Plan
+from pipeline.core.columns import SCAN_ID
+from pipeline.core.paths import Artifacts
 from pipeline.preprocess import preprocess
 from pipeline.tracking.watching import watch_training
 from pipeline.training.fitting import fit

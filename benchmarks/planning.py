@@ -32,7 +32,7 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pipeline.files import write_text  # noqa: E402
+from pipeline.core.io import write_text  # noqa: E402
 from pipeline.resolve import resolve  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[1]

@@ -9,8 +9,8 @@ from lightning import Callback
 
 from benchmarks.from_raw import fit_here, network_of
 from benchmarks.monai_experiment import step
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts
 from pipeline.loading.dataset import Batch
 from pipeline.training.fold import Fold, load_fold
 from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine

@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, report  # noqa: E402
-from pipeline.artifacts import FoldPaths  # noqa: E402
 from pipeline.config import Tracking  # noqa: E402
+from pipeline.core.paths import FoldPaths  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
 from pipeline.tracking.contents import Parcel  # noqa: E402
 from pipeline.tracking.live import Watch  # noqa: E402

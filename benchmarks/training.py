@@ -34,8 +34,8 @@ def main() -> None:
     from benchmarks.from_raw import all_from_raw, ratios_of, seconds_of
     from benchmarks.steps import seconds_a_step
     from benchmarks.timing import Ratio, report
-    from pipeline.artifacts import Artifacts
     from pipeline.config import Plan
+    from pipeline.core.paths import Artifacts
     from pipeline.fetch import fetch
     from pipeline.ingest import ingest
     from pipeline.plan import plan as make_plan

@@ -6,17 +6,17 @@ Writes  runs/<cohort>/<experiment>/{audits.json, audit_summary.json, doubtful_la
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
-from pipeline.columns import SCAN_ID
 from pipeline.config import Config
-from pipeline.fold_labels import parse_fold
+from pipeline.core.columns import SCAN_ID
+from pipeline.core.folds import parse_fold
+from pipeline.core.paths import Artifacts
 
 
 def audit(config: Config) -> None:
     """Audit one experiment: its predictions, its network's stages, and its answers to changed scans."""
+    from pipeline.core.io import write_csv
     from pipeline.evaluation.audits.auditing import audit_run, write_audits
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
-    from pipeline.files import write_csv
     from pipeline.inference.changing import predict_changed
     from pipeline.inference.matching import refuse_mismatch
     from pipeline.inference.trained import TrainedRun

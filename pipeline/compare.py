@@ -7,9 +7,9 @@ Writes  nothing but the count of looks at test; prints
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
-from pipeline.columns import TEST, TRAIN, VAL
 from pipeline.config import Config
+from pipeline.core.columns import TEST, TRAIN, VAL
+from pipeline.core.paths import Artifacts
 
 
 def compare(

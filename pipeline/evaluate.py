@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts, RunPaths
 from pipeline.config import Config, Evaluation
+from pipeline.core.paths import Artifacts, RunPaths
 from pipeline.resolve import check, check_cohort
 
 
@@ -96,11 +96,11 @@ def evaluate_external(
     """Judge a frozen run on an external cohort: its own threshold and calibration, nothing fitted anew."""
     from rich.console import Console
 
+    from pipeline.core.io import write_csv
     from pipeline.evaluation.external import evaluate_frozen
     from pipeline.evaluation.settings import Settings
     from pipeline.evaluation.tables.background import read_background
     from pipeline.evaluation.writing import write_evaluation
-    from pipeline.files import write_csv
     from pipeline.inference.external import TrainedFolds
     from pipeline.judging import roles_of
     from pipeline.reporting.external_table import external_table

@@ -5,8 +5,8 @@ Writes  runs/<cohort>/<experiment>/explanations/ maps as NIfTI on each scan's ow
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts
 
 
 def explain(config: Config) -> None:

@@ -5,8 +5,8 @@ Writes  data/<cohort>/raw/, data/<cohort>/labels.csv, and data/<cohort>/truth/ f
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts
 
 
 def fetch(config: Config) -> None:

@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.stage import describe
 
 ROLES = ("scan_id", "patient_id", "path", "label")

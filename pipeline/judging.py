@@ -5,8 +5,8 @@ from typing import TypedDict
 
 import pandas as pd
 
-from pipeline.artifacts import Artifacts
 from pipeline.config import Columns, Config
+from pipeline.core.paths import Artifacts
 from pipeline.evaluation.settings import MULTILABEL, Settings
 from pipeline.evaluation.tables.background import Background, read_background
 from pipeline.evaluation.tables.predictions import read_folds

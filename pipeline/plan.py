@@ -7,9 +7,9 @@ Writes  plan.yaml
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
-from pipeline.columns import TRAIN
 from pipeline.config import Config
+from pipeline.core.columns import TRAIN
+from pipeline.core.paths import Artifacts
 
 
 def plan(
@@ -19,7 +19,7 @@ def plan(
 ) -> None:
     """Write plan.yaml; lines edited in an earlier one are kept and shown as edited."""
     from pipeline.cohorts.cohort_table import read_cohort
-    from pipeline.folds import read_splits, rows_of_fold
+    from pipeline.core.folds import read_splits, rows_of_fold
     from pipeline.scans.planning.file import show, write_plan
     from pipeline.scans.planning.machine import machine_at_hand
     from pipeline.scans.planning.remaking import replan

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts, FoldPaths
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts, FoldPaths
 
 
 def predict(config: Config) -> None:

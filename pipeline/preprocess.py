@@ -7,8 +7,8 @@ Writes  data/<cohort>/preprocessed/, one NIfTI a scan and manifest.json
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config, Plan
+from pipeline.core.paths import Artifacts
 
 
 def preprocess(
@@ -21,9 +21,9 @@ def preprocess(
 ) -> None:
     """Prepare the scans that are new or whose file, plan or code changed."""
     from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.core.parallel import cores_at_hand
     from pipeline.resolve import check_file
     from pipeline.scans.cohort_preprocessing import preprocess_cohort
-    from pipeline.scans.scheduling import cores_at_hand
     from pipeline.scans.store import Store
 
     paths = Artifacts(config.root).cohort(config.cohort.name)

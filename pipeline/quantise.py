@@ -5,14 +5,14 @@ Writes  runs/<cohort>/<experiment>/fold-<k>/{best.int8.ckpt, quantised.json}
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts
 
 
 def quantise(config: Config) -> None:
     """Write a checkpoint a quarter as large, which predicts like any other, and how its predictions differ."""
+    from pipeline.core.io import write_json
     from pipeline.evaluation.settings import Settings
-    from pipeline.files import write_json
     from pipeline.inference.matching import refuse_mismatch
     from pipeline.inference.quantising import cost_of_rounding, predict_validation, say_cost, write_int8
     from pipeline.inference.trained import TrainedRun

@@ -5,13 +5,13 @@ Writes  reports/<cohort>/{<experiment>.html, cohort.html, index.html}, each a fi
 """
 
 from pipeline import stage
-from pipeline.artifacts import COHORT_PAGE, Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import COHORT_PAGE, Artifacts
 
 
 def report(config: Config) -> None:
     """Write the pages of all experiments of the cohort."""
-    from pipeline.files import write_text
+    from pipeline.core.io import write_text
     from pipeline.reporting.cohort_page import cohort_html
     from pipeline.reporting.experiment_page import experiment_html
     from pipeline.reporting.gathering import gather_cohort, gather_run

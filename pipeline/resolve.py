@@ -7,8 +7,8 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.config import TAGS, Cohort, Config, Section
-from pipeline.errors import did_you_mean
-from pipeline.files import parse_value, read_yaml
+from pipeline.core.errors import did_you_mean
+from pipeline.core.io import parse_value, read_yaml
 
 CONFIGS = Path("configs")
 COHORTS = CONFIGS / "cohorts"

@@ -5,8 +5,8 @@ Writes  nothing; prints
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts
 
 
 def results(config: Config) -> None:

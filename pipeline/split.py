@@ -5,14 +5,14 @@ Writes  leakage.json; splits.csv and links to the given files only where no leak
 """
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config, Plan
+from pipeline.core.paths import Artifacts
 
 
 def split(config: Config) -> None:
     """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
     from pipeline.cohorts.cohort_table import read_cohort
-    from pipeline.folds import read_splits, write_splits
+    from pipeline.core.folds import read_splits, write_splits
     from pipeline.resolve import check_file
     from pipeline.splits.following import follow_given_files
     from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage

@@ -21,7 +21,7 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.reference import config_reference
 from pipeline.resolve import resolve
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts
 from pipeline.resolve import resolve
 
 

@@ -8,8 +8,8 @@ Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, 
 from typing import Annotated
 
 from pipeline import stage
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config, Plan
+from pipeline.core.paths import Artifacts
 from pipeline.resolve import check_file
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.files import write_yaml
+from pipeline.core.io import write_yaml
 from pipeline.resolve import resolve
 
 

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from pipeline.cohorts.table import is_missing, listing, with_hint
-from pipeline.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID
 from pipeline.config import Cohort
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID
 from pipeline.scans.checking.codes import Problem
 
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.row_scans import CheckedRows, all_inside
-from pipeline.columns import PATH, PATIENT_ID, SCAN_ID
-from pipeline.files import write_csv, write_json
+from pipeline.core.columns import PATH, PATIENT_ID, SCAN_ID
+from pipeline.core.io import write_csv, write_json
+from pipeline.core.paths import CohortPaths
 from pipeline.scans.checking.codes import Problem
 from pipeline.scans.checking.scan import ScanFacts
 

@@ -13,7 +13,7 @@ from pipeline.cohorts.guessing_modality import guess_modality
 from pipeline.cohorts.spreadsheet import read_spreadsheet
 from pipeline.cohorts.table import MISSING
 from pipeline.config import Cohort, Columns, FolderSource
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 
 MODALITIES = ("CT", "MR", "PET", "mask", "other")
 LATERALITIES = ("relevant", "irrelevant")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pipeline.artifacts import CohortPaths
 from pipeline.config import Cohort, FolderSource, MedmnistSource, PhantomSource
+from pipeline.core.paths import CohortPaths
 
 STAGING = ".fetching"
 DOWNLOAD = "download"

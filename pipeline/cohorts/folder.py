@@ -1,9 +1,9 @@
 """A folder of scans and a label table of one's own: linked, never copied or changed."""
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.spreadsheet import is_plain, read_spreadsheet
 from pipeline.config import FolderSource
-from pipeline.files import expand
+from pipeline.core.io import expand
+from pipeline.core.paths import CohortPaths
 
 
 def link_folder(source: FolderSource, paths: CohortPaths) -> None:

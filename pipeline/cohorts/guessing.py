@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.config import Columns
-from pipeline.errors import did_you_mean
+from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
+from pipeline.core.errors import did_you_mean
 
 NAMES = {
     SCAN_ID: ("scanid", "scan", "imageid", "image", "seriesid", "series", "sessionid", "caseid", "case", "id"),

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.bids import scan_rows
 from pipeline.cohorts.classes import check_classes, order_classes
 from pipeline.cohorts.cohort_files import Entry, write_cohort, write_summary
@@ -20,8 +19,9 @@ from pipeline.cohorts.table import (
     read_table,
     select_columns,
 )
-from pipeline.columns import LABEL, PATH, SCAN_ID
 from pipeline.config import Cohort, FolderSource
+from pipeline.core.columns import LABEL, PATH, SCAN_ID
+from pipeline.core.paths import CohortPaths
 from pipeline.scans.checking.codes import Problem
 from pipeline.scans.checking.files import Tolerance
 from pipeline.scans.scan_files import halves_of, split_paths

@@ -11,10 +11,10 @@ from medmnist.info import INFO
 from rich.console import Console
 from rich.progress import track
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.nifti import save_nifti
-from pipeline.columns import LABEL, PATH, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.config import MedmnistSource
+from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.core.paths import CohortPaths
 
 ROOT_VARIABLE = "MEDMNIST_ROOT"
 WIDTH_MM = 64.0

@@ -9,14 +9,14 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.cohorts.table import with_hint
-from pipeline.columns import CROP_CENTER_MM, CROP_MASK, PATH
+from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
+from pipeline.core.parallel import run_jobs
+from pipeline.core.progress import watched
 from pipeline.scans.checking.codes import Problem
 from pipeline.scans.checking.files import Tolerance, check_files
 from pipeline.scans.checking.scan import ScanCheck
 from pipeline.scans.formats.finding import find_scans
-from pipeline.scans.progress import watched
 from pipeline.scans.scan_files import ScanFiles, files_of, join_paths, split_paths
-from pipeline.scans.scheduling import run_jobs
 
 Job = tuple[int, ScanFiles, Tolerance]
 """Row, its files, and what they may lack."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import CROP_CENTER_MM, CROP_MASK, LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.config import Columns
-from pipeline.errors import did_you_mean
+from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, LABEL, PATH, PATIENT_ID, SCAN_ID
+from pipeline.core.errors import did_you_mean
 from pipeline.scans.checking.codes import Problem
 from pipeline.scans.scan_files import join_paths
 

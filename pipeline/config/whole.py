@@ -5,11 +5,11 @@ from pathlib import Path
 
 from pydantic import NonNegativeInt, PrivateAttr, model_validator
 
-from pipeline.artifacts import OTHER_PAGES
 from pipeline.config.cohort import Cohort
 from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
 from pipeline.config.section import FoldName, Name, Section
-from pipeline.fold_labels import parse_fold
+from pipeline.core.folds import parse_fold
+from pipeline.core.paths import OTHER_PAGES
 
 
 class Config(Section):

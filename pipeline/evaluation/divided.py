@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import FOLD, PATIENT_ID, SEED, TEST
+from pipeline.core.columns import FOLD, PATIENT_ID, SEED, TEST
 from pipeline.evaluation.breakdowns.models import SHOWN
 from pipeline.evaluation.breakdowns.operating_table import OPERATING_POINTS, operating_table
 from pipeline.evaluation.evaluating import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.columns import SPLIT, TEST, TRAIN, VAL
+from pipeline.core.columns import SPLIT, TEST, TRAIN, VAL
 from pipeline.evaluation.breakdowns.models import judge_models
 from pipeline.evaluation.breakdowns.operating_table import OPERATING_POINTS, operating_table
 from pipeline.evaluation.breakdowns.ordinal import judge_cuts

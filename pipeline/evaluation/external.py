@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import TEST
+from pipeline.core.columns import TEST
 from pipeline.evaluation.evaluating import CALIBRATED, Evaluation, Judged, evaluate_table, undefined
 from pipeline.evaluation.fitted.frozen import Frozen
 from pipeline.evaluation.fitted.pooling import by_model

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import LABEL, PATIENT_ID
+from pipeline.core.columns import LABEL, PATIENT_ID
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.precision.intervals import logit_interval, normal_quantile
 from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread

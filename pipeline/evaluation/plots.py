@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import FOLD
+from pipeline.core.columns import FOLD
 from pipeline.evaluation.breakdowns.decision_curve import decision_curve
 from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, stated_and_happened
 from pipeline.evaluation.precision.intervals import effective_count, wilson_interval

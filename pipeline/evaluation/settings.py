@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 
 BINARY, ORDINAL, MULTILABEL = "binary", "ordinal", "multilabel"
 TASKS = ("auto", BINARY, "multiclass", MULTILABEL, ORDINAL)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import RunPaths
+from pipeline.core.folds import FoldLabel
+from pipeline.core.io import read_json, write_csv, write_json
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Evaluation, Metrics
 from pipeline.evaluation.fitted.calibrators import Calibration
 from pipeline.evaluation.fitted.conformal import Conformal
 from pipeline.evaluation.fitted.frozen import Frozen, FrozenByLevel
 from pipeline.evaluation.fitted.operating_point import OperatingPoint
-from pipeline.files import read_json, write_csv, write_json
-from pipeline.fold_labels import FoldLabel
 
 SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")
 

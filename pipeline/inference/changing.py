@@ -12,9 +12,9 @@ from rich.progress import track
 from scipy.ndimage import binary_dilation
 from torch import Tensor
 
-from pipeline.artifacts import CohortPaths
-from pipeline.columns import CHANGE, LABEL, MASKED, PATIENT_ID, PROB_PREFIX, SCAN_ID, TEST, UNCHANGED, VAL
-from pipeline.folds import read_splits, rows_of_fold
+from pipeline.core.columns import CHANGE, LABEL, MASKED, PATIENT_ID, PROB_PREFIX, SCAN_ID, TEST, UNCHANGED, VAL
+from pipeline.core.folds import read_splits, rows_of_fold
+from pipeline.core.paths import CohortPaths
 from pipeline.inference.trained import TrainedRun, Volume
 from pipeline.loading.augmentation.augmenter import alike
 from pipeline.loading.augmentation.degradations import lower_resolution, noise

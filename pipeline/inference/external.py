@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 from rich.progress import track
 
-from pipeline.artifacts import CohortPaths, FoldPaths, RunPaths
 from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.columns import SPLIT, TEST
 from pipeline.config import Config
+from pipeline.core.columns import SPLIT, TEST
+from pipeline.core.paths import CohortPaths, FoldPaths, RunPaths
 from pipeline.evaluation.fitted.frozen import Frozen
 from pipeline.evaluation.writing import read_checkpoints, read_frozen
 from pipeline.inference.tables import prediction_table

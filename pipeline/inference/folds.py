@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from pipeline.artifacts import CohortPaths, RunPaths
 from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.columns import SCAN_ID, SPLIT, TEST, TRAIN, VAL
-from pipeline.files import write_csv, write_json
-from pipeline.fold_labels import FoldLabel, parse_fold
-from pipeline.folds import read_splits, rows_of_fold
+from pipeline.core.columns import SCAN_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
+from pipeline.core.io import write_csv, write_json
+from pipeline.core.paths import CohortPaths, RunPaths
 from pipeline.inference.tables import prediction_table, write_embeddings
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.scan_files import files_of

@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from pipeline.artifacts import CohortPaths
 from pipeline.config import Model
-from pipeline.files import read_json
-from pipeline.fold_labels import FoldLabel, parse_fold
-from pipeline.folds import read_splits, rows_of_fold
+from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
+from pipeline.core.io import read_json
+from pipeline.core.paths import CohortPaths
+from pipeline.core.provenance import without_folders
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.store import Store
-from pipeline.training.keeping.places import without_folders
 from pipeline.training.provenance import hash_of_data
 from pipeline.training.settling.recipes import settle_model
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from pipeline.cohorts.table import file_columns, read_table, select_files, with_hint
-from pipeline.columns import PATH, PROB_PREFIX
 from pipeline.config import Columns
-from pipeline.files import write_csv
+from pipeline.core.columns import PATH, PROB_PREFIX
+from pipeline.core.io import write_csv
 from pipeline.inference.trained import Prediction, Volume
 from pipeline.scans.formats.finding import find_scans
 from pipeline.scans.preprocessing import Prepared

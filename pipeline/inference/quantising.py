@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.artifacts import CohortPaths
-from pipeline.columns import SCAN_ID, SPLIT, VAL
+from pipeline.core.columns import SCAN_ID, SPLIT, VAL
+from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
+from pipeline.core.paths import CohortPaths
 from pipeline.evaluation.comparing.comparison import compare_experiments
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import prob_columns
 from pipeline.evaluation.tasks import evaluate_task
-from pipeline.fold_labels import FoldLabel, parse_fold
-from pipeline.folds import read_splits, rows_of_fold
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
 from pipeline.models.quantised import quantise_weights

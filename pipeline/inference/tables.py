@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SEED, SPLIT
-from pipeline.files import whole_file
-from pipeline.fold_labels import FoldLabel, parse_fold
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SEED, SPLIT
+from pipeline.core.folds import FoldLabel, parse_fold
+from pipeline.core.io import whole_file
 from pipeline.inference.trained import Prediction
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.config import Columns, Config, Plan
-from pipeline.files import sha256
+from pipeline.core.io import sha256
 from pipeline.models.quantised import dequantise_weights
 from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import Prepared, preprocess_scan

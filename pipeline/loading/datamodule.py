@@ -4,7 +4,7 @@ import pandas as pd
 from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
-from pipeline.columns import LABEL, SCAN_ID
+from pipeline.core.columns import LABEL, SCAN_ID
 from pipeline.loading.dataset import Augment, Batch, ScanDataset, as_is
 from pipeline.loading.sampler import EpochBatches, InOrder, Key, Share
 from pipeline.scans.histogram import Deciles

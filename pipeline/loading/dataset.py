@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pipeline.columns import LABEL, SCAN_ID
+from pipeline.core.columns import LABEL, SCAN_ID
 from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
 from pipeline.scans.entry import Entry

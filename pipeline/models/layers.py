@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.models.small_map_conv import SmallMapConv2d, SmallMapConv3d
 
 CONV = {2: SmallMapConv2d, 3: SmallMapConv3d}

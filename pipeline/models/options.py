@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 
 
 def check_choice(option: str, value: str, known: Collection[str]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from inspect import signature
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.models.network import Network
 
 Builder = Callable[..., Network]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.columns import LABEL, PATIENT_ID, SPLIT
 from pipeline.config import Cohort
-from pipeline.folds import is_nested
+from pipeline.core.columns import LABEL, PATIENT_ID, SPLIT
+from pipeline.core.folds import is_nested
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.page import render
 from pipeline.reporting.parts import cohort as cohort_part

@@ -6,15 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import CohortPaths, RunPaths
-from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.core.folds import fold_numbers, read_splits
+from pipeline.core.io import read_json, read_yaml, sha256
+from pipeline.core.paths import CohortPaths, RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN, Metrics
 from pipeline.evaluation.settings import MULTILABEL
 from pipeline.evaluation.tables.looks import read_looks
 from pipeline.evaluation.tables.predictions import read_folds
 from pipeline.evaluation.writing import has_values, read_metrics
-from pipeline.files import read_json, read_yaml, sha256
-from pipeline.folds import fold_numbers, read_splits
 
 Json = dict[str, Any]
 PLOTS = (

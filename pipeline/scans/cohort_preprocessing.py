@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import SCAN_ID
 from pipeline.config import Plan
+from pipeline.core.columns import SCAN_ID
+from pipeline.core.parallel import run_jobs
+from pipeline.core.progress import watched
 from pipeline.scans.bias_field import require_n4
 from pipeline.scans.entry import Record
 from pipeline.scans.job import Job, Outcome, Versions, attempt, code_hash
-from pipeline.scans.progress import watched
 from pipeline.scans.scan_files import ScanFiles, files_of
-from pipeline.scans.scheduling import run_jobs
 from pipeline.scans.store import Store
 
 log = logging.getLogger(__name__)

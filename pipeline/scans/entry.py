@@ -20,7 +20,7 @@ from isal.isal_zlib import crc32
 from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 from numpy.typing import NDArray
 
-from pipeline.files import whole_file
+from pipeline.core.io import whole_file
 from pipeline.scans.geometry import Affine
 
 Volume = NDArray[np.float32]

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.columns import CROP_CENTER_MM, CROP_MASK, PATH
-from pipeline.files import sha256
+from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
+from pipeline.core.io import sha256
 
 HALVES = (".hdr", ".img")
 SEPARATOR = "|"

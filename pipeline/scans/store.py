@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.files import sync_file, write_json
+from pipeline.core.io import sync_file, write_json
 from pipeline.scans.entry import Entry, Record, encode, is_intact, read_entry, read_record, sha256_of, write_entry
 from pipeline.scans.geometry import Affine
 

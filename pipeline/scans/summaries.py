@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.columns import PATH, SCAN_ID
+from pipeline.core.columns import PATH, SCAN_ID
 from pipeline.scans.store import Store
 
 SIZE = 8

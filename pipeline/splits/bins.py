@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import DEVELOPMENT, LABEL, NESTED, TEST
 from pipeline.config import Split
+from pipeline.core.columns import DEVELOPMENT, LABEL, NESTED, TEST
 from pipeline.splits.balancing import balance
 from pipeline.splits.continuing import Place
 from pipeline.splits.deals import Deal

@@ -10,8 +10,8 @@ import json
 
 import pandas as pd
 
-from pipeline.columns import PATIENT_ID, SPLIT
 from pipeline.config import Columns, Split
+from pipeline.core.columns import PATIENT_ID, SPLIT
 
 SETTINGS = "settings"
 NO_EFFECT_ON_PLACES = {"accepted_leaks", "pretraining_patients", "statistics_patients"}

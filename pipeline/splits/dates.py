@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from pipeline.columns import SCAN_ID
+from pipeline.core.columns import SCAN_ID
 
 
 def latest_groups(

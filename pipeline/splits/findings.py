@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 
 import pandas as pd
 
-from pipeline.columns import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT, TEST
-from pipeline.folds import fold_columns
+from pipeline.core.columns import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT, TEST
+from pipeline.core.folds import fold_columns
 
 SHOWN = 4
 """Scans named in a message."""

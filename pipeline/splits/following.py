@@ -1,8 +1,8 @@
 """The files outside the graph that a split reads: linked beside the cohort, where DVC sees that one was edited."""
 
-from pipeline.artifacts import CohortPaths
 from pipeline.config import Split
-from pipeline.files import expand
+from pipeline.core.io import expand
+from pipeline.core.paths import CohortPaths
 
 LINKS = {
     "file": "split.csv",

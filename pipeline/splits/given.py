@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import DEVELOPMENT, FOLD, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.config import Columns, Split
-from pipeline.errors import did_you_mean
-from pipeline.files import expand
-from pipeline.folds import fold_columns, is_nested
+from pipeline.core.columns import DEVELOPMENT, FOLD, SCAN_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.core.errors import did_you_mean
+from pipeline.core.folds import fold_columns, is_nested
+from pipeline.core.io import expand
 
 WORDS = {TRAIN: DEVELOPMENT, DEVELOPMENT: DEVELOPMENT, VAL: DEVELOPMENT, TEST: TEST}
 

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.columns import PATIENT_ID
+from pipeline.core.columns import PATIENT_ID
 
 
 def group_of_scans(table: pd.DataFrame, group_columns: Iterable[str] = ()) -> pd.Series:

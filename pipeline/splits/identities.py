@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-from pipeline.files import expand
+from pipeline.core.io import expand
 
 PREFIX = re.compile(r"^(subject|subj|sub|patient|pat|pt)(?=\d)")
 ZEROS = re.compile(r"(?<!\d)0+(?=\d)")

@@ -13,10 +13,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.columns import PATIENT_ID, SCAN_ID
 from pipeline.config import Cohort, Plan, Split
-from pipeline.errors import did_you_mean
-from pipeline.files import write_json
+from pipeline.core.columns import PATIENT_ID, SCAN_ID
+from pipeline.core.errors import did_you_mean
+from pipeline.core.io import write_json
 from pipeline.scans.planning.file import edits_of
 from pipeline.scans.scan_files import files_of
 from pipeline.splits.duplicates import near_duplicates

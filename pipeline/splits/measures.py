@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import LABEL, PATIENT_ID
+from pipeline.core.columns import LABEL, PATIENT_ID
 
 CLASS_WEIGHT, PATIENT_WEIGHT, COVARIATE_WEIGHT = 1.0, 0.5, 0.25
 """Labels first; a covariate is balanced where that costs the labels nothing."""

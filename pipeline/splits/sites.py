@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pipeline.columns import DEVELOPMENT, LABEL, TEST
-from pipeline.errors import did_you_mean
+from pipeline.core.columns import DEVELOPMENT, LABEL, TEST
+from pipeline.core.errors import did_you_mean
 from pipeline.splits.continuing import Place
 
 

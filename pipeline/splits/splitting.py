@@ -7,9 +7,9 @@ from functools import partial
 
 import pandas as pd
 
-from pipeline.columns import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.config import Columns, Split
-from pipeline.errors import did_you_mean
+from pipeline.core.columns import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
+from pipeline.core.errors import did_you_mean
 from pipeline.splits.bins import Bin, bins_of, deal_groups
 from pipeline.splits.continuing import SETTINGS, Place, earlier_places, is_continued, settings_digest
 from pipeline.splits.dates import latest_groups

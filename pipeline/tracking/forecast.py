@@ -1,7 +1,7 @@
 """What will be sent of trainings that have not ended yet: their configs, and the names of the figures to come."""
 
-from pipeline.artifacts import Artifacts
 from pipeline.config import Config
+from pipeline.core.paths import Artifacts
 from pipeline.tracking.contents import Parcel
 from pipeline.tracking.naming import fold_parcel
 from pipeline.tracking.settings import config_of, names_of

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.artifacts import Artifacts, CohortPaths
-from pipeline.files import read_yaml
+from pipeline.core.io import read_yaml
+from pipeline.core.paths import Artifacts, CohortPaths
 from pipeline.reporting.parts.record import revision
 from pipeline.tracking.contents import Artifact
 

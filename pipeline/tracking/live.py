@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from lightning import Callback, LightningModule, Trainer
 
-from pipeline.artifacts import FoldPaths
+from pipeline.core.paths import FoldPaths
 from pipeline.tracking.step_log import StepLog, StepRow, figures_by_step, read_epochs, step_figures
 from pipeline.tracking.tracked_run import TrackedRun
 

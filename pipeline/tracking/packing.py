@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import Artifacts, RunPaths
-from pipeline.columns import SCAN_ID
 from pipeline.config import Config, Tracking
-from pipeline.files import read_json
+from pipeline.core.columns import SCAN_ID
+from pipeline.core.io import read_json
+from pipeline.core.paths import Artifacts, RunPaths
 from pipeline.scans.store import Store
 from pipeline.tracking.contents import Artifact, Parcel
 from pipeline.tracking.cost import cost_of

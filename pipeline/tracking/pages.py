@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.columns import PATIENT_ID, SCAN_ID
+from pipeline.core.columns import PATIENT_ID, SCAN_ID
 from pipeline.tracking.privacy import can_be_told, pseudonym, public_page
 
 log = logging.getLogger(__name__)

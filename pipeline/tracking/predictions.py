@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.image import imread
 
-from pipeline.columns import FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
+from pipeline.core.columns import FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
+from pipeline.core.folds import FoldLabel
+from pipeline.core.io import read_json
 from pipeline.evaluation.fitted.operating_point import EVEN_ODDS
 from pipeline.evaluation.fitted.pooling import SCAN
-from pipeline.files import read_json
-from pipeline.fold_labels import FoldLabel
 from pipeline.scans.store import Store
 from pipeline.tracking.contents import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym

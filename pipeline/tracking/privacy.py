@@ -11,7 +11,7 @@ from typing import Any
 from markupsafe import escape
 
 from pipeline.config import Config
-from pipeline.training.keeping.places import without_places
+from pipeline.core.provenance import without_places
 
 KEY_BYTES = 32
 PICTURES = re.compile(r"(data:[\w/+.-]+;base64,[A-Za-z0-9+/=]+)")

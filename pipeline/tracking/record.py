@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from pipeline.files import read_json, write_json
+from pipeline.core.io import read_json, write_json
 
 log = logging.getLogger(__name__)
 Status = Literal["running", "finished", "stopped"]

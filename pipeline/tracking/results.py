@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.artifacts import RunPaths
+from pipeline.core.io import read_json
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.writing import read_metrics
-from pipeline.files import read_json
 from pipeline.tracking.contents import Chart
 
 CHARTS = {

@@ -10,11 +10,11 @@ from rich.box import SIMPLE
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipeline.artifacts import Artifacts, FoldPaths, RunPaths
+from pipeline.core.folds import parse_fold
+from pipeline.core.io import read_json, read_yaml
+from pipeline.core.paths import Artifacts, FoldPaths, RunPaths
 from pipeline.evaluation.evaluating import PATIENT, SCAN
 from pipeline.evaluation.writing import has_values, read_metrics
-from pipeline.files import read_json, read_yaml
-from pipeline.fold_labels import parse_fold
 from pipeline.reporting.results_table import cell
 from pipeline.tracking.parts import is_uploaded, parts_of
 from pipeline.tracking.record import read_record

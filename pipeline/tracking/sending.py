@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pipeline.files import read_json, write_json
+from pipeline.core.io import read_json, write_json
 from pipeline.tracking.contents import Parcel
 from pipeline.tracking.parts import last_step, parts_of
 from pipeline.tracking.tracked_run import open_run

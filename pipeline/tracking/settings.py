@@ -1,7 +1,7 @@
 """The experiments of a command, and what each lets leave."""
 
 from pipeline.config import Config, Tracking
-from pipeline.fold_labels import FoldLabel
+from pipeline.core.folds import FoldLabel
 from pipeline.resolve import resolve
 
 MODES = ("auto", "offline", "none")

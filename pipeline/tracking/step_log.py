@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.artifacts import FoldPaths
-from pipeline.files import write_csv
+from pipeline.core.io import write_csv
+from pipeline.core.paths import FoldPaths
 from pipeline.training.keeping.history import HISTORY_COLUMNS
 
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 import pandas as pd
 from lightning import Callback
 
-from pipeline.artifacts import Artifacts, FoldPaths
 from pipeline.config import Config
-from pipeline.files import write_json
+from pipeline.core.io import write_json
+from pipeline.core.paths import Artifacts, FoldPaths
 from pipeline.tracking.live import Watch
 from pipeline.tracking.naming import fold_parcel
 from pipeline.tracking.panels import SlicePanel

@@ -13,9 +13,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from pipeline.columns import LABEL, TRAIN
 from pipeline.config import Config
-from pipeline.errors import did_you_mean
+from pipeline.core.columns import LABEL, TRAIN
+from pipeline.core.errors import did_you_mean
 from pipeline.loading.dataset import Batch, ScanDataset
 from pipeline.models import Network
 from pipeline.training.classifier import Classifier

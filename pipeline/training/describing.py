@@ -5,8 +5,8 @@ import logging
 import torch
 from torch import nn
 
-from pipeline.columns import LABEL, LABEL_SEPARATOR, PATIENT_ID, TRAIN, VAL
 from pipeline.config import Config
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR, PATIENT_ID, TRAIN, VAL
 from pipeline.models.cost import cost_of
 from pipeline.training.fold import Fold
 from pipeline.training.processes import num_processes

@@ -1,8 +1,8 @@
 """Fitting a network on a fold, by gradient descent or, where it is frozen, by a head on its features."""
 
-from pipeline.artifacts import CohortPaths
-from pipeline.columns import TRAIN
 from pipeline.config import Config
+from pipeline.core.columns import TRAIN
+from pipeline.core.paths import CohortPaths
 from pipeline.loading.augmentation.mixing import Mixer
 from pipeline.models import Network
 from pipeline.training.classifier import Classifier

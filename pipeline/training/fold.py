@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.artifacts import CohortPaths
-from pipeline.columns import SCAN_ID, TRAIN, VAL
 from pipeline.config import Config, Histogram, Plan, Training
-from pipeline.files import read_json
-from pipeline.folds import read_splits, rows_of_fold
+from pipeline.core.columns import SCAN_ID, TRAIN, VAL
+from pipeline.core.folds import read_splits, rows_of_fold
+from pipeline.core.io import read_json
+from pipeline.core.paths import CohortPaths
 from pipeline.loading.augmentation.augmenter import Augmenter
 from pipeline.loading.augmentation.settings import augmentation_settings
 from pipeline.loading.datamodule import ScanDataModule

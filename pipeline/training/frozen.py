@@ -10,8 +10,8 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from pipeline.artifacts import CohortPaths
-from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL
+from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL
+from pipeline.core.paths import CohortPaths
 from pipeline.models.frozen.features import FeatureCache
 from pipeline.models.frozen.logistic_head import fit_logistic_head
 from pipeline.models.network import Network

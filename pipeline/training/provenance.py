@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import LABEL, SCAN_ID, TRAIN, VAL
 from pipeline.config import Config, Plan
+from pipeline.core.columns import LABEL, SCAN_ID, TRAIN, VAL
+from pipeline.core.provenance import without_folders
 from pipeline.scans.store import Store
-from pipeline.training.keeping.places import without_folders
 
 PACKAGE = Path(__file__).parents[1]
 DECIDES_WEIGHTS = (

@@ -4,7 +4,7 @@ import gzip
 
 import pytest
 
-from pipeline.artifacts import CohortPaths
+from pipeline.core.paths import CohortPaths
 from tests.cohorts.eight_scans import HEADER, ROWS, write_table
 from tests.scans.nifti_bytes import VOXELS, nifti
 

@@ -2,8 +2,8 @@
 
 import csv
 
-from pipeline.artifacts import CohortPaths
 from pipeline.config import Cohort
+from pipeline.core.paths import CohortPaths
 
 HEADER = ["scan_id", "patient_id", "path", "label"]
 ROWS = [[f"{number:03}", f"p{number // 2}", f"scans/{number:03}.nii.gz", "ill" if number > 3 else "fit"]

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from pipeline.config import Cohort
+from pipeline.core.paths import CohortPaths
 from tests.scans.nifti_bytes import VOXELS, nifti
 
 FILES = [

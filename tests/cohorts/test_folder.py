@@ -5,9 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.fetching import fetch_cohort
 from pipeline.config import Cohort, FolderSource, PhantomSource
+from pipeline.core.paths import CohortPaths
 
 
 @pytest.fixture

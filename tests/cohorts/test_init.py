@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.drafting import Answers, draft_cohort, write_draft
 from pipeline.cohorts.fetching import fetch_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from pipeline.cohorts.nifti import save_nifti
-from pipeline.files import read_yaml
+from pipeline.core.io import read_yaml
+from pipeline.core.paths import CohortPaths
 from pipeline.resolve import check_cohort
 from tests.test_dvc_graph import followed_sections
 

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.medmnist import find_archive, write_medmnist
 from pipeline.config import MedmnistSource
+from pipeline.core.paths import CohortPaths
 
 ADRENAL = MedmnistSource(kind="medmnist", name="adrenal", size=28)
 

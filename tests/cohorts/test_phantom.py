@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.phantom.anatomy import grow
 from pipeline.cohorts.phantom.generate import write_phantom
 from pipeline.cohorts.phantom.population import Patient, draw_population, solve_disease
 from pipeline.cohorts.phantom.sites import SCANNERS
 from pipeline.cohorts.phantom.template import WHITE, load_template
 from pipeline.config import PhantomSource
+from pipeline.core.paths import CohortPaths
 
 MANY = 5_000
 

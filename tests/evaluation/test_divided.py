@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from pipeline.artifacts import RunPaths
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.divided import evaluate_divided
 from pipeline.evaluation.evaluating import evaluate_predictions
 from pipeline.evaluation.settings import Settings

@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from pipeline.artifacts import RunPaths
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.evaluating import evaluate_predictions, evaluate_table
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.writing import write_evaluation

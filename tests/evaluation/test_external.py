@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from pipeline.artifacts import RunPaths
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.evaluating import evaluate_table
 from pipeline.evaluation.external import evaluate_frozen, shift_intercept
 from pipeline.evaluation.metrics.calibration import logit

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
-from pipeline.artifacts import RunPaths
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels
 from pipeline.evaluation.precision.bootstrap import patient_strata
 from pipeline.evaluation.settings import Settings

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import MASKED, UNCHANGED
+from pipeline.core.columns import MASKED, UNCHANGED
 from pipeline.inference.changing import MOST_SCANS, choose, find_bodies, mask_out, versions
 from pipeline.loading.augmentation.degradations import noise
 

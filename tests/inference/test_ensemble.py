@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.files import sha256
+from pipeline.core.io import sha256
 from pipeline.inference.ensemble import Ensemble
 from pipeline.inference.trained import TrainedRun
 from pipeline.training.keeping.runfile import RunFile

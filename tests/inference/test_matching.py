@@ -5,10 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import CohortPaths
 from pipeline.config import Model
-from pipeline.files import write_json
-from pipeline.folds import write_splits
+from pipeline.core.folds import write_splits
+from pipeline.core.io import write_json
+from pipeline.core.paths import CohortPaths
 from pipeline.inference.matching import refuse_mismatch
 from pipeline.inference.trained import TrainedRun
 from pipeline.training.keeping.runfile import RunFile

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.artifacts import Artifacts
-from pipeline.files import write_text, write_yaml
+from pipeline.core.io import write_text, write_yaml
+from pipeline.core.paths import Artifacts
 from tests.reporting.pages_made import NASTY, experiment, index, predictions, read, words, write_cohort, write_run
 
 

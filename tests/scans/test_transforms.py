@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage
 
-from pipeline.files import write_yaml
+from pipeline.core.io import write_yaml
 from pipeline.scans.bias_field import correct_bias
 from pipeline.scans.histogram import to_standards
 from pipeline.scans.preprocessing import preprocess_scan

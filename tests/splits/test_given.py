@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import Columns, Split
-from pipeline.folds import fold_numbers, rows_of_fold, write_splits
+from pipeline.core.folds import fold_numbers, rows_of_fold, write_splits
 from pipeline.splits.splitting import split_patients
 from tests.splits.schemes import SCHEMES
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config import Columns, Split
-from pipeline.folds import fold_numbers, read_splits, rows_of_fold, write_splits
+from pipeline.core.folds import fold_numbers, read_splits, rows_of_fold, write_splits
 from pipeline.splits.splitting import split_patients
 from tests.splits.schemes import SCHEMES, few_ill
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.artifacts import FoldPaths
+from pipeline.core.paths import FoldPaths
 from pipeline.tracking.parts import ASIDE
 from pipeline.tracking.privacy import pseudonym, read_key
 from pipeline.tracking.record import Record, read_record

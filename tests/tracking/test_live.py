@@ -9,8 +9,8 @@ import torch
 from lightning import LightningModule, Trainer, seed_everything
 from torch.utils.data import DataLoader
 
-from pipeline.artifacts import FoldPaths
 from pipeline.config import Tracking
+from pipeline.core.paths import FoldPaths
 from pipeline.tracking.contents import Parcel
 from pipeline.tracking.live import Watch
 from pipeline.tracking.step_log import COLUMNS, StepLog, StepRow, read_steps

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from lightning import Callback, seed_everything
 
-from pipeline.artifacts import CohortPaths, FoldPaths
 from pipeline.config import Config, Plan
+from pipeline.core.paths import CohortPaths, FoldPaths
 from pipeline.loading.datamodule import ScanDataModule
 from pipeline.models import Network
 from pipeline.scans.store import Store

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.artifacts import FoldPaths
 from pipeline.config import Training
+from pipeline.core.paths import FoldPaths
 from pipeline.inference.trained import TrainedRun
 from pipeline.models.quantised import rounded
 from pipeline.training.keeping.runfile import RunFile, load_plain

@@ -9,10 +9,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.phantom.population import NEGATIVE, POSITIVE, Patient
 from pipeline.cohorts.phantom.records import Record, folders
 from pipeline.config import PhantomSource
+from pipeline.core.paths import CohortPaths
 
 OTHER = {POSITIVE: NEGATIVE, NEGATIVE: POSITIVE}
 

@@ -18,7 +18,6 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.nifti import save_nifti
 from pipeline.cohorts.phantom.acquisition import acquire
 from pipeline.cohorts.phantom.anatomy import grow
@@ -28,6 +27,7 @@ from pipeline.cohorts.phantom.records import Record, Row, folders
 from pipeline.cohorts.phantom.sites import scanners_of
 from pipeline.cohorts.phantom.template import load_template
 from pipeline.config import PhantomSource
+from pipeline.core.paths import CohortPaths
 
 MAX_WORKERS = 8
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.phantom.population import Patient
-from pipeline.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
+from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
+from pipeline.core.paths import CohortPaths
 
 Row = dict[str, str | float]
 

@@ -6,8 +6,10 @@ from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
 
-from pipeline.artifacts import RunPaths
-from pipeline.columns import FOLD, PATIENT_ID
+from pipeline.core.columns import FOLD, PATIENT_ID
+from pipeline.core.folds import parse_fold
+from pipeline.core.io import write_csv, write_json
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.audits.by_class import about, combine
 from pipeline.evaluation.audits.chance import judge_chance
 from pipeline.evaluation.audits.evidence import (
@@ -34,8 +36,6 @@ from pipeline.evaluation.tables.division import divisions
 from pipeline.evaluation.tables.one_class import joined, one_class
 from pipeline.evaluation.tables.predictions import class_names, patients_of_two_labels, prob_columns
 from pipeline.evaluation.tables.sample import Sample, sample_of
-from pipeline.files import write_csv, write_json
-from pipeline.fold_labels import parse_fold
 
 log = logging.getLogger(__name__)
 OF_PATIENTS = ("shortcut", "chance", "simple", "stages")

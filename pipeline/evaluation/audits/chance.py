@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import ttest_1samp
 
-from pipeline.columns import LABEL, PATIENT_ID
+from pipeline.core.columns import LABEL, PATIENT_ID
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import aurocs
 from pipeline.evaluation.audits.probes import held_out_scores

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
+from pipeline.core.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
+from pipeline.core.folds import FoldLabel, parse_fold
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES
 from pipeline.evaluation.audits.refits import Shuffled
 from pipeline.evaluation.audits.stages import FoldEmbeddings
@@ -17,7 +18,6 @@ from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.held_out import PART, division_of, parts_of
 from pipeline.evaluation.tables.predictions import class_names, prob_columns
 from pipeline.evaluation.tables.sample import Array
-from pipeline.fold_labels import FoldLabel, parse_fold
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ are ranked and not judged.
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
+from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import p_value
 from pipeline.evaluation.metrics.calibration import calibration_slope, stated_and_happened

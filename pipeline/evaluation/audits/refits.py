@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import LABEL, PATIENT_ID
+from pipeline.core.columns import LABEL, PATIENT_ID
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, aurocs, with_shuffles
 from pipeline.evaluation.audits.probes import held_out_scores
 from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY, division_of

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from pipeline.columns import CHANGE, MASKED, SCAN_ID, UNCHANGED
+from pipeline.core.columns import CHANGE, MASKED, SCAN_ID, UNCHANGED
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS

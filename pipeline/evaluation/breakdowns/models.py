@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import FOLD, SEED
+from pipeline.core.columns import FOLD, SEED
 from pipeline.evaluation.precision.catalogue import catalogue
 from pipeline.evaluation.precision.estimates import Estimate, estimate_metrics
 from pipeline.evaluation.settings import Settings

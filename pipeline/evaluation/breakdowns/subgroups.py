@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2
 
-from pipeline.columns import PATIENT_ID
-from pipeline.errors import did_you_mean
+from pipeline.core.columns import PATIENT_ID
+from pipeline.core.errors import did_you_mean
 from pipeline.evaluation.breakdowns.unseen_sites import SEEN, site_is_unseen
 from pipeline.evaluation.comparing.comparison import holm
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import FOLD, NESTED, PATIENT_ID, SPLIT, TEST, VAL
+from pipeline.core.columns import FOLD, NESTED, PATIENT_ID, SPLIT, TEST, VAL
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.sample import Array
 

@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import VAL
+from pipeline.core.columns import VAL
 from pipeline.evaluation.comparing.difference import normal_difference, resampled_difference
 from pipeline.evaluation.comparing.pairing import Contender, pair_up
 from pipeline.evaluation.precision.catalogue import is_right

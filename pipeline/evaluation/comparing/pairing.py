@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.columns import FOLD, LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT, VAL
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT, VAL
 from pipeline.evaluation.fitted.frozen import freeze
 from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, Calibrations, pool, units_by_level
 from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.columns import SPLIT, VAL
+from pipeline.core.columns import SPLIT, VAL
+from pipeline.core.folds import fold_label
 from pipeline.evaluation.fitted.calibrators import Calibration, fit_calibration
 from pipeline.evaluation.tables.predictions import (
     MODEL,
@@ -20,7 +21,6 @@ from pipeline.evaluation.tables.predictions import (
     prob_columns,
 )
 from pipeline.evaluation.tables.sample import Sample, sample_of
-from pipeline.fold_labels import fold_label
 
 SCAN, PATIENT = "scan", "patient"
 Calibrations = dict[str, Calibration]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import FOLD, LABEL, PATIENT_ID, SPLIT
-from pipeline.errors import did_you_mean
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SPLIT
+from pipeline.core.errors import did_you_mean
 
 MEASURED = ("shape", "spacing_mm", "orientation", "dtype")
 """Columns that ingest adds to every cohort: how a scan was made, whatever it shows."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from pipeline.columns import FOLD, PATIENT_ID, SCAN_ID, SEED, SPLIT, TEST, VAL
+from pipeline.core.columns import FOLD, PATIENT_ID, SCAN_ID, SEED, SPLIT, TEST, VAL
 
 MODEL = [SEED, FOLD]
 """Columns that name the fitted model of a row."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import FOLD, LABEL, PATIENT_ID, SPLIT, TEST
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SPLIT, TEST
 from pipeline.evaluation.tables.sample import Array
 
 PART = "part"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import SPLIT, TEST
-from pipeline.files import write_csv
+from pipeline.core.columns import SPLIT, TEST
+from pipeline.core.io import write_csv
 
 log = logging.getLogger(__name__)
 COLUMNS = ["experiment", "predictions"]

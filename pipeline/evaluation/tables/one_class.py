@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pandas as pd
 
-from pipeline.columns import LABEL, LABEL_SEPARATOR, PROB_PREFIX
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR, PROB_PREFIX
 from pipeline.evaluation.tables.background import Background
 from pipeline.evaluation.tables.predictions import prob_columns
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import (
+from pipeline.core.columns import (
     FOLD,
     LABEL,
     LABEL_SEPARATOR,
@@ -22,7 +22,7 @@ from pipeline.columns import (
     TRAIN,
     VAL,
 )
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.evaluation.tables.division import MODEL, check_roles
 
 SUM_TOLERANCE = 1e-3

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import FOLD, LABEL, PATIENT_ID
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID
 from pipeline.evaluation.tables.predictions import class_names, prob_columns
 from pipeline.evaluation.tables.ranking import Ranked, Ranking, count, rank
 

@@ -7,7 +7,7 @@ import timm
 from timm.layers import DropPath, PatchDropout
 from torch import Tensor, nn
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 
 NUM_STAGES = 4
 

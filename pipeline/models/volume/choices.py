@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.models.registry import check_keywords
 
 Built = TypeVar("Built")

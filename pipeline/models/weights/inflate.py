@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 
 INFLATIONS = ("centre", "mean")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.errors import did_you_mean
+from pipeline.core.errors import did_you_mean
 from pipeline.models.network import Network
 from pipeline.models.weights.inflate import inflate_weights
 from pipeline.models.weights.weight_sources import read_weights

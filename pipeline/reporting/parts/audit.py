@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.evaluation.audits.by_class import OF_CLASS
 from pipeline.evaluation.audits.shortcut import USED
 from pipeline.reporting.page import Drawing

@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.columns import DEVELOPMENT, FOLD, LABEL, LABEL_SEPARATOR, NESTED, NO_LABEL, PATIENT_ID, SPLIT, TEST
-from pipeline.folds import fold_columns, is_nested
+from pipeline.core.columns import DEVELOPMENT, FOLD, LABEL, LABEL_SEPARATOR, NESTED, NO_LABEL, PATIENT_ID, SPLIT, TEST
+from pipeline.core.folds import fold_columns, is_nested
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.covariates import Table
 from pipeline.reporting.wording import Statement

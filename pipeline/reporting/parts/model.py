@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.columns import FOLD, SEED
+from pipeline.core.columns import FOLD, SEED
 from pipeline.evaluation.breakdowns.models import ALL, TOGETHER, spread
 from pipeline.evaluation.tables.one_class import OF_LABEL
 from pipeline.reporting.wording import metric_name, number

@@ -10,8 +10,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from pipeline.core.provenance import without_places
 from pipeline.reporting.gathering import RunFacts
-from pipeline.training.keeping.places import without_places
 
 LIBRARIES = ("torch", "monai", "lightning", "numpy", "scikit-learn")
 NOT_DECISIONS = ("reasons", "digests", "measured", "forecast")

@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from pipeline.artifacts import CohortPaths
 from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.columns import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL
-from pipeline.files import write_json
+from pipeline.core.columns import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL
+from pipeline.core.io import write_json
+from pipeline.core.paths import CohortPaths
 from pipeline.inference.trained import TrainedRun
 from pipeline.reporting.pictures.attribution import METHODS
 from pipeline.reporting.pictures.overlay import draw_overlay

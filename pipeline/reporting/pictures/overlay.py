@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipeline.files import whole_file
+from pipeline.core.io import whole_file
 
 VIEW_ALONG = dict.fromkeys("SI", "axial") | dict.fromkeys("AP", "coronal") | dict.fromkeys("LR", "sagittal")
 DOWN_OR_RIGHT = "IPL"

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID
-from pipeline.folds import is_development
+from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.core.folds import is_development
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.cohort import memberships
 from pipeline.reporting.pictures.overlay import VIEW_ALONG, plane_view, upright

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pipeline.config import Plan
-from pipeline.files import write_text
+from pipeline.core.io import write_text
 
 log = logging.getLogger(__name__)
 

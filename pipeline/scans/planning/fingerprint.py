@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import PATIENT_ID, SCAN_ID
 from pipeline.config import Intensity
+from pipeline.core.columns import PATIENT_ID, SCAN_ID
 from pipeline.scans.focus import mask_focus
 from pipeline.scans.foreground import find_foreground
 from pipeline.scans.formats.reading import Scan, orientation_of, read_scan

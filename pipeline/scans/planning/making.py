@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN
 from pipeline.config import Cohort, Intensity, Plan
 from pipeline.config.plan import EDITED, num_channels
-from pipeline.folds import fold_numbers, is_development, rows_of_fold
+from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN
+from pipeline.core.folds import fold_numbers, is_development, rows_of_fold
 from pipeline.scans.planning.fingerprint import (
     Geometry,
     Voxels,

@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.files import whole_file
+from pipeline.core.io import whole_file
 
 HISTORY_COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "learning_rate")
 

@@ -5,14 +5,14 @@ from pathlib import Path
 from lightning import Callback
 from torch import Tensor
 
-from pipeline.artifacts import FoldPaths
 from pipeline.config import Config
-from pipeline.files import write_yaml
+from pipeline.core.io import write_yaml
+from pipeline.core.paths import FoldPaths
+from pipeline.core.provenance import without_places
 from pipeline.training.fold import Fold
 from pipeline.training.keeping.callbacks import SIGNS, History, KeepBest
 from pipeline.training.keeping.history import write_history
 from pipeline.training.keeping.interrupting import StopOnSignal
-from pipeline.training.keeping.places import without_places
 from pipeline.training.keeping.resume import KeepLast, resumable
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.optimisation.averaging import AverageWeights

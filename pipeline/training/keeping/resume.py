@@ -8,7 +8,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from pipeline.files import whole_file
+from pipeline.core.io import whole_file
 from pipeline.training.keeping.runfile import load_plain
 from pipeline.training.provenance import hash_of_code
 

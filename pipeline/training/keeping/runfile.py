@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.files import whole_file
+from pipeline.core.io import whole_file
 
 FORMAT = 2
 

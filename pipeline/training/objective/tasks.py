@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from pipeline.columns import LABEL, LABEL_SEPARATOR
 from pipeline.config import Cohort
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR
 
 Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
 

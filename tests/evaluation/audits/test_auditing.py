@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.artifacts import RunPaths
+from pipeline.core.paths import RunPaths
 from pipeline.evaluation.audits.auditing import Audits, audit_run, audit_stability, write_audits
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
 from pipeline.evaluation.audits.finding import LEVEL

@@ -2,10 +2,10 @@ import pandas as pd
 import pytest
 
 from pipeline.config import Split
+from pipeline.core.folds import fold_numbers, rows_of_fold
 from pipeline.evaluation.evaluating import evaluate_predictions
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import check_predictions
-from pipeline.folds import fold_numbers, rows_of_fold
 from pipeline.splits.splitting import split_patients
 
 

@@ -2,8 +2,8 @@
 
 import json
 
-from pipeline.artifacts import Artifacts
-from pipeline.files import write_text
+from pipeline.core.io import write_text
+from pipeline.core.paths import Artifacts
 from tests.reporting.pages_made import NASTY, experiment, predictions, words, write_run
 
 

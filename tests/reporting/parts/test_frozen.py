@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 
-from pipeline.artifacts import Artifacts
+from pipeline.core.paths import Artifacts
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tasks import evaluate_task
 from pipeline.evaluation.writing import write_evaluation

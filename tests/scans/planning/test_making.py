@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from pipeline.config import Ingest, Plan, Suv
-from pipeline.folds import fold_numbers, rows_of_fold
+from pipeline.core.folds import fold_numbers, rows_of_fold
 from pipeline.scans.planning.making import make_plan
 from tests.scans.planning.balls import DEVELOPMENT, make_cohort, make_table
 

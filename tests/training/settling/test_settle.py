@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.config import Augmentation, Cohort, Config, Model, Plan, Training
-from pipeline.files import read_yaml
+from pipeline.core.io import read_yaml
 from pipeline.training.settling.build import build_network
 from pipeline.training.settling.recipes import settle_model
 from pipeline.training.settling.settle import settle_config

@@ -1,4 +1,4 @@
-"""Folds: what splits.csv says, and who trains, validates and tests in one of them.
+"""Folds: what splits.csv says, who trains, validates and tests in each, and how a training is named.
 
 One row a scan. `split` is development, test, or nested (every scan is test in turn). `fold` is the fold in which the
 scan validates; empty where it never does. Repeated divisions have further columns `fold_1`, `fold_2`, … whose numbers
@@ -9,8 +9,23 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.columns import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
-from pipeline.files import write_csv
+from pipeline.core.columns import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
+from pipeline.core.io import write_csv
+
+FoldLabel = int | str
+"""A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""
+SEED_MARK = "-seed-"
+
+
+def fold_label(number: int, further: int) -> FoldLabel:
+    """Of a fold whose seed is `further` from the experiment's own: (0, 1) -> `0-seed-1`, (3, 0) -> 3."""
+    return f"{number}{SEED_MARK}{further}" if further else number
+
+
+def parse_fold(label: FoldLabel) -> tuple[int, int]:
+    """The way back: `0-seed-1` -> (0, 1), 3 -> (3, 0)."""
+    number, _, further = str(label).partition(SEED_MARK)
+    return int(number), int(further or 0)
 
 
 def read_splits(path: Path) -> pd.DataFrame:

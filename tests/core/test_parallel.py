@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.scans.scheduling import cores_at_hand, run_jobs
+from pipeline.core.parallel import cores_at_hand, run_jobs
 
 
 def kill_own_process(_: int) -> None:
@@ -50,7 +50,7 @@ SLOW_SCRIPT = """
 import os, sys, time
 from pathlib import Path
 
-from pipeline.scans.scheduling import run_jobs
+from pipeline.core.parallel import run_jobs
 
 all_done, num_done = Path(sys.argv[1]), 0
 

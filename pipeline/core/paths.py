@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.fold_labels import FoldLabel
+from pipeline.core.folds import FoldLabel
 
 COHORT_PAGE, INDEX_PAGE = OTHER_PAGES = "cohort", "index"
 """Pages of a report that are not an experiment's."""
