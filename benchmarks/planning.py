@@ -32,8 +32,8 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pipeline.config.load import resolve  # noqa: E402
 from pipeline.core.io import write_text  # noqa: E402
-from pipeline.resolve import resolve  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)

@@ -35,12 +35,12 @@ def main() -> None:
     from benchmarks.steps import seconds_a_step
     from benchmarks.timing import Ratio, report
     from pipeline.config import Plan
+    from pipeline.config.load import check_file, resolve
     from pipeline.core.paths import Artifacts
     from pipeline.fetch import fetch
     from pipeline.ingest import ingest
     from pipeline.plan import plan as make_plan
     from pipeline.preprocess import preprocess
-    from pipeline.resolve import check_file, resolve
     from pipeline.split import split
     from pipeline.training.fold import load_fold
     from pipeline.training.settling.settle import settle_config

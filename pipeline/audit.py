@@ -5,8 +5,7 @@ Reads   runs/<cohort>/<experiment>/{predictions/, embeddings/, fold-<k>/best.ckp
 Writes  runs/<cohort>/<experiment>/{audits.json, audit_summary.json, doubtful_labels.csv, changes.csv}
 """
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.folds import parse_fold
 from pipeline.core.paths import Artifacts
@@ -43,4 +42,4 @@ def audit(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(audit)
+    cli.run(audit)

@@ -6,8 +6,7 @@ Writes  nothing but the count of looks at test; prints
 
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.columns import TEST, TRAIN, VAL
 from pipeline.core.paths import Artifacts
 
@@ -41,4 +40,4 @@ def compare(
 
 
 if __name__ == "__main__":
-    stage.run(compare)
+    cli.run(compare)

@@ -9,10 +9,9 @@ Writes  runs/<cohort>/<experiment>/{metrics.json, summary.json, operating_point.
 from pathlib import Path
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config, Evaluation
+from pipeline.config import Config, Evaluation, cli
+from pipeline.config.load import check, check_cohort
 from pipeline.core.paths import Artifacts, RunPaths
-from pipeline.resolve import check, check_cohort
 
 
 def evaluate(config: Config) -> None:
@@ -120,4 +119,4 @@ def evaluate_external(
 
 
 if __name__ == "__main__":
-    stage.run(evaluate, predictions=evaluate_file, run=evaluate_external)
+    cli.run(evaluate, predictions=evaluate_file, run=evaluate_external)

@@ -4,8 +4,7 @@ Reads   runs/<cohort>/<experiment>/{fold-<k>/best.ckpt, predictions/fold-<k>.csv
 Writes  runs/<cohort>/<experiment>/explanations/ maps as NIfTI on each scan's own grid, pictures, captions.json
 """
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import Artifacts
 
 
@@ -28,4 +27,4 @@ def explain(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(explain)
+    cli.run(explain)

@@ -4,8 +4,7 @@ Reads   the cohort's source: a phantom's recipe, a MedMNIST3D archive, or a fold
 Writes  data/<cohort>/raw/, data/<cohort>/labels.csv, and data/<cohort>/truth/ for a phantom
 """
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import Artifacts
 
 
@@ -17,4 +16,4 @@ def fetch(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(fetch)
+    cli.run(fetch)

@@ -7,8 +7,7 @@ Writes  data/<cohort>/cohort.csv, data/<cohort>/ingest.json
 from pathlib import Path
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import Artifacts
 
 
@@ -32,4 +31,4 @@ def check(
 
 
 if __name__ == "__main__":
-    stage.run(ingest, check=check)
+    cli.run(ingest, check=check)

@@ -8,8 +8,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from pipeline.config.cli import describe
 from pipeline.core.errors import did_you_mean
-from pipeline.stage import describe
 
 ROLES = ("scan_id", "patient_id", "path", "label")
 
@@ -17,7 +17,7 @@ ROLES = ("scan_id", "patient_id", "path", "label")
 def init(arguments: argparse.Namespace) -> None:
     """Guess which column is what, ask for what must not be guessed, write the config, say what to run next."""
     from pipeline.cohorts.drafting import Answers, draft_cohort, write_draft
-    from pipeline.resolve import COHORTS
+    from pipeline.config.load import COHORTS
 
     given = {role: getattr(arguments, role) for role in ROLES if getattr(arguments, role)}
     answers = Answers(arguments.positive_class, arguments.modality, arguments.laterality)

@@ -6,8 +6,7 @@ Writes  plan.yaml
 
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.columns import TRAIN
 from pipeline.core.paths import Artifacts
 
@@ -37,4 +36,4 @@ def plan(
 
 
 if __name__ == "__main__":
-    stage.run(plan)
+    cli.run(plan)

@@ -7,8 +7,7 @@ Writes  runs/<cohort>/<experiment>/{predictions/fold-<k>.csv, predictions/fold-<
 from pathlib import Path
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import Artifacts, FoldPaths
 
 
@@ -41,4 +40,4 @@ def predict_scans(
 
 
 if __name__ == "__main__":
-    stage.run(predict, run=predict_scans)
+    cli.run(predict, run=predict_scans)

@@ -6,8 +6,7 @@ Writes  data/<cohort>/preprocessed/, one NIfTI a scan and manifest.json
 
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config, Plan
+from pipeline.config import Config, Plan, cli
 from pipeline.core.paths import Artifacts
 
 
@@ -21,8 +20,8 @@ def preprocess(
 ) -> None:
     """Prepare the scans that are new or whose file, plan or code changed."""
     from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.config.load import check_file
     from pipeline.core.parallel import cores_at_hand
-    from pipeline.resolve import check_file
     from pipeline.scans.cohort_preprocessing import preprocess_cohort
     from pipeline.scans.store import Store
 
@@ -35,4 +34,4 @@ def preprocess(
 
 
 if __name__ == "__main__":
-    stage.run(preprocess)
+    cli.run(preprocess)

@@ -4,8 +4,7 @@ Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, split
 Writes  runs/<cohort>/<experiment>/fold-<k>/{best.int8.ckpt, quantised.json}
 """
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import Artifacts
 
 
@@ -30,4 +29,4 @@ def quantise(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(quantise)
+    cli.run(quantise)

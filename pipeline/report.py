@@ -4,8 +4,7 @@ Reads   data/<cohort>/{cohort.csv, ingest.json, splits.csv, leakage.json, plan.y
 Writes  reports/<cohort>/{<experiment>.html, cohort.html, index.html}, each a file that needs nothing else
 """
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import COHORT_PAGE, Artifacts
 
 
@@ -32,4 +31,4 @@ def report(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(report)
+    cli.run(report)

@@ -4,8 +4,7 @@ Reads   runs/<cohort>/<experiment>/metrics.json
 Writes  nothing; prints
 """
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import Artifacts
 
 
@@ -23,4 +22,4 @@ def results(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(results)
+    cli.run(results)

@@ -8,8 +8,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
 from pipeline.core.paths import Artifacts, FoldPaths
 
 LINE_WIDTH = 140
@@ -50,4 +49,4 @@ def run_of_model(
 
 
 if __name__ == "__main__":
-    stage.run(runs, model=run_of_model)
+    cli.run(runs, model=run_of_model)

@@ -4,16 +4,15 @@ Reads   cohort.csv, raw scans, files given for the split, an earlier splits.csv,
 Writes  leakage.json; splits.csv and links to the given files only where no leak crosses it
 """
 
-from pipeline import stage
-from pipeline.config import Config, Plan
+from pipeline.config import Config, Plan, cli
 from pipeline.core.paths import Artifacts
 
 
 def split(config: Config) -> None:
     """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
     from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.config.load import check_file
     from pipeline.core.folds import read_splits, write_splits
-    from pipeline.resolve import check_file
     from pipeline.splits.following import follow_given_files
     from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
     from pipeline.splits.splitting import split_patients
@@ -32,4 +31,4 @@ def split(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    stage.run(split)
+    cli.run(split)

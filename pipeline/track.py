@@ -8,10 +8,9 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config
+from pipeline.config import Config, cli
+from pipeline.config.load import resolve
 from pipeline.core.paths import Artifacts
-from pipeline.resolve import resolve
 
 
 def track(
@@ -50,4 +49,4 @@ def upload_offline_runs(*, upload: Annotated[bool, "send the offline runs of all
 
 
 if __name__ == "__main__":
-    stage.run(track, layout=save_report_layout, upload=upload_offline_runs)
+    cli.run(track, layout=save_report_layout, upload=upload_offline_runs)

@@ -7,10 +7,9 @@ Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, 
 
 from typing import Annotated
 
-from pipeline import stage
-from pipeline.config import Config, Plan
+from pipeline.config import Config, Plan, cli
+from pipeline.config.load import check_file
 from pipeline.core.paths import Artifacts
-from pipeline.resolve import check_file
 
 
 def train(
@@ -51,4 +50,4 @@ def train(
 
 
 if __name__ == "__main__":
-    stage.run(train)
+    cli.run(train)

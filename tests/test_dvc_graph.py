@@ -9,8 +9,8 @@ import torch
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
+from pipeline.config.load import resolve
 from pipeline.reporting.pictures.attribution import METHODS
-from pipeline.resolve import resolve
 from pipeline.training.settling.build import build_network
 
 REPOSITORY = Path(__file__).parents[1]

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pipeline.config import Plan
-from pipeline.resolve import check_file
+from pipeline.config.load import check_file
 
 
 @pytest.mark.slow

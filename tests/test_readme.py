@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.resolve import resolve
+from pipeline.config.load import resolve
 
 REPOSITORY = Path(__file__).parents[1]
 README = (REPOSITORY / "README.md").read_text()

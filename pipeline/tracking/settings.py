@@ -1,8 +1,8 @@
 """The experiments of a command, and what each lets leave."""
 
 from pipeline.config import Config, Tracking
+from pipeline.config.load import resolve
 from pipeline.core.folds import FoldLabel
-from pipeline.resolve import resolve
 
 MODES = ("auto", "offline", "none")
 """From the widest to the narrowest."""

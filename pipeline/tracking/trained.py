@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Config, Plan
+from pipeline.config.load import check_file
 from pipeline.core.paths import FoldPaths
-from pipeline.resolve import check_file
 from pipeline.tracking.record import run_id_from
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.provenance import run_key

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.config import Config, Histogram, Plan, Training
+from pipeline.config.load import check_file
 from pipeline.core.columns import SCAN_ID, TRAIN, VAL
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import read_json
@@ -12,7 +13,6 @@ from pipeline.core.paths import CohortPaths
 from pipeline.loading.augmentation.augmenter import Augmenter
 from pipeline.loading.augmentation.settings import augmentation_settings
 from pipeline.loading.datamodule import ScanDataModule
-from pipeline.resolve import check_file
 from pipeline.scans.histogram import fit_standards
 from pipeline.scans.store import Store
 from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets

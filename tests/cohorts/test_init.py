@@ -12,9 +12,9 @@ from pipeline.cohorts.drafting import Answers, draft_cohort, write_draft
 from pipeline.cohorts.fetching import fetch_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from pipeline.cohorts.nifti import save_nifti
+from pipeline.config.load import check_cohort
 from pipeline.core.io import read_yaml
 from pipeline.core.paths import CohortPaths
-from pipeline.resolve import check_cohort
 from tests.test_dvc_graph import followed_sections
 
 REPOSITORY = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.resolve import resolve
+from pipeline.config.load import resolve
 from pipeline.track import track
 from pipeline.tracking.settings import tracking_of
 from pipeline.training.keeping.runfile import RunFile

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.resolve import resolve
+from pipeline.config.load import resolve
 from pipeline.training.describing import describe_run, forecast_mb
 from pipeline.training.settling.build import build_network
 from tests.test_dvc_graph import BUILDABLE, REPOSITORY

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.config import Cohort, Plan
-from pipeline.resolve import check_file
+from pipeline.config.load import check_file
 from pipeline.scans.planning.file import edits_of, mark
 from pipeline.scans.planning.making import configured, make_plan
 from pipeline.scans.planning.training import Machine

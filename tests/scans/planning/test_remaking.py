@@ -1,7 +1,7 @@
 """A plan that was edited, or written by an older version."""
 
 from pipeline.config import Plan
-from pipeline.resolve import check_file
+from pipeline.config.load import check_file
 from pipeline.scans.planning.file import edits_of, write_plan
 from pipeline.scans.planning.remaking import replan
 from pipeline.scans.planning.training import (

@@ -8,7 +8,7 @@ A verb is a function of a `Config`; its keyword-only parameters are its options,
 
 A verb with a parameter like `*revisions: Annotated[str, "git revisions"]` takes the words without `=` as these.
 
-A verb may have another form that works on bare files, without a config: `stage.run(ingest, check=check_scans)` calls
+A verb may have another form that works on bare files, without a config: `cli.run(ingest, check=check_scans)` calls
 `check_scans` when `--check` is given, whose keyword-only parameters again are its options.
 """
 
@@ -21,9 +21,9 @@ import typing
 from collections.abc import Callable
 from typing import Annotated, Any, NoReturn
 
+from pipeline.config.load import resolve
+from pipeline.config.reference import config_reference
 from pipeline.core.errors import did_you_mean
-from pipeline.reference import config_reference
-from pipeline.resolve import resolve
 
 Verb = Callable[..., int | None]
 

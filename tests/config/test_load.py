@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.config.load import resolve
 from pipeline.core.io import write_yaml
-from pipeline.resolve import resolve
 
 
 @pytest.fixture(autouse=True)
