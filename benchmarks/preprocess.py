@@ -23,8 +23,8 @@ from benchmarks.preprocess_cohort import time_cohort  # noqa: E402
 from benchmarks.t1_like import PLAN, SHAPE, SIZE, SPACING_MM, write_scan  # noqa: E402
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.config import Plan  # noqa: E402
-from pipeline.scans.formats.reading import read_scan  # noqa: E402
-from pipeline.scans.preprocessing import preprocess_scan  # noqa: E402
+from pipeline.imaging.io.read import read_scan  # noqa: E402
+from pipeline.imaging.preprocessing import preprocess_scan  # noqa: E402
 from pipeline.scans.store import Store  # noqa: E402
 
 OBLIQUE = PLAN.model_copy(update={"tilt": "straighten"})
@@ -36,7 +36,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from pipeline.config import Plan
-from pipeline.scans.preprocessing import preprocess_scan
+from pipeline.imaging.preprocessing import preprocess_scan
 from pipeline.scans.store import Store
 plan = Plan.model_validate_json(sys.argv[4])
 def memory(key):

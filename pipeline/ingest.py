@@ -25,7 +25,7 @@ def check(
     json: Annotated[bool, "print the outcome as JSON"] = False,
 ) -> int:
     """Check scans one by one; exit code 1 if any is rejected."""
-    from pipeline.scans.checking.report import report_scans
+    from pipeline.imaging.validation import report_scans
 
     return report_scans(check, as_json=json)
 

@@ -6,7 +6,7 @@ import pytest
 from pipeline.config import Forecast, Model
 from pipeline.forecast import probe
 from pipeline.models.cost import measure
-from tests.scans.scan_making import make_plan
+from tests.imaging.scan_making import make_plan
 
 NOTHING = Forecast(disk_mb=3, memory_mb=0, seconds_per_epoch=0, hours_per_fold=0)
 

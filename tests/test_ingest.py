@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.scans.checking.codes import CODES
-from tests.scans.corpus import REJECTED, WARNED
-from tests.scans.nifti_bytes import nifti
+from pipeline.imaging.problems import CODES
+from tests.imaging.corpus import REJECTED, WARNED
+from tests.imaging.nifti_bytes import nifti
 
 
 def ingest(*words: str | Path) -> subprocess.CompletedProcess:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Commands, cube_scan, write_project
-from tests.scans.dicom_making import write_nifti_twin
+from tests.imaging.dicom_making import write_nifti_twin
 
 COHORT = """
 source: {kind: folder, scans: $CUBES, table: $CUBES/labels.csv}

@@ -5,7 +5,7 @@ import pandas as pd
 from pipeline.cohorts.table import is_missing, listing, with_hint
 from pipeline.config import Cohort
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID
-from pipeline.scans.checking.codes import Problem
+from pipeline.imaging.problems import Problem
 
 
 def order_classes(labels: pd.Series, cohort: Cohort) -> tuple[str, ...]:

@@ -9,8 +9,8 @@ from pipeline.cohorts.row_scans import CheckedRows, all_inside
 from pipeline.core.columns import PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import CohortPaths
-from pipeline.scans.checking.codes import Problem
-from pipeline.scans.checking.scan import ScanFacts
+from pipeline.imaging.problems import Problem
+from pipeline.imaging.validation import ScanFacts
 
 Entry = dict[str, str | None]
 """A problem as ingest.json lists it: scan_id (null for the table's own), code, verdict, message."""

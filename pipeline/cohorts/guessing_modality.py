@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.scans.formats.reading import read_scan
+from pipeline.imaging.io.read import read_scan
 
 MOST_READ = 5
 AIR_HU = -900

@@ -22,9 +22,9 @@ from pipeline.cohorts.table import (
 from pipeline.config import Cohort, FolderSource
 from pipeline.core.columns import LABEL, PATH, SCAN_ID
 from pipeline.core.paths import CohortPaths
-from pipeline.scans.checking.codes import Problem
-from pipeline.scans.checking.files import Tolerance
-from pipeline.scans.scan_files import halves_of, split_paths
+from pipeline.imaging.io.discover import halves_of, split_paths
+from pipeline.imaging.problems import Problem
+from pipeline.imaging.validation import Tolerance
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,9 @@ from pipeline.cohorts.table import with_hint
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.core.parallel import run_jobs
 from pipeline.core.progress import watched
-from pipeline.scans.checking.codes import Problem
-from pipeline.scans.checking.files import Tolerance, check_files
-from pipeline.scans.checking.scan import ScanCheck
-from pipeline.scans.formats.finding import find_scans
-from pipeline.scans.scan_files import ScanFiles, files_of, join_paths, split_paths
+from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans, join_paths, split_paths
+from pipeline.imaging.problems import Problem
+from pipeline.imaging.validation import ScanCheck, Tolerance, check_files
 
 Job = tuple[int, ScanFiles, Tolerance]
 """Row, its files, and what they may lack."""

@@ -11,8 +11,8 @@ import pandas as pd
 from pipeline.config import Columns
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.errors import did_you_mean
-from pipeline.scans.checking.codes import Problem
-from pipeline.scans.scan_files import join_paths
+from pipeline.imaging.io.discover import join_paths
+from pipeline.imaging.problems import Problem
 
 PARQUET_MAGIC = b"PAR1"
 SEPARATORS = "\t,;"

@@ -11,10 +11,10 @@ import numpy as np
 
 from pipeline.evaluation.fitted.calibrators import Calibration
 from pipeline.evaluation.fitted.frozen import Frozen
+from pipeline.imaging.io.discover import ScanFiles
+from pipeline.imaging.preprocessing import Prepared
 from pipeline.inference.external import TrainedFolds
 from pipeline.inference.trained import Prediction, TrainedRun, Volume
-from pipeline.scans.preprocessing import Prepared
-from pipeline.scans.scan_files import ScanFiles
 
 log = logging.getLogger(__name__)
 LEVEL = "scan"

@@ -14,10 +14,10 @@ from pipeline.core.columns import SPLIT, TEST
 from pipeline.core.paths import CohortPaths, FoldPaths, RunPaths
 from pipeline.evaluation.fitted.frozen import Frozen
 from pipeline.evaluation.writing import read_checkpoints, read_frozen
+from pipeline.imaging.io.discover import files_of
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
 from pipeline.scans.cohort_preprocessing import plan_hash
-from pipeline.scans.scan_files import files_of
 
 PREFIX = "fold-"
 

@@ -11,9 +11,9 @@ from pipeline.core.columns import SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
 from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import CohortPaths, RunPaths
+from pipeline.imaging.io.discover import files_of
 from pipeline.inference.tables import prediction_table, write_embeddings
 from pipeline.inference.trained import TrainedRun
-from pipeline.scans.scan_files import files_of
 from pipeline.scans.store import Store
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,9 @@ from pipeline.cohorts.table import file_columns, read_table, select_files, with_
 from pipeline.config import Columns
 from pipeline.core.columns import PATH, PROB_PREFIX
 from pipeline.core.io import write_csv
+from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans
+from pipeline.imaging.preprocessing import Prepared
 from pipeline.inference.trained import Prediction, Volume
-from pipeline.scans.formats.finding import find_scans
-from pipeline.scans.preprocessing import Prepared
-from pipeline.scans.scan_files import ScanFiles, files_of
 from pipeline.training.failures import is_out_of_memory
 
 log = logging.getLogger(__name__)

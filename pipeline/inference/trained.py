@@ -14,10 +14,10 @@ from torch import Tensor
 
 from pipeline.config import Columns, Config, Plan
 from pipeline.core.io import sha256
+from pipeline.imaging.intensity import to_standards
+from pipeline.imaging.io.discover import ScanFiles
+from pipeline.imaging.preprocessing import Prepared, preprocess_scan
 from pipeline.models.quantised import dequantise_weights
-from pipeline.scans.histogram import to_standards
-from pipeline.scans.preprocessing import Prepared, preprocess_scan
-from pipeline.scans.scan_files import ScanFiles
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.objective.tasks import probabilities, settle_task
 from pipeline.training.settling.build import build_network

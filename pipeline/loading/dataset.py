@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.core.columns import LABEL, SCAN_ID
+from pipeline.imaging.intensity import Deciles, to_standards
 from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
 from pipeline.scans.entry import Entry
-from pipeline.scans.histogram import Deciles, to_standards
 from pipeline.scans.store import Store
 
 MOST_MAPPED = 16_384

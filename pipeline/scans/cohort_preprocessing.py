@@ -13,10 +13,10 @@ from pipeline.config import Plan
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.parallel import run_jobs
 from pipeline.core.progress import watched
-from pipeline.scans.bias_field import require_n4
+from pipeline.imaging.intensity import require_n4
+from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.scans.entry import Record
 from pipeline.scans.job import Job, Outcome, Versions, attempt, code_hash
-from pipeline.scans.scan_files import ScanFiles, files_of
 from pipeline.scans.store import Store
 
 log = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 from numpy.typing import NDArray
 
 from pipeline.core.io import whole_file
-from pipeline.scans.geometry import Affine
+from pipeline.imaging.geometry import Affine
 
 Volume = NDArray[np.float32]
 Codes = NDArray[np.int16]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import Plan
+from pipeline.imaging.io.discover import ScanFiles
+from pipeline.imaging.preprocessing import preprocess_scan
 from pipeline.scans.entry import Record
-from pipeline.scans.preprocessing import preprocess_scan
-from pipeline.scans.scan_files import ScanFiles
 from pipeline.scans.store import Store
 
 

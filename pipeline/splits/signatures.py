@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from scipy import ndimage
 
-from pipeline.scans.formats.reading import read_scan
+from pipeline.imaging.io.read import read_scan
 
 CELLS = 24
 HALF_WIDTH = 3.0

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL
 from pipeline.core.paths import CohortPaths
+from pipeline.imaging.intensity import to_standards
 from pipeline.models.frozen.features import FeatureCache
 from pipeline.models.frozen.logistic_head import fit_logistic_head
 from pipeline.models.network import Network
-from pipeline.scans.histogram import to_standards
 from pipeline.scans.store import Store
 from pipeline.training.fold import Fold
 from pipeline.training.keeping.keeping import Keeping

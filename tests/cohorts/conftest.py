@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.core.paths import CohortPaths
 from tests.cohorts.eight_scans import HEADER, ROWS, write_table
-from tests.scans.nifti_bytes import VOXELS, nifti
+from tests.imaging.nifti_bytes import VOXELS, nifti
 
 
 @pytest.fixture

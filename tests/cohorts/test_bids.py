@@ -7,7 +7,7 @@ from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from pipeline.config import Cohort
 from pipeline.core.paths import CohortPaths
-from tests.scans.nifti_bytes import VOXELS, nifti
+from tests.imaging.nifti_bytes import VOXELS, nifti
 
 FILES = [
     "sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz",

@@ -11,7 +11,7 @@ import pytest
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from tests.cohorts.eight_scans import HEADER, ROWS, changed, cohort, write_table
-from tests.scans.nifti_bytes import VOXELS, nifti
+from tests.imaging.nifti_bytes import VOXELS, nifti
 
 
 def test_rows_carry_ids_as_text_and_what_was_measured(paths):

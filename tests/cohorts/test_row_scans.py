@@ -7,7 +7,7 @@ import pytest
 from pipeline.cohorts.cohort_table import read_cohort
 from pipeline.cohorts.ingesting import ingest_cohort
 from tests.cohorts.eight_scans import HEADER, ROWS, changed, cohort, write_table
-from tests.scans.nifti_bytes import VOXELS, nifti
+from tests.imaging.nifti_bytes import VOXELS, nifti
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.imaging.io.discover import ScanFiles
 from pipeline.scans.cohort_preprocessing import preprocess_cohort
 from pipeline.scans.job import Job, Versions, attempt
-from pipeline.scans.scan_files import ScanFiles
 from pipeline.scans.store import Store
-from tests.scans.scan_making import centered_affine, make_plan, random_linear
+from tests.imaging.scan_making import centered_affine, make_plan, random_linear
 
 PLAN = make_plan(crop="foreground", intensity={"scheme": "zscore"}, size_voxels=(20, 20, 20))
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from pipeline.scans.checking.scan import check_scan
+from pipeline.imaging.validation import check_scan
 
 SHAPE = (40, 46, 38)
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])

@@ -12,11 +12,11 @@ import pandas as pd
 
 from pipeline.config import Intensity
 from pipeline.core.columns import PATIENT_ID, SCAN_ID
-from pipeline.scans.focus import mask_focus
-from pipeline.scans.foreground import find_foreground
-from pipeline.scans.formats.reading import Scan, orientation_of, read_scan
-from pipeline.scans.geometry import spacing_mm
-from pipeline.scans.scan_files import ScanFiles, files_of
+from pipeline.imaging.cropping import mask_focus
+from pipeline.imaging.foreground import find_foreground
+from pipeline.imaging.geometry import spacing_mm
+from pipeline.imaging.io.discover import ScanFiles, files_of
+from pipeline.imaging.io.read import Scan, orientation_of, read_scan
 
 MAX_MEASURED = 30
 """Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""

@@ -6,7 +6,7 @@ import pandas as pd
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from pipeline.config import Cohort, Ingest, Preprocess
-from pipeline.scans.checking.scan import check_scan
+from pipeline.imaging.validation import check_scan
 
 
 def write_ball(path, shape=(30, 36, 28), spacing=(2.0, 2.0, 2.0), orientation="RAS", radius_mm=20.0, kind="MR"):

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import Augmentation, Cohort, Config, Model, Training
 from pipeline.training.settling.settle import settle_config
-from tests.scans.scan_making import make_plan
+from tests.imaging.scan_making import make_plan
 
 FROZEN = Model(name="resnet18", options={"spatial_dims": 3}, freeze=True)
 

@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import Model, Training
 from pipeline.training.settling.norms import settle_norm
-from tests.scans.scan_making import make_plan
+from tests.imaging.scan_making import make_plan
 
 IN_3D = {"spatial_dims": 3, "depths": [1, 1, 1, 1]}
 

@@ -12,7 +12,7 @@ from pipeline.training.settling.build import build_network
 from pipeline.training.settling.recipes import settle_model
 from pipeline.training.settling.settle import settle_config
 from tests.conftest import REPOSITORY, Commands
-from tests.scans.scan_making import make_plan
+from tests.imaging.scan_making import make_plan
 
 
 def planned(**lines) -> Plan:

@@ -1,0 +1,1 @@
+"""One scan: reading, validation, geometry, resampling, foreground, cropping, intensity."""

@@ -1,0 +1,1 @@
+"""Files to arrays: NIfTI, DICOM, and a reader for MONAI."""

@@ -1,0 +1,153 @@
+"""The bytes of a scan's file in order, plain or gzipped, never more of them in memory than asked for."""
+
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from isal import igzip_lib
+
+from pipeline.imaging.problems import Findings
+
+GZIP_MAGIC = b"\x1f\x8b"
+LFS_MAGIC = b"version https://git-lfs"
+BLOCK = 1 << 18
+"""Bytes read and inflated at a time: isal allocates what it may return before it knows how much there is, and blocks
+that stay in the processor's cache cost less than one array of the whole image."""
+LARGEST_RATIO = 1032
+"""Deflate cannot make more bytes than this of one."""
+LARGEST_REST = 16 << 20
+"""Bytes after the image beyond which a stream is a bomb, not padding."""
+MOST_EMPTY_MEMBERS = 1000
+"""Block-wise compressors end with one; a file of nothing else would take hours."""
+
+
+class PlainStream:
+    """An uncompressed file."""
+
+    def __init__(self, file: BinaryIO, num_bytes: int):
+        self._file = file
+        self.most_bytes = num_bytes
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill `view`; returns how many bytes there were."""
+        filled = 0
+        while filled < len(view) and (count := self._file.readinto(view[filled:])):
+            filled += count
+        return filled
+
+    def rest(self) -> int:
+        """Number of bytes not read."""
+        return self.most_bytes - self._file.tell()
+
+
+class GzipStream:
+    """A gzip file of one or several members, inflated by isal, which verifies each checksum."""
+
+    def __init__(self, file: BinaryIO, num_bytes: int, findings: Findings):
+        self._file, self._findings, self._num_bytes = file, findings, num_bytes
+        self._start_member(b"")
+        self._ended = False
+        self._num_idle = 0
+        self.most_bytes = num_bytes * LARGEST_RATIO
+
+    def readinto(self, view: memoryview) -> int:
+        """Fill `view`; returns how many bytes there were."""
+        filled = 0
+        while filled < len(view) and (block := self._inflate(len(view) - filled)):
+            view[filled : filled + len(block)] = block
+            filled += len(block)
+        return filled
+
+    def rest(self) -> int:
+        """Read to the end, which verifies the checksum; number of bytes that came."""
+        count = 0
+        while block := self._inflate(BLOCK):
+            count += len(block)
+            if count > LARGEST_REST:
+                self._findings.reject("NII-BOMB", f"over {LARGEST_REST >> 20} MiB after the image")
+        return count
+
+    def _inflate(self, limit: int) -> bytes:
+        """The next bytes, `limit` at most; none at the end."""
+        while not self._ended:
+            if self._decompressor.eof:
+                self._next_member()
+                continue
+            block = self._decompress(limit)
+            if block:
+                self._num_idle = 0
+                return block
+        return b""
+
+    def _decompress(self, limit: int) -> bytes:
+        compressed, self._pending = self._pending, b""
+        if not compressed and self._decompressor.needs_input:
+            compressed = self._file.read(BLOCK)
+            if not compressed:
+                self._findings.reject("NII-TRUNCATED", f"{self._num_bytes} bytes")
+        try:
+            return self._decompressor.decompress(compressed, max_length=min(limit, BLOCK))
+        except igzip_lib.IsalError as error:
+            self._findings.reject("NII-CRC" if "checksum" in str(error) else "NII-DEFLATE", error)
+
+    def _start_member(self, compressed: bytes) -> None:
+        self._decompressor = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
+        self._pending = compressed
+
+    def _next_member(self) -> None:
+        following = self._decompressor.unused_data + self._file.read(len(GZIP_MAGIC))
+        if following.startswith(GZIP_MAGIC):
+            self._num_idle += 1
+            if self._num_idle > MOST_EMPTY_MEMBERS:
+                self._findings.reject("NII-BOMB", f"over {MOST_EMPTY_MEMBERS} empty gzip members in a row")
+            self._start_member(following)
+            return
+        self._ended = True
+        if following:
+            self._findings.warn("NII-TRAILING", f"{len(following) + self._num_bytes - self._file.tell()} bytes")
+
+
+Stream = PlainStream | GzipStream
+
+
+@contextmanager
+def open_stream(path: Path, findings: Findings) -> Iterator[Stream]:
+    """Open one file by its content; what cannot be a scan at all is refused here."""
+    num_bytes = size_of_file(path, findings)
+    try:
+        with path.open("rb") as file:
+            start = file.read(1024)
+            file.seek(0)
+            refuse_text(start, findings)
+            is_gzip = start.startswith(GZIP_MAGIC)
+            if is_gzip != (path.suffix.lower() == ".gz"):
+                findings.warn("NII-SUFFIX", "gzip" if is_gzip else "no gzip")
+            yield GzipStream(file, num_bytes, findings) if is_gzip else PlainStream(file, num_bytes)
+    except OSError as error:
+        findings.reject("NII-ACCESS", error.strerror or error)
+
+
+def size_of_file(path: Path, findings: Findings) -> int:
+    """Bytes of a regular file with something in it."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        findings.reject("NII-LINK" if path.is_symlink() else "NII-MISSING", path.name)
+    except OSError as error:
+        findings.reject("NII-ACCESS", error.strerror or error)
+    if not stat.S_ISREG(status.st_mode):
+        # Opening a pipe would wait for ever.
+        findings.reject("NII-DIRECTORY", "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe")
+    if status.st_size == 0:
+        findings.reject("NII-EMPTY", "0 bytes")
+    return status.st_size
+
+
+def refuse_text(start: bytes, findings: Findings) -> None:
+    """Text has no control bytes; a NIfTI header always has zeros."""
+    if start.startswith(LFS_MAGIC):
+        findings.reject("NII-LFS", LFS_MAGIC.decode())
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):
+        findings.reject("NII-TEXT", repr(start[:40].decode(errors="replace")))

@@ -1,1 +1,0 @@
-"""Everything that can be wrong with a scan, found before it is used."""

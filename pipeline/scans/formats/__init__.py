@@ -1,1 +1,0 @@
-"""Scans as they lie on disk: NIfTI, DICOM series, several files as channels."""
