@@ -24,7 +24,7 @@ from pipeline.loading.augmentation.augmenter import Augmenter  # noqa: E402
 from pipeline.loading.augmentation.settings import AugmentationSettings  # noqa: E402
 from pipeline.loading.datamodule import ScanDataModule  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
-from pipeline.scans.store import Store  # noqa: E402
+from pipeline.store.store import Store  # noqa: E402
 
 SHAPE, NUM_SCANS, BATCH_SIZE, REPEATS, STEPS = (64, 64, 48), 64, 4, 5, 13
 AUGMENT = Augmenter(AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True))

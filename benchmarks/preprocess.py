@@ -25,7 +25,7 @@ from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.config import Plan  # noqa: E402
 from pipeline.imaging.io.read import read_scan  # noqa: E402
 from pipeline.imaging.preprocessing import preprocess_scan  # noqa: E402
-from pipeline.scans.store import Store  # noqa: E402
+from pipeline.store.store import Store  # noqa: E402
 
 OBLIQUE = PLAN.model_copy(update={"tilt": "straighten"})
 HASHES = {"source_sha256": "", "plan_sha256": "", "code_sha256": ""}
@@ -37,7 +37,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from pipeline.config import Plan
 from pipeline.imaging.preprocessing import preprocess_scan
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 plan = Plan.model_validate_json(sys.argv[4])
 def memory(key):
     return int(Path("/proc/self/status").read_text().split(key + ":")[1].split()[0]) * 1024

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.t1_like import PLAN, write_scan
 from benchmarks.timing import Ratio
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ def time_processes(parts: Sequence["pd.DataFrame"], raw: Path, stores: Path, wor
 
 def prepare(part: "pd.DataFrame", raw: Path, store: Path, workers: int, barrier: Barrier) -> None:
     """Prepare scans between two meetings at the barrier, as a command would: other processes are started in between."""
-    from pipeline.scans.cohort_preprocessing import preprocess_cohort
+    from pipeline.store.build import preprocess_cohort
 
     logging.disable(logging.WARNING)
     barrier.wait()
@@ -94,7 +94,7 @@ def prepare(part: "pd.DataFrame", raw: Path, store: Path, workers: int, barrier:
 
 def time_one_new_scan(raw: Path, store: Store, num_scans: int) -> float:
     """Median seconds of one process for one scan more, with file hashes in the table, as ingest leaves them there."""
-    from pipeline.scans.cohort_preprocessing import preprocess_cohort
+    from pipeline.store.build import preprocess_cohort
 
     cohort = table(num_scans + 1)
     preprocess_cohort(cohort[:-1], raw, PLAN, store, workers=2)

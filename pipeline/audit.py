@@ -20,8 +20,8 @@ def audit(config: Config) -> None:
     from pipeline.inference.matching import refuse_mismatch
     from pipeline.inference.trained import TrainedRun
     from pipeline.judging import read_case
-    from pipeline.scans.store import Store
-    from pipeline.scans.summaries import measure_files, summarise_scans
+    from pipeline.store.simple_features import measure_files, summarise_scans
+    from pipeline.store.store import Store
 
     paths, case = Artifacts(config.root), read_case(config)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)

@@ -22,8 +22,8 @@ def preprocess(
     from pipeline.cohorts.cohort_table import read_cohort
     from pipeline.config.load import check_file
     from pipeline.core.parallel import cores_at_hand
-    from pipeline.scans.cohort_preprocessing import preprocess_cohort
-    from pipeline.scans.store import Store
+    from pipeline.store.build import preprocess_cohort
+    from pipeline.store.store import Store
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     plan = check_file(Plan, paths.plan)

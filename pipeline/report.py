@@ -15,7 +15,7 @@ def report(config: Config) -> None:
     from pipeline.reporting.experiment_page import experiment_html
     from pipeline.reporting.gathering import gather_cohort, gather_run
     from pipeline.reporting.index_page import index_html
-    from pipeline.scans.store import Store
+    from pipeline.store.store import Store
 
     paths, cohort = Artifacts(config.root), config.cohort.name
     facts = gather_cohort(paths.cohort(cohort))

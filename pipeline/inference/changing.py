@@ -21,7 +21,7 @@ from pipeline.loading.augmentation.augmenter import alike
 from pipeline.loading.augmentation.degradations import lower_resolution, noise
 from pipeline.loading.augmentation.settings import left_right_axis, rotation_axes
 from pipeline.loading.augmentation.spatial import flip, turn
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 BODY_SHARE = 0.05
 """A voxel that is body in more than this share of the scans is masked in all: no scan's outline is left to see."""

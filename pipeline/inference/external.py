@@ -17,7 +17,7 @@ from pipeline.evaluation.writing import read_checkpoints, read_frozen
 from pipeline.imaging.io.discover import files_of
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
-from pipeline.scans.cohort_preprocessing import plan_hash
+from pipeline.store.build import plan_hash
 
 PREFIX = "fold-"
 

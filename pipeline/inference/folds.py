@@ -14,7 +14,7 @@ from pipeline.core.paths import CohortPaths, RunPaths
 from pipeline.imaging.io.discover import files_of
 from pipeline.inference.tables import prediction_table, write_embeddings
 from pipeline.inference.trained import TrainedRun
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-6

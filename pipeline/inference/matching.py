@@ -8,7 +8,7 @@ from pipeline.core.io import read_json
 from pipeline.core.paths import CohortPaths
 from pipeline.core.provenance import without_folders
 from pipeline.inference.trained import TrainedRun
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.training.provenance import hash_of_data
 from pipeline.training.settling.recipes import settle_model
 

@@ -18,7 +18,7 @@ from pipeline.evaluation.tasks import evaluate_task
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
 from pipeline.models.quantised import quantise_weights
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.training.keeping.runfile import RunFile
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from pipeline.core.columns import LABEL, SCAN_ID
 from pipeline.imaging.intensity import Deciles
 from pipeline.loading.dataset import Augment, Batch, ScanDataset, as_is
 from pipeline.loading.sampler import EpochBatches, InOrder, Key, Share
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 
 class ScanDataModule(LightningDataModule):

@@ -14,8 +14,8 @@ from pipeline.core.columns import LABEL, SCAN_ID
 from pipeline.imaging.intensity import Deciles, to_standards
 from pipeline.loading.chance import scan_rng
 from pipeline.loading.sampler import Key
-from pipeline.scans.entry import Entry
-from pipeline.scans.store import Store
+from pipeline.store.nifti_entry import Entry
+from pipeline.store.store import Store
 
 MOST_MAPPED = 16_384
 """Scans that stay mapped: an operating system allows a process some 65,000 maps."""

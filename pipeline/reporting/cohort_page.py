@@ -14,7 +14,7 @@ from pipeline.reporting.parts.covariates import Table, covariate_table, is_missi
 from pipeline.reporting.parts.flow_diagram import Diagram, flow_diagram
 from pipeline.reporting.pictures.sample_slices import Sample, sample_slices
 from pipeline.reporting.wording import Statement
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 
 @dataclass(frozen=True)

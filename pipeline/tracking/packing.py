@@ -11,7 +11,7 @@ from pipeline.config import Config, Tracking
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.io import read_json
 from pipeline.core.paths import Artifacts, RunPaths
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.tracking.contents import Artifact, Parcel
 from pipeline.tracking.cost import cost_of
 from pipeline.tracking.lineage import Graph, read_graph, used_artifacts

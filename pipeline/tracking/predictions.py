@@ -12,7 +12,7 @@ from pipeline.core.folds import FoldLabel
 from pipeline.core.io import read_json
 from pipeline.evaluation.fitted.operating_point import EVEN_ODDS
 from pipeline.evaluation.fitted.pooling import SCAN
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.tracking.contents import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym
 

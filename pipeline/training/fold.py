@@ -14,7 +14,7 @@ from pipeline.imaging.intensity import fit_standards
 from pipeline.loading.augmentation.augmenter import Augmenter
 from pipeline.loading.augmentation.settings import augmentation_settings
 from pipeline.loading.datamodule import ScanDataModule
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets
 from pipeline.training.provenance import hash_of_data
 

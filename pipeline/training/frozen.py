@@ -16,7 +16,7 @@ from pipeline.imaging.intensity import to_standards
 from pipeline.models.frozen.features import FeatureCache
 from pipeline.models.frozen.logistic_head import fit_logistic_head
 from pipeline.models.network import Network
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.training.fold import Fold
 from pipeline.training.keeping.keeping import Keeping
 from pipeline.training.objective.losses import plain_loss

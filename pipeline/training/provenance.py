@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.config import Config, Plan
 from pipeline.core.columns import LABEL, SCAN_ID, TRAIN, VAL
 from pipeline.core.provenance import without_folders
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 PACKAGE = Path(__file__).parents[1]
 DECIDES_WEIGHTS = (

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pipeline.imaging.preprocessing import prepare, preprocess_scan
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from tests.imaging.scan_making import make_plan
 
 HASHES = {"source_sha256": "a", "plan_sha256": "b", "code_sha256": "c"}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 SHAPE = (8, 9, 10)
 

@@ -8,7 +8,7 @@ from torch import nn
 from pipeline.loading.augmentation.augmenter import Augmenter
 from pipeline.loading.augmentation.settings import AugmentationSettings
 from pipeline.loading.datamodule import ScanDataModule
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from tests.loading.store_making import SHAPE, make_store
 
 AUGMENT = Augmenter(AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True))

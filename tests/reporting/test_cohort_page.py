@@ -16,7 +16,7 @@ from pipeline.reporting.parts.cohort import flow, split_table
 from pipeline.reporting.parts.covariates import covariate_table, standardised_difference
 from pipeline.reporting.parts.flow_diagram import flow_diagram
 from pipeline.reporting.pictures.sample_slices import SCANS_A_CLASS
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from tests.reporting.pages_made import NASTY, read, words
 
 COLUMNS = Columns(clinical=("age", "sex"), site="site")

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.tracking.predictions import called_set, with_pictures
 from pipeline.tracking.privacy import pseudonym, read_key
 from tests.tracking.offline import OfflineRun

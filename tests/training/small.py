@@ -11,7 +11,7 @@ from pipeline.config import Config, Plan
 from pipeline.core.paths import CohortPaths, FoldPaths
 from pipeline.loading.datamodule import ScanDataModule
 from pipeline.models import Network
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 from pipeline.training.fitting import fit
 from pipeline.training.fold import Fold
 from pipeline.training.keeping.keeping import Keeping

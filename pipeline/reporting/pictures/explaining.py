@@ -21,7 +21,7 @@ from pipeline.imaging.resampling import to_original_grid
 from pipeline.inference.trained import TrainedRun
 from pipeline.reporting.pictures.attribution import METHODS
 from pipeline.reporting.pictures.overlay import draw_overlay
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from pipeline.core.folds import is_development
 from pipeline.reporting.gathering import CohortFacts
 from pipeline.reporting.parts.cohort import memberships
 from pipeline.reporting.pictures.overlay import VIEW_ALONG, plane_view, upright
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 SCANS_A_CLASS = 5
 

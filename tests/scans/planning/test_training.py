@@ -6,7 +6,6 @@ import pytest
 
 from pipeline.config import Columns
 from pipeline.models.cost import measure
-from pipeline.scans.cohort_preprocessing import preprocess_cohort
 from pipeline.scans.planning.making import make_plan
 from pipeline.scans.planning.training import (
     CPU,
@@ -19,7 +18,8 @@ from pipeline.scans.planning.training import (
     plan_length,
     plan_model,
 )
-from pipeline.scans.store import Store
+from pipeline.store.build import preprocess_cohort
+from pipeline.store.store import Store
 from tests.scans.planning.balls import make_cohort, make_table, write_ball
 
 WORK = Work(

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pipeline.core.columns import PATH, SCAN_ID
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 SIZE = 8
 """Voxels an axis of the tiny copy."""

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.scans.store import Store
-from pipeline.scans.summaries import measure_files, shrink, summarise_scans
+from pipeline.store.simple_features import measure_files, shrink, summarise_scans
+from pipeline.store.store import Store
 
 
 def test_shrinking_takes_the_means_of_even_blocks():

@@ -15,9 +15,8 @@ import pandas as pd
 import pytest
 
 from pipeline.imaging.io.discover import ScanFiles
-from pipeline.scans.cohort_preprocessing import preprocess_cohort
-from pipeline.scans.job import Job, Versions, attempt
-from pipeline.scans.store import Store
+from pipeline.store.build import Job, Versions, attempt, preprocess_cohort
+from pipeline.store.store import Store
 from tests.imaging.scan_making import centered_affine, make_plan, random_linear
 
 PLAN = make_plan(crop="foreground", intensity={"scheme": "zscore"}, size_voxels=(20, 20, 20))
@@ -163,8 +162,8 @@ import os, sys
 from pathlib import Path
 import pandas as pd
 from pipeline.config import Plan
-from pipeline.scans.cohort_preprocessing import preprocess_cohort
-from pipeline.scans.store import Store
+from pipeline.store.build import preprocess_cohort
+from pipeline.store.store import Store
 raw, folder, plan = Path(sys.argv[1]), Path(sys.argv[2]), Plan.model_validate_json(sys.argv[3])
 if "--as-nobody" in sys.argv and os.geteuid() == 0:
     os.setuid(65534)  # root writes anywhere

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 HASHES = {"source_sha256": "a", "plan_sha256": "b", "code_sha256": "c"}
 ARRAY = np.random.default_rng(0).normal(size=(1, 16, 16, 16)).astype(np.float32)
@@ -18,7 +18,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipeline.scans.store import Store
+from pipeline.store.store import Store
 
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)

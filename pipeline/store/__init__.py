@@ -1,0 +1,1 @@
+"""Preprocessed scans on disk: build, read."""
