@@ -19,9 +19,9 @@ def plan(
     """Write plan.yaml; lines edited in an earlier one are kept and shown as edited."""
     from pipeline.cohorts.cohort_table import read_cohort
     from pipeline.core.folds import read_splits, rows_of_fold
-    from pipeline.scans.planning.file import show, write_plan
-    from pipeline.scans.planning.machine import machine_at_hand
-    from pipeline.scans.planning.remaking import replan
+    from pipeline.planning.plan_file import show, write_plan
+    from pipeline.planning.planner import replan
+    from pipeline.planning.rules import machine_at_hand
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     table, splits = read_cohort(paths.cohort), read_splits(paths.splits)

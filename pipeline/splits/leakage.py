@@ -18,7 +18,7 @@ from pipeline.core.columns import PATIENT_ID, SCAN_ID
 from pipeline.core.errors import did_you_mean
 from pipeline.core.io import write_json
 from pipeline.imaging.io.discover import files_of
-from pipeline.scans.planning.file import edits_of
+from pipeline.planning.plan_file import edits_of
 from pipeline.splits.duplicates import near_duplicates
 from pipeline.splits.findings import Finding, Sides
 from pipeline.splits.grouping import group_of_scans

@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from pipeline.config import Cohort, Columns, Plan, Split
-from pipeline.scans.planning.file import mark
+from pipeline.planning.plan_file import mark
 from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
 from pipeline.splits.splitting import split_patients
 from tests.splits.phantoms import AFFINE, head, row_of, write_cohort, write_scan

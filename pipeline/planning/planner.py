@@ -1,8 +1,4 @@
-"""Planning: a good setting without tuning, from the geometry and intensity of development scans.
-
-Labels are never looked at, nor is the locked test set. What a config says beats a rule, and so does what was edited
-in plan.yaml; either is the ground on which the other lines are decided.
-"""
+"""Make plan.yaml from measurements of the development scans; edited lines are kept."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,10 +8,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.config import Cohort, Intensity, Plan
+from pipeline.config.load import check_file
 from pipeline.config.plan import EDITED, num_channels
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN
 from pipeline.core.folds import fold_numbers, is_development, rows_of_fold
-from pipeline.scans.planning.fingerprint import (
+from pipeline.planning.fingerprint import (
     Geometry,
     Voxels,
     anatomical_axes,
@@ -23,29 +20,28 @@ from pipeline.scans.planning.fingerprint import (
     measure_voxels,
     read_geometry,
 )
-from pipeline.scans.planning.rules import (
+from pipeline.planning.plan_file import edits_of, mark
+from pipeline.planning.rules import (
+    CPU,
     MARGIN,
     Because,
-    check_modality,
-    coarsen,
-    plan_crop,
-    plan_intensity,
-    plan_orientation,
-    plan_spacing,
-    plan_stem,
-    size_of,
-)
-from pipeline.scans.planning.training import (
-    CPU,
     Machine,
     Work,
+    check_modality,
+    coarsen,
     forecast,
     plan_accumulation,
     plan_augmentation,
     plan_batch,
+    plan_crop,
+    plan_intensity,
     plan_length,
     plan_model,
+    plan_orientation,
     plan_patience,
+    plan_spacing,
+    plan_stem,
+    size_of,
 )
 
 PREPARATION = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction", "intensity")
@@ -236,3 +232,17 @@ def cover(extent_mm: np.ndarray, spacing: np.ndarray, most: int) -> Because[np.n
             f"voxels by spacing_mm, such as {1.1 * (extent_mm.prod() / most) ** (1 / 3):.1f}, or raise max_voxels."
         )
     return Because(size, f"covers {extent} mm, the 95th percentile of development scans; smaller ones are padded")
+
+
+def replan(
+    cohort: Cohort, table: pd.DataFrame, splits: pd.DataFrame, raw: Path, earlier: Path, machine: Machine
+) -> Plan:
+    """The plan of a cohort with the edits of the plan in the file `earlier`, which need not exist."""
+    as_planned = make_plan(cohort, table, splits, raw, machine)
+    if not earlier.exists():
+        return mark(as_planned, as_planned, edited={})
+    before = check_file(Plan, earlier)
+    edited = {key: value for key, value in edits_of(before).items() if key not in configured(cohort)}
+    if not edited:
+        return mark(as_planned, as_planned, edited={})
+    return mark(make_plan(cohort, table, splits, raw, machine, edits=edited), as_planned, edited)

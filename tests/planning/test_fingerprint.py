@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.scans.planning.fingerprint import choose_scans, read_geometry
+from pipeline.planning.fingerprint import choose_scans, read_geometry
 
 
 def test_at_most_thirty_scans_are_chosen_of_different_patients_first_in_any_order_of_rows():

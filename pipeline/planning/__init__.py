@@ -1,0 +1,1 @@
+"""From a fingerprint of the cohort to plan.yaml, by rules; no torch."""

@@ -1,1 +1,0 @@
-"""One scan: reading, checking, geometry, intensity, fingerprint, preprocessing."""

@@ -1,1 +1,0 @@
-"""A good setting without tuning, from what the development scans are."""
