@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pipeline.cohorts.cohort_table import read_cohort  # noqa: E402
+from pipeline.cohorts.label_table import read_cohort  # noqa: E402
 from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT, TEST  # noqa: E402
 from pipeline.core.paths import Artifacts, CohortPaths  # noqa: E402
 from pipeline.imaging.io.discover import files_of  # noqa: E402

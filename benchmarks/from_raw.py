@@ -12,7 +12,7 @@ from torch import nn
 from benchmarks.models import with_stock_layers
 from benchmarks.monai_experiment import Epochs, train_with_monai
 from benchmarks.timing import Ratio
-from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config, Plan
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.paths import Artifacts

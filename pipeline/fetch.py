@@ -10,7 +10,7 @@ from pipeline.core.paths import Artifacts
 
 def fetch(config: Config) -> None:
     """Generate, download or link the cohort's scans and labels."""
-    from pipeline.cohorts.fetching import fetch_cohort
+    from pipeline.cohorts.sources import fetch_cohort
 
     fetch_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name))
 

@@ -13,7 +13,7 @@ from pipeline.core.paths import Artifacts
 
 def ingest(config: Config, *, workers: Annotated[int | None, "processes (default: one a processor)"] = None) -> None:
     """Check every scan and label of the cohort; stop with all problems listed, or write the cohort's table."""
-    from pipeline.cohorts.ingesting import ingest_cohort
+    from pipeline.cohorts.ingest import ingest_cohort
     from pipeline.core.parallel import cores_at_hand
 
     ingest_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name), workers or cores_at_hand())

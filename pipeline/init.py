@@ -16,7 +16,7 @@ ROLES = ("scan_id", "patient_id", "path", "label")
 
 def init(arguments: argparse.Namespace) -> None:
     """Guess which column is what, ask for what must not be guessed, write the config, say what to run next."""
-    from pipeline.cohorts.drafting import Answers, draft_cohort, write_draft
+    from pipeline.cohorts.init_config import Answers, draft_cohort, write_draft
     from pipeline.config.load import COHORTS
 
     given = {role: getattr(arguments, role) for role in ROLES if getattr(arguments, role)}

@@ -17,7 +17,7 @@ def plan(
     dry_run: Annotated[bool, "only show the plan, with hours and disk from a short probe of this machine"] = False,
 ) -> None:
     """Write plan.yaml; lines edited in an earlier one are kept and shown as edited."""
-    from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.cohorts.label_table import read_cohort
     from pipeline.core.folds import read_splits, rows_of_fold
     from pipeline.planning.plan_file import show, write_plan
     from pipeline.planning.planner import replan

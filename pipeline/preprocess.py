@@ -19,7 +19,7 @@ def preprocess(
     ] = None,
 ) -> None:
     """Prepare the scans that are new or whose file, plan or code changed."""
-    from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.cohorts.label_table import read_cohort
     from pipeline.config.load import check_file
     from pipeline.core.parallel import cores_at_hand
     from pipeline.store.build import preprocess_cohort

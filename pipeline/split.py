@@ -10,7 +10,7 @@ from pipeline.core.paths import Artifacts
 
 def split(config: Config) -> None:
     """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
-    from pipeline.cohorts.cohort_table import read_cohort
+    from pipeline.cohorts.label_table import read_cohort
     from pipeline.config.load import check_file
     from pipeline.core.folds import read_splits, write_splits
     from pipeline.splits.following import follow_given_files

@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Split
 from pipeline.splits.splitting import split_patients
 from tests.conftest import COHORT, put_under_dvc

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.cohorts.table import with_hint
+from pipeline.cohorts.label_table import with_hint
 from pipeline.config import Columns
 
 PARTICIPANT = "participant_id"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.cohorts.table import is_missing, listing, with_hint
+from pipeline.cohorts.label_table import is_missing, listing, with_hint
 from pipeline.config import Cohort
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID
 from pipeline.imaging.problems import Problem

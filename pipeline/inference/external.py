@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from rich.progress import track
 
-from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
 from pipeline.core.columns import SPLIT, TEST
 from pipeline.core.paths import CohortPaths, FoldPaths, RunPaths

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from rich.progress import track
 
-from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
 from pipeline.core.io import write_csv, write_json

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from pipeline.cohorts.table import file_columns, read_table, select_files, with_hint
+from pipeline.cohorts.label_table import file_columns, read_table, select_files, with_hint
 from pipeline.config import Columns
 from pipeline.core.columns import PATH, PROB_PREFIX
 from pipeline.core.io import write_csv

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import PATIENT_ID, SCAN_ID
 from pipeline.tracking.privacy import can_be_told, pseudonym, public_page
 

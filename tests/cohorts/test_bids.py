@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.cohorts.ingesting import ingest_cohort
+from pipeline.cohorts.ingest import ingest_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Cohort
 from pipeline.core.paths import CohortPaths
 from tests.imaging.nifti_bytes import VOXELS, nifti

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from pipeline.cohorts.cohort_table import read_cohort
-from pipeline.cohorts.ingesting import ingest_cohort
+from pipeline.cohorts.ingest import ingest_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Cohort
 from tests.cohorts.eight_scans import HEADER, ROWS, changed, cohort, write_table
 

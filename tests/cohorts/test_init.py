@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.drafting import Answers, draft_cohort, write_draft
-from pipeline.cohorts.fetching import fetch_cohort
-from pipeline.cohorts.ingesting import ingest_cohort
+from pipeline.cohorts.ingest import ingest_cohort
+from pipeline.cohorts.init_config import Answers, draft_cohort, write_draft
 from pipeline.cohorts.nifti import save_nifti
+from pipeline.cohorts.sources import fetch_cohort
 from pipeline.config.load import check_cohort
 from pipeline.core.io import read_yaml
 from pipeline.core.paths import CohortPaths

@@ -10,11 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.cohorts.phantom.anatomy import grow
+from pipeline.cohorts.phantom.anatomy import WHITE, grow, load_template
 from pipeline.cohorts.phantom.generate import write_phantom
-from pipeline.cohorts.phantom.population import Patient, draw_population, solve_disease
-from pipeline.cohorts.phantom.sites import SCANNERS
-from pipeline.cohorts.phantom.template import WHITE, load_template
+from pipeline.cohorts.phantom.population import SCANNERS, Patient, draw_population, solve_disease
 from pipeline.config import PhantomSource
 from pipeline.core.paths import CohortPaths
 

@@ -20,12 +20,9 @@ from rich.progress import track
 
 from pipeline.cohorts.nifti import save_nifti
 from pipeline.cohorts.phantom.acquisition import acquire
-from pipeline.cohorts.phantom.anatomy import grow
-from pipeline.cohorts.phantom.flaws import flip_labels, plant_copies
-from pipeline.cohorts.phantom.population import Patient, draw_population
-from pipeline.cohorts.phantom.records import Record, Row, folders
-from pipeline.cohorts.phantom.sites import scanners_of
-from pipeline.cohorts.phantom.template import load_template
+from pipeline.cohorts.phantom.anatomy import grow, load_template
+from pipeline.cohorts.phantom.population import Patient, draw_population, scanners_of
+from pipeline.cohorts.phantom.records import Record, Row, flip_labels, folders, plant_copies
 from pipeline.config import PhantomSource
 from pipeline.core.paths import CohortPaths
 

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from pipeline.cohorts.cohort_table import read_cohort
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL
 from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.table import check_columns, check_rows, read_table, select_columns
+from pipeline.cohorts.label_table import check_columns, check_rows, read_table, select_columns
 from pipeline.config import Columns
 
 ROWS = [["scan_id", "patient_id", "path", "label"], ["007", "0x1", "a b.nii", "yes"], ["1e3", "01.0", "ü.nii", "NA"]]

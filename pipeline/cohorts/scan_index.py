@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohorts.table import with_hint
+from pipeline.cohorts.label_table import with_hint
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.core.parallel import run_jobs
 from pipeline.core.progress import watched

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.fetching import fetch_cohort
+from pipeline.cohorts.sources import fetch_cohort
 from pipeline.config import Cohort, FolderSource, PhantomSource
 from pipeline.core.paths import CohortPaths
 

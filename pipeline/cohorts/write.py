@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.cohorts.row_scans import CheckedRows, all_inside
+from pipeline.cohorts.scan_index import CheckedRows, all_inside
 from pipeline.core.columns import PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import CohortPaths

@@ -1,7 +1,8 @@
-"""Label tables: read as text, so that 007 stays 007, and every problem in them found at once."""
+"""The label table: read CSV, TSV, Excel or Parquet as text, check and select columns."""
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -170,3 +171,51 @@ def listing(names: Iterable[str]) -> str:
     names = list(names)
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
+
+
+EXCEL = (".xlsx", ".xlsm")
+DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
+
+
+def read_spreadsheet(path: Path) -> pd.DataFrame:
+    """A table with every cell as text, empty where missing, and decimal points for decimal commas.
+
+    Raises `FileNotFoundError`, or `ValueError` for a file that is no table.
+    """
+    table = _read_excel(path) if _is_excel(path) else read_table(path)
+    return table.apply(_point_for_comma)
+
+
+def is_plain(path: Path) -> bool:
+    """Can later stages read this table as it is?"""
+    return not _is_excel(path) and read_table(path).equals(read_spreadsheet(path))
+
+
+def _is_excel(path: Path) -> bool:
+    return path.suffix.lower() in EXCEL
+
+
+def _read_excel(path: Path) -> pd.DataFrame:
+    """The first sheet; ids kept as text in Excel keep their leading zeros."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such table.")
+    try:
+        table = pd.read_excel(path, dtype=str, engine="openpyxl")
+    except (ValueError, KeyError, OSError) as error:
+        raise ValueError(f"{path}: not an Excel table, {error}; save it as .xlsx or CSV.") from None
+    return table.fillna("").rename(columns=str)
+
+
+def _point_for_comma(column: pd.Series) -> pd.Series:
+    """Numbers such as 61,5 as 61.5, if all of the column are such numbers."""
+    values = column[~column.str.strip().str.lower().isin(MISSING)].str.strip()
+    if not values.str.contains(",").any() or not values.map(lambda text: bool(DECIMAL_COMMA.fullmatch(text))).all():
+        return column
+    return column.str.replace(",", ".")
+
+
+def read_cohort(path: Path) -> pd.DataFrame:
+    """One row a scan, all text: a label 'NA' or an id '007' is read as it was written."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; 'dvc repro ingest' writes it.")
+    return pd.read_csv(path, dtype=str, keep_default_na=False)

@@ -8,9 +8,7 @@ import pandas as pd
 
 from pipeline.cohorts.bids import scan_rows
 from pipeline.cohorts.classes import check_classes, order_classes
-from pipeline.cohorts.cohort_files import Entry, write_cohort, write_summary
-from pipeline.cohorts.row_scans import CheckedRows, check_row_scans, inside, list_scans
-from pipeline.cohorts.table import (
+from pipeline.cohorts.label_table import (
     check_columns,
     check_rows,
     listing,
@@ -19,6 +17,8 @@ from pipeline.cohorts.table import (
     read_table,
     select_columns,
 )
+from pipeline.cohorts.scan_index import CheckedRows, check_row_scans, inside, list_scans
+from pipeline.cohorts.write import Entry, write_cohort, write_summary
 from pipeline.config import Cohort, FolderSource
 from pipeline.core.columns import LABEL, PATH, SCAN_ID
 from pipeline.core.paths import CohortPaths

@@ -1,12 +1,33 @@
-"""Putting a cohort's scans and label table where every later stage looks for them."""
+"""Cohort sources: fetch a built-in cohort, or link a folder."""
 
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline.cohorts.label_table import is_plain, read_spreadsheet
 from pipeline.config import Cohort, FolderSource, MedmnistSource, PhantomSource
+from pipeline.core.io import expand
 from pipeline.core.paths import CohortPaths
+
+
+def link_folder(source: FolderSource, paths: CohortPaths) -> None:
+    """Make `paths.raw` a link to the scans and `paths.labels` one to the table.
+
+    A table that later stages could not read as it is, from Excel or with decimal commas, is written as CSV instead.
+    Raises `ValueError` for a variable that is not set, `FileNotFoundError` for a missing folder or table.
+    """
+    scans, table = expand(source.scans, "source.scans"), expand(source.table, "source.table")
+    if not scans.is_dir():
+        raise FileNotFoundError(f"source.scans: {scans} is not a folder; set it to the folder that holds the scans.")
+    if not table.is_file():
+        raise FileNotFoundError(f"source.table: {table} is not a file; set it to the table of labels.")
+    paths.raw.symlink_to(scans.resolve(), target_is_directory=True)
+    if is_plain(table):
+        paths.labels.symlink_to(table.resolve())
+    else:
+        read_spreadsheet(table).to_csv(paths.labels, index=False)
+
 
 STAGING = ".fetching"
 DOWNLOAD = "download"
@@ -34,8 +55,6 @@ def _write(source: PhantomSource | MedmnistSource | FolderSource, new: CohortPat
 
         write_medmnist(source, new, download)
     else:
-        from pipeline.cohorts.folder import link_folder
-
         link_folder(source, new)
 
 
