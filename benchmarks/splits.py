@@ -21,9 +21,12 @@ from scipy import ndimage
 path.insert(0, str(Path(__file__).parents[1]))
 
 from pipeline.config import Columns, Split  # noqa: E402
-from pipeline.splits.duplicates import candidates, near_duplicates  # noqa: E402
-from pipeline.splits.likeness import common_of  # noqa: E402
-from pipeline.splits.signatures import Signatures, signature  # noqa: E402
+from pipeline.splits.near_duplicates.descriptors import Signatures, signature  # noqa: E402
+from pipeline.splits.near_duplicates.search import (  # noqa: E402
+    candidates,
+    common_of,  # noqa: E402
+    near_duplicates,
+)
 from pipeline.splits.splitting import split_patients  # noqa: E402
 
 SCANS, SHAPE, BATCH = 1000, (128, 128, 96), 50

@@ -13,8 +13,8 @@ def split(config: Config) -> None:
     from pipeline.cohorts.label_table import read_cohort
     from pipeline.config.load import check_file
     from pipeline.core.folds import read_splits, write_splits
-    from pipeline.splits.following import follow_given_files
     from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
+    from pipeline.splits.linked_files import follow_given_files
     from pipeline.splits.splitting import split_patients
 
     paths = Artifacts(config.root).cohort(config.cohort.name)

@@ -10,12 +10,21 @@ import pandas as pd
 from pipeline.config import Columns, Split
 from pipeline.core.columns import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.core.errors import did_you_mean
-from pipeline.splits.bins import Bin, bins_of, deal_groups
-from pipeline.splits.continuing import SETTINGS, Place, earlier_places, is_continued, settings_digest
-from pipeline.splits.dates import latest_groups
-from pipeline.splits.given import given_values, places_of
-from pipeline.splits.grouping import group_of_scans
-from pipeline.splits.sites import groups_of_test_sites, places_of_sites, site_of_groups
+from pipeline.splits.groups import group_of_scans
+from pipeline.splits.partitions import Bin, bins_of, deal_groups
+from pipeline.splits.schemes import (
+    SETTINGS,
+    Place,
+    earlier_places,
+    given_values,
+    groups_of_test_sites,
+    is_continued,
+    latest_groups,
+    places_of,
+    places_of_sites,
+    settings_digest,
+    site_of_groups,
+)
 
 log = logging.getLogger(__name__)
 

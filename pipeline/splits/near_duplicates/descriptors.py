@@ -1,12 +1,6 @@
-"""Perceptual signatures: a scan as a small picture of its content, whatever grid, unit and frame it was saved in.
+"""Image descriptors for the near-duplicate search, in all 48 axis orientations."""
 
-The picture is taken in the content's own frame: centred on the bright tissue and as wide as six of its standard
-deviations along each anatomical axis. So resampling, another affine, cropped air and rescaled intensities leave it
-as it is, and cropped tissue moves it little.
-
-Legend: N scans, G cells an axis.
-"""
-
+import itertools
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +11,34 @@ from nibabel.orientations import apply_orientation, io_orientation
 from scipy import ndimage
 
 from pipeline.imaging.io.read import read_scan
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Take the axes in the order `axes`, then mirror along `mirrored`."""
+
+    axes: tuple[int, int, int]
+    mirrored: tuple[int, ...]
+
+    def volume(self, array: np.ndarray) -> np.ndarray:
+        """An array whose last three axes are turned."""
+        lead = array.ndim - 3
+        order = [*range(lead), *(lead + axis for axis in self.axes)]
+        return np.flip(array.transpose(order), [lead + axis for axis in self.mirrored])
+
+    def lines(self, lines: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """What stands along each of three axes, turned in the same way."""
+        return [lines[axis][:: -1 if place in self.mirrored else 1] for place, axis in enumerate(self.axes)]
+
+
+TURNS = [
+    Turn(axes, mirrored)
+    for axes in itertools.permutations(range(3))
+    for number in range(4)
+    for mirrored in itertools.combinations(range(3), number)
+]
+AS_IS = TURNS[0]
+
 
 CELLS = 24
 HALF_WIDTH = 3.0

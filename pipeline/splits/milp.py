@@ -12,7 +12,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import eye_array, kron
 
-from pipeline.splits.deals import Deal, badness
+from pipeline.splits.assignment import Deal, badness
 
 MOST_UNKNOWNS = 600
 """Types times bins up to which programmes are solved."""

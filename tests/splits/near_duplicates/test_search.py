@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from pipeline.splits.duplicates import most_alike, near_duplicates
-from pipeline.splits.likeness import common_of, fitted_likeness
-from pipeline.splits.signatures import Signatures, average_down, otsu_threshold, sample, signature
-from pipeline.splits.turns import AS_IS, TURNS
+from pipeline.splits.near_duplicates.descriptors import (
+    AS_IS,
+    TURNS,
+    Signatures,
+    average_down,
+    otsu_threshold,
+    sample,
+    signature,
+)
+from pipeline.splits.near_duplicates.search import common_of, fitted_likeness, most_alike, near_duplicates
 from tests.splits.phantoms import AFFINE, head
 
 ONE_PLACE = np.zeros(8, int)

@@ -8,8 +8,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import Bounds, LinearConstraint, milp
 
-from pipeline.splits.balancing import balance, balance_many, search
-from pipeline.splits.deals import Deal
+from pipeline.splits.assignment import Deal
+from pipeline.splits.stratification import balance, balance_many, search
 
 
 def make_deal(scans_by_class, shares, fixed=None):

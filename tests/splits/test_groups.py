@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.splits.identities import read_patients, respelled
+from pipeline.splits.groups import read_patients, respelled
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ import pandas as pd
 
 from pipeline.config import Split
 from pipeline.core.columns import DEVELOPMENT, LABEL, NESTED, TEST
-from pipeline.splits.balancing import balance
-from pipeline.splits.continuing import Place
-from pipeline.splits.deals import Deal
-from pipeline.splits.measures import Measures, measure
+from pipeline.splits.assignment import Deal, Measures, measure
+from pipeline.splits.schemes import Place
+from pipeline.splits.stratification import balance
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,12 @@
-"""Optimal balance: groups of unequal make-up dealt into bins so that the worst bin is as good as it can be.
-
-Legend: G groups, B bins (test, fold 0, fold 1, ...), T types (groups of equal make-up), M measures: the scans of each
-class first, then whatever else should be even, such as patients.
-"""
+"""Stratification: assign groups of patients so that labels and covariates are balanced."""
 
 import itertools
 import logging
 
 import numpy as np
 
-from pipeline.splits.deals import Deal, badness, best_of
-from pipeline.splits.programme import improve_worst
+from pipeline.splits.assignment import Deal, badness, best_of
+from pipeline.splits.milp import improve_worst
 
 log = logging.getLogger(__name__)
 

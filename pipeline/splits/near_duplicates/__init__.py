@@ -1,0 +1,1 @@
+"""Near-duplicates: descriptors and search."""
