@@ -20,9 +20,11 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
-from pipeline.loading.augmentation.augmenter import Augmenter  # noqa: E402
-from pipeline.loading.augmentation.settings import AugmentationSettings  # noqa: E402
-from pipeline.loading.datamodule import ScanDataModule  # noqa: E402
+from pipeline.data.augmentation.pipeline import (
+    AugmentationSettings,  # noqa: E402
+    Augmenter,  # noqa: E402
+)
+from pipeline.data.datamodule import ScanDataModule  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
 from pipeline.store.store import Store  # noqa: E402
 

@@ -11,7 +11,7 @@ from benchmarks.from_raw import fit_here, network_of
 from benchmarks.monai_experiment import step
 from pipeline.config import Config
 from pipeline.core.paths import Artifacts
-from pipeline.loading.dataset import Batch
+from pipeline.data.dataset import Batch
 from pipeline.training.fold import Fold, load_fold
 from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine
 

@@ -15,12 +15,11 @@ from torch import Tensor
 from pipeline.core.columns import CHANGE, LABEL, MASKED, PATIENT_ID, PROB_PREFIX, SCAN_ID, TEST, UNCHANGED, VAL
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.paths import CohortPaths
+from pipeline.data.augmentation.intensity import lower_resolution, noise
+from pipeline.data.augmentation.pipeline import alike, left_right_axis, rotation_axes
+from pipeline.data.augmentation.spatial import flip, turn
 from pipeline.imaging.foreground import empty_space_threshold, is_body
 from pipeline.inference.trained import TrainedRun, Volume
-from pipeline.loading.augmentation.augmenter import alike
-from pipeline.loading.augmentation.degradations import lower_resolution, noise
-from pipeline.loading.augmentation.settings import left_right_axis, rotation_axes
-from pipeline.loading.augmentation.spatial import flip, turn
 from pipeline.store.store import Store
 
 BODY_SHARE = 0.05

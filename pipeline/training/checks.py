@@ -16,7 +16,7 @@ from torch import Tensor
 from pipeline.config import Config
 from pipeline.core.columns import LABEL, TRAIN
 from pipeline.core.errors import did_you_mean
-from pipeline.loading.dataset import Batch, ScanDataset
+from pipeline.data.dataset import Batch, ScanDataset
 from pipeline.models import Network
 from pipeline.training.classifier import Classifier
 from pipeline.training.failures import explained

@@ -10,10 +10,9 @@ from pipeline.core.columns import SCAN_ID, TRAIN, VAL
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import read_json
 from pipeline.core.paths import CohortPaths
+from pipeline.data.augmentation.pipeline import Augmenter, augmentation_settings
+from pipeline.data.datamodule import ScanDataModule
 from pipeline.imaging.intensity import fit_standards
-from pipeline.loading.augmentation.augmenter import Augmenter
-from pipeline.loading.augmentation.settings import augmentation_settings
-from pipeline.loading.datamodule import ScanDataModule
 from pipeline.store.store import Store
 from pipeline.training.objective.tasks import Task, count_classes, settle_task, with_targets
 from pipeline.training.provenance import hash_of_data

@@ -7,9 +7,9 @@ import pytest
 from scipy import stats
 
 from pipeline.config import Rescale, Suv, Unchanged, Window, ZScore
+from pipeline.data.dataset import ScanDataset
 from pipeline.imaging.intensity import LEVELS, correct_bias, fit_standards, scale_intensity, to_standards
 from pipeline.imaging.preprocessing import preprocess_scan
-from pipeline.loading.dataset import ScanDataset
 from pipeline.store.store import Store
 from pipeline.training.fold import learn
 from tests.imaging.scan_making import make_plan

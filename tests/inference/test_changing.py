@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import MASKED, UNCHANGED
+from pipeline.data.augmentation.intensity import noise
 from pipeline.inference.changing import MOST_SCANS, choose, find_bodies, mask_out, versions
-from pipeline.loading.augmentation.degradations import noise
 
 
 def ball(center: float, seed: int) -> np.ndarray:

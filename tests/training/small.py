@@ -9,7 +9,7 @@ from lightning import Callback, seed_everything
 
 from pipeline.config import Config, Plan
 from pipeline.core.paths import CohortPaths, FoldPaths
-from pipeline.loading.datamodule import ScanDataModule
+from pipeline.data.datamodule import ScanDataModule
 from pipeline.models import Network
 from pipeline.store.store import Store
 from pipeline.training.fitting import fit

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.loading.dataset import Batch
+from pipeline.data.dataset import Batch
 from pipeline.training.checks import Updates, losses_by_rate
 from pipeline.training.fitting import build_classifier
 from tests.training.small import SmallTraining

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.config import Training
-from pipeline.loading.augmentation.mixing import Mixer
+from pipeline.data.augmentation.mixing import Mixer
 from pipeline.models.network import StageOutputs
 from pipeline.training.classifier import Classifier
 from pipeline.training.objective.deep_supervision import StageClassifiers

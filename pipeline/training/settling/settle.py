@@ -4,7 +4,7 @@ import math
 
 from pipeline.config import Augmentation, Config, Plan, Training
 from pipeline.config.plan import EFFECTIVE_BATCH
-from pipeline.loading.augmentation.settings import decide_augmentation
+from pipeline.data.augmentation.pipeline import decide_augmentation
 from pipeline.training.settling.idle import refuse_idle_settings
 from pipeline.training.settling.recipes import settle_model
 

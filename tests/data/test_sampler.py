@@ -3,7 +3,7 @@ from itertools import chain
 
 import pytest
 
-from pipeline.loading.sampler import EpochBatches, InOrder
+from pipeline.data.sampler import EpochBatches, InOrder
 
 
 def epochs_of(sampler: EpochBatches, num_epochs: int) -> list[list[tuple[int, int]]]:

@@ -5,9 +5,9 @@ from lightning import LightningDataModule
 from torch.utils.data import DataLoader, Sampler
 
 from pipeline.core.columns import LABEL, SCAN_ID
+from pipeline.data.dataset import Augment, Batch, ScanDataset, as_is
+from pipeline.data.sampler import EpochBatches, InOrder, Key, Share
 from pipeline.imaging.intensity import Deciles
-from pipeline.loading.dataset import Augment, Batch, ScanDataset, as_is
-from pipeline.loading.sampler import EpochBatches, InOrder, Key, Share
 from pipeline.store.store import Store
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pipeline.core.columns import LABEL, SCAN_ID
+from pipeline.data.rng import scan_rng
+from pipeline.data.sampler import Key
 from pipeline.imaging.intensity import Deciles, to_standards
-from pipeline.loading.chance import scan_rng
-from pipeline.loading.sampler import Key
 from pipeline.store.nifti_entry import Entry
 from pipeline.store.store import Store
 

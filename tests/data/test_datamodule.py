@@ -5,11 +5,10 @@ import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
 from torch import nn
 
-from pipeline.loading.augmentation.augmenter import Augmenter
-from pipeline.loading.augmentation.settings import AugmentationSettings
-from pipeline.loading.datamodule import ScanDataModule
+from pipeline.data.augmentation.pipeline import AugmentationSettings, Augmenter
+from pipeline.data.datamodule import ScanDataModule
 from pipeline.store.store import Store
-from tests.loading.store_making import SHAPE, make_store
+from tests.data.store_making import SHAPE, make_store
 
 AUGMENT = Augmenter(AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True))
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.loading.chance import scan_rng
-from pipeline.loading.dataset import ScanDataset
-from tests.loading.store_making import make_store
+from pipeline.data.dataset import ScanDataset
+from pipeline.data.rng import scan_rng
+from tests.data.store_making import make_store
 
 
 def shift(volume, rng):

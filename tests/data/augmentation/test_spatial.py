@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.loading.augmentation.spatial import deform, flip, plane_rotation, random_crop, turn
+from pipeline.data.augmentation.spatial import deform, flip, plane_rotation, random_crop, turn
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.loading.augmentation.mixing import Mixer
+from pipeline.data.augmentation.mixing import Mixer
 
 NAMES = ["a", "b", "c", "d"]
 TARGETS = torch.eye(4)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.loading.chance import mixing_rng
+from pipeline.data.rng import mixing_rng
 
 Box = tuple[slice, slice, slice]
 

@@ -1,0 +1,1 @@
+"""Batches for training: dataset, datamodule, sampler, augmentation."""

@@ -1,1 +1,0 @@
-"""From the store to batches: order, augmentation, dataset and datamodule."""

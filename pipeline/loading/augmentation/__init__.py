@@ -1,1 +1,0 @@
-"""Random changes to training volumes, by noun: spatial, tones, degradations, MR artifacts."""
