@@ -17,7 +17,7 @@ from pipeline.evaluation.tables.predictions import prob_columns
 from pipeline.evaluation.tasks import evaluate_task
 from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
-from pipeline.models.quantised import quantise_weights
+from pipeline.models.quantization import quantise_weights
 from pipeline.store.store import Store
 from pipeline.training.keeping.runfile import RunFile
 

@@ -17,7 +17,7 @@ from pipeline.core.io import sha256
 from pipeline.imaging.intensity import to_standards
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import Prepared, preprocess_scan
-from pipeline.models.quantised import dequantise_weights
+from pipeline.models.quantization import dequantise_weights
 from pipeline.training.keeping.runfile import RunFile
 from pipeline.training.objective.tasks import probabilities, settle_task
 from pipeline.training.settling.build import build_network

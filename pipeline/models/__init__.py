@@ -2,7 +2,7 @@
 
 from pipeline.models.build import build_model
 from pipeline.models.network import Network, StageOutputs
+from pipeline.models.pretrained.load import LoadReport, load_pretrained
 from pipeline.models.registry import model_names
-from pipeline.models.weights.pretrained import LoadReport, load_pretrained
 
 __all__ = ["LoadReport", "Network", "StageOutputs", "build_model", "load_pretrained", "model_names"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models.options import check_choice
-from pipeline.models.weights.positions import resize_positions
+from pipeline.models.pretrained.adapt import resize_positions
+from pipeline.models.registry import check_choice
 
 INITS = ("clip", "xavier")
 

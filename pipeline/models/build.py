@@ -6,12 +6,12 @@ from pathlib import Path
 
 # Each of these registers its names.
 from pipeline.models import modified_resnet, poolformer, resnet, vit  # noqa: F401
-from pipeline.models.adapter import timm_adapter  # noqa: F401
-from pipeline.models.frozen.lora import add_lora
+from pipeline.models.lora import add_lora
 from pipeline.models.network import Network
+from pipeline.models.pretrained.load import load_pretrained
 from pipeline.models.registry import builder_of, check_keywords, check_options
+from pipeline.models.timm import adapter  # noqa: F401
 from pipeline.models.volume import wrap
-from pipeline.models.weights.pretrained import load_pretrained
 
 
 def build_model(

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from pipeline.core.errors import did_you_mean
-from pipeline.models.small_map_conv import SmallMapConv2d, SmallMapConv3d
+from pipeline.models.gemm_conv import SmallMapConv2d, SmallMapConv3d
 
 CONV = {2: SmallMapConv2d, 3: SmallMapConv3d}
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}

@@ -21,9 +21,8 @@ from pipeline.models.layers import (
     per_axis,
 )
 from pipeline.models.network import Network
-from pipeline.models.options import check_choice
-from pipeline.models.registry import register
-from pipeline.models.weights.positions import fit_positions
+from pipeline.models.pretrained.adapt import fit_positions
+from pipeline.models.registry import check_choice, register
 
 SIZES = {
     "50": dict(layers=(3, 4, 6, 3), width=64, embed_dim=1024, input_size=224),

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.checkpointing import BATCH_NORMS, recompute
+from pipeline.models.grad_checkpointing import BATCH_NORMS, recompute
 
 
 class StageOutputs(NamedTuple):

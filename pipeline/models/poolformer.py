@@ -1,16 +1,18 @@
-"""PoolFormer in 2D and 3D: a MetaFormer whose token mixer is average pooling (arXiv:2111.11418).
+"""The second half of a PoolFormer branch: scaled by channel, dropped at random, added to its input.
 
-Axes: B batch, C channels, S spatial (H, W) or (D, H, W), K classes, F features.
+Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
 """
 
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.models.layers import (
     CHANNELS_LAST,
+    DropPath,
     Size,
     check_four_stages,
     check_input,
@@ -23,9 +25,29 @@ from pipeline.models.layers import (
 )
 from pipeline.models.network import Network
 from pipeline.models.pool_mixer import PoolMixer
+from pipeline.models.pretrained.sources import translate
 from pipeline.models.registry import register
-from pipeline.models.residual_sum import ResidualSum
-from pipeline.models.weights.poolformer_weights import translate
+
+
+class ResidualSum(nn.Module):
+    """Add a branch to its input, scaled for each channel (arXiv:2103.17239) unless `layer_scale_init_value` is 0.
+
+    Shape: (B, C, *S), (B, C, *S) -> same.
+    """
+
+    def __init__(self, channels: int, *, layer_scale_init_value: float, drop_path_rate: float) -> None:
+        super().__init__()
+        start = torch.full((channels,), float(layer_scale_init_value))
+        self.scale = nn.Parameter(start) if layer_scale_init_value else None
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, branch: Tensor) -> Tensor:
+        if self.scale is None:
+            return x + self.drop_path(branch)
+        # Dropping the scale drops the branch, and scaling while adding takes one pass over memory for all three.
+        scale = self.drop_path(self.scale.expand(len(x), -1))
+        return torch.addcmul(x, branch, scale.view(*scale.shape, *[1] * (x.dim() - 2)))
+
 
 SMALL, MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)
 # arXiv:2111.11418: widths and depths, and the layer scale and drop path with which the authors trained each.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pipeline.models.layers import DropPath
-from pipeline.models.options import check_choice
+from pipeline.models.registry import check_choice
 
 EPS = 1e-6
 """Of every norm here; timm's value for vision transformers."""

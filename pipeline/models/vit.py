@@ -21,10 +21,9 @@ from pipeline.models.layers import (
     spread_over_depth,
 )
 from pipeline.models.network import Network, StageOutputs
-from pipeline.models.options import check_choice
-from pipeline.models.registry import register
+from pipeline.models.pretrained.adapt import fit_positions, resize_positions
+from pipeline.models.registry import check_choice, register
 from pipeline.models.transformer import EPS, NORMS, TransformerBlock
-from pipeline.models.weights.positions import fit_positions, resize_positions
 
 SIZES = {
     "tiny": dict(dim=192, depth=12, num_heads=3),

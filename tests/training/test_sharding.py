@@ -10,7 +10,7 @@ import torch
 from pipeline.config import Training
 from pipeline.core.paths import FoldPaths
 from pipeline.inference.trained import TrainedRun
-from pipeline.models.quantised import rounded
+from pipeline.models.quantization import rounded
 from pipeline.training.keeping.runfile import RunFile, load_plain
 from pipeline.training.sharding import clip_gradients
 from tests.conftest import Commands

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pipeline.models.checkpointing import recompute
+from pipeline.models.grad_checkpointing import recompute
 from pipeline.models.layers import check_input, classifier_layer
 from pipeline.models.network import Network, StageOutputs
 from pipeline.models.volume.views import View

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.models.network import Network, StageOutputs
-from pipeline.models.volume.choices import Choice, choose
+from pipeline.models.registry import Choice, choose
 from pipeline.models.volume.slice_pooling import MeanPooling
 from pipeline.models.volume.slicewise import Slicewise
 from pipeline.models.volume.views import Slices

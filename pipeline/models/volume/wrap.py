@@ -4,14 +4,13 @@ import inspect
 from typing import Protocol
 
 from pipeline.models.network import Network
-from pipeline.models.registry import builder_of
+from pipeline.models.pretrained.adapt import inflate_weights
+from pipeline.models.registry import Choice, builder_of, choose
 from pipeline.models.volume.acs import use_acs_convolutions
-from pipeline.models.volume.choices import Choice, choose
 from pipeline.models.volume.slice_pooling import POOLINGS
 from pipeline.models.volume.slicewise import Slicewise
 from pipeline.models.volume.stage_grid import StageGrid
 from pipeline.models.volume.views import Planes, Slabs, Slices, View
-from pipeline.models.weights.inflate import inflate_weights
 
 
 class NetworkBuilder(Protocol):

@@ -8,7 +8,7 @@ from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from pipeline.models import Network
-from pipeline.models.quantised import quantisable, rounded
+from pipeline.models.quantization import quantisable, rounded
 
 
 class RoundedWeights:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from pipeline.config import Model, Plan, Training
 from pipeline.models import Network
-from pipeline.models.checkpointing import BATCH_NORMS
+from pipeline.models.grad_checkpointing import BATCH_NORMS
 from pipeline.models.registry import builder_of
 from pipeline.training.settling.build import build_network
 

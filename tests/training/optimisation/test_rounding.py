@@ -10,7 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from pipeline.models import Network
-from pipeline.models.quantised import dequantise_weights, quantisable, quantise_weights, to_codes
+from pipeline.models.quantization import dequantise_weights, quantisable, quantise_weights, to_codes
 from pipeline.training.keeping.runfile import load_plain
 from pipeline.training.optimisation.rounding import RoundedWeights
 from tests.training.small import Outcome, SmallTraining

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from pipeline.models import build_model
-from pipeline.models.adapter.timm_adapter import TimmAdapter
+from pipeline.models.timm.adapter import TimmAdapter
 
 # timm's own test networks: whole families in miniature, for inputs of 160 x 160.
 IMAGES = torch.randn(2, 1, 160, 160, generator=torch.Generator().manual_seed(0))

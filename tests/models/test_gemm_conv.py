@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from pipeline.models.small_map_conv import SmallMapConv2d, SmallMapConv3d
+from pipeline.models.gemm_conv import SmallMapConv2d, SmallMapConv3d
 
 STOCK = {SmallMapConv2d: functional.conv2d, SmallMapConv3d: functional.conv3d}
 CASES = [

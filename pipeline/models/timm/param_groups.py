@@ -5,7 +5,7 @@ import os
 from timm.models import group_parameters
 from torch import nn
 
-from pipeline.models.adapter.trunk import levels_of
+from pipeline.models.timm.backbone import levels_of
 
 Parts = list[nn.Module | nn.Parameter]
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pipeline.models.frozen.lora import adaptable_layers, merge_lora
+from pipeline.models.lora import adaptable_layers, merge_lora
 
 VOLUME = torch.randn(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 FAMILIES = ["poolformer_s12", "resnet18", "vit_tiny"]

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pipeline.models.checkpointing import held_statistics, recompute
+from pipeline.models.grad_checkpointing import held_statistics, recompute
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 

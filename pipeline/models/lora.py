@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from pipeline.models.gemm_conv import SmallMapConv2d, SmallMapConv3d
 from pipeline.models.network import Network
-from pipeline.models.small_map_conv import SmallMapConv2d, SmallMapConv3d
 
 ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Conv3d, SmallMapConv2d, SmallMapConv3d)
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pipeline.core.errors import did_you_mean
 from pipeline.models.network import Network
-from pipeline.models.weights.inflate import inflate_weights
-from pipeline.models.weights.weight_sources import read_weights
+from pipeline.models.pretrained.adapt import inflate_weights
+from pipeline.models.pretrained.sources import read_weights
 
 log = logging.getLogger(__name__)
 

@@ -9,17 +9,19 @@ from math import prod
 import timm
 from torch import Tensor, nn
 
-from pipeline.models.adapter.groups import group_by_depth
-from pipeline.models.adapter.neck import (
+from pipeline.models.layers import Size, check_input, classifier_layer, per_axis
+from pipeline.models.network import Network, StageOutputs
+from pipeline.models.pretrained.adapt import fit_positions
+from pipeline.models.pretrained.sources import is_efficientnet_pytorch, rename_to_timm
+from pipeline.models.registry import check_choice, register
+from pipeline.models.timm.backbone import (
     ATTENTION_POOLS,
     GLOBAL_POOLS,
+    NUM_STAGES,
     PROJECTIONS,
+    as_map,
     build_attention_pool,
     build_projection,
-)
-from pipeline.models.adapter.trunk import (
-    NUM_STAGES,
-    as_map,
     check_backbone,
     create_trunk,
     input_size_of,
@@ -27,12 +29,7 @@ from pipeline.models.adapter.trunk import (
     map_size_of,
     stage_indices,
 )
-from pipeline.models.layers import Size, check_input, classifier_layer, per_axis
-from pipeline.models.network import Network, StageOutputs
-from pipeline.models.options import check_choice
-from pipeline.models.registry import register
-from pipeline.models.weights.efficientnet_weights import is_efficientnet_pytorch, rename_to_timm
-from pipeline.models.weights.positions import fit_positions
+from pipeline.models.timm.param_groups import group_by_depth
 
 
 @register("timm")

@@ -1,11 +1,9 @@
-"""Where pretrained weights come from: a file, an installed package, a URL with its hash, or timm.
-
-Only tensors are ever read, and no package is imported.
-"""
+"""Sources of pretrained weights: packages, files, and the names of their keys."""
 
 import importlib.util
 import pickle
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urldefrag, urlsplit
 
@@ -13,6 +11,78 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
+
+OUTSIDE_BLOCKS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+# A block without expansion has two convolutions, one with expansion three; timm counts its norms in order.
+PLAIN_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+EXPANDING_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+SQUEEZE_EXCITATION = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+
+
+def is_efficientnet_pytorch(weights: Mapping[str, Tensor]) -> bool:
+    """Whether the names are that package's."""
+    return "_conv_stem.weight" in weights
+
+
+def rename_to_timm(weights: Mapping[str, Tensor], depths: Sequence[int]) -> dict[str, Tensor]:
+    """Rename tensors; `depths` are the network's blocks in each stage, which these files number throughout.
+
+    What a network of these depths has no place for keeps its name.
+    """
+    places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
+    renamed = {}
+    for name, value in weights.items():
+        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        if match is not None and int(match[1]) < len(places):
+            stage, block = places[int(match[1])]
+            expands = f"_blocks.{match[1]}._expand_conv.weight" in weights
+            names = (EXPANDING_BLOCK if expands else PLAIN_BLOCK) | SQUEEZE_EXCITATION
+            renamed[f"blocks.{stage}.{block}.{names.get(match[2], match[2])}.{match[3]}"] = value
+        else:
+            module, _, leaf = name.partition(".")
+            renamed[f"{OUTSIDE_BLOCKS.get(module, module)}.{leaf}"] = value
+    return renamed
+
+
+AUTHORS = (
+    (r"^patch_embed\.proj\.", "stem."),
+    (r"^network\.([0246])\.(\d+)\.", lambda m: f"stages.{int(m[1]) // 2}.blocks.{m[2]}."),
+    (r"^network\.([135])\.proj\.", lambda m: f"stages.{int(m[1]) // 2 + 1}.downsample."),
+    (r"\.layer_scale_([12])$", r".residual\1.scale"),
+    (r"^norm([0246])\.", lambda m: f"stage_norms.{int(m[1]) // 2}."),
+)
+TIMM = (
+    (r"^stem\.conv\.", "stem."),
+    (r"\.downsample\.conv\.", ".downsample."),
+    (r"\.layer_scale([12])\.scale$", r".residual\1.scale"),
+    (r"^head\.norm\.", "norm."),
+    (r"^head\.fc\.", "head."),
+)
+
+
+def translate(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename to this project's names and turn 1x1 convolutions (out, in, 1, 1) into linear layers (out, in)."""
+    translated = {}
+    for key, value in weights.items():
+        name = key
+        for pattern, replacement in (*AUTHORS, *TIMM):
+            name = re.sub(pattern, replacement, name)
+        translated[name] = value.flatten(1) if name.endswith((".fc1.weight", ".fc2.weight")) else value
+    return translated
+
 
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 WRAPPERS = ("state_dict", "model")
@@ -27,7 +97,7 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     text = str(source)
     if text.startswith("timm:"):
         # timm stays behind its adapter, and is slow to import.
-        from pipeline.models.adapter.timm_adapter import pretrained_weights
+        from pipeline.models.timm.adapter import pretrained_weights
 
         return pretrained_weights(text.removeprefix("timm:"))
     if text.startswith("package:"):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from pipeline.models import build_model
-from pipeline.models.quantised import SCALE, dequantise_weights, quantisable, quantise_weights, rounded, to_codes
+from pipeline.models.quantization import SCALE, dequantise_weights, quantisable, quantise_weights, rounded, to_codes
 
 
 def test_codes_and_scales_are_those_worked_by_hand() -> None:

@@ -1,1 +1,0 @@
-"""Any timm image model under the contract of the other networks."""

@@ -1,0 +1,1 @@
+"""Any timm network behind one adapter."""
