@@ -18,10 +18,10 @@ from pipeline.core.columns import SCAN_ID
 from pipeline.core.paths import Artifacts
 from pipeline.preprocess import preprocess
 from pipeline.tracking.watching import watch_training
-from pipeline.training.fitting import fit
-from pipeline.training.fold import Fold, load_fold
-from pipeline.training.keeping.keeping import Keeping
-from pipeline.training.settling.build import build_network
+from pipeline.training.auto import build_network
+from pipeline.training.checkpoint import Keeping
+from pipeline.training.fold_data import Fold, load_fold
+from pipeline.training.trainer import fit
 
 TARGET_AUROC = 0.7
 SEEDS = (0, 1, 2, 3, 4)

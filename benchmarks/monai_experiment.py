@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from pipeline.config import Plan, Training
-from pipeline.training.objective.tasks import scan_auroc
-from pipeline.training.optimisation.optimisers import warmup_cosine
+from pipeline.training.optim import warmup_cosine
+from pipeline.training.targets import scan_auroc
 
-log = logging.getLogger("pipeline.training.showing")
+log = logging.getLogger("pipeline.training.trainer")
 """Where the pipeline's own epochs are told."""
 WORKERS = 0
 """Loading processes."""

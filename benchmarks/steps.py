@@ -12,8 +12,8 @@ from benchmarks.monai_experiment import step
 from pipeline.config import Config
 from pipeline.core.paths import Artifacts
 from pipeline.data.dataset import Batch
-from pipeline.training.fold import Fold, load_fold
-from pipeline.training.optimisation.optimisers import build_optimizer, warmup_cosine
+from pipeline.training.fold_data import Fold, load_fold
+from pipeline.training.optim import build_optimizer, warmup_cosine
 
 STEP_EPOCHS = 2
 

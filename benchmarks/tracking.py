@@ -32,7 +32,7 @@ from pipeline.models import build_model  # noqa: E402
 from pipeline.tracking.contents import Parcel  # noqa: E402
 from pipeline.tracking.live import Watch  # noqa: E402
 from pipeline.tracking.tracked_run import open_run  # noqa: E402
-from pipeline.training.sharding import clip_gradients  # noqa: E402
+from pipeline.training.distributed import clip_gradients  # noqa: E402
 
 DEFAULT, BATCH_SIZE = (48, 64, 64), 4
 """A step of the default experiment."""

@@ -42,12 +42,12 @@ def main() -> None:
     from pipeline.plan import plan as make_plan
     from pipeline.preprocess import preprocess
     from pipeline.split import split
-    from pipeline.training.fold import load_fold
-    from pipeline.training.settling.settle import settle_config
+    from pipeline.training.auto import settle_config
+    from pipeline.training.fold_data import load_fold
 
     warnings.simplefilter("ignore")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("pipeline.training.showing").setLevel(logging.INFO)
+    logging.getLogger("pipeline.training.trainer").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(REPOSITORY)
         config = resolve("3d_poolformer", [*SETTINGS, f"root={folder}"])

@@ -28,7 +28,7 @@ def plan(
     planned = replan(config.cohort, table, splits, paths.raw, paths.plan, machine_at_hand())
     show(planned)
     if dry_run:
-        from pipeline.forecast import forecast_here
+        from pipeline.training.cost_estimate import forecast_here
 
         forecast_here(config, planned, num_scans=len(rows_of_fold(splits, config.fold_number)[TRAIN]))
     else:

@@ -36,7 +36,7 @@ def run_of_model(
 
     from pipeline.tracking.record import run_id_from
     from pipeline.tracking.trained import key_of
-    from pipeline.training.keeping.runfile import RunFile
+    from pipeline.training.checkpoint import RunFile
 
     trained = RunFile.read(model)
     config, key = trained.config, key_of(trained)

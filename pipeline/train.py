@@ -21,15 +21,13 @@ def train(
     from lightning import seed_everything
 
     from pipeline.tracking.watching import watch_training
-    from pipeline.training.checks import run_check
-    from pipeline.training.describing import describe_run
-    from pipeline.training.fitting import fit
-    from pipeline.training.fold import load_fold
-    from pipeline.training.keeping.keeping import Keeping
-    from pipeline.training.processes import let_first_process_talk
-    from pipeline.training.settling.build import build_network
-    from pipeline.training.settling.norms import settle_norm
-    from pipeline.training.settling.settle import settle_config
+    from pipeline.training.auto import build_network, settle_config, settle_norm
+    from pipeline.training.checkpoint import Keeping
+    from pipeline.training.distributed import let_first_process_talk
+    from pipeline.training.fold_data import load_fold
+    from pipeline.training.sanity_checks import run_check
+    from pipeline.training.summary import describe_run
+    from pipeline.training.trainer import fit
 
     let_first_process_talk()
     paths = Artifacts(config.root)

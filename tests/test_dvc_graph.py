@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from pipeline.config.load import resolve
 from pipeline.reporting.pictures.attribution import METHODS
-from pipeline.training.settling.build import build_network
+from pipeline.training.auto import build_network
 
 REPOSITORY = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]
@@ -25,7 +25,7 @@ VERBS = (
 )
 # How a command line is read and where files lie decides no result; a change there need not rerun anything.
 ASIDE = {
-    "plan": {"pipeline/forecast.py"},
+    "plan": {"pipeline/training/cost_estimate.py"},
     "train": {"pipeline/tracking/watching.py"},
     "predict": {"pipeline/inference/ensemble.py"},
     "evaluate": {"pipeline/inference/external.py", "pipeline/reporting/external_table.py"},

@@ -9,8 +9,8 @@ from pipeline.core.paths import CohortPaths
 from pipeline.core.provenance import without_folders
 from pipeline.inference.trained import TrainedRun
 from pipeline.store.store import Store
+from pipeline.training.auto import settle_model
 from pipeline.training.provenance import hash_of_data
-from pipeline.training.settling.recipes import settle_model
 
 ARCHITECTURE = {"name", "volume", "lora", "options"}
 """Settings of a model that decide which weights it has."""

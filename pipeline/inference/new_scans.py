@@ -17,7 +17,7 @@ from pipeline.core.io import write_csv
 from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans
 from pipeline.imaging.preprocessing import Prepared
 from pipeline.inference.trained import Prediction, Volume
-from pipeline.training.failures import is_out_of_memory
+from pipeline.training.trainer import is_out_of_memory
 
 log = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv", ".parquet")

@@ -19,7 +19,7 @@ from pipeline.inference.tables import prediction_table
 from pipeline.inference.trained import TrainedRun
 from pipeline.models.quantization import quantise_weights
 from pipeline.store.store import Store
-from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.checkpoint import RunFile
 
 log = logging.getLogger(__name__)
 WHOLE, INT8 = "float32", "int8"

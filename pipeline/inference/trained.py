@@ -18,9 +18,9 @@ from pipeline.imaging.intensity import to_standards
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import Prepared, preprocess_scan
 from pipeline.models.quantization import dequantise_weights
-from pipeline.training.keeping.runfile import RunFile
-from pipeline.training.objective.tasks import probabilities, settle_task
-from pipeline.training.settling.build import build_network
+from pipeline.training.auto import build_network
+from pipeline.training.checkpoint import RunFile
+from pipeline.training.targets import probabilities, settle_task
 
 Volume = NDArray[np.float32]
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from pipeline.tracking.contents import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym
 from pipeline.tracking.tracked_run import TrackedRun
-from pipeline.training.objective.tasks import Task, probabilities
+from pipeline.training.targets import Task, probabilities
 
 MAX_SLICES = 8
 

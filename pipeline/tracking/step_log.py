@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.core.io import write_csv
 from pipeline.core.paths import FoldPaths
-from pipeline.training.keeping.history import HISTORY_COLUMNS
+from pipeline.training.callbacks import HISTORY_COLUMNS
 
 
 @dataclass(frozen=True)

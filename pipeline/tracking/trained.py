@@ -7,7 +7,7 @@ from pipeline.config import Config, Plan
 from pipeline.config.load import check_file
 from pipeline.core.paths import FoldPaths
 from pipeline.tracking.record import run_id_from
-from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.checkpoint import RunFile
 from pipeline.training.provenance import run_key
 
 

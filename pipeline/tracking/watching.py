@@ -18,9 +18,8 @@ from pipeline.tracking.privacy import read_key
 from pipeline.tracking.record import Record
 from pipeline.tracking.step_log import best_figures, epoch_figures
 from pipeline.tracking.tracked_run import TrackedRun, open_run
-from pipeline.training.keeping.keeping import Keeping
-from pipeline.training.keeping.runfile import RunFile
-from pipeline.training.processes import is_first
+from pipeline.training.checkpoint import Keeping, RunFile
+from pipeline.training.distributed import is_first
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pipeline.data.dataset import ScanDataset
 from pipeline.imaging.intensity import LEVELS, correct_bias, fit_standards, scale_intensity, to_standards
 from pipeline.imaging.preprocessing import preprocess_scan
 from pipeline.store.store import Store
-from pipeline.training.fold import learn
+from pipeline.training.fold_data import learn
 from tests.imaging.scan_making import make_plan
 
 RNG = np.random.default_rng(0)

@@ -11,7 +11,7 @@ from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
 from pipeline.inference.matching import refuse_mismatch
 from pipeline.inference.trained import TrainedRun
-from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.checkpoint import RunFile
 from pipeline.training.provenance import hash_of_data
 from tests.training.small import PLAN, SmallTraining
 

@@ -15,7 +15,7 @@ from pipeline.core.paths import FoldPaths
 from pipeline.tracking.parts import ASIDE
 from pipeline.tracking.privacy import pseudonym, read_key
 from pipeline.tracking.record import Record, read_record
-from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.checkpoint import RunFile
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, copy_untrained
 from tests.tracking.ten_steps import break_wandb, log_ten_steps

@@ -13,7 +13,7 @@ import pytest
 from pipeline.config.load import resolve
 from pipeline.track import track
 from pipeline.tracking.settings import tracking_of
-from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.checkpoint import RunFile
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun
 

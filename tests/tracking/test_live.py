@@ -15,7 +15,7 @@ from pipeline.tracking.contents import Parcel
 from pipeline.tracking.live import Watch
 from pipeline.tracking.step_log import COLUMNS, StepLog, StepRow, read_steps
 from pipeline.tracking.tracked_run import TrackedRun, open_run
-from pipeline.training.sharding import clip_gradients
+from pipeline.training.distributed import clip_gradients
 from tests.tracking.offline import OfflineRun
 
 SILENT = TrackedRun(None)

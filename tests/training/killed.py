@@ -13,7 +13,7 @@ from lightning import Callback
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.training.keeping.callbacks import KeepBest  # noqa: E402
+from pipeline.training.callbacks import KeepBest  # noqa: E402
 from tests.training.small import SmallTraining  # noqa: E402
 
 SETTINGS = {

@@ -12,13 +12,11 @@ from pipeline.core.paths import CohortPaths, FoldPaths
 from pipeline.data.datamodule import ScanDataModule
 from pipeline.models import Network
 from pipeline.store.store import Store
-from pipeline.training.fitting import fit
-from pipeline.training.fold import Fold
-from pipeline.training.keeping.keeping import Keeping
-from pipeline.training.keeping.runfile import RunFile
-from pipeline.training.objective.tasks import settle_task, with_targets
-from pipeline.training.settling.build import build_network
-from pipeline.training.settling.settle import settle_config
+from pipeline.training.auto import build_network, settle_config
+from pipeline.training.checkpoint import Keeping, RunFile
+from pipeline.training.fold_data import Fold
+from pipeline.training.targets import settle_task, with_targets
+from pipeline.training.trainer import fit
 
 SIZE = (8, 8, 8)
 MODEL = {

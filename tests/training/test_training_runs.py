@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.models import build_model
-from pipeline.training.keeping.runfile import RunFile
+from pipeline.training.checkpoint import RunFile
 from tests.conftest import MODEL, Commands
 
 pytestmark = pytest.mark.slow

@@ -1,1 +1,0 @@
-"""Networks of which little or nothing learns."""

@@ -1,0 +1,166 @@
+"""A logistic regression on frozen features, written into the network's last layer."""
+
+import logging
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.utils.class_weight import compute_sample_weight
+from torch import nn
+
+from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL
+from pipeline.core.paths import CohortPaths
+from pipeline.imaging.intensity import to_standards
+from pipeline.models.network import Network
+from pipeline.store.store import Store
+from pipeline.training.checkpoint import Keeping
+from pipeline.training.features import FeatureCache
+from pipeline.training.fold_data import Fold
+from pipeline.training.losses import plain_loss
+from pipeline.training.targets import scan_auroc, with_targets
+
+INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
+"""The strengths that are tried, in scikit-learn's `C`, strongest penalty first."""
+MAX_FOLDS = 5
+Folds = list[tuple[NDArray, NDArray]]
+ClassWeight = Literal["balanced"] | None
+"""scikit-learn's word: each class counts the same, or each scan."""
+
+
+def fit_logistic_head(
+    network: Network,
+    embeddings: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    *,
+    groups: NDArray | None = None,
+    inverse_penalty: float | None = None,
+    class_weight: ClassWeight = None,
+    seed: int = 0,
+) -> float:
+    """Set the last layer of `network` to the logistic regression of `labels` (N,) on `embeddings` (N, F).
+
+    Features are standardised, which the layer's weights absorb: softmax of the logits is the fitted probability.
+    Without `inverse_penalty` the one with the smallest log loss out of fold is taken, over folds that keep each
+    of `groups` (N,), the patients, whole; `class_weight` counts in that loss too. Returns the inverse penalty.
+    """
+    layer = classifier_of(network)
+    check_labels(labels, layer.out_features)
+    mean, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
+    scale = np.where(scale > 0, scale, 1.0)  # a constant feature says nothing, and stays at zero
+    standardised = (embeddings - mean) / scale
+    if inverse_penalty is None:
+        folds = patient_folds(labels, np.arange(len(labels)) if groups is None else groups, seed)
+        candidates = [_regression(penalty, class_weight) for penalty in INVERSE_PENALTIES]
+        losses = [_out_of_fold_loss(standardised, labels, folds, candidate) for candidate in candidates]
+        inverse_penalty = INVERSE_PENALTIES[int(np.argmin(losses))]
+    regression = _regression(inverse_penalty, class_weight).fit(standardised, labels)
+    _write(layer, _class_rows(regression.coef_) / scale, _class_rows(regression.intercept_[:, None])[:, 0], mean)
+    return inverse_penalty
+
+
+def classifier_of(network: Network) -> nn.Linear:
+    """The layer that turns embeddings into logits."""
+    layer = network.get_submodule(network.classifier)
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(
+            f"a logistic head needs a linear last layer, got {layer} as '{network.classifier}'; "
+            f"build the network with num_classes and without a head of its own kind"
+        )
+    return layer
+
+
+def check_labels(labels: NDArray[np.integer], num_classes: int) -> None:
+    """Every class from 0 to K - 1 must occur: a class never seen has no probability."""
+    found = sorted(set(labels.tolist()))
+    if found != list(range(num_classes)):
+        raise ValueError(f"logistic head: labels must hold every class from 0 to {num_classes - 1}, got {found}")
+
+
+def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> Folds:
+    """Up to five (training, held-out) index pairs, stratified by label, no patient on both sides."""
+    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
+    if smallest < 2:
+        raise ValueError(
+            f"logistic head: choosing the penalty needs 2 patients or more of each class, got {smallest}; "
+            f"set inverse_penalty"
+        )
+    splitter = StratifiedGroupKFold(min(MAX_FOLDS, smallest), shuffle=True, random_state=seed)
+    return list(splitter.split(labels, labels, groups))
+
+
+def _regression(inverse_penalty: float, class_weight: ClassWeight) -> LogisticRegression:
+    return LogisticRegression(C=inverse_penalty, max_iter=10_000, class_weight=class_weight)
+
+
+def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: Folds, regression: LogisticRegression) -> float:
+    probs = cross_val_predict(regression, features, labels, cv=folds, method="predict_proba")
+    weights = compute_sample_weight(regression.class_weight, labels)
+    return log_loss(labels, probs, labels=np.unique(labels), sample_weight=weights)
+
+
+def _class_rows(coefficients: NDArray) -> NDArray:
+    """One row a class; two classes share one row w of scikit-learn, and -w/2, w/2 have the same softmax."""
+    return coefficients if len(coefficients) > 1 else np.concatenate([-coefficients, coefficients]) / 2
+
+
+@torch.no_grad()
+def _write(layer: nn.Linear, weight: NDArray, bias: NDArray, mean: NDArray) -> None:
+    layer.weight.copy_(torch.from_numpy(weight))
+    layer.bias.copy_(torch.from_numpy(bias - weight @ mean))
+
+
+log = logging.getLogger(__name__)
+
+
+def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPaths, seed: int) -> None:
+    """Fit the head on the training scans and keep the network as best and last checkpoint."""
+    store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
+
+    def embed(rows: pd.DataFrame) -> torch.Tensor:
+        return cache.embeddings(torch.from_numpy(load(scan_id)) for scan_id in rows[SCAN_ID])
+
+    def load(scan_id: str) -> NDArray[np.float32]:
+        volume, _ = store.read(scan_id)
+        to_standards(volume, fold.plan.standards)
+        return volume
+
+    train, val = fold.rows[TRAIN], fold.rows[VAL]
+    refuse_several_labels(fold)
+    labels = {
+        side: with_targets(fold.rows[side], fold.classes, fold.task)[LABEL].to_numpy(copy=True) for side in (TRAIN, VAL)
+    }
+    features = {TRAIN: embed(train), VAL: embed(val)}
+    penalty = fit_logistic_head(
+        network,
+        features[TRAIN].numpy(),
+        labels[TRAIN],
+        groups=train[PATIENT_ID].to_numpy(),
+        class_weight="balanced" if fold.training.class_weights == "balanced" else None,
+        seed=seed,
+    )
+    logits = {side: head_logits(network, features[side]) for side in features}
+    loss = plain_loss(fold.task)
+    losses = {f"{side}_loss": float(loss(logits[side], torch.from_numpy(labels[side]))) for side in (TRAIN, VAL)}
+    auroc = scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))
+    log.info("logistic head, inverse penalty %g: val_loss %.3f  val_auroc %.3f", penalty, losses["val_loss"], auroc)
+    keeping.keep_only(network.state_dict(), {**losses, "val_auroc": auroc})
+
+
+def refuse_several_labels(fold: Fold) -> None:
+    """A logistic head gives each scan one class."""
+    if fold.task == "multilabel":
+        raise ValueError(
+            "model.freeze: a logistic head gives each scan one class, got the task multilabel; "
+            "set model.freeze=false, with model.lora to keep most weights as they are."
+        )
+
+
+@torch.no_grad()
+def head_logits(network: Network, embeddings: torch.Tensor) -> torch.Tensor:
+    """The last layer alone on pooled embeddings (B, F) -> (B, K)."""
+    return network.get_submodule(network.classifier)(embeddings)

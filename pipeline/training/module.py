@@ -1,0 +1,131 @@
+"""The one Lightning module: it receives a built network and never asks which kind.
+
+Axes: B batch, C channels, D H W depth height width, K classes.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from pipeline.config import Training
+from pipeline.training.distributed import clip_gradients, gather, shard
+from pipeline.training.losses import Loss, StageClassifiers, plain_loss
+from pipeline.training.optim import build_optimizer, warmup_cosine
+from pipeline.training.targets import Task, probabilities, scan_auroc
+
+Batch = dict[str, Any]
+Mix = Callable[..., tuple[Tensor, Tensor]]
+"""(volumes, shares of the classes, epoch=, scan_ids=) -> the same, mixed."""
+
+
+@dataclass(frozen=True)
+class LastBatch:
+    """What the last step was made on."""
+
+    loss: Tensor
+    scan_ids: list[str]
+
+
+class Classifier(LightningModule):
+    """Training of a network from volumes (B, C, D, H, W) to logits (B, K).
+
+    `training` holds numbers, no `auto`; `stage_classifiers` add deep supervision, `mix` blends the scans of a batch.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        loss: Loss,
+        training: Training,
+        *,
+        task: Task = "multiclass",
+        stage_classifiers: StageClassifiers | None = None,
+        mix: Mix | None = None,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.loss = loss
+        self.training_settings = training
+        self.task = task
+        self.stage_classifiers = stage_classifiers
+        self.mix = mix
+        self.last_batch: LastBatch | None = None
+        self.gradient_norm = math.nan
+        """Of the last update, before clipping."""
+        self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def configure_model(self) -> None:
+        if self.training_settings.strategy == "fsdp":
+            shard(self.network, self.device_mesh["data_parallel"])
+
+    def forward(self, volume: Tensor) -> Tensor:
+        return self.network(volume)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        volumes, targets = self.mixed(batch)
+        if self.stage_classifiers is None:
+            loss = self.loss(self(volumes), targets)
+        else:
+            loss = self.stage_classifiers.loss(self.network.forward_stages(volumes), targets, self.loss)
+        if not torch.isfinite(loss):
+            raise ValueError(not_finite(f"the loss is {loss.item()}", batch["scan_id"]))
+        self.last_batch = LastBatch(loss.detach(), batch["scan_id"])
+        return loss
+
+    def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The batch as it is, or its scans mixed with each other and so their targets."""
+        volumes, targets = batch["volume"], batch["label"]
+        if self.mix is None:
+            return volumes, targets
+        shares = functional.one_hot(targets, self.network.num_classes) if targets.dim() == 1 else targets
+        return self.mix(volumes, shares, epoch=self.current_epoch, scan_ids=batch["scan_id"])
+
+    def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """The logits (B, K), for whoever watches."""
+        logits = self(batch["volume"]).float().cpu()
+        self._validated.append((batch["index"].cpu(), logits, batch["label"].cpu()))
+        return logits
+
+    def on_validation_epoch_end(self) -> None:
+        logits, targets = gather(self._validated)
+        self._validated.clear()
+        self.log("val_loss", plain_loss(self.task)(logits, targets), prog_bar=True)
+        self.log("val_auroc", scan_auroc(probabilities(logits, self.task), targets), prog_bar=True)
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by the norm over all parameters; stop at a gradient that is no number, while the weights are good."""
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        self.gradient_norm = float(clip_gradients(parameters, gradient_clip_val))
+        if not math.isfinite(self.gradient_norm):
+            raise ValueError(not_finite(f"the norm of the gradient is {self.gradient_norm}", self.last_batch.scan_ids))
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        training = self.training_settings
+        optimizer = build_optimizer(
+            self.network,
+            training.optimizer,
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            layer_decay=training.layer_decay,
+            further=self.stage_classifiers.parameters() if self.stage_classifiers else (),
+        )
+        num_updates = int(self.trainer.estimated_stepping_batches)
+        schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def not_finite(what: str, scan_ids: list[str]) -> str:
+    """The error of a run that has diverged, or that a scan has broken."""
+    return (
+        f"training: {what} on scans {', '.join(scan_ids)}, expected a finite number; look at those scans if it is the "
+        "first epoch, else lower training.learning_rate or raise training.warmup_fraction."
+    )

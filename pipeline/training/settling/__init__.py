@@ -1,1 +1,0 @@
-"""From config and plan to settings and a network without an open question."""

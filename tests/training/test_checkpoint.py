@@ -1,0 +1,100 @@
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.training.checkpoint import RunFile
+
+CONTENT = dict(
+    config={"name": "tiny"},
+    plan={"orientation": "SPL"},
+    classes=["plain", "cube"],
+    epoch=3,
+    score=0.8,
+    data_hash="abc",
+    code_hash="def",
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    RunFile(**CONTENT, state_dict={"weight": torch.arange(6.0).view(2, 3)}).write(tmp_path / "best.ckpt")
+    return tmp_path / "best.ckpt"
+
+
+def test_what_is_written_is_read_back(path: Path) -> None:
+    content = RunFile.read(path)
+    assert torch.equal(content.state_dict["weight"], torch.arange(6.0).view(2, 3))
+    assert {key: getattr(content, key) for key in CONTENT} == CONTENT
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(len(whole) * share)])
+    with pytest.raises(ValueError, match="best.ckpt: not a whole checkpoint"):
+        RunFile.read(path)
+
+
+class Bomb:
+    """Runs a command when it is unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple:
+        return os.system, (f"touch {self.target}",)
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
+    path, proof = tmp_path / "best.ckpt", tmp_path / "ran"
+    torch.save({**CONTENT, "format": 1, "state_dict": Bomb(proof)}, path)
+    with pytest.raises(ValueError, match="plain weights"):
+        RunFile.read(path)
+    path.write_bytes(pickle.dumps(Bomb(proof)))
+    with pytest.raises(ValueError, match="plain weights"):
+        RunFile.read(path)
+    assert not proof.exists()
+
+
+def test_an_instantiator_is_refused(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "_instantiator": "os.system"}, path)
+    with pytest.raises(ValueError, match="expected the keys"):
+        RunFile.read(path)
+
+
+def test_a_flipped_byte_in_the_weights_is_refused(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        name = next(name for name in archive.namelist() if name.endswith("data/0"))
+        offset = archive.getinfo(name).header_offset
+    whole = bytearray(path.read_bytes())
+    start = whole.index(torch.arange(6.0).numpy().tobytes(), offset)
+    whole[start + 5] ^= 0xFF
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="not a whole checkpoint"):
+        RunFile.read(path)
+
+
+def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+    stream = io.BytesIO()
+    torch.save({"state_dict": {}}, stream)
+    (tmp_path / "best.ckpt").write_bytes(stream.getvalue())
+    with pytest.raises(ValueError, match="not one of this pipeline's checkpoints"):
+        RunFile.read(tmp_path / "best.ckpt")
+
+
+def test_a_file_of_an_earlier_format_is_refused_with_both_formats(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    torch.save({name: value for name, value in content.items() if name != "code_hash"} | {"format": 1}, path)
+    with pytest.raises(ValueError, match="written in format 1, expected 2; train again"):
+        RunFile.read(path)
+
+
+def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="pipeline.train"):
+        RunFile.read(tmp_path / "best.ckpt")

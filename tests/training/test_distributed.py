@@ -1,0 +1,86 @@
+"""Two processes, with all weights each or with half of them: the updates, figures and files of one process."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.config import Training
+from pipeline.core.paths import FoldPaths
+from pipeline.inference.trained import TrainedRun
+from pipeline.models.quantization import rounded
+from pipeline.training.checkpoint import RunFile, load_plain
+from pipeline.training.distributed import clip_gradients
+from tests.conftest import Commands
+from tests.training.small import Outcome, SmallTraining
+
+# A decay so strong that leaving it out shows, and nothing that each process would draw for itself.
+SETTINGS = {"weight_decay": 5.0, "optimizer": "sgd", "options": {"drop_rate": 0.0}}
+# One update, and a small one: gradients of layer scales over maps of so few voxels are mostly rounding.
+SETTINGS |= {"accumulate": 5, "max_epochs": 1, "learning_rate": 0.002}
+
+
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+
+
+def train_in_two(folder: Path, launcher: tuple[str, ...], **settings: object) -> Path:
+    """The folder of the run that two processes left."""
+    content = json.dumps(SETTINGS | {"devices": 2, "batch_size": 1} | settings)
+    program = str(Path(__file__).with_name("together.py"))
+    done = Commands(folder).run([sys.executable, *launcher, program, str(folder), content])
+    assert done.returncode == 0, done.stderr
+    return folder / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "launcher"), [("fsdp", TORCHRUN), ("auto", ())])
+def test_two_processes_make_the_update_and_figures_of_one_torchrun_or_not(
+    tmp_path: Path, strategy: str, launcher: tuple[str, ...]
+) -> None:
+    alone: Outcome = SmallTraining(tmp_path / "alone", **SETTINGS)("run")
+    run = train_in_two(tmp_path, launcher, strategy=strategy)
+    together = RunFile.read(run / "best.ckpt").state_dict
+    assert together.keys() == alone.best.state_dict.keys()
+    assert all(torch.allclose(together[name], alone.best.state_dict[name], rtol=0, atol=1e-5) for name in together)
+    lines = [(folder / "history.csv").read_text().splitlines()[1:] for folder in (run, tmp_path / "alone" / "run")]
+    figures = [[float(value) for line in own for value in line.split(",")] for own in lines]
+    assert figures[0] == pytest.approx(figures[1], abs=1e-5)
+    logits = TrainedRun.load(run / "best.ckpt").network(torch.ones(1, 1, 8, 8, 8))
+    assert torch.isfinite(logits).all()
+    assert load_plain(FoldPaths(run).last)["global_step"] == 1
+
+
+@pytest.mark.slow
+def test_two_processes_learn_over_the_rounded_weights_of_one(tmp_path: Path) -> None:
+    aware = {"quantisation_aware": True}
+    SmallTraining(tmp_path / "alone", **SETTINGS, **aware)("run")
+    run = train_in_two(tmp_path, (), **aware)
+    # Their own weights: a rounded one may jump by a code where the last bit differs.
+    states = [load_plain(FoldPaths(folder).last)["state_dict"] for folder in (run, tmp_path / "alone" / "run")]
+    assert all(torch.allclose(states[0][name], states[1][name], rtol=0, atol=1e-5) for name in states[1])
+    best = RunFile.read(run / "best.ckpt").state_dict["stages.0.blocks.0.mlp.fc1.weight"]
+    assert torch.equal(rounded(best), best)
+
+
+def test_the_norm_is_over_all_gradients_and_what_has_none_is_left_alone() -> None:
+    parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
+    parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
+    assert float(clip_gradients(parameters, 1.0)) == 5.0
+    assert parameters[0].grad.tolist() == pytest.approx([0.6, 0.0], abs=1e-5) and parameters[2].grad is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"ema_decay": 0.9}, "whole ones are needed for ema_decay"),
+        ({"compile": True}, "whole ones are needed for compile"),
+        ({"quantisation_aware": True}, "whole ones are needed for quantisation_aware"),
+        ({"deep_supervision": (0, 0, 1, 1)}, "whole ones are needed for deep_supervision"),
+        ({"devices": 1}, "there is one, by devices and nodes"),
+    ],
+)
+def test_what_needs_whole_weights_is_refused(settings: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Training(**{"strategy": "fsdp", "devices": 2} | settings)

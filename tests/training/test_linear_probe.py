@@ -1,0 +1,102 @@
+"""The logistic head against scikit-learn."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pipeline.training.linear_probe import INVERSE_PENALTIES, classifier_of, fit_logistic_head, patient_folds
+
+
+@pytest.fixture
+def table(build_tiny):
+    """A network for three classes or two, and embeddings of its width with labels they half explain."""
+
+    def make(num_classes: int, num_patients: int = 60):
+        network = build_tiny(volume="slicewise", num_classes=num_classes)
+        rng = np.random.default_rng(0)
+        labels = np.arange(num_patients) % num_classes
+        embeddings = rng.normal(3, 5, (num_patients, network.num_features))
+        embeddings[:, 0] += 4 * labels
+        embeddings[:, -1] = 7.0  # constant, as a dead feature is
+        return network, embeddings, labels
+
+    return make
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_softmax_of_the_logits_is_scikit_learns_probability(table, num_classes):
+    network, embeddings, labels = table(num_classes)
+    fit_logistic_head(network, embeddings, labels, inverse_penalty=0.1)
+    reference = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=10_000)).fit(embeddings, labels)
+    with torch.no_grad():
+        probs = classifier_of(network)(torch.from_numpy(embeddings).float()).softmax(dim=1).numpy()
+    np.testing.assert_allclose(probs, reference.predict_proba(embeddings), atol=1e-4)
+
+
+def test_the_penalty_has_the_smallest_out_of_fold_loss(table):
+    network, embeddings, labels = table(2)
+    chosen = fit_logistic_head(network, embeddings, labels)
+    folds = patient_folds(labels, np.arange(len(labels)), seed=0)
+    scaled = StandardScaler().fit_transform(embeddings)
+    reference = LogisticRegressionCV(
+        Cs=INVERSE_PENALTIES,
+        cv=folds,
+        scoring="neg_log_loss",
+        l1_ratios=(0,),
+        use_legacy_attributes=False,
+        max_iter=10_000,
+    ).fit(scaled, labels)
+    assert chosen == reference.C_
+
+
+def test_folds_are_stratified_and_keep_patients_whole():
+    patients = np.repeat(np.arange(30), 2)
+    labels = np.repeat(np.arange(30) % 2, 2)
+    folds = patient_folds(labels, patients, seed=0)
+    assert len(folds) == StratifiedKFold().get_n_splits()
+    for training, held_out in folds:
+        assert not set(patients[training]) & set(patients[held_out])
+        assert set(labels[held_out]) == {0, 1}
+
+
+def test_a_class_with_one_patient_needs_a_given_penalty(table):
+    network, embeddings, labels = table(2, num_patients=10)
+    labels = np.array([1] + [0] * 9)
+    with pytest.raises(ValueError, match="2 patients or more of each class, got 1; set inverse_penalty"):
+        fit_logistic_head(network, embeddings, labels)
+    assert fit_logistic_head(network, embeddings, labels, inverse_penalty=1.0) == 1.0
+
+
+def test_a_class_that_never_occurs_is_refused(table):
+    network, embeddings, labels = table(3)
+    with pytest.raises(ValueError, match=r"every class from 0 to 2, got \[0, 1\]"):
+        fit_logistic_head(network, embeddings, np.minimum(labels, 1))
+
+
+def test_a_network_without_a_classifier_is_refused(build_tiny):
+    network = build_tiny(volume="slicewise", num_classes=0)
+    with pytest.raises(ValueError, match="needs a linear last layer, got Identity"):
+        classifier_of(network)
+
+
+@pytest.mark.parametrize("name", ["poolformer_s12", "resnet18", "vit_tiny"])
+def test_the_classifier_of_every_family_is_found(build_tiny, name):
+    assert classifier_of(build_tiny(name, num_classes=5, spatial_dims=2)).out_features == 5
+
+
+def test_balanced_classes_count_the_same_whatever_their_number(table):
+    network, embeddings, labels = table(2)
+    kept = np.flatnonzero((labels == 0) | (np.arange(len(labels)) < 20))
+    embeddings, labels = embeddings[kept], labels[kept]
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=10_000, class_weight="balanced"))
+    reference = pipeline.fit(embeddings, labels).predict_proba(embeddings)
+    fit_logistic_head(network, embeddings, labels, inverse_penalty=0.1, class_weight="balanced")
+    with torch.no_grad():
+        probs = classifier_of(network)(torch.from_numpy(embeddings).float()).softmax(dim=1).numpy()
+    np.testing.assert_allclose(probs, reference, atol=1e-4)
+    fit_logistic_head(network, embeddings, labels, class_weight="balanced")
+    assert np.isfinite(classifier_of(network).weight.detach().numpy()).all()
