@@ -100,7 +100,7 @@ def evaluate_external(
     from pipeline.evaluation.settings import Settings
     from pipeline.evaluation.tables.background import read_background
     from pipeline.evaluation.writing import write_evaluation
-    from pipeline.inference.external import TrainedFolds
+    from pipeline.inference.ensemble import TrainedFolds
     from pipeline.judging import roles_of
     from pipeline.reporting.external_table import external_table
 

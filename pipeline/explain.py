@@ -10,7 +10,7 @@ from pipeline.core.paths import Artifacts
 
 def explain(config: Config) -> None:
     """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
-    from pipeline.inference.trained import TrainedRun
+    from pipeline.inference.predictor import TrainedRun
     from pipeline.reporting.pictures.explaining import explain_scans
 
     paths = Artifacts(config.root)

@@ -13,9 +13,8 @@ from pipeline.core.paths import Artifacts, FoldPaths
 
 def predict(config: Config) -> None:
     """Predict validation and test scans of one fold, and prove that raw scans give the same."""
-    from pipeline.inference.folds import predict_fold
-    from pipeline.inference.matching import refuse_mismatch
-    from pipeline.inference.trained import TrainedRun
+    from pipeline.inference.new_scans import predict_fold
+    from pipeline.inference.predictor import TrainedRun, refuse_mismatch
 
     paths = Artifacts(config.root)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
@@ -33,7 +32,7 @@ def predict_scans(
     """Predict new scans, straight from their raw files: with one fold, or the mean of all folds, each calibrated."""
     from pipeline.inference.ensemble import Ensemble
     from pipeline.inference.new_scans import predict_files
-    from pipeline.inference.trained import TrainedRun
+    from pipeline.inference.predictor import TrainedRun
 
     fold = FoldPaths(run).best if run.is_dir() else run
     predict_files(TrainedRun.load(fold) if fold.is_file() else Ensemble.load(run), scans, out)

@@ -12,9 +12,8 @@ def quantise(config: Config) -> None:
     """Write a checkpoint a quarter as large, which predicts like any other, and how its predictions differ."""
     from pipeline.core.io import write_json
     from pipeline.evaluation.settings import Settings
-    from pipeline.inference.matching import refuse_mismatch
-    from pipeline.inference.quantising import cost_of_rounding, predict_validation, say_cost, write_int8
-    from pipeline.inference.trained import TrainedRun
+    from pipeline.inference.predictor import TrainedRun, refuse_mismatch
+    from pipeline.inference.quantize import cost_of_rounding, predict_validation, say_cost, write_int8
 
     paths = Artifacts(config.root)
     fold, cohort = paths.run(config.cohort.name, config.name).fold(config.fold), paths.cohort(config.cohort.name)

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.core.io import sha256
 from pipeline.inference.ensemble import Ensemble
-from pipeline.inference.trained import TrainedRun
+from pipeline.inference.predictor import TrainedRun
 from pipeline.training.checkpoint import RunFile
 from tests.conftest import Commands
 

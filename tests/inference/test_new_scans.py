@@ -10,7 +10,7 @@ from pipeline.config import Columns
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import Prepared
 from pipeline.inference.new_scans import predict_files
-from pipeline.inference.trained import Prediction
+from pipeline.inference.predictor import Prediction
 
 
 class Classifier:

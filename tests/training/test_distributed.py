@@ -9,7 +9,7 @@ import torch
 
 from pipeline.config import Training
 from pipeline.core.paths import FoldPaths
-from pipeline.inference.trained import TrainedRun
+from pipeline.inference.predictor import TrainedRun
 from pipeline.models.quantization import rounded
 from pipeline.training.checkpoint import RunFile, load_plain
 from pipeline.training.distributed import clip_gradients

@@ -18,7 +18,7 @@ from pipeline.core.paths import CohortPaths
 from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.imaging.io.read import read_scan
 from pipeline.imaging.resampling import to_original_grid
-from pipeline.inference.trained import TrainedRun
+from pipeline.inference.predictor import TrainedRun
 from pipeline.reporting.pictures.attribution import METHODS
 from pipeline.reporting.pictures.overlay import draw_overlay
 from pipeline.store.store import Store

@@ -19,7 +19,7 @@ from pipeline.data.augmentation.intensity import lower_resolution, noise
 from pipeline.data.augmentation.pipeline import alike, left_right_axis, rotation_axes
 from pipeline.data.augmentation.spatial import flip, turn
 from pipeline.imaging.foreground import empty_space_threshold, is_body
-from pipeline.inference.trained import TrainedRun, Volume
+from pipeline.inference.predictor import TrainedRun, Volume
 from pipeline.store.store import Store
 
 BODY_SHARE = 0.05

@@ -3,7 +3,7 @@ import pandas as pd
 
 from pipeline.core.columns import MASKED, UNCHANGED
 from pipeline.data.augmentation.intensity import noise
-from pipeline.inference.changing import MOST_SCANS, choose, find_bodies, mask_out, versions
+from pipeline.inference.perturbations import MOST_SCANS, choose, find_bodies, mask_out, versions
 
 
 def ball(center: float, seed: int) -> np.ndarray:

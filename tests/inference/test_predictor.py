@@ -9,8 +9,7 @@ from pipeline.config import Model
 from pipeline.core.folds import write_splits
 from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
-from pipeline.inference.matching import refuse_mismatch
-from pipeline.inference.trained import TrainedRun
+from pipeline.inference.predictor import TrainedRun, refuse_mismatch
 from pipeline.training.checkpoint import RunFile
 from pipeline.training.provenance import hash_of_data
 from tests.training.small import PLAN, SmallTraining

@@ -15,8 +15,7 @@ from pipeline.evaluation.comparing.comparison import compare_experiments
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.tables.predictions import prob_columns
 from pipeline.evaluation.tasks import evaluate_task
-from pipeline.inference.tables import prediction_table
-from pipeline.inference.trained import TrainedRun
+from pipeline.inference.predictor import TrainedRun, prediction_table
 from pipeline.models.quantization import quantise_weights
 from pipeline.store.store import Store
 from pipeline.training.checkpoint import RunFile
