@@ -16,8 +16,8 @@ path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.evaluation.metrics import calibration, decisions, discrimination  # noqa: E402
-from pipeline.evaluation.precision.bootstrap import bootstrap, resamples  # noqa: E402
-from pipeline.evaluation.tables.sample import Sample  # noqa: E402
+from pipeline.evaluation.sample import Sample  # noqa: E402
+from pipeline.evaluation.uncertainty.bootstrap import bootstrap, resamples  # noqa: E402
 
 RESAMPLES, SCANS, PATIENTS, CLASSES = 2000, 10_000, 4_000, 5
 LOOPED = 4

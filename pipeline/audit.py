@@ -16,9 +16,9 @@ def audit(config: Config) -> None:
     from pipeline.core.io import write_csv
     from pipeline.evaluation.audits.auditing import audit_run, write_audits
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
+    from pipeline.evaluation.inputs import read_case
     from pipeline.inference.perturbations import predict_changed
     from pipeline.inference.predictor import TrainedRun, refuse_mismatch
-    from pipeline.judging import read_case
     from pipeline.store.simple_features import measure_files, summarise_scans
     from pipeline.store.store import Store
 

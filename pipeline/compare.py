@@ -19,10 +19,10 @@ def compare(
     """Say which revision of the experiment ranks patients better, or that there is no evidence of a difference."""
     from rich.console import Console
 
-    from pipeline.evaluation.comparing.comparison import compare_experiments
-    from pipeline.evaluation.comparing.revisions import read_revision
+    from pipeline.evaluation.comparison import compare_experiments
+    from pipeline.evaluation.pairing import read_revision
     from pipeline.evaluation.settings import Settings
-    from pipeline.evaluation.tables.looks import note_look
+    from pipeline.evaluation.test_access_log import note_look
     from pipeline.reporting.comparison_text import comparison_text
 
     if split not in (VAL, TEST):

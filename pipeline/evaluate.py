@@ -16,10 +16,9 @@ from pipeline.core.paths import Artifacts, RunPaths
 
 def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
-    from pipeline.evaluation.tables.looks import note_look
-    from pipeline.evaluation.tasks import evaluate_task
-    from pipeline.evaluation.writing import note_checkpoints, write_evaluation
-    from pipeline.judging import read_case
+    from pipeline.evaluation.inputs import read_case
+    from pipeline.evaluation.outputs import evaluate_task, note_checkpoints, write_evaluation
+    from pipeline.evaluation.test_access_log import note_look
 
     run, case = Artifacts(config.root).run(config.cohort.name, config.name), read_case(config)
     write_evaluation(evaluate_task(case.predictions, case.settings, case.background), run)
@@ -51,12 +50,11 @@ def evaluate_file(
     seed: Annotated[int | None, "fixes the resamples"] = None,
 ) -> None:
     """Judge a bare table."""
+    from pipeline.evaluation.covariates import read_background
+    from pipeline.evaluation.inputs import Roles
+    from pipeline.evaluation.outputs import evaluate_task, write_evaluation
+    from pipeline.evaluation.predictions import read_predictions
     from pipeline.evaluation.settings import MULTILABEL, Settings
-    from pipeline.evaluation.tables.background import read_background
-    from pipeline.evaluation.tables.predictions import read_predictions
-    from pipeline.evaluation.tasks import evaluate_task
-    from pipeline.evaluation.writing import write_evaluation
-    from pipeline.judging import Roles
 
     chosen = {
         "prevalence": prevalence,
@@ -96,12 +94,12 @@ def evaluate_external(
     from rich.console import Console
 
     from pipeline.core.io import write_csv
+    from pipeline.evaluation.covariates import read_background
     from pipeline.evaluation.external import evaluate_frozen
+    from pipeline.evaluation.inputs import roles_of
+    from pipeline.evaluation.outputs import write_evaluation
     from pipeline.evaluation.settings import Settings
-    from pipeline.evaluation.tables.background import read_background
-    from pipeline.evaluation.writing import write_evaluation
     from pipeline.inference.ensemble import TrainedFolds
-    from pipeline.judging import roles_of
     from pipeline.reporting.external_table import external_table
 
     trained, external = TrainedFolds.load(run), check_cohort(str(cohort))

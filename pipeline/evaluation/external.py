@@ -11,16 +11,16 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import TEST
-from pipeline.evaluation.evaluating import CALIBRATED, Evaluation, Judged, evaluate_table, undefined
-from pipeline.evaluation.fitted.frozen import Frozen
-from pipeline.evaluation.fitted.pooling import by_model
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.decision_rule import Frozen
+from pipeline.evaluation.ensembling import by_model
+from pipeline.evaluation.evaluate import CALIBRATED, Evaluation, Judged, evaluate_table, undefined
 from pipeline.evaluation.metrics.calibration import logistic_fit, logit
-from pipeline.evaluation.precision.catalogue import catalogue
-from pipeline.evaluation.precision.estimates import Entry, estimate_metrics
+from pipeline.evaluation.predictions import check_predictions
+from pipeline.evaluation.registry import catalogue
+from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.predictions import check_predictions
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.uncertainty.estimates import Entry, estimate_metrics
 
 PARTS = 10
 """Patients are divided in so many parts, and each part is shifted by what the others say."""

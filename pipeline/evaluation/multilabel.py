@@ -8,16 +8,16 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.evaluating import Evaluation, Metrics, evaluate_table
-from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
-from pipeline.evaluation.precision.catalogue import Metric, catalogue, every_row, is_right
-from pipeline.evaluation.precision.estimates import Entry, Estimate, estimate_metrics
-from pipeline.evaluation.precision.means import Shared, estimate_means, mean_value
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.ensembling import PATIENT, SCAN
+from pipeline.evaluation.evaluate import Evaluation, Metrics, evaluate_table
+from pipeline.evaluation.one_vs_rest import about_class, joined, named, one_class
+from pipeline.evaluation.predictions import check_predictions, class_names
+from pipeline.evaluation.registry import Metric, catalogue, every_row, is_right
+from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.one_class import about_class, joined, named, one_class
-from pipeline.evaluation.tables.predictions import check_predictions, class_names
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.uncertainty.estimates import Entry, Estimate, estimate_metrics
+from pipeline.evaluation.uncertainty.repeated import Shared, estimate_means, mean_value
 
 AVERAGED = (
     "auroc",

@@ -14,9 +14,9 @@ from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
 from pipeline.core.columns import SPLIT, TEST
 from pipeline.core.paths import CohortPaths, FoldPaths, RunPaths
-from pipeline.evaluation.fitted.calibrators import Calibration
-from pipeline.evaluation.fitted.frozen import Frozen
-from pipeline.evaluation.writing import read_checkpoints, read_frozen
+from pipeline.evaluation.calibration import Calibration
+from pipeline.evaluation.decision_rule import Frozen
+from pipeline.evaluation.outputs import read_checkpoints, read_frozen
 from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.imaging.preprocessing import Prepared
 from pipeline.inference.predictor import Prediction, TrainedRun, Volume, prediction_table

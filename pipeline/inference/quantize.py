@@ -11,10 +11,10 @@ import pandas as pd
 from pipeline.core.columns import SCAN_ID, SPLIT, VAL
 from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
 from pipeline.core.paths import CohortPaths
-from pipeline.evaluation.comparing.comparison import compare_experiments
+from pipeline.evaluation.comparison import compare_experiments
+from pipeline.evaluation.outputs import evaluate_task
+from pipeline.evaluation.predictions import prob_columns
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.predictions import prob_columns
-from pipeline.evaluation.tasks import evaluate_task
 from pipeline.inference.predictor import TrainedRun, prediction_table
 from pipeline.models.quantization import quantise_weights
 from pipeline.store.store import Store

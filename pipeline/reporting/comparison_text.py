@@ -1,6 +1,6 @@
 """What a terminal shows of a comparison."""
 
-from pipeline.evaluation.comparing.comparison import Comparison
+from pipeline.evaluation.comparison import Comparison
 from pipeline.reporting.wording import SPLIT_NAMES, number
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from pipeline.config import Config
 from pipeline.core.columns import TEST
 from pipeline.core.folds import parse_fold
-from pipeline.evaluation.breakdowns.operating_table import OPERATING_POINTS
-from pipeline.evaluation.tables.one_class import OF_LABEL
+from pipeline.evaluation.curves import OPERATING_POINTS
+from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting.gathering import CohortFacts, RunFacts
 from pipeline.reporting.page import Drawing, render
 from pipeline.reporting.parts import cohort as cohort_part

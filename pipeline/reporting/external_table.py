@@ -3,7 +3,7 @@
 from rich.box import SIMPLE
 from rich.table import Table
 
-from pipeline.evaluation.evaluating import Evaluation
+from pipeline.evaluation.evaluate import Evaluation
 from pipeline.reporting.results_table import cell
 from pipeline.reporting.wording import metric_name
 

@@ -10,11 +10,11 @@ from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.core.folds import fold_numbers, read_splits
 from pipeline.core.io import read_json, read_yaml, sha256
 from pipeline.core.paths import CohortPaths, RunPaths
-from pipeline.evaluation.evaluating import PATIENT, SCAN, Metrics
+from pipeline.evaluation.evaluate import PATIENT, SCAN, Metrics
+from pipeline.evaluation.outputs import has_values, read_metrics
+from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL
-from pipeline.evaluation.tables.looks import read_looks
-from pipeline.evaluation.tables.predictions import read_folds
-from pipeline.evaluation.writing import has_values, read_metrics
+from pipeline.evaluation.test_access_log import read_looks
 
 Json = dict[str, Any]
 PLOTS = (

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.config import Config
-from pipeline.evaluation.comparing.comparison import Comparison, compare_experiments
+from pipeline.evaluation.comparison import Comparison, compare_experiments
 from pipeline.evaluation.settings import Settings
 from pipeline.reporting.comparison_text import p_words
 from pipeline.reporting.gathering import RunFacts

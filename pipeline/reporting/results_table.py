@@ -7,8 +7,8 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from pipeline.config import Evaluation
-from pipeline.evaluation.evaluating import PATIENT, SCAN
-from pipeline.evaluation.writing import has_values, read_metrics
+from pipeline.evaluation.evaluate import PATIENT, SCAN
+from pipeline.evaluation.outputs import has_values, read_metrics
 from pipeline.reporting.wording import Entry, number
 
 COLUMNS = ("auroc", "accuracy", "majority_floor")

@@ -10,8 +10,8 @@ from matplotlib.image import imread
 from pipeline.core.columns import FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.core.folds import FoldLabel
 from pipeline.core.io import read_json
-from pipeline.evaluation.fitted.operating_point import EVEN_ODDS
-from pipeline.evaluation.fitted.pooling import SCAN
+from pipeline.evaluation.ensembling import SCAN
+from pipeline.evaluation.operating_point import EVEN_ODDS
 from pipeline.store.store import Store
 from pipeline.tracking.contents import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym

@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.core.io import read_json
 from pipeline.core.paths import RunPaths
-from pipeline.evaluation.writing import read_metrics
+from pipeline.evaluation.outputs import read_metrics
 from pipeline.tracking.contents import Chart
 
 CHARTS = {

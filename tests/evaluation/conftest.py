@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.sample import Sample
 
 MakePredictions = Callable[..., pd.DataFrame]
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pipeline.evaluation.precision.catalogue import catalogue
-from pipeline.evaluation.precision.estimates import estimate_metrics
-from pipeline.evaluation.precision.intervals import effective_count, wilson_interval
+from pipeline.evaluation.registry import catalogue
+from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.uncertainty.estimates import estimate_metrics
+from pipeline.evaluation.uncertainty.intervals import effective_count, wilson_interval
 
 STUDIES, QUICK = 1000, Settings(num_bootstrap=200)
 LOWEST, HIGHEST = 0.93 - 0.016, 0.97 + 0.011

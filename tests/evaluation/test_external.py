@@ -6,13 +6,13 @@ import pytest
 import statsmodels.api as sm
 
 from pipeline.core.paths import RunPaths
-from pipeline.evaluation.evaluating import evaluate_table
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.evaluate import evaluate_table
 from pipeline.evaluation.external import evaluate_frozen, shift_intercept
 from pipeline.evaluation.metrics.calibration import logit
+from pipeline.evaluation.outputs import read_frozen, write_evaluation
+from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.sample import Sample
-from pipeline.evaluation.writing import read_frozen, write_evaluation
 
 QUICK = Settings(num_bootstrap=200)
 

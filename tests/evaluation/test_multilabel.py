@@ -6,13 +6,13 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from pipeline.core.paths import RunPaths
+from pipeline.evaluation.covariates import Background
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels
-from pipeline.evaluation.precision.bootstrap import patient_strata
+from pipeline.evaluation.one_vs_rest import one_class
+from pipeline.evaluation.outputs import read_frozen, write_evaluation
+from pipeline.evaluation.sample import sample_of
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.one_class import one_class
-from pipeline.evaluation.tables.sample import sample_of
-from pipeline.evaluation.writing import read_frozen, write_evaluation
+from pipeline.evaluation.uncertainty.bootstrap import patient_strata
 
 QUICK = Settings(task="multilabel", num_bootstrap=200)
 NAMES = ["cyst", "stone", "tumour"]

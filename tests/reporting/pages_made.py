@@ -9,9 +9,9 @@ import pandas as pd
 from pipeline.config import Config
 from pipeline.core.io import write_text, write_yaml
 from pipeline.core.paths import Artifacts
-from pipeline.evaluation.evaluating import evaluate_table
+from pipeline.evaluation.evaluate import evaluate_table
+from pipeline.evaluation.outputs import write_evaluation
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.writing import write_evaluation
 from pipeline.reporting.experiment_page import experiment_html
 from pipeline.reporting.gathering import gather_cohort, gather_run
 from pipeline.reporting.index_page import index_html

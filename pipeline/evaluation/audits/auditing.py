@@ -27,15 +27,15 @@ from pipeline.evaluation.audits.shortcut import judge_shortcut
 from pipeline.evaluation.audits.simple import image_floors, judge_simple, signal_p_values
 from pipeline.evaluation.audits.stability import judge_stability
 from pipeline.evaluation.audits.stages import judge_stages
-from pipeline.evaluation.evaluating import Judged, headline_of, judge_units
-from pipeline.evaluation.fitted.frozen import Frozen, freeze
-from pipeline.evaluation.fitted.pooling import PATIENT, SCAN, are_fitted, on_pooled_scale, units_by_level
-from pipeline.evaluation.floors import column_floors
+from pipeline.evaluation.baselines import column_floors
+from pipeline.evaluation.cv_design import divisions
+from pipeline.evaluation.decision_rule import Frozen, freeze
+from pipeline.evaluation.ensembling import PATIENT, SCAN, are_fitted, on_pooled_scale, units_by_level
+from pipeline.evaluation.evaluate import Judged, headline_of, judge_units
+from pipeline.evaluation.one_vs_rest import joined, one_class
+from pipeline.evaluation.predictions import class_names, patients_of_two_labels, prob_columns
+from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import BINARY, MULTILABEL, Settings
-from pipeline.evaluation.tables.division import divisions
-from pipeline.evaluation.tables.one_class import joined, one_class
-from pipeline.evaluation.tables.predictions import class_names, patients_of_two_labels, prob_columns
-from pipeline.evaluation.tables.sample import Sample, sample_of
 
 log = logging.getLogger(__name__)
 OF_PATIENTS = ("shortcut", "chance", "simple", "stages")

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pipeline.evaluation.audits.evidence import Evidence
 from pipeline.evaluation.audits.finding import Finding, not_judged
-from pipeline.evaluation.tables.one_class import about_class, one_class
+from pipeline.evaluation.one_vs_rest import about_class, one_class
 
 OF_CLASS = "of_class"
 """Key of the figures by class."""

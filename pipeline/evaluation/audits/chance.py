@@ -14,9 +14,9 @@ from pipeline.core.columns import LABEL, PATIENT_ID
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import aurocs
 from pipeline.evaluation.audits.probes import held_out_scores
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.cv_design import PART, TRAIN_ONLY
+from pipeline.evaluation.sample import Array
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 
 NUM_SHUFFLES = 199
 

@@ -12,12 +12,12 @@ from pipeline.core.folds import FoldLabel, parse_fold
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES
 from pipeline.evaluation.audits.refits import Shuffled
 from pipeline.evaluation.audits.stages import FoldEmbeddings
-from pipeline.evaluation.floors import features_of
+from pipeline.evaluation.baselines import features_of
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.cv_design import PART, division_of, parts_of
 from pipeline.evaluation.metrics.calibration import logit
-from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.held_out import PART, division_of, parts_of
-from pipeline.evaluation.tables.predictions import class_names, prob_columns
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.predictions import class_names, prob_columns
+from pipeline.evaluation.sample import Array
 
 
 @dataclass(frozen=True)

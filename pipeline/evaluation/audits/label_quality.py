@@ -16,11 +16,11 @@ from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import p_value
 from pipeline.evaluation.metrics.calibration import calibration_slope, stated_and_happened
-from pipeline.evaluation.precision.catalogue import UNBOUNDED, Metric
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS, estimate_metrics
+from pipeline.evaluation.predictions import class_names, prob_columns
+from pipeline.evaluation.registry import UNBOUNDED, Metric
+from pipeline.evaluation.sample import Array, Sample, from_positive
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.predictions import class_names, prob_columns
-from pipeline.evaluation.tables.sample import Array, Sample, from_positive
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, estimate_metrics
 
 SUGGESTED, LEAD, SUSPECT = "suggested", "lead", "is_suspect"
 COLUMNS = (SCAN_ID, PATIENT_ID, SPLIT, LABEL, SUGGESTED, LEAD, SUSPECT)

@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 from scipy.stats import rankdata
 
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.sample import Array
 
 NUM_SHUFFLES = 999
 SHUFFLES_PER_LEVEL = 5

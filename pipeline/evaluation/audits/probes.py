@@ -5,8 +5,8 @@ Fitting all shuffles of the labels is then one product. n rows seen, m judged, F
 
 import numpy as np
 
-from pipeline.evaluation.tables.held_out import rounds
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.cv_design import rounds
+from pipeline.evaluation.sample import Array
 
 NOISE = 1.0
 """Variance of the label's noise against that of the signal; with standardised features, the ridge's penalty."""

@@ -12,8 +12,8 @@ import pandas as pd
 from pipeline.core.columns import LABEL, PATIENT_ID
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, aurocs, with_shuffles
 from pipeline.evaluation.audits.probes import held_out_scores
-from pipeline.evaluation.tables.held_out import PART, TRAIN_ONLY, division_of
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.cv_design import PART, TRAIN_ONLY, division_of
+from pipeline.evaluation.sample import Array
 
 
 @dataclass(frozen=True, eq=False)

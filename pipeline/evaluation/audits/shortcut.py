@@ -25,9 +25,9 @@ from scipy.stats import rankdata
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
-from pipeline.evaluation.comparing.comparison import holm
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.tables.sample import Array, varies
+from pipeline.evaluation.comparison import holm
+from pipeline.evaluation.sample import Array, varies
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 
 NUM_STRATA = 3
 """Kinds of acquisition that the patients of a part are divided into, alike in number."""

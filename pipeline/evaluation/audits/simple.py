@@ -17,10 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, p_value
 from pipeline.evaluation.audits.refits import Shuffled
-from pipeline.evaluation.comparing.comparison import holm
-from pipeline.evaluation.floors import Floor, compare_with_floor, fit_and_score, held_out_probs
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.tables.sample import Array, Sample
+from pipeline.evaluation.baselines import Floor, compare_with_floor, fit_and_score, held_out_probs
+from pipeline.evaluation.comparison import holm
+from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 NUM_FOLDS = 5

@@ -12,11 +12,11 @@ from scipy.stats import binomtest
 
 from pipeline.core.columns import CHANGE, MASKED, SCAN_ID, UNCHANGED
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.comparing.comparison import holm
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.precision.intervals import wilson_interval
-from pipeline.evaluation.tables.predictions import prob_columns
-from pipeline.evaluation.tables.sample import Array
+from pipeline.evaluation.comparison import holm
+from pipeline.evaluation.predictions import prob_columns
+from pipeline.evaluation.sample import Array
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.intervals import wilson_interval
 
 TOLERATED = 0.1
 """Share of decisions that may flip: patients near the threshold always do."""

@@ -19,11 +19,11 @@ from sklearn.model_selection import StratifiedKFold
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
 from pipeline.evaluation.audits.permutation import aurocs, enough_shuffles, p_value, with_shuffles
 from pipeline.evaluation.audits.probes import held_out_scores
-from pipeline.evaluation.comparing.comparison import holm
-from pipeline.evaluation.precision.estimates import FEWEST_PATIENTS
-from pipeline.evaluation.precision.intervals import logit_interval
-from pipeline.evaluation.precision.obuchowski import clustered_auroc, why_no_spread
-from pipeline.evaluation.tables.sample import Array, Sample
+from pipeline.evaluation.comparison import holm
+from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, why_no_spread
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.intervals import logit_interval
 
 NUM_PARTS = 5
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import isotonic_regression
 
 from pipeline.evaluation.metrics.calibration import brier_score
-from pipeline.evaluation.tables.sample import Array, Sample, Weighted
+from pipeline.evaluation.sample import Array, Sample, Weighted
 
 
 def brier_miscalibration(weighted: Weighted) -> Array:

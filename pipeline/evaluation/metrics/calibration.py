@@ -5,7 +5,7 @@ Every function takes a `Weighted` sample and gives one value a resample, shape (
 
 import numpy as np
 
-from pipeline.evaluation.tables.sample import Array, Sample, Weighted
+from pipeline.evaluation.sample import Array, Sample, Weighted
 
 NUM_BINS = 10
 EQUAL_WIDTH = "equal_width"

@@ -7,7 +7,7 @@ nothing. Two classes: sensitivity and its kin are about the last class. More: th
 import numpy as np
 
 from pipeline.evaluation.metrics.discrimination import divide
-from pipeline.evaluation.tables.sample import Array, Weighted
+from pipeline.evaluation.sample import Array, Weighted
 
 ROUNDING = 1e-12
 

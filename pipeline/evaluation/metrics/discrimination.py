@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.evaluation.tables.sample import Array, Weighted
+from pipeline.evaluation.sample import Array, Weighted
 
 
 def auroc(weighted: Weighted) -> Array:

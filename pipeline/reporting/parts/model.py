@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.core.columns import FOLD, SEED
-from pipeline.evaluation.breakdowns.models import ALL, TOGETHER, spread
-from pipeline.evaluation.tables.one_class import OF_LABEL
+from pipeline.evaluation.models_table import ALL, TOGETHER, spread
+from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting.wording import metric_name, number
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from pipeline.evaluation.breakdowns.operating_table import CAVEAT, SHOWN
-from pipeline.evaluation.tables.one_class import OF_LABEL
+from pipeline.evaluation.curves import CAVEAT, SHOWN
+from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting.parts.frozen import RULES
 from pipeline.reporting.parts.model import cell
 from pipeline.reporting.wording import metric_name, number

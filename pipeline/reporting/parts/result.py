@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.fitted.pooling import PATIENT, SCAN
+from pipeline.evaluation.ensembling import PATIENT, SCAN
 from pipeline.evaluation.metrics.calibration import EQUAL_WIDTH
-from pipeline.evaluation.tables.one_class import OF_LABEL
+from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting.gathering import RunFacts
 from pipeline.reporting.page import Drawing
 from pipeline.reporting.parts.frozen import threshold

@@ -13,10 +13,10 @@ from pipeline.core.paths import RunPaths
 from pipeline.evaluation.audits.auditing import Audits, audit_run, audit_stability, write_audits
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
 from pipeline.evaluation.audits.finding import LEVEL
-from pipeline.evaluation.fitted.frozen import freeze
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.decision_rule import freeze
+from pipeline.evaluation.predictions import by_patient, check_predictions
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.predictions import by_patient, check_predictions
 
 CLASSES = ("well", "ill")
 

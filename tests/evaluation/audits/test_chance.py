@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.evaluation.audits.chance import judge_chance
-from pipeline.evaluation.tables.held_out import division_of
+from pipeline.evaluation.cv_design import division_of
 
 
 def made(seed: int = 0, patients: int = 90, leaked: int = 0) -> tuple[pd.DataFrame, np.ndarray]:

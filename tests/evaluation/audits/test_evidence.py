@@ -8,8 +8,8 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
 from pipeline.evaluation.audits.shortcut import judge_shortcut
-from pipeline.evaluation.tables.background import Background
-from pipeline.evaluation.tables.predictions import check_predictions
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.predictions import check_predictions
 
 COLUMNS = ("scanner", "dose", "field", "delay")
 

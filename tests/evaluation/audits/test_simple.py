@@ -7,8 +7,8 @@ from sklearn.metrics import roc_auc_score
 
 from pipeline.evaluation.audits.finding import Finding
 from pipeline.evaluation.audits.simple import image_floors, judge_simple, signal_p_values
-from pipeline.evaluation.floors import Floor, compare_with_floor, held_out_probs
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.baselines import Floor, compare_with_floor, held_out_probs
+from pipeline.evaluation.sample import Sample
 
 
 def sample_of(labels: np.ndarray, score: np.ndarray) -> Sample:

@@ -10,7 +10,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.audits.finding import Finding
 from pipeline.evaluation.audits.stages import FoldEmbeddings, judge_stages
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.sample import Sample
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 

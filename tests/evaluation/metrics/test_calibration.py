@@ -6,7 +6,7 @@ from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
 from pipeline.evaluation.metrics import calibration
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.sample import Sample
 
 
 def calibrated_sample(rows: int = 4000, distort: float = 1.0, shift: float = 0.0) -> Sample:

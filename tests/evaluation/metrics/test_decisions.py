@@ -3,7 +3,7 @@ import pytest
 from sklearn import metrics as sklearn
 
 from pipeline.evaluation.metrics import decisions
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.sample import Sample
 
 BINARY = {
     "accuracy": sklearn.accuracy_score,

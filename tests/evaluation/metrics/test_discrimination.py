@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from pipeline.evaluation.metrics.discrimination import auroc, average_precision, class_auroc
-from pipeline.evaluation.tables.sample import Sample
+from pipeline.evaluation.sample import Sample
 
 FIGURES = [(auroc, roc_auc_score), (average_precision, average_precision_score)]
 

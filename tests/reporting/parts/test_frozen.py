@@ -5,9 +5,8 @@ import json
 import pandas as pd
 
 from pipeline.core.paths import Artifacts
+from pipeline.evaluation.outputs import evaluate_task, write_evaluation
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.tasks import evaluate_task
-from pipeline.evaluation.writing import write_evaluation
 from tests.reporting.pages_made import experiment, predictions, words, write_run
 
 

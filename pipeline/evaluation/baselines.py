@@ -1,0 +1,136 @@
+"""What simpler things reach on the same patients: the image must beat them to have added anything.
+
+A logistic regression on the clinical covariates, and one on how the scans were made (scanner, protocol, site, shape,
+spacing, orientation, data type), each fitted on the patients that the judged model could have seen, and judged on those
+it is judged on. If acquisition alone tells the label, a network can read it too: a shortcut is available. Whether it is
+used, this does not say.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.columns import LABEL, PATIENT_ID
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.cv_design import PART, division_of, rounds
+from pipeline.evaluation.sample import Array, Sample, varies
+from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, why_no_spread
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.intervals import logit_interval, normal_quantile
+
+Fit = Callable[[Array, Array, Array], Array]
+"""(seen, is_positive, judged) -> probability of the positive class for the judged rows."""
+
+MOST_CATEGORIES = 8
+NUMBERS_APART = "x"
+"""Between the sizes of a shape or spacing, as in 256x256x180."""
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A row of floors.csv; what is None has a reason."""
+
+    name: str
+    columns: str
+    num_patients: int
+    auroc: float | None = None
+    low: float | None = None
+    high: float | None = None
+    advantage: float | None = None
+    """AUROC of the model minus that of the floor …"""
+    advantage_low: float | None = None
+    advantage_high: float | None = None
+    reason: str | None = None
+
+
+def judge_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> pd.DataFrame:
+    """A row a set of columns; `rows` (one a row of the two-class sample) name patient, split and fold."""
+    floors = column_floors(sample, rows, background, confidence)
+    return pd.DataFrame(floors, columns=list(Floor.__dataclass_fields__))
+
+
+def column_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> list[Floor]:
+    return [
+        judge_floor(sample, rows, background, name, columns, confidence)
+        for name, columns in background.predictors.items()
+    ]
+
+
+def judge_floor(
+    sample: Sample, rows: pd.DataFrame, background: Background, name: str, columns: tuple[str, ...], confidence: float
+) -> Floor:
+    shown = ", ".join(columns)
+    if not columns:
+        return Floor(name, shown, sample.num_patients, reason="no column has this role")
+    if background.splits is None:
+        return Floor(name, shown, sample.num_patients, reason="without splits.csv there is nobody to fit on")
+    if sample.patients_of_class.min() < FEWEST_PATIENTS:
+        return Floor(name, shown, sample.num_patients, reason=f"under {FEWEST_PATIENTS} patients of a class")
+    features = features_of(background.cohort, columns)
+    scores = held_out_probs(features, background.splits, sample.class_names[1], rows[PATIENT_ID])
+    return compare_with_floor(sample, scores, name, shown, confidence)
+
+
+def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, confidence: float) -> Floor:
+    """The floor's row, from its score (n,) for each row of the sample."""
+    if np.isnan(scores).any():
+        return Floor(name, shown, sample.num_patients, reason="splits.csv lacks patients, or folds to fit on")
+    if not varies(scores, sample.folds):
+        return Floor(name, shown, sample.num_patients, reason="nothing varies")
+    both = np.stack([sample.probs[:, 1], scores], axis=1)
+    aurocs, covariance = clustered_auroc(sample.labels == 1, both, sample.patients, sample.folds)
+    floor, variance = float(aurocs[1]), float(covariance[1, 1])
+    reason = "the columns give the label away entirely" if floor == 1 else why_no_spread(variance)
+    if reason:
+        return Floor(name, shown, sample.num_patients, floor, reason=reason)
+    contrast = np.array([1, -1])
+    advantage = float(contrast @ aurocs)
+    reach = normal_quantile(confidence) * float(np.sqrt(max(0.0, contrast @ covariance @ contrast)))
+    low, high = logit_interval(floor, variance, confidence)
+    return Floor(name, shown, sample.num_patients, floor, low, high, advantage, advantage - reach, advantage + reach)
+
+
+def held_out_probs(
+    features: pd.DataFrame, splits: pd.DataFrame, positive: str, asked: pd.Series, fit: Fit | None = None
+) -> Array:
+    """(n,) probability of the positive class for the `asked` patients, by regressions that never saw them.
+
+    `features` has a row a patient, `fit` makes a regression. NaN for patients that no model has not seen.
+    """
+    patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    known, is_positive = features.reindex(patients.index).to_numpy(), (patients[LABEL] == positive).to_numpy()
+    probs, is_asked = np.full(len(patients), np.nan), patients.index.isin(asked)
+    for seen, judged in rounds(patients[PART].to_numpy()):
+        if seen.any() and (judged & is_asked).any():
+            probs[judged] = (fit or fit_and_score)(known[seen], is_positive[seen], known[judged])
+    return pd.Series(probs, patients.index).reindex(asked).to_numpy()
+
+
+def fit_and_score(seen: Array, is_positive: Array, judged: Array) -> Array:
+    """Probability of the positive class for the judged rows; the same for all where only one class was seen."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if is_positive.all() or not is_positive.any():
+        return np.full(len(judged), float(is_positive.mean()))
+    steps = (SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), LogisticRegression())
+    return make_pipeline(*steps).fit(seen, is_positive).predict_proba(judged)[:, 1]
+
+
+def features_of(cohort: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Numbers by patient, from its first scan: numbers as they are, categories as zeros and ones."""
+    first = cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    return pd.concat([feature_columns(first[name].astype(str)) for name in columns], axis=1).astype(float)
+
+
+def feature_columns(values: pd.Series) -> pd.DataFrame:
+    parts = values.str.split(NUMBERS_APART, expand=True).apply(pd.to_numeric, errors="coerce")
+    is_missing = values == ""
+    if not is_missing.all() and parts[~is_missing].notna().all(axis=None):
+        return parts.add_prefix(f"{values.name}_")
+    common = values.value_counts().index[:MOST_CATEGORIES]
+    return pd.DataFrame({f"{values.name}_{value}": (values == value).astype(float) for value in common})

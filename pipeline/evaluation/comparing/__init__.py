@@ -1,1 +1,0 @@
-"""Differences between experiments on the same patients."""

@@ -1,0 +1,110 @@
+"""Conformal sets: the classes that cannot be ruled out for a patient, wrong in no more than a stated share of cases.
+
+A class is in the set where its probability is at least that of all but a small share of the validation patients who
+truly have it (split conformal prediction by class; Vovk, arXiv:1209.2673; Angelopoulos and Bates, arXiv:2107.07511).
+A set of one class is an answer; any other is an abstention. The promise holds on average over validation sets, and how
+far a single one may be off follows a beta distribution that depends on the number of patients alone.
+"""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+from scipy.stats import beta
+
+from pipeline.evaluation.operating_point import APPROXIMATE
+from pipeline.evaluation.registry import Metric, Rows, every_row
+from pipeline.evaluation.sample import Array, Sample, Weighted
+
+PATIENTS_FOR_SETS, PATIENTS_FOR_STRICT_SETS, STRICT_COVERAGE = 20, 40, 0.95
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """Frozen limits, or the reason why there are none; plain enough to be kept as JSON."""
+
+    coverage: float
+    """Share of patients of each class whose set shall hold it."""
+    limits: dict[str, float] = field(default_factory=dict)
+    """By class: the probability from which it is in the set."""
+    num_patients: dict[str, int] = field(default_factory=dict)
+    """By class: validation patients."""
+    expected_range: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """By class: coverage that 95 of 100 such validation sets would give."""
+    reason: str | None = None
+    caveat: str | None = None
+    """Why the promise holds only roughly."""
+
+    def sets(self, sample: Sample) -> Array:
+        """(n, K) boolean, the classes in each row's set."""
+        return sample.probs >= np.array([self.limits[name] for name in sample.class_names])
+
+
+def fit_conformal(validation: Sample | None, coverage: float, num_models: int = 1) -> Conformal:
+    """The limits that keep `coverage` in each class; with several models only roughly, so without a range."""
+    reason = why_not(validation, coverage)
+    if validation is None or reason:
+        return Conformal(coverage, reason=reason)
+    counts = dict(zip(validation.class_names, validation.patients_of_class.tolist(), strict=True))
+    of_truth = [validation.probs[validation.labels == k, k] for k in range(validation.num_classes)]
+    limits = {
+        name: float(np.sort(probs)[num_outside(len(probs), coverage) - 1])
+        for name, probs in zip(validation.class_names, of_truth, strict=True)
+    }
+    if num_models > 1:
+        return Conformal(coverage, limits, counts, caveat=APPROXIMATE.format(num_models))
+    ranges = {name: coverage_range(count, coverage) for name, count in counts.items()}
+    return Conformal(coverage, limits, counts, ranges)
+
+
+def why_not(validation: Sample | None, coverage: float) -> str | None:
+    if validation is None:
+        return "no validation rows"
+    if len(validation.labels) != validation.num_patients:
+        return "a set is about one row a patient, and here patients have several"
+    needed = max(PATIENTS_FOR_STRICT_SETS if coverage >= STRICT_COVERAGE else PATIENTS_FOR_SETS, fewest_for(coverage))
+    fewest = int(validation.patients_of_class.min())
+    if fewest < needed:
+        name = validation.class_names[int(validation.patients_of_class.argmin())]
+        return f"{fewest} validation patients of class '{name}', sets of coverage {coverage:g} need {needed} a class"
+    return None
+
+
+def fewest_for(coverage: float) -> int:
+    """Patients from which one may be left outside: with fewer no limit but 0 keeps the promise."""
+    return int(np.ceil(1 / (1 - coverage) - 1e-9)) - 1
+
+
+def num_outside(num_patients: int, coverage: float) -> int:
+    """Rank, from the lowest, of the validation patient whose probability is the limit; 0 with too few of them."""
+    return int(np.floor((num_patients + 1) * (1 - coverage) + 1e-9))
+
+
+def coverage_range(num_patients: int, coverage: float, within: float = 0.95) -> tuple[float, float]:
+    """Middle `within` of the coverage that validation sets of this size give: Beta(n + 1 - l, l)."""
+    outside = num_outside(num_patients, coverage)
+    spread = beta(num_patients + 1 - outside, outside)
+    return float(spread.ppf((1 - within) / 2)), float(spread.ppf((1 + within) / 2))
+
+
+def conformal_metrics(conformal: Conformal) -> dict[str, Metric]:
+    """What the sets do on patients they were not fitted on."""
+    return {
+        "conformal_coverage": share(partial(holds_truth, conformal)),
+        "conformal_abstention_rate": share(partial(abstains, conformal)),
+    }
+
+
+def share(hits: Rows) -> Metric:
+    def figure(weighted: Weighted) -> Array:
+        return weighted.mean(hits(weighted.sample).astype(float))
+
+    return Metric(figure, hits, every_row)
+
+
+def holds_truth(conformal: Conformal, sample: Sample) -> Array:
+    return conformal.sets(sample)[np.arange(len(sample.labels)), sample.labels]
+
+
+def abstains(conformal: Conformal, sample: Sample) -> Array:
+    return conformal.sets(sample).sum(1) != 1

@@ -1,0 +1,177 @@
+"""Plot tables: ROC, precision-recall, calibration, decision curve, operating points."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.columns import FOLD
+from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, stated_and_happened
+from pipeline.evaluation.operating_point import RULES, choose_operating_point
+from pipeline.evaluation.registry import catalogue
+from pipeline.evaluation.sample import Array, Sample, Weighted
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.uncertainty.bootstrap import resamples
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, estimate_metrics
+from pipeline.evaluation.uncertainty.intervals import effective_count, wilson_interval
+
+THRESHOLDS = np.round(np.arange(0.02, 1, 0.02), 2)
+
+
+def decision_curve(sample: Sample, settings: Settings) -> pd.DataFrame:
+    """A row a threshold: net benefit of the model with its pointwise interval, and of acting on everybody."""
+    called = sample.probs[:, [1]] >= THRESHOLDS
+    low, high = interval(sample, called, settings)
+    everybody = np.ones_like(called)
+    return pd.DataFrame(
+        {
+            "threshold": THRESHOLDS,
+            "net_benefit": net_benefit(sample.weighted(), called, THRESHOLDS)[0],
+            "low": low,
+            "high": high,
+            "act_on_everybody": net_benefit(sample.weighted(), everybody, THRESHOLDS)[0],
+        }
+    )
+
+
+def net_benefit(weighted: Weighted, called: Array, thresholds: Array) -> Array:
+    """(R, T) worth of the calls, `called` (n, T) boolean, at each of T thresholds, in true positives a row."""
+    is_positive = (weighted.sample.labels == 1)[:, None]
+    worth = called * np.where(is_positive, 1.0, -thresholds / (1 - thresholds))
+    return weighted.weights @ worth / weighted.total[:, None]
+
+
+def interval(sample: Sample, called: Array, settings: Settings) -> tuple[Array, Array]:
+    """(T,) low and high, by resampling patients; NaN with too few of a class."""
+    if sample.patients_of_class.min() < FEWEST_PATIENTS:
+        return np.full(len(THRESHOLDS), np.nan), np.full(len(THRESHOLDS), np.nan)
+    blocks = resamples(sample, settings.num_bootstrap, settings.seed)
+    values = np.concatenate([net_benefit(weighted, called, THRESHOLDS) for weighted in blocks])
+    tail = (1 - settings.confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+OPERATING_POINTS = "operating_points"
+"""Name of the table among the plots."""
+SHOWN = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
+CAVEAT = "caveat"
+"""Column that says what a threshold from several models' validation patients is worth."""
+COLUMNS = ["rule", "threshold", "metric", "value", "low", "high", "num_patients", "reason", CAVEAT]
+
+
+def operating_table(validation: Sample | None, shown: Sample, settings: Settings, num_models: int = 1) -> pd.DataFrame:
+    """A row a rule and figure, or the reason why the rule has no threshold; no rows for more than two classes."""
+    if not shown.is_binary:
+        return pd.DataFrame(columns=COLUMNS)
+    by_rule = {rule: replace(settings, operating_point=rule) for rule in RULES}
+    rows = [row for chosen in by_rule.values() for row in rule_rows(validation, shown, chosen, num_models)]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def rule_rows(validation: Sample | None, shown: Sample, settings: Settings, num_models: int) -> list[dict[str, object]]:
+    point = choose_operating_point(validation, settings, shown.num_classes, num_models)
+    if point.threshold is None or point.rule != settings.operating_point:
+        return [{"rule": settings.operating_point, "reason": point.reason}]
+    sample = replace(shown, threshold=point.threshold)
+    metrics = {name: metric for name, metric in catalogue(sample, settings).items() if name in SHOWN}
+    return [
+        {"rule": point.rule, "threshold": point.threshold, "metric": name, **found.entry(), CAVEAT: point.reason}
+        for name, found in estimate_metrics(sample, metrics, settings).items()
+    ]
+
+
+CLASS = "class"
+EMPTY_CALIBRATION = pd.DataFrame(columns=["predicted", "observed", "low", "high", "num_rows", "num_patients"])
+
+
+def plot_tables(sample: Sample, corrected: Sample | None, settings: Settings) -> dict[str, pd.DataFrame]:
+    """Curves, calibration, confusion and scores; none says who a row is about.
+
+    `corrected` is the sample after calibration. Decision curves are drawn for it where it is there, since they take
+    probabilities at their word, and for two classes only.
+    """
+    best = sample if corrected is None else corrected
+    return {
+        "roc": ranking_table(sample, roc_points),
+        "precision_recall": ranking_table(sample, precision_recall_points),
+        "calibration": calibration_table(sample, settings),
+        "calibration_after": calibration_table(corrected, settings) if corrected else EMPTY_CALIBRATION,
+        "decision_curve": decision_curve(best, settings) if sample.is_binary else pd.DataFrame(columns=["threshold"]),
+        "confusion": confusion_table(sample),
+        "scores": scores_table(sample),
+    }
+
+
+def ranking_table(sample: Sample, points: Callable[[Array, Array, Array], pd.DataFrame]) -> pd.DataFrame:
+    """Points of the positive class of two, or of each of more against the rest; folds are drawn apart."""
+    tables = []
+    for k in sample.rankings:
+        for fold in range(sample.num_folds):
+            rows = sample.folds == fold
+            is_class, scores = sample.labels[rows] == k, sample.probs[rows, k]
+            if 0 < is_class.sum() < len(is_class):
+                table = points(*counts_at_thresholds(is_class, scores))
+                tables.append(table.assign(**{FOLD: fold, CLASS: sample.class_names[k]}))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[FOLD, CLASS])
+
+
+def counts_at_thresholds(is_class: Array, scores: Array) -> tuple[Array, Array, Array]:
+    """True and false positives when called from each distinct score, and these scores from the highest."""
+    thresholds = np.unique(scores)[::-1]
+    called = np.searchsorted(np.sort(-scores), -thresholds, side="right")
+    true_positives = np.searchsorted(np.sort(-scores[is_class]), -thresholds, side="right")
+    return true_positives, called - true_positives, thresholds
+
+
+def roc_points(true_positives: Array, false_positives: Array, at: Array) -> pd.DataFrame:
+    """From (0, 0), where nothing is called, to (1, 1)."""
+    return pd.DataFrame(
+        {
+            "false_positive_rate": np.append(0, false_positives) / false_positives[-1],
+            "sensitivity": np.append(0, true_positives) / true_positives[-1],
+            "threshold": np.append(np.nan, at),
+        }
+    )
+
+
+def precision_recall_points(true_positives: Array, false_positives: Array, at: Array) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "recall": true_positives / true_positives[-1],
+            "precision": true_positives / (true_positives + false_positives),
+            "threshold": at,
+        }
+    )
+
+
+def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
+    """A row a bin that holds anything: mean stated probability, observed share with its interval, rows, patients."""
+    stated, happened = stated_and_happened(sample)
+    bins = bin_of(stated, settings.calibration_bins)
+    rows = []
+    for number in range(NUM_BINS):
+        inside = bins == number
+        if inside.any():
+            hits, patients = happened[inside], sample.patients[inside]
+            low, high = wilson_interval(hits.mean(), effective_count(hits, patients), settings.confidence)
+            rows.append((stated[inside].mean(), hits.mean(), low, high, inside.sum(), len(np.unique(patients))))
+    return pd.DataFrame(rows, columns=EMPTY_CALIBRATION.columns)
+
+
+def confusion_table(sample: Sample) -> pd.DataFrame:
+    """A row a prediction, as `dvc plots` wants it; none where two classes have no threshold."""
+    if sample.is_binary and sample.threshold is None:
+        return pd.DataFrame(columns=["actual", "predicted"])
+    names = np.array(sample.class_names)
+    return pd.DataFrame({"actual": names[sample.labels], "predicted": names[sample.preds]})
+
+
+def scores_table(sample: Sample) -> pd.DataFrame:
+    """True class, and the probability of the positive class of two or of the true class of more."""
+    rows = np.arange(len(sample.labels))
+    probs = sample.probs[:, 1] if sample.is_binary else sample.probs[rows, sample.labels]
+    table = pd.DataFrame({"label": np.array(sample.class_names)[sample.labels], "probability": probs})
+    order = np.lexsort((probs, sample.labels))
+    return table.iloc[order].reset_index(drop=True)

@@ -1,1 +1,0 @@
-"""Whatever is chosen on validation and applied to any other patients as it is."""

@@ -1,0 +1,52 @@
+"""Several classes, or several labels a scan, as one question with two answers about each: this one, or not?"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pandas as pd
+
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR, PROB_PREFIX
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.predictions import prob_columns
+
+OF_LABEL = "of_label"
+
+
+def one_class(table: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The question whether the class is present, as a table of two classes, the positive one last."""
+    prob, kept = table[PROB_PREFIX + name], table.drop(columns=prob_columns(table))
+    probs = {PROB_PREFIX + absent(name): 1 - prob, PROB_PREFIX + name: prob}
+    return kept.assign(**{LABEL: presence(table[LABEL], name)}, **probs)
+
+
+def absent(name: str) -> str:
+    return f"no {name}"
+
+
+def presence(labels: pd.Series, name: str) -> pd.Series:
+    """The name where it is the label or among the joined ones, else that it is absent."""
+    return labels.map(lambda label: name if name in label.split(LABEL_SEPARATOR) else absent(name))
+
+
+def about_class(background: Background | None, name: str) -> Background | None:
+    """The background with this class alone to learn from."""
+    if background is None or background.splits is None:
+        return background
+    labels = presence(background.splits[LABEL], name)
+    return replace(background, splits=background.splits.assign(**{LABEL: labels}))
+
+
+def joined(tables: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame | None:
+    """One table with a column that names the class; None where no class has one."""
+    parts = [table.assign(**{OF_LABEL: name}) for name, table in tables.items() if table is not None]
+    return pd.concat(parts, ignore_index=True) if parts else None
+
+
+def named(tables: Mapping[str, pd.DataFrame | None], column: str) -> pd.DataFrame | None:
+    """One table, the class written before the names in `column`."""
+    parts = [
+        table.assign(**{column: [f"{name}: {value}" for value in table[column]]})
+        for name, table in tables.items()
+        if table is not None
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else None

@@ -1,0 +1,89 @@
+"""The threshold from which the positive class is called: chosen on validation, frozen, applied as it is.
+
+A threshold chosen where it is judged flatters the model, so figures of the validation split at its own threshold are
+optimistic, and test never takes part in the choice.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.settings import Settings
+
+RULES = ("youden", "sensitivity", "specificity", "cost")
+EVEN_ODDS = 0.5
+APPROXIMATE = "approximate, since each validation patient has one model's probability and a test patient the mean of {}"
+STRICT_TARGET = 0.95
+PATIENTS_FOR_STRICT_TARGET = 40
+"""Nineteen of twenty cannot be told from all with fewer patients of the class."""
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A frozen threshold, or the reason why there is none or not the one asked for."""
+
+    rule: str
+    threshold: float | None
+    reason: str | None = None
+
+
+def choose_operating_point(
+    validation: Sample | None, settings: Settings, num_classes: int, num_models: int = 1
+) -> OperatingPoint:
+    """The threshold by the rule of the settings; even odds, said so, where nothing can be chosen on."""
+    if num_classes > 2:
+        return OperatingPoint("most_probable", None, "with several classes the most probable one is called")
+    if validation is None:
+        return OperatingPoint("even_odds", EVEN_ODDS, "the table has no validation rows to choose a threshold on")
+    if validation.patients_of_class.min() == 0:
+        return OperatingPoint("even_odds", EVEN_ODDS, "validation has one class only, no threshold can be chosen on it")
+    concerned = {"sensitivity": 1, "specificity": 0}.get(settings.operating_point)
+    if concerned is not None and settings.operating_target >= STRICT_TARGET:
+        count = validation.patients_of_class[concerned]
+        if count < PATIENTS_FOR_STRICT_TARGET:
+            return OperatingPoint(
+                settings.operating_point,
+                None,
+                (
+                    f"a {settings.operating_point} of {settings.operating_target:g} needs {PATIENTS_FOR_STRICT_TARGET} "
+                    f"validation patients of class '{validation.class_names[concerned]}', got {count}"
+                ),
+            )
+    approximate = APPROXIMATE.format(num_models) if num_models > 1 else None
+    return OperatingPoint(settings.operating_point, best_threshold(validation, settings), approximate)
+
+
+def best_threshold(validation: Sample, settings: Settings) -> float:
+    """The threshold that the rule prefers on validation; of equals, the one nearest to even odds."""
+    thresholds = candidates(validation.probs[:, 1])
+    sensitivity, specificity = rates(validation, thresholds)
+    preference = {
+        "youden": lambda: sensitivity + specificity,
+        "sensitivity": lambda: np.where(sensitivity >= settings.operating_target, specificity, -1),
+        "specificity": lambda: np.where(specificity >= settings.operating_target, sensitivity, -1),
+        "cost": lambda: -expected_cost(validation, sensitivity, specificity, settings.miss_cost),
+    }[settings.operating_point]()
+    best = thresholds[np.isclose(preference, preference.max(), rtol=0, atol=1e-12)]
+    return float(best[np.abs(best - EVEN_ODDS).argmin()])
+
+
+def candidates(probs: Array) -> Array:
+    """Halfway between neighbouring distinct probabilities, so that no scan lies on the line; and all, and none."""
+    distinct = np.unique(probs)
+    return np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [np.nextafter(1, 2)]])
+
+
+def rates(sample: Sample, thresholds: Array) -> tuple[Array, Array]:
+    """Sensitivity and specificity at each threshold."""
+    positives = np.sort(sample.probs[sample.labels == 1, 1])
+    negatives = np.sort(sample.probs[sample.labels == 0, 1])
+    missed = np.searchsorted(positives, thresholds, side="left")
+    passed = np.searchsorted(negatives, thresholds, side="left")
+    return 1 - missed / len(positives), passed / len(negatives)
+
+
+def expected_cost(sample: Sample, sensitivity: Array, specificity: Array, miss_cost: float) -> Array:
+    """False alarms, and misses in units of them, per row."""
+    prevalence = (sample.labels == 1).mean()
+    return miss_cost * prevalence * (1 - sensitivity) + (1 - prevalence) * (1 - specificity)

@@ -1,0 +1,122 @@
+"""Evaluate a table by its task, and write the files of an evaluation."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.core.folds import FoldLabel
+from pipeline.core.io import read_json, write_csv, write_json
+from pipeline.core.paths import RunPaths
+from pipeline.evaluation.calibration import Calibration
+from pipeline.evaluation.conformal import Conformal
+from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.cross_validation import evaluate_divided
+from pipeline.evaluation.decision_rule import Frozen, FrozenByLevel
+from pipeline.evaluation.evaluate import PATIENT, SCAN, Evaluation, Metrics
+from pipeline.evaluation.multilabel import evaluate_labels
+from pipeline.evaluation.operating_point import OperatingPoint
+from pipeline.evaluation.settings import MULTILABEL, Settings
+
+
+def evaluate_task(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
+    """Everything that is reported about the table, by the task of the settings."""
+    judge = evaluate_labels if settings.task == MULTILABEL else evaluate_divided
+    return judge(predictions, settings, background)
+
+
+SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")
+
+
+def write_evaluation(evaluation: Evaluation, paths: RunPaths) -> None:
+    """The files of an evaluation, each whole or not at all."""
+    write_json(paths.metrics, evaluation.metrics)
+    write_json(paths.summary, summarise(evaluation.metrics))
+    write_frozen(evaluation.frozen, paths)
+    write_csv(paths.models, evaluation.models)
+    for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.floors, paths.floors)):
+        # Where there is nothing to judge the file is there all the same, empty, for whatever waits for it.
+        write_csv(path, table if table is not None else pd.DataFrame(columns=["none"]))
+    split, level = evaluation.headline
+    for name, table in evaluation.plots.items():
+        write_csv(paths.plots / f"{name}.csv", table.assign(split=split, level=level))
+
+
+def write_frozen(frozen: FrozenByLevel, paths: RunPaths) -> None:
+    """What later patients are judged by, in files of its own."""
+    files = {"point": paths.operating_point, "calibrations": paths.calibration, "conformal": paths.conformal}
+    for name, path in files.items():
+        write_json(path, {level: part(fitted, name) for level, fitted in frozen.items()})
+
+
+def note_checkpoints(paths: RunPaths, folds: Iterable[FoldLabel]) -> None:
+    """Which checkpoints the evaluated predictions come from, beside what was frozen on them."""
+    noted = {}
+    for fold in folds:
+        path = paths.predicted_by(fold)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.predict' writes it with the predictions.")
+        noted[f"fold-{fold}"] = read_json(path)["checkpoint"]
+    write_json(paths.checkpoints, noted)
+
+
+def read_checkpoints(paths: RunPaths) -> dict[str, str]:
+    """What `note_checkpoints` wrote: a SHA-256 by fold."""
+    if not paths.checkpoints.is_file():
+        raise FileNotFoundError(f"{paths.checkpoints} is missing; 'python -m pipeline.evaluate' writes it.")
+    return read_json(paths.checkpoints)
+
+
+def part(fitted: Frozen | Mapping[str, Frozen], name: str) -> Any:
+    """One field as plain values; by label where each has its own."""
+    if isinstance(fitted, Frozen):
+        return asdict(fitted)[name]
+    return {label: part(own, name) for label, own in fitted.items()}
+
+
+def read_frozen(paths: RunPaths) -> dict[str, Frozen]:
+    """What `write_frozen` wrote, of one class a scan."""
+    for path in (paths.operating_point, paths.calibration, paths.conformal):
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' freezes it on validation.")
+    points, calibrations = read_json(paths.operating_point), read_json(paths.calibration)
+    conformal = read_json(paths.conformal)
+    if not all("rule" in point for point in points.values()):
+        raise ValueError(
+            f"{paths.operating_point}: each of several labels, outer parts or repeats has a threshold of its own, "
+            "expected one; only runs of one class a scan and one division can be applied frozen."
+        )
+    return {
+        level: Frozen(
+            {name: Calibration(**fitted) for name, fitted in calibrations[level].items()},
+            OperatingPoint(**points[level]),
+            Conformal(**conformal[level]),
+        )
+        for level in points
+    }
+
+
+def summarise(metrics: Metrics) -> dict[str, dict[str, float | None]]:
+    """The headline figures of each split, per patient where there is that level."""
+    return {
+        split: summarise_split(levels[PATIENT] if has_values(levels[PATIENT]) else levels[SCAN])
+        for split, levels in metrics.items()
+    }
+
+
+def summarise_split(entries: dict) -> dict[str, float | None]:
+    bounds = {"auroc_low": entries["auroc"]["low"], "auroc_high": entries["auroc"]["high"]}
+    return {name: entries[name]["value"] for name in SUMMARY} | bounds
+
+
+def has_values(entries: dict) -> bool:
+    return any(entry["value"] is not None for entry in entries.values())
+
+
+def read_metrics(path: Path) -> Metrics:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' writes it.")
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,125 @@
+"""Pair the predictions of experiments or git revisions by patient."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT, VAL
+from pipeline.evaluation.cv_design import check_division
+from pipeline.evaluation.decision_rule import freeze
+from pipeline.evaluation.ensembling import PATIENT, SCAN, Calibrations, pool, units_by_level
+from pipeline.evaluation.predictions import ALL_FOLDS, check_predictions, class_names
+from pipeline.evaluation.sample import Sample, sample_of
+from pipeline.evaluation.settings import MULTILABEL, Settings
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+
+
+@dataclass(frozen=True)
+class Contender:
+    """An experiment on the rows that all are compared on."""
+
+    name: str
+    pooled: Sample
+    """All models together, at their frozen threshold."""
+    seeds: list[Sample]
+    """The folds of each seed together."""
+
+
+def pair_up(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) -> list[Contender]:
+    """One contender a table; ValueError where they are not about the same patients, or too few."""
+    if settings.task == MULTILABEL:
+        raise ValueError("task multilabel: experiments with several labels a scan are not compared; see their figures.")
+    checked = {name: check_predictions(table, where=name) for name, table in tables.items()}
+    for name, table in checked.items():
+        check_division(table, where=name)
+    levels = {name: units_by_level(table, settings.patient_rule) for name, table in checked.items()}
+    # Patients where each has one label in this split, else scans.
+    level = PATIENT if all((units[PATIENT][SPLIT] == split).any() for units in levels.values()) else SCAN
+    contenders = [contend(name, units[level], settings, split) for name, units in levels.items()]
+    check_same(contenders, {name: rows_of(units[level], split) for name, units in levels.items()}, split)
+    return contenders
+
+
+def contend(name: str, units: pd.DataFrame, settings: Settings, split: str) -> Contender:
+    frozen = freeze(units, settings)
+    pooled = sample_of(rows_of(pool(units, frozen.calibrations).stated, split), frozen.point.threshold)
+    seeds = [seed_sample(rows, frozen.calibrations, split) for _, rows in units.groupby(SEED)]
+    if any(len(seed.labels) != len(pooled.labels) for seed in seeds):
+        raise ValueError(f"{name}: its seeds judged different {split} patients, expected the same; predict with all.")
+    return Contender(name, pooled, seeds)
+
+
+def seed_sample(units: pd.DataFrame, calibrations: Calibrations, split: str) -> Sample:
+    return sample_of(rows_of(pool(units, calibrations).stated, split))
+
+
+def rows_of(units: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The split's rows in a fixed order."""
+    return units[units[SPLIT] == split].sort_values(key_of(units), ignore_index=True)
+
+
+def key_of(units: pd.DataFrame) -> str:
+    return SCAN_ID if SCAN_ID in units else PATIENT_ID
+
+
+def check_same(contenders: list[Contender], rows: Mapping[str, pd.DataFrame], split: str) -> None:
+    first, reference = next(iter(rows.items()))
+    for name, table in rows.items():
+        if class_names(table) != class_names(reference):
+            raise ValueError(
+                f"{name}: expected the classes of {first}, {class_names(reference)}, got "
+                f"{class_names(table)}; compare experiments on the same cohort."
+            )
+        different = identities(table) ^ identities(reference)
+        if different:
+            raise ValueError(
+                f"{name}: {len({patient for _, patient, *_ in different})} {split} patients differ from those of "
+                f"{first}, or were judged in other folds, expected the same; predict with the same folds."
+            )
+    fewest = contenders[0].pooled.patients_of_class.min() if contenders else 0
+    if fewest < FEWEST_PATIENTS:
+        raise ValueError(f"{split}: a class has {fewest} patients, a comparison needs {FEWEST_PATIENTS}.")
+
+
+def identities(rows: pd.DataFrame) -> set[tuple[str, str, str, int]]:
+    """Unit, patient, label and fold of each row; validation patients are ranked within the fold that judged them."""
+    # A test patient is judged by all models together, however many folds they were trained in.
+    folds = rows[FOLD].where(rows[SPLIT] == VAL, ALL_FOLDS)
+    return set(zip(rows[key_of(rows)], rows[PATIENT_ID], rows[LABEL], folds, strict=True))
+
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+WORKSPACE = "workspace"
+"""DVC's word for the files as they lie here."""
+
+
+def read_revision(revision: str, folder: Path) -> pd.DataFrame:
+    """The predictions, not checked, of all folds in `folder`, relative to the repository, as of `revision`.
+
+    They come from git, or from DVC's cache or remote; ValueError if the revision or its predictions cannot be had.
+    """
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+    from dvc.scm import SCMError
+
+    try:
+        files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
+        tables = [read_table(files, path) for path in sorted(files.glob(f"{folder.as_posix()}/fold-*.csv"))]
+    except (DvcException, SCMError, OSError) as error:
+        raise ValueError(
+            f"{revision}: its predictions cannot be read ({error}); name a revision that git or DVC knows, and "
+            "'dvc pull' what it stored."
+        ) from None
+    if not tables:
+        raise ValueError(f"{revision}: no fold-<k>.csv in {folder}, expected predictions; 'dvc repro' writes them.")
+    return pd.concat(tables, ignore_index=True)
+
+
+def read_table(files: "AbstractFileSystem", path: str) -> pd.DataFrame:
+    with files.open(path) as stream:
+        return pd.read_csv(stream, dtype=str, keep_default_na=False)

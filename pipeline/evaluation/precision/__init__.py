@@ -1,1 +1,0 @@
-"""How far a figure could be from the truth, and what a sample of this size can show."""

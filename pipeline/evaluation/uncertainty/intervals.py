@@ -1,0 +1,119 @@
+"""From a value and what is known of its spread to (low, high)."""
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.special import expit
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from pipeline.evaluation.sample import Array
+
+MOST_UNDEFINED = 0.05
+"""Share of resamples in which a figure may be undefined before its interval is."""
+ROUNDING = 1e-9
+"""Weights are no whole numbers, so that equal figures differ in their last digits."""
+
+
+def normal_quantile(confidence: float) -> float:
+    return float(norm.ppf((1 + confidence) / 2))
+
+
+def logit_interval(value: float, variance: float, confidence: float) -> tuple[float, float]:
+    """Normal on the logit scale: never leaves 0..1, and skewed near the ends as the AUROC is."""
+    reach = normal_quantile(confidence) * np.sqrt(variance) / (value * (1 - value))
+    centre = np.log(value / (1 - value))
+    return float(1 / (1 + np.exp(reach - centre))), float(1 / (1 + np.exp(-reach - centre)))
+
+
+def separated_auroc_interval(
+    value: float, num_positives: int, num_negatives: int, confidence: float
+) -> tuple[float, float]:
+    """Interval of an AUROC of 0 or 1, whose observed variance is 0 (Newcombe, Statistics in Medicine 2006;25:559-573).
+
+    Method 5: the values from which the observed one is a standard number of deviations away, the deviation being
+    Hanley and McNeil's at that value. Counts are of patients.
+    """
+    squared_quantile = normal_quantile(confidence) ** 2
+    smaller = (num_positives + num_negatives) / 2 - 1
+
+    def excess(distance: float) -> float:
+        inflation = 1 + smaller * (distance / (1 + distance) + (1 - distance) / (2 - distance))
+        variance = distance * (1 - distance) * inflation / (num_positives * num_negatives)
+        return distance**2 - squared_quantile * variance
+
+    distance = float(brentq(excess, 1e-9, 1 - 1e-9))
+    return (1 - distance, 1.0) if value == 1 else (0.0, distance)
+
+
+def wilson_interval(share: float, count: float, confidence: float) -> tuple[float, float]:
+    """Wilson's score interval of a share of `count`, which need not be whole."""
+    squared = normal_quantile(confidence) ** 2
+    centre = (share + squared / (2 * count)) / (1 + squared / count)
+    reach = np.sqrt(squared * (share * (1 - share) / count + squared / (4 * count**2))) / (1 + squared / count)
+    return max(0.0, float(centre - reach)), min(1.0, float(centre + reach))
+
+
+def effective_count(hits: Array, patients: Array) -> float:
+    """How many independent rows the given ones are worth: their number divided by the design effect.
+
+    `hits` (n,) 0 or 1, `patients` (n,). Where all hits agree the design effect cannot be seen: the patients count.
+    """
+    counts = np.unique(patients, return_counts=True)[1].astype(float)
+    share, num_patients = hits.mean(), len(counts)
+    if num_patients == len(hits):
+        return float(num_patients)
+    if share in (0, 1) or num_patients < 2:
+        return float(num_patients)
+    codes = np.unique(patients, return_inverse=True)[1]
+    residuals = np.bincount(codes, weights=hits - share)
+    clustered = num_patients / (num_patients - 1) * (residuals**2).sum()
+    return float(len(hits) / max(1.0, clustered / (len(hits) * share * (1 - share))))
+
+
+def resampled_interval(
+    value: float, values: Array, bounds: tuple[float, float], num_patients: int, confidence: float
+) -> tuple[float, float] | str:
+    """Student's on the scale without `bounds`, by the spread of the resampled values; or why these say nothing.
+
+    Percentiles of few patients are too narrow and, for figures that lean towards a bound, off centre (on average
+    precision: Boyd, Eng and Page, ECML PKDD 2013, who recommend the logit scale). `num_patients` of the rarest class
+    are those that the spread is learned from.
+    """
+    defined = values[np.isfinite(values)]
+    if len(defined) < (1 - MOST_UNDEFINED) * len(values):
+        return f"undefined in {1 - len(defined) / len(values):.0%} of the resamples"
+    if np.ptp(defined) < ROUNDING:
+        return "all resamples agree, so the spread cannot be judged"
+    centre, *spread_out = unbounded(np.append(value, defined), bounds)
+    reach = student.ppf((1 + confidence) / 2, num_patients - 1) * np.std(spread_out, ddof=1)
+    low, high = bounded(centre + np.array([-reach, reach]), bounds)
+    return float(low), float(high)
+
+
+def unbounded(values: Array, bounds: tuple[float, float]) -> Array:
+    """Distances from both bounds as a logit, from one as a logarithm."""
+    low, high = bounds
+    assert (values > low - ROUNDING).all() and (values < high + ROUNDING).all(), "a figure is outside of its bounds"
+    if np.isinf(low):
+        return values
+    inside = off_bound(values, low)
+    if np.isinf(high):
+        return np.log(inside - low)
+    inside = off_bound(inside, high)
+    return np.log(inside - low) - np.log(high - inside)
+
+
+def off_bound(values: Array, bound: float) -> Array:
+    """Values on the bound, up to rounding, moved half of the way to the next nearest."""
+    is_on = np.abs(values - bound) < ROUNDING
+    others = values[~is_on]
+    nearest = others[np.abs(others - bound).argmin()]
+    return np.where(is_on, (bound + nearest) / 2, values)
+
+
+def bounded(values: Array, bounds: tuple[float, float]) -> Array:
+    """Back from the scale without bounds."""
+    low, high = bounds
+    if np.isinf(low):
+        return values
+    return low + np.exp(values) if np.isinf(high) else low + (high - low) * expit(values)

@@ -1,0 +1,85 @@
+"""The mean of a figure over several samples of the same patients: labels of a scan, or repeats of a division.
+
+A patient counts once, in however many samples: every resample draws patients, and each with all of its rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.evaluation.registry import Metric
+from pipeline.evaluation.sample import Array, Sample
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.uncertainty.bootstrap import resamples
+from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, Entry, Estimate
+from pipeline.evaluation.uncertainty.intervals import resampled_interval
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """Several samples, and the rows of all of them together, from which patients are drawn."""
+
+    union: Sample
+    samples: Sequence[Sample]
+    rows: Sequence[Array]
+    """Of each sample: (n,) index into the rows of `union`."""
+
+    def resample(self, metrics: Mapping[str, Metric], settings: Settings) -> dict[str, Array]:
+        """(R,) mean of each figure in every resample."""
+        blocks = [
+            {name: self.mean(metric, weighted.weights) for name, metric in metrics.items()}
+            for weighted in resamples(self.union, settings.num_bootstrap, settings.seed)
+        ]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in metrics}
+
+    def mean(self, metric: Metric, weights: Array) -> Array:
+        """(R,) of the figure over the samples, `weights` being those of the union's rows, (R, N)."""
+        pairs = zip(self.samples, self.rows, strict=True)
+        return np.mean([metric.figure(sample.weighted(weights[:, rows])) for sample, rows in pairs], axis=0)
+
+    @property
+    def fewest_patients(self) -> int:
+        """Of any class in any sample."""
+        return int(min(sample.patients_of_class.min() for sample in self.samples))
+
+
+def estimate_means(
+    entries: Mapping[str, Mapping[str, Entry]], shared: Shared, metrics: Mapping[str, Metric], settings: Settings
+) -> dict[str, Estimate]:
+    """Of each metric over the named samples, whose own `entries` say what is undefined and why."""
+    means = {metric: mean_value({name: found[metric] for name, found in entries.items()}) for metric in metrics}
+    ranged = {metric: metrics[metric] for metric, mean in means.items() if mean.reason is None}
+    found = {
+        metric: with_range(means[metric], values, metrics[metric], shared, settings)
+        for metric, values in shared.resample(ranged, settings).items()
+    }
+    return means | found
+
+
+def mean_value(entries: Mapping[str, Entry]) -> Estimate:
+    """Without a value or an interval where any of the samples is, for its reason and with its name."""
+    num_patients = max(entry["num_patients"] for entry in entries.values())
+    undefined = why_missing(entries, "value")
+    if undefined:
+        return Estimate(None, None, None, num_patients, undefined)
+    mean = float(np.mean([entry["value"] for entry in entries.values()]))
+    return Estimate(mean, None, None, num_patients, why_missing(entries, "low"))
+
+
+def why_missing(entries: Mapping[str, Entry], field: str) -> str | None:
+    """The first reason, None where all have it."""
+    reasons = (f"{name}: {entry['reason']}" for name, entry in entries.items() if entry[field] is None)
+    return next(reasons, None)
+
+
+def with_range(mean: Estimate, values: Array, metric: Metric, shared: Shared, settings: Settings) -> Estimate:
+    assert mean.value is not None
+    if shared.fewest_patients < FEWEST_PATIENTS:
+        return replace(
+            mean, reason=f"{shared.fewest_patients} patients of a class, an interval needs {FEWEST_PATIENTS}"
+        )
+    found = resampled_interval(mean.value, values, metric.bounds, shared.fewest_patients, settings.confidence)
+    if isinstance(found, str):
+        return replace(mean, reason=found)
+    return replace(mean, low=found[0], high=found[1])
