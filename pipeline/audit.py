@@ -14,8 +14,8 @@ from pipeline.core.paths import Artifacts
 def audit(config: Config) -> None:
     """Audit one experiment: its predictions, its network's stages, and its answers to changed scans."""
     from pipeline.core.io import write_csv
-    from pipeline.evaluation.audits.auditing import audit_run, write_audits
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
+    from pipeline.evaluation.audits.run import audit_run, write_audits
     from pipeline.evaluation.inputs import read_case
     from pipeline.inference.perturbations import predict_changed
     from pipeline.inference.predictor import TrainedRun, refuse_mismatch

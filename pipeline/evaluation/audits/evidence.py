@@ -9,9 +9,8 @@ import pandas as pd
 
 from pipeline.core.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
 from pipeline.core.folds import FoldLabel, parse_fold
-from pipeline.evaluation.audits.permutation import NUM_SHUFFLES
-from pipeline.evaluation.audits.refits import Shuffled
-from pipeline.evaluation.audits.stages import FoldEmbeddings
+from pipeline.evaluation.audits.layer_probes import FoldEmbeddings
+from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled
 from pipeline.evaluation.baselines import features_of
 from pipeline.evaluation.covariates import Background
 from pipeline.evaluation.cv_design import PART, division_of, parts_of

@@ -14,7 +14,7 @@ import pandas as pd
 
 from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import p_value
+from pipeline.evaluation.audits.null_models import p_value
 from pipeline.evaluation.metrics.calibration import calibration_slope, stated_and_happened
 from pipeline.evaluation.predictions import class_names, prob_columns
 from pipeline.evaluation.registry import UNBOUNDED, Metric

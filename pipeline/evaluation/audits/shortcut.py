@@ -24,7 +24,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
+from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, varies
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
-from pipeline.evaluation.audits.by_class import OF_CLASS
+from pipeline.evaluation.audits.run import OF_CLASS
 from pipeline.evaluation.audits.shortcut import USED
 from pipeline.reporting.page import Drawing
 from pipeline.reporting.parts.cohort import Table

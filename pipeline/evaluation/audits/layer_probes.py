@@ -17,8 +17,7 @@ from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import aurocs, enough_shuffles, p_value, with_shuffles
-from pipeline.evaluation.audits.probes import held_out_scores
+from pipeline.evaluation.audits.null_models import aurocs, enough_shuffles, held_out_scores, p_value, with_shuffles
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, why_no_spread

@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.audits.finding import Finding
-from pipeline.evaluation.audits.stages import FoldEmbeddings, judge_stages
+from pipeline.evaluation.audits.layer_probes import FoldEmbeddings, judge_stages
 from pipeline.evaluation.sample import Sample
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")

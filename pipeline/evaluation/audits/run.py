@@ -1,7 +1,10 @@
-"""All audits of one experiment, and the files that hold what they found."""
+"""Audits of more than two answers: a question for each class or label, this one or not, and one verdict on all.
+
+Each question is allowed its share of the audit's false alarms, so that all of them together raise no more than one.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import pandas as pd
@@ -10,8 +13,6 @@ from pipeline.core.columns import FOLD, PATIENT_ID
 from pipeline.core.folds import parse_fold
 from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import RunPaths
-from pipeline.evaluation.audits.by_class import about, combine
-from pipeline.evaluation.audits.chance import judge_chance
 from pipeline.evaluation.audits.evidence import (
     Evidence,
     fold_embeddings,
@@ -21,21 +22,63 @@ from pipeline.evaluation.audits.evidence import (
     simple_features,
 )
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.label_permutation import judge_chance
 from pipeline.evaluation.audits.label_quality import LEAD, SUSPECT, judge_labels, rank_labels
-from pipeline.evaluation.audits.permutation import enough_shuffles
+from pipeline.evaluation.audits.layer_probes import judge_stages
+from pipeline.evaluation.audits.null_models import enough_shuffles
 from pipeline.evaluation.audits.shortcut import judge_shortcut
-from pipeline.evaluation.audits.simple import image_floors, judge_simple, signal_p_values
+from pipeline.evaluation.audits.simple_baselines import image_floors, judge_simple, signal_p_values
 from pipeline.evaluation.audits.stability import judge_stability
-from pipeline.evaluation.audits.stages import judge_stages
 from pipeline.evaluation.baselines import column_floors
 from pipeline.evaluation.cv_design import divisions
 from pipeline.evaluation.decision_rule import Frozen, freeze
 from pipeline.evaluation.ensembling import PATIENT, SCAN, are_fitted, on_pooled_scale, units_by_level
 from pipeline.evaluation.evaluate import Judged, headline_of, judge_units
-from pipeline.evaluation.one_vs_rest import joined, one_class
+from pipeline.evaluation.one_vs_rest import about_class, joined, one_class
 from pipeline.evaluation.predictions import class_names, patients_of_two_labels, prob_columns
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import BINARY, MULTILABEL, Settings
+
+OF_CLASS = "of_class"
+"""Key of the figures by class."""
+
+
+def about(evidence: Evidence, name: str) -> Evidence:
+    """The same evidence with two answers: this class or label, which is the positive one, and any other."""
+    background = about_class(evidence.background, name)
+    assert background is not None
+    return replace(
+        evidence,
+        predictions=one_class(evidence.predictions, name),
+        background=background,
+        changes=one_class(evidence.changes, name),
+    )
+
+
+def combine(findings: Mapping[str, Finding]) -> Finding:
+    """One finding: an alarm where any class raises one; the classes that could not be judged are named beside it."""
+    judged = {name: finding for name, finding in findings.items() if finding.is_alarm is not None}
+    figures = {OF_CLASS: {name: finding.figures for name, finding in judged.items()}}
+    if not judged:
+        return not_judged("; ".join(f"{name}: {finding.reason}" for name, finding in findings.items()))
+    alarms = {name: finding for name, finding in judged.items() if finding.is_alarm}
+    said = alarms or judged
+    left_out = {name: finding for name, finding in findings.items() if name not in judged}
+    return Finding(
+        verdict="; ".join(f"{text} ({names})" for text, names in grouped(said, "verdict").items()),
+        is_alarm=bool(alarms),
+        words=" ".join(f"{names}: {text}" for text, names in grouped(said | left_out, "words").items()),
+        figures=figures,
+    )
+
+
+def grouped(findings: Mapping[str, Finding], field: str) -> dict[str, str]:
+    """Each text once, with the names of the classes it is about."""
+    texts: dict[str, list[str]] = {}
+    for name, finding in findings.items():
+        texts.setdefault(getattr(finding, field), []).append(name)
+    return {text: ", ".join(names) for text, names in texts.items()}
+
 
 log = logging.getLogger(__name__)
 OF_PATIENTS = ("shortcut", "chance", "simple", "stages")

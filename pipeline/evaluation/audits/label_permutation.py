@@ -12,8 +12,7 @@ from scipy.stats import ttest_1samp
 
 from pipeline.core.columns import LABEL, PATIENT_ID
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import aurocs
-from pipeline.evaluation.audits.probes import held_out_scores
+from pipeline.evaluation.audits.null_models import aurocs, held_out_scores
 from pipeline.evaluation.cv_design import PART, TRAIN_ONLY
 from pipeline.evaluation.sample import Array
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS

@@ -15,8 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.permutation import NUM_SHUFFLES, p_value
-from pipeline.evaluation.audits.refits import Shuffled
+from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled, p_value
 from pipeline.evaluation.baselines import Floor, compare_with_floor, fit_and_score, held_out_probs
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, Sample

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.audits.chance import judge_chance
+from pipeline.evaluation.audits.label_permutation import judge_chance
 from pipeline.evaluation.cv_design import division_of
 
 

@@ -1,9 +1,12 @@
 import numpy as np
 import pytest
 from scipy.stats import mannwhitneyu
+from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.audits.permutation import auroc_p_value, aurocs, p_value, shuffled_rows
+from pipeline.evaluation.audits.null_models import auroc_p_value, aurocs, p_value, probe_map, shuffled_rows
 
 
 def test_many_aurocs_at_once_are_scikit_learn_s_weighted_by_the_pairs_of_each_part():
@@ -47,3 +50,17 @@ def test_shuffling_never_leaves_a_stratum_and_moves_every_value_somewhere():
 def test_what_was_observed_counts_as_one_of_the_shuffles():
     assert p_value(3.0, np.array([1.0, 2.0, 2.5])) == 1 / 4
     assert p_value(2.0, np.array([1.0, 2.0, 2.5])) == 3 / 4
+
+
+def test_a_probe_is_a_ridge_regression_on_standardised_features():
+    rng = np.random.default_rng(0)
+    seen, judged, labels = rng.normal(size=(30, 50)), rng.normal(3, 2, size=(9, 50)), rng.integers(2, size=30)
+    ridge = make_pipeline(StandardScaler(), Ridge(alpha=50.0)).fit(seen, labels)
+    assert np.allclose(probe_map(seen, judged) @ labels + labels.mean(), ridge.predict(judged))
+
+
+def test_a_feature_that_does_not_vary_among_the_seen_says_nothing():
+    rng = np.random.default_rng(1)
+    seen, judged = rng.normal(size=(20, 4)), rng.normal(size=(5, 4))
+    constant = [np.hstack([rows, np.full((len(rows), 1), value)]) for rows, value in ((seen, 7.0), (judged, -7.0))]
+    assert np.allclose(probe_map(*constant), probe_map(seen, judged))

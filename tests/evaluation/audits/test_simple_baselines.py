@@ -6,7 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline.evaluation.audits.finding import Finding
-from pipeline.evaluation.audits.simple import image_floors, judge_simple, signal_p_values
+from pipeline.evaluation.audits.simple_baselines import image_floors, judge_simple, signal_p_values
 from pipeline.evaluation.baselines import Floor, compare_with_floor, held_out_probs
 from pipeline.evaluation.sample import Sample
 
