@@ -23,11 +23,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from pipeline.cohorts.label_table import read_cohort  # noqa: E402
 from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT, TEST  # noqa: E402
 from pipeline.core.paths import Artifacts, CohortPaths  # noqa: E402
+from pipeline.explanation.run import attribute  # noqa: E402
 from pipeline.imaging.io.discover import files_of  # noqa: E402
 from pipeline.imaging.io.read import read_scan  # noqa: E402
 from pipeline.imaging.resampling import to_original_grid  # noqa: E402
 from pipeline.inference.predictor import TrainedRun  # noqa: E402
-from pipeline.reporting.pictures.explaining import attribute  # noqa: E402
 
 COHORT, EXPERIMENTS = "phantom", ("3d_poolformer", "2d_resnet", "2d_frozen")
 METHODS = ("gradcam", "hirescam")

@@ -10,8 +10,8 @@ from pipeline.core.paths import Artifacts
 
 def explain(config: Config) -> None:
     """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
+    from pipeline.explanation.run import explain_scans
     from pipeline.inference.predictor import TrainedRun
-    from pipeline.reporting.pictures.explaining import explain_scans
 
     paths = Artifacts(config.root)
     run = paths.run(config.cohort.name, config.name)

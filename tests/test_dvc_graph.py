@@ -10,7 +10,7 @@ from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
 from pipeline.config.load import resolve
-from pipeline.reporting.pictures.attribution import METHODS
+from pipeline.explanation.saliency import METHODS
 from pipeline.training.auto import build_network
 
 REPOSITORY = Path(__file__).parents[1]

@@ -6,7 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.reporting.pictures.overlay import plane_view, upright
+from pipeline.explanation.overlay import plane_view, upright
 
 SHAPE_RAS, SPACING_RAS = (5, 6, 7), (1.0, 2.0, 4.0)
 RAS = np.arange(np.prod(SHAPE_RAS)).reshape(SHAPE_RAS)

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.explanation.saliency import gradcam, hirescam, occlusion
 from pipeline.models import build_model
-from pipeline.reporting.pictures.attribution import gradcam, hirescam, occlusion
 
 
 class CornerSum(nn.Module):

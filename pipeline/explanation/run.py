@@ -15,12 +15,12 @@ from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL
 from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
+from pipeline.explanation.overlay import draw_overlay
+from pipeline.explanation.saliency import METHODS
 from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.imaging.io.read import read_scan
 from pipeline.imaging.resampling import to_original_grid
 from pipeline.inference.predictor import TrainedRun
-from pipeline.reporting.pictures.attribution import METHODS
-from pipeline.reporting.pictures.overlay import draw_overlay
 from pipeline.store.store import Store
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Attribution maps on the grid of the original scan."""
