@@ -100,7 +100,7 @@ def evaluate_external(
     from pipeline.evaluation.outputs import write_evaluation
     from pipeline.evaluation.settings import Settings
     from pipeline.inference.ensemble import TrainedFolds
-    from pipeline.reporting.external_table import external_table
+    from pipeline.reporting.text_tables import external_table
 
     trained, external = TrainedFolds.load(run), check_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())

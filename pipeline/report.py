@@ -13,8 +13,8 @@ def report(config: Config) -> None:
     from pipeline.core.io import write_text
     from pipeline.reporting.cohort_page import cohort_html
     from pipeline.reporting.experiment_page import experiment_html
-    from pipeline.reporting.gathering import gather_cohort, gather_run
     from pipeline.reporting.index_page import index_html
+    from pipeline.reporting.inputs import gather_cohort, gather_run
     from pipeline.store.store import Store
 
     paths, cohort = Artifacts(config.root), config.cohort.name

@@ -12,7 +12,7 @@ def results(config: Config) -> None:
     """Print the headline figures of every experiment with their intervals, and where the report is."""
     from rich.console import Console
 
-    from pipeline.reporting.results_table import results_table
+    from pipeline.reporting.text_tables import results_table
 
     paths, cohort = Artifacts(config.root), config.cohort.name
     names = config.experiments or (config.name,)

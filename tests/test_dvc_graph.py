@@ -28,7 +28,7 @@ ASIDE = {
     "plan": {"pipeline/training/cost_estimate.py"},
     "train": {"pipeline/tracking/watching.py"},
     "predict": {"pipeline/inference/ensemble.py"},
-    "evaluate": {"pipeline/inference/ensemble.py", "pipeline/reporting/external_table.py"},
+    "evaluate": {"pipeline/inference/ensemble.py", "pipeline/reporting/text_tables.py"},
 }
 """What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
 output."""

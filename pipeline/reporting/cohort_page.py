@@ -7,13 +7,13 @@ import pandas as pd
 from pipeline.config import Cohort
 from pipeline.core.columns import LABEL, PATIENT_ID, SPLIT
 from pipeline.core.folds import is_nested
-from pipeline.reporting.gathering import CohortFacts
+from pipeline.reporting.inputs import CohortFacts
+from pipeline.reporting.labels import Statement
 from pipeline.reporting.page import render
-from pipeline.reporting.parts import cohort as cohort_part
-from pipeline.reporting.parts.covariates import Table, covariate_table, is_missing, share
-from pipeline.reporting.parts.flow_diagram import Diagram, flow_diagram
-from pipeline.reporting.pictures.sample_slices import Sample, sample_slices
-from pipeline.reporting.wording import Statement
+from pipeline.reporting.sample_slices import Sample, sample_slices
+from pipeline.reporting.sections import cohort as cohort_part
+from pipeline.reporting.sections.cohort import Table, covariate_table, is_missing, share
+from pipeline.reporting.sections.flow_diagram import Diagram, flow_diagram
 from pipeline.store.store import Store
 
 

@@ -10,21 +10,27 @@ from pipeline.core.columns import TEST
 from pipeline.core.folds import parse_fold
 from pipeline.evaluation.curves import OPERATING_POINTS
 from pipeline.evaluation.one_vs_rest import OF_LABEL
-from pipeline.reporting.gathering import CohortFacts, RunFacts
+from pipeline.reporting.figures import history_figure
+from pipeline.reporting.inputs import CohortFacts, RunFacts
+from pipeline.reporting.labels import SPLIT_NAMES, statements
 from pipeline.reporting.page import Drawing, render
-from pipeline.reporting.parts import cohort as cohort_part
-from pipeline.reporting.parts import frozen as frozen_part
-from pipeline.reporting.parts import record as record_part
-from pipeline.reporting.parts import result as result_part
-from pipeline.reporting.parts.audit import AuditPart, audit_part, audit_statements
-from pipeline.reporting.parts.covariates import Table
-from pipeline.reporting.parts.floor import FloorRow, floor_rows, floor_statements
-from pipeline.reporting.parts.flow_diagram import Diagram, flow_diagram
-from pipeline.reporting.parts.model import ModelPart, model_part
-from pipeline.reporting.parts.operating import OperatingPart, operating_part
-from pipeline.reporting.parts.subgroup import SubgroupPart, subgroup_part
-from pipeline.reporting.pictures.figures import history_figure
-from pipeline.reporting.wording import SPLIT_NAMES, statements
+from pipeline.reporting.sections import cohort as cohort_part
+from pipeline.reporting.sections import decision as frozen_part
+from pipeline.reporting.sections import record as record_part
+from pipeline.reporting.sections import result as result_part
+from pipeline.reporting.sections.checks import (
+    AuditPart,
+    FloorRow,
+    SubgroupPart,
+    audit_part,
+    audit_statements,
+    floor_rows,
+    floor_statements,
+    subgroup_part,
+)
+from pipeline.reporting.sections.cohort import Table
+from pipeline.reporting.sections.decision import ModelPart, OperatingPart, model_part, operating_part
+from pipeline.reporting.sections.flow_diagram import Diagram, flow_diagram
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pipeline.config import Config
 from pipeline.evaluation.comparison import Comparison, compare_experiments
 from pipeline.evaluation.settings import Settings
-from pipeline.reporting.comparison_text import p_words
-from pipeline.reporting.gathering import RunFacts
+from pipeline.reporting.figures import forest_figure
+from pipeline.reporting.inputs import RunFacts
+from pipeline.reporting.labels import SPLIT_NAMES, Entry, interval, metric_name, number, statements
 from pipeline.reporting.page import Drawing, render
-from pipeline.reporting.pictures.figures import forest_figure
-from pipeline.reporting.wording import SPLIT_NAMES, Entry, interval, metric_name, number, statements
+from pipeline.reporting.text_tables import p_words
 
 COLUMNS = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "brier_score")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.core.io import read_yaml
 from pipeline.core.paths import Artifacts, CohortPaths
-from pipeline.reporting.parts.record import revision
+from pipeline.reporting.sections.record import revision
 from pipeline.tracking.contents import Artifact
 
 

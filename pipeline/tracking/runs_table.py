@@ -15,7 +15,7 @@ from pipeline.core.io import read_json, read_yaml
 from pipeline.core.paths import Artifacts, FoldPaths, RunPaths
 from pipeline.evaluation.evaluate import PATIENT, SCAN
 from pipeline.evaluation.outputs import has_values, read_metrics
-from pipeline.reporting.results_table import cell
+from pipeline.reporting.text_tables import cell
 from pipeline.tracking.parts import is_uploaded, parts_of
 from pipeline.tracking.record import read_record
 

@@ -8,7 +8,7 @@ from pipeline.evaluation.comparison import compare_experiments, holm, normal_dif
 from pipeline.evaluation.evaluate import evaluate_predictions
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.reporting.comparison_text import comparison_text
+from pipeline.reporting.text_tables import comparison_text
 
 QUICK = Settings(num_bootstrap=300)
 

@@ -12,7 +12,7 @@ from pipeline.evaluation.cross_validation import evaluate_divided
 from pipeline.evaluation.evaluate import evaluate_predictions
 from pipeline.evaluation.outputs import read_frozen, write_evaluation
 from pipeline.evaluation.settings import Settings
-from pipeline.reporting.parts.model import model_part
+from pipeline.reporting.sections.decision import model_part
 from tests.evaluation.test_cv_design import NESTED, REPEATED, predictions
 
 QUICK, MANY = Settings(num_bootstrap=400), Settings(num_bootstrap=4000)

@@ -13,8 +13,8 @@ from pipeline.evaluation.evaluate import evaluate_table
 from pipeline.evaluation.outputs import write_evaluation
 from pipeline.evaluation.settings import Settings
 from pipeline.reporting.experiment_page import experiment_html
-from pipeline.reporting.gathering import gather_cohort, gather_run
 from pipeline.reporting.index_page import index_html
+from pipeline.reporting.inputs import gather_cohort, gather_run
 
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "line", "circle"}
 NASTY = "<script>alert(1)</script>"

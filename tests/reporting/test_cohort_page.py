@@ -11,11 +11,10 @@ from matplotlib.image import imread
 
 from pipeline.config import Cohort, Columns
 from pipeline.reporting.cohort_page import cohort_html
-from pipeline.reporting.gathering import CohortFacts
-from pipeline.reporting.parts.cohort import flow, split_table
-from pipeline.reporting.parts.covariates import covariate_table, standardised_difference
-from pipeline.reporting.parts.flow_diagram import flow_diagram
-from pipeline.reporting.pictures.sample_slices import SCANS_A_CLASS
+from pipeline.reporting.inputs import CohortFacts
+from pipeline.reporting.sample_slices import SCANS_A_CLASS
+from pipeline.reporting.sections.cohort import covariate_table, flow, split_table, standardised_difference
+from pipeline.reporting.sections.flow_diagram import flow_diagram
 from pipeline.store.store import Store
 from tests.reporting.pages_made import NASTY, read, words
 

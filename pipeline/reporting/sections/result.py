@@ -8,10 +8,7 @@ import pandas as pd
 from pipeline.evaluation.ensembling import PATIENT, SCAN
 from pipeline.evaluation.metrics.calibration import EQUAL_WIDTH
 from pipeline.evaluation.one_vs_rest import OF_LABEL
-from pipeline.reporting.gathering import RunFacts
-from pipeline.reporting.page import Drawing
-from pipeline.reporting.parts.frozen import threshold
-from pipeline.reporting.pictures.figures import (
+from pipeline.reporting.figures import (
     calibration_figure,
     confusion_figure,
     decision_figure,
@@ -19,7 +16,10 @@ from pipeline.reporting.pictures.figures import (
     roc_figure,
     scores_figure,
 )
-from pipeline.reporting.wording import SPLIT_NAMES, Entry, interval, metric_name, number
+from pipeline.reporting.inputs import RunFacts
+from pipeline.reporting.labels import SPLIT_NAMES, Entry, interval, metric_name, number
+from pipeline.reporting.page import Drawing
+from pipeline.reporting.sections.decision import threshold
 
 UNITS = {PATIENT: "patients", SCAN: "scans"}
 

@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.core.folds import is_development
 from pipeline.explanation.overlay import VIEW_ALONG, plane_view, upright
-from pipeline.reporting.gathering import CohortFacts
-from pipeline.reporting.parts.cohort import memberships
+from pipeline.reporting.inputs import CohortFacts
+from pipeline.reporting.sections.cohort import memberships
 from pipeline.store.store import Store
 
 SCANS_A_CLASS = 5

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from pipeline.reporting.parts.cohort import Step
+from pipeline.reporting.sections.cohort import Step
 
 BOX_WIDTH, GAP, PADDING, LINE = 210, 36, 10, 19
 LETTERS = 24

@@ -11,7 +11,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.core.provenance import without_places
-from pipeline.reporting.gathering import RunFacts
+from pipeline.reporting.inputs import RunFacts
 
 LIBRARIES = ("torch", "monai", "lightning", "numpy", "scikit-learn")
 NOT_DECISIONS = ("reasons", "digests", "measured", "forecast")

@@ -1,4 +1,4 @@
-"""What a page says about audits: verdicts first, the figures behind them after."""
+"""What a page says about simple predictors: of the tables' columns, or of the image at a glance."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,10 +8,126 @@ import pandas as pd
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.evaluation.audits.run import OF_CLASS
 from pipeline.evaluation.audits.shortcut import USED
+from pipeline.reporting.figures import forest_figure
+from pipeline.reporting.labels import Statement, number
 from pipeline.reporting.page import Drawing
-from pipeline.reporting.parts.cohort import Table
-from pipeline.reporting.pictures.figures import forest_figure
-from pipeline.reporting.wording import Statement, number
+from pipeline.reporting.sections.cohort import Table
+
+
+@dataclass(frozen=True)
+class FloorRow:
+    name: str
+    columns: str
+    value: str
+    range: str
+    advantage: str
+    reason: str
+
+
+def floor_rows(table: pd.DataFrame | None) -> list[FloorRow]:
+    return [] if table is None else [floor_row(row) for row in table.to_dict("records")]
+
+
+def floor_row(row: dict[str, object]) -> FloorRow:
+    return FloorRow(
+        name=str(row["name"]),
+        columns="" if pd.isna(row["columns"]) else str(row["columns"]),
+        value=number(optional(row["auroc"])),
+        range=span(row["low"], row["high"]),
+        advantage=advantage(row),
+        reason="" if pd.isna(row["reason"]) else str(row["reason"]),
+    )
+
+
+def span(low: object, high: object) -> str:
+    return "" if pd.isna(low) else f"{number(optional(low))} to {number(optional(high))}"
+
+
+def advantage(row: dict[str, object]) -> str:
+    if pd.isna(row["advantage"]):
+        return ""
+    return f"{number(optional(row['advantage']))} ({span(row['advantage_low'], row['advantage_high'])})"
+
+
+def floor_statements(table: pd.DataFrame | None) -> list[Statement]:
+    """Cautions that a floor calls for."""
+    if table is None:
+        return []
+    said = []
+    for row in table.to_dict("records"):
+        if row["name"] == "acquisition" and row["low"] > 0.5:
+            reach = f"AUROC {number(row['auroc'])}, {span(row['low'], row['high'])}"
+            said.append(
+                (
+                    "caution",
+                    f"How the scans were made predicts the label by itself ({reach}): a shortcut is "
+                    "available to the model, and may be used.",
+                )
+            )
+        elif row["low"] > 0.5 and row["advantage_low"] <= 0:
+            said.append(
+                (
+                    "caution",
+                    f"The model is not shown to beat a logistic regression on {row['name']}, which reaches an AUROC of "
+                    f"{number(row['auroc'])}.",
+                )
+            )
+    return said
+
+
+@dataclass(frozen=True)
+class SubgroupRow:
+    covariate: str
+    group: str
+    num_patients: int
+    value: str
+    range: str
+    p_value: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SubgroupPart:
+    note: str
+    rows: list[SubgroupRow]
+
+
+def subgroup_part(table: pd.DataFrame | None) -> SubgroupPart | None:
+    """Groups with a figure; those too small for one are counted, not listed."""
+    if table is None or table.empty:
+        return None
+    judged = table[table["auroc"].notna()]
+    too_small = len(table) - len(judged)
+    note = difference_words(judged) + (f" {too_small} groups have too few patients to judge." if too_small else "")
+    return SubgroupPart(note.strip(), [subgroup_row(row) for row in judged.to_dict("records")])
+
+
+def difference_words(judged: pd.DataFrame) -> str:
+    if judged["p_value"].isna().all():
+        return ""
+    differing = judged.loc[judged["adjusted_p_value"] < 0.05, "covariate"].unique()
+    if len(differing):
+        return f"The AUROC differs between groups of {', '.join(differing)}."
+    return "No evidence that the AUROC differs between kinds of patients, which with few patients says little."
+
+
+def subgroup_row(row: dict[str, object]) -> SubgroupRow:
+    low, high = optional(row["low"]), optional(row["high"])
+    return SubgroupRow(
+        covariate=str(row["covariate"]),
+        group=str(row["group"]),
+        num_patients=int(row["num_patients"]),
+        value=number(optional(row["auroc"])),
+        range="" if low is None else f"{number(low)} to {number(high)}",
+        p_value=number(optional(row["adjusted_p_value"])),
+        reason="" if pd.isna(row["reason"]) else str(row["reason"]),
+    )
+
+
+def optional(value: object) -> float | None:
+    """None for the empty cell of a table."""
+    return None if pd.isna(value) else float(value)
+
 
 Json = dict[str, Any]
 

@@ -1,1 +1,0 @@
-"""What a page says about one thing; each takes what was gathered and gives values for a template."""

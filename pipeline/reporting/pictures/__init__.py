@@ -1,1 +1,0 @@
-"""Figures, slices and explanation maps."""
