@@ -17,7 +17,7 @@ from pipeline.config import Config, Plan
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.paths import Artifacts
 from pipeline.preprocess import preprocess
-from pipeline.tracking.watching import watch_training
+from pipeline.tracking.callbacks import watch_training
 from pipeline.training.auto import build_network
 from pipeline.training.checkpoint import Keeping
 from pipeline.training.fold_data import Fold, load_fold

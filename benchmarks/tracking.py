@@ -29,9 +29,9 @@ from benchmarks.timing import Ratio, report  # noqa: E402
 from pipeline.config import Tracking  # noqa: E402
 from pipeline.core.paths import FoldPaths  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
-from pipeline.tracking.contents import Parcel  # noqa: E402
-from pipeline.tracking.live import Watch  # noqa: E402
-from pipeline.tracking.tracked_run import open_run  # noqa: E402
+from pipeline.tracking.callbacks import Watch  # noqa: E402
+from pipeline.tracking.payload import Parcel  # noqa: E402
+from pipeline.tracking.wandb_run import open_run  # noqa: E402
 from pipeline.training.distributed import clip_gradients  # noqa: E402
 
 DEFAULT, BATCH_SIZE = (48, 64, 64), 4

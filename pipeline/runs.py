@@ -34,8 +34,8 @@ def run_of_model(
     """Tell which run a model file comes from."""
     from rich.console import Console
 
-    from pipeline.tracking.record import run_id_from
-    from pipeline.tracking.trained import key_of
+    from pipeline.tracking.results import key_of
+    from pipeline.tracking.step_log import run_id_from
     from pipeline.training.checkpoint import RunFile
 
     trained = RunFile.read(model)

@@ -17,10 +17,8 @@ def track(
     config: Config, *, dry_run: Annotated[bool, "list what would be sent, and send nothing"] = False
 ) -> int | None:
     """Complete the W&B runs of every experiment and fold, offline unless a key is configured."""
-    from pipeline.tracking.forecast import forecast, is_finished
-    from pipeline.tracking.listing import list_contents
-    from pipeline.tracking.packing import pack
-    from pipeline.tracking.sending import last_steps, send
+    from pipeline.tracking.collect import pack
+    from pipeline.tracking.preview import forecast, is_finished, last_steps, list_contents, send
 
     paths = Artifacts(config.root)
     record = paths.tracking(config.cohort.name)
@@ -43,7 +41,7 @@ def save_report_layout(
 
 def upload_offline_runs(*, upload: Annotated[bool, "send the offline runs of all cohorts to the server"]) -> int:
     """What `make sync` does."""
-    from pipeline.tracking.server import upload_runs
+    from pipeline.tracking.sync import upload_runs
 
     return upload_runs(Artifacts(Path(".")).wandb)
 

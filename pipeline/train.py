@@ -20,7 +20,7 @@ def train(
     """Fit one model on one fold, keeping its best checkpoint; a killed training goes on where it stopped."""
     from lightning import seed_everything
 
-    from pipeline.tracking.watching import watch_training
+    from pipeline.tracking.callbacks import watch_training
     from pipeline.training.auto import build_network, settle_config, settle_norm
     from pipeline.training.checkpoint import Keeping
     from pipeline.training.distributed import let_first_process_talk

@@ -26,7 +26,7 @@ VERBS = (
 # How a command line is read and where files lie decides no result; a change there need not rerun anything.
 ASIDE = {
     "plan": {"pipeline/training/cost_estimate.py"},
-    "train": {"pipeline/tracking/watching.py"},
+    "train": {"pipeline/tracking/callbacks.py"},
     "predict": {"pipeline/inference/ensemble.py"},
     "evaluate": {"pipeline/inference/ensemble.py", "pipeline/reporting/text_tables.py"},
 }

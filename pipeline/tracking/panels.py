@@ -7,9 +7,9 @@ from lightning import Callback, LightningModule, Trainer
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.tracking.contents import Picture, middle_slice
+from pipeline.tracking.payload import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym
-from pipeline.tracking.tracked_run import TrackedRun
+from pipeline.tracking.wandb_run import TrackedRun
 from pipeline.training.targets import Task, probabilities
 
 MAX_SLICES = 8

@@ -13,7 +13,7 @@ from pipeline.core.io import read_json
 from pipeline.evaluation.ensembling import SCAN
 from pipeline.evaluation.operating_point import EVEN_ODDS
 from pipeline.store.store import Store
-from pipeline.tracking.contents import Picture, middle_slice
+from pipeline.tracking.payload import Picture, middle_slice
 from pipeline.tracking.privacy import pseudonym
 
 

@@ -1,16 +1,20 @@
 """Stand-ins for ids, and configs that name nobody's folders."""
 
 import hashlib
+import logging
 import os
 import re
 import secrets
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import escape
 
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
+from pipeline.core.columns import PATIENT_ID, SCAN_ID
 from pipeline.core.provenance import without_places
 
 KEY_BYTES = 32
@@ -68,3 +72,27 @@ def public_page(html: str, pseudonyms: Mapping[str, str]) -> str:
     # Every second part is a picture.
     parts[::2] = [ids.sub(lambda found: spelled[found[0]], part) for part in parts[::2]]
     return "".join(parts)
+
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Pages:
+    """With a pseudonym for every id of the cohort."""
+
+    pseudonyms: dict[str, str]
+
+    def public(self, page: Path) -> str | None:
+        """None where ids cannot be told from figures, for then all of the page stays here."""
+        if can_be_told(self.pseudonyms):
+            return public_page(page.read_text(encoding="utf-8"), self.pseudonyms)
+        log.warning("tracking: ids that are plain numbers cannot be taken out of %s; it is not sent.", page)
+        return None
+
+
+def pages_of(cohort: Path, key: bytes) -> Pages:
+    """By cohort.csv."""
+    rows = read_cohort(cohort)
+    ids = sorted({*rows[SCAN_ID], *rows[PATIENT_ID]})
+    return Pages({name: pseudonym(name, key) for name in ids})

@@ -1,14 +1,20 @@
 """What the evaluation of an experiment tells the tracker, read from the files that DVC keeps, number by number."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from pipeline.config import Config, Plan
+from pipeline.config.load import check_file
 from pipeline.core.io import read_json
-from pipeline.core.paths import RunPaths
+from pipeline.core.paths import FoldPaths, RunPaths
 from pipeline.evaluation.outputs import read_metrics
-from pipeline.tracking.contents import Chart
+from pipeline.tracking.payload import Chart
+from pipeline.tracking.step_log import run_id_from
+from pipeline.training.checkpoint import RunFile
+from pipeline.training.provenance import run_key
 
 CHARTS = {
     "roc": "ROC",
@@ -81,3 +87,51 @@ def audits_table(audits: dict[str, Any]) -> pd.DataFrame:
     """Verdicts alone: the figures behind them may name scans."""
     rows = [{"audit": name, "verdict": found["verdict"], "alarm": found["is_alarm"]} for name, found in audits.items()]
     return pd.DataFrame(rows, columns=["audit", "verdict", "alarm"], dtype=object)
+
+
+def cost_of(steps: pd.DataFrame, *, assumed_watts: float) -> dict[str, float]:
+    """Hours, peak memory and an estimate of the energy from an assumed draw, by the rows of steps.csv."""
+    if steps.empty:
+        return {}
+    hours = float(steps["elapsed_seconds"].iloc[-1]) / 3600
+    return {
+        "cost/hours": hours,
+        "cost/peak_memory_mb": float(steps["memory_mb"].max()),
+        "cost/assumed_watts": assumed_watts,
+        "cost/energy_kwh_estimate": hours * assumed_watts / 1000,
+    }
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One fold of an experiment."""
+
+    config: Config
+    run_id: str
+    """Of its W&B run."""
+    key: str
+    score: float
+    """The monitored validation figure of its best epoch."""
+    files: FoldPaths
+
+    @property
+    def goodness(self) -> float:
+        """The score, turned so that more is better."""
+        return -self.score if self.config.training.monitor == "loss" else self.score
+
+
+def read_trained(files: FoldPaths) -> Trained:
+    trained = RunFile.read(files.best)
+    key = key_of(trained)
+    return Trained(check_file(Config, files.config), run_id_from(files.tracking, key), key, trained.score, files)
+
+
+def key_of(trained: RunFile) -> str:
+    """The key of the training that a model file comes from, wherever the file lies now."""
+    config = Config.model_validate(trained.config)
+    return run_key(config, Plan.model_validate(trained.plan), trained.data_hash)
+
+
+def best_of(trainings: Sequence[Trained]) -> Trained:
+    """The training that validates best; of equal ones the first."""
+    return max(trainings, key=lambda trained: trained.goodness)

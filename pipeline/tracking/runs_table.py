@@ -16,8 +16,8 @@ from pipeline.core.paths import Artifacts, FoldPaths, RunPaths
 from pipeline.evaluation.evaluate import PATIENT, SCAN
 from pipeline.evaluation.outputs import has_values, read_metrics
 from pipeline.reporting.text_tables import cell
-from pipeline.tracking.parts import is_uploaded, parts_of
-from pipeline.tracking.record import read_record
+from pipeline.tracking.step_log import read_record
+from pipeline.tracking.sync import is_uploaded, parts_of
 
 NO_SETTINGS = ("name", "fold", "folds", "experiments", "root", "tracking")
 """Keys of a config that say which run it is and not how it was made."""

@@ -33,7 +33,7 @@ def test_help_and_config_errors_load_no_heavy_library(command: Commands) -> None
 @pytest.mark.slow
 def test_what_would_be_tracked_is_told_without_waiting_for_lightning(finished: Path) -> None:
     loaded = loaded_by(Commands(finished), "track", "--dry-run")
-    assert "pipeline.tracking.packing" in loaded and "lightning" not in loaded
+    assert "pipeline.tracking.collect" in loaded and "lightning" not in loaded
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ PROGRAM = """
 import logging, psutil, sys
 from pathlib import Path
 from pipeline.config import Tracking
-from pipeline.tracking.contents import Parcel
-from pipeline.tracking.tracked_run import open_run
+from pipeline.tracking.payload import Parcel
+from pipeline.tracking.wandb_run import open_run
 logging.basicConfig(level=logging.INFO)
 if "impatient" in sys.argv:
     from pipeline.tracking import wandb_run

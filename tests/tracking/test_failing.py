@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from pipeline.core.paths import FoldPaths
-from pipeline.tracking.parts import ASIDE
 from pipeline.tracking.privacy import pseudonym, read_key
-from pipeline.tracking.record import Record, read_record
+from pipeline.tracking.step_log import Record, read_record
+from pipeline.tracking.sync import ASIDE
 from pipeline.training.checkpoint import RunFile
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, copy_untrained

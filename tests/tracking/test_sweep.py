@@ -15,7 +15,7 @@ from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 from pipeline.config.load import resolve
 from pipeline.core.io import read_json
 from pipeline.core.paths import FoldPaths
-from pipeline.tracking.record import read_record
+from pipeline.tracking.step_log import read_record
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, copy_untrained
 

@@ -11,9 +11,9 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.config import Tracking
-from pipeline.tracking.contents import Parcel
+from pipeline.tracking.payload import Parcel
+from pipeline.tracking.preview import last_steps, send
 from pipeline.tracking.results import audits_table, flatten
-from pipeline.tracking.sending import last_steps, send
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, hex_digest
 

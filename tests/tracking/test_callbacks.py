@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 
 from pipeline.config import Tracking
 from pipeline.core.paths import FoldPaths
-from pipeline.tracking.contents import Parcel
-from pipeline.tracking.live import Watch
+from pipeline.tracking.callbacks import Watch
+from pipeline.tracking.payload import Parcel
 from pipeline.tracking.step_log import COLUMNS, StepLog, StepRow, read_steps
-from pipeline.tracking.tracked_run import TrackedRun, open_run
+from pipeline.tracking.wandb_run import TrackedRun, open_run
 from pipeline.training.distributed import clip_gradients
 from tests.tracking.offline import OfflineRun
 

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.config.load import resolve
 from pipeline.track import track
-from pipeline.tracking.settings import tracking_of
+from pipeline.tracking.preview import tracking_of
 from pipeline.training.checkpoint import RunFile
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun

@@ -1,4 +1,4 @@
-"""What each run gets beyond its training, gathered from files and free of ids before anything is sent."""
+"""Where every artifact of a run comes from, by the DVC graph: path and hash as dvc.lock has them, and git commit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,20 +9,54 @@ import pandas as pd
 
 from pipeline.config import Config, Tracking
 from pipeline.core.columns import SCAN_ID
-from pipeline.core.io import read_json
-from pipeline.core.paths import Artifacts, RunPaths
+from pipeline.core.io import read_json, read_yaml
+from pipeline.core.paths import Artifacts, CohortPaths, RunPaths
+from pipeline.reporting.sections.record import revision
 from pipeline.store.store import Store
-from pipeline.tracking.contents import Artifact, Parcel
-from pipeline.tracking.cost import cost_of
-from pipeline.tracking.lineage import Graph, read_graph, used_artifacts
-from pipeline.tracking.naming import fold_parcel, summary_parcel
-from pipeline.tracking.pages import Pages, pages_of
+from pipeline.tracking.payload import Artifact, Parcel, fold_parcel, summary_parcel
 from pipeline.tracking.predictions import public_predictions, read_ids, read_thresholds, with_pictures
-from pipeline.tracking.privacy import read_key
-from pipeline.tracking.results import Results, read_results
-from pipeline.tracking.settings import names_of, narrowest, tracking_of
+from pipeline.tracking.preview import names_of, narrowest, tracking_of
+from pipeline.tracking.privacy import Pages, pages_of, read_key
+from pipeline.tracking.results import Results, Trained, best_of, cost_of, read_results, read_trained
 from pipeline.tracking.step_log import best_figures, figures_by_step, read_steps
-from pipeline.tracking.trained import Trained, best_of, read_trained
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Outputs of all stages as DVC last saw them."""
+
+    paths: Artifacts
+    commit: str
+    outputs: dict[str, dict[str, Any]]
+    """Entries of dvc.lock by path."""
+
+    def origin(self, path: Path) -> dict[str, Any]:
+        """What tells this very file or folder from any other; of a stage run by hand, its path alone."""
+        name = path.relative_to(self.paths.root).as_posix()
+        entry = self.outputs.get(name, {})
+        return {"dvc_path": name, "dvc_md5": entry.get("md5"), "size": entry.get("size")}
+
+
+def read_graph(paths: Artifacts) -> Graph:
+    """Works without DVC too: then nothing has a hash."""
+    lock = paths.root / "dvc.lock"
+    stages = read_yaml(lock)["stages"] if lock.is_file() else {}
+    entries = [entry for stage in stages.values() for entry in stage.get("outs", [])]
+    return Graph(paths, revision(paths.root), {entry["path"]: entry for entry in entries})
+
+
+def used_artifacts(graph: Graph, cohort: str) -> list[Artifact]:
+    """The cohort as a training used it; references, without a scan or an id."""
+    paths: CohortPaths = graph.paths.cohort(cohort)
+    sources = {
+        "raw": ("dataset", paths.raw),
+        "preprocessed": ("dataset", paths.preprocessed),
+        "split": ("split", paths.splits),
+    }
+    return [
+        Artifact(f"{cohort}-{name}", kind, graph.origin(path), {"git_commit": graph.commit}, is_input=True)
+        for name, (kind, path) in sources.items()
+    ]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipeline.tracking.layout import save_layout
-from pipeline.tracking.server import why_silent
+from pipeline.tracking.sync import why_silent
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.ten_steps import PROGRAM, RUN_ID, commands_in, log_ten_steps
 from tests.tracking.wandb_server import wandb_server

@@ -1,6 +1,8 @@
 """What can be told to the tracker, in plain words: the door turns these into its own types."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2s
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipeline.config import Tracking
+from pipeline.config import Config, Tracking
+from pipeline.tracking.privacy import public_config
 
 Kind = Literal["roc", "precision_recall", "calibration", "confusion"]
 
@@ -83,3 +86,30 @@ def middle_slice(volume: NDArray[np.float32]) -> NDArray[np.uint8]:
     plane = volume[len(volume) // 2]
     low, high = np.percentile(plane, (1, 99.5))
     return (np.clip((plane - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+
+
+def fold_parcel(config: Config, run_id: str, key: str) -> Parcel:
+    """The run of one training; its key, which the model file leads to, stands in the run's config."""
+    return Parcel(
+        run_id=run_id,
+        name=f"{config.name}-fold{config.fold_number}-seed{config.fold_seed}",
+        group=f"{config.cohort.name}-{config.name}",
+        job_type="train",
+        tags=(config.cohort.name, config.name, config.model.name),
+        config={**public_config(config), "key": key},
+        tracking=config.tracking,
+    )
+
+
+def summary_parcel(config: Config, run_ids: Sequence[str]) -> Parcel:
+    """The one run over all trainings of a cohort; the same trainings have the same."""
+    cohort = config.cohort.name
+    return Parcel(
+        run_id=blake2s(" ".join([cohort, *sorted(run_ids)]).encode(), digest_size=6).hexdigest(),
+        name=f"{cohort}-summary",
+        group=f"{cohort}-summary",
+        job_type="track",
+        tags=(cohort, "summary"),
+        config={"cohort": public_config(config)["cohort"], "experiments": config.experiments, "folds": config.folds},
+        tracking=config.tracking,
+    )
