@@ -32,8 +32,10 @@ ASIDE = {
 }
 """What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
 output."""
-PLUMBING_NAMES = "__init__ artifacts columns errors files fold_labels reference resolve stage"
-PLUMBING = {f"pipeline/{name}.py" for name in PLUMBING_NAMES.split()}
+PLUMBING = {
+    *("pipeline/__init__.py", "pipeline/config/cli.py", "pipeline/config/load.py", "pipeline/config/reference.py"),
+    *(f"pipeline/core/{name}.py" for name in "columns errors io parallel paths progress".split()),
+}
 
 
 def imports_of(file: Path) -> set[Path]:

@@ -11,3 +11,5 @@ CHANGE, UNCHANGED, MASKED = "change", "none", "body masked out"
 """The column of changes.csv that names a change of the scan, and two of its values that are no harmless ones."""
 LABEL_SEPARATOR, NO_LABEL = ";", "none"
 """Between the classes of a scan that shows several, and the label of one that shows none of them."""
+HISTORY_COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "learning_rate")
+"""Of history.csv, a row an epoch."""

@@ -6,11 +6,13 @@ go on where the one before ends.
 """
 
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from pipeline.core.columns import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.io import write_csv
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FoldLabel = int | str
 """A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""
@@ -28,8 +30,10 @@ def parse_fold(label: FoldLabel) -> tuple[int, int]:
     return int(number), int(further or 0)
 
 
-def read_splits(path: Path) -> pd.DataFrame:
+def read_splits(path: Path) -> "pd.DataFrame":
     """splits.csv with ids as text and fold numbers as nullable integers."""
+    import pandas as pd
+
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; 'dvc repro split' writes it.")
     splits = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -38,18 +42,18 @@ def read_splits(path: Path) -> pd.DataFrame:
     return splits
 
 
-def write_splits(path: Path, splits: pd.DataFrame) -> None:
+def write_splits(path: Path, splits: "pd.DataFrame") -> None:
     """splits.csv, whole or not at all."""
     write_csv(path, splits)
 
 
-def fold_columns(splits: pd.DataFrame) -> list[str]:
+def fold_columns(splits: "pd.DataFrame") -> list[str]:
     """`fold`, then those of the repeats in their order."""
     repeats = [column for column in splits.columns if column.startswith(f"{FOLD}_")]
     return [FOLD, *sorted(repeats, key=lambda column: int(column.removeprefix(f"{FOLD}_")))]
 
 
-def fold_numbers(splits: pd.DataFrame) -> list[int]:
+def fold_numbers(splits: "pd.DataFrame") -> list[int]:
     """Every fold that can be trained, from 0."""
     if is_nested(splits):
         parts = int(splits[FOLD].max()) + 1
@@ -57,7 +61,7 @@ def fold_numbers(splits: pd.DataFrame) -> list[int]:
     return sorted(int(number) for column in fold_columns(splits) for number in splits[column].dropna().unique())
 
 
-def rows_of_fold(splits: pd.DataFrame, fold: int) -> dict[str, pd.DataFrame]:
+def rows_of_fold(splits: "pd.DataFrame", fold: int) -> "dict[str, pd.DataFrame]":
     """The rows of splits.csv that train, val and test use in one fold; a patient is in one of them alone."""
     known = fold_numbers(splits)
     if fold not in known:
@@ -70,7 +74,7 @@ def rows_of_fold(splits: pd.DataFrame, fold: int) -> dict[str, pd.DataFrame]:
     return {TRAIN: splits[develops & ~validates], VAL: splits[validates], TEST: splits[splits[SPLIT] == TEST]}
 
 
-def _rows_of_nested_fold(splits: pd.DataFrame, fold: int) -> dict[str, pd.DataFrame]:
+def _rows_of_nested_fold(splits: "pd.DataFrame", fold: int) -> "dict[str, pd.DataFrame]":
     parts = int(splits[FOLD].max()) + 1
     outer, inner = divmod(fold, parts - 1)
     val = [part for part in range(parts) if part != outer][inner]
@@ -81,10 +85,10 @@ def _rows_of_nested_fold(splits: pd.DataFrame, fold: int) -> dict[str, pd.DataFr
     }
 
 
-def is_nested(splits: pd.DataFrame) -> bool:
+def is_nested(splits: "pd.DataFrame") -> bool:
     return bool((splits[SPLIT] == NESTED).any())
 
 
-def is_development(splits: pd.DataFrame) -> pd.Series:
+def is_development(splits: "pd.DataFrame") -> "pd.Series":
     """Rows that planning may look at: all but the locked test set."""
     return splits[SPLIT] != TEST

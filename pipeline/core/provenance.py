@@ -1,7 +1,11 @@
-"""Configs without the folders of the machine they were resolved on."""
+"""Where a result comes from: hashes of code, and configs without the folders of the machine they were resolved on."""
 
+import functools
+import hashlib
 from pathlib import Path
 from typing import Any
+
+PACKAGE = Path(__file__).parents[1]
 
 
 def without_places(config: dict[str, Any]) -> dict[str, Any]:
@@ -18,3 +22,15 @@ def without_folders(value: Any) -> Any:
         return [without_folders(inner) for inner in value]
     is_place = isinstance(value, str) and Path(value).expanduser().is_absolute()
     return Path(value).name if is_place else value
+
+
+@functools.cache
+def hash_of_modules(names: tuple[str, ...]) -> str:
+    """One SHA-256 of modules and folders of this package, by name and content."""
+    places = [PACKAGE / name for name in names]
+    modules = sorted(module for place in places for module in (place.rglob("*.py") if place.is_dir() else [place]))
+    digest = hashlib.sha256()
+    for module in modules:
+        content = module.read_bytes()
+        digest.update(f"{module.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)
+    return digest.hexdigest()

@@ -19,7 +19,7 @@ from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.io.read import read_channels
 from pipeline.imaging.problems import Problem, ScanProblem
 from pipeline.imaging.resampling import resample
-from pipeline.store.nifti_entry import LARGEST_CODE, decode, encode
+from pipeline.imaging.voxel_codes import LARGEST_CODE, decode, encode
 
 Volume = NDArray[np.float32]
 NOT_ON_DISK = ScanFiles(channels=())

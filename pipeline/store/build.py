@@ -15,6 +15,7 @@ from pipeline.config import Plan
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.parallel import run_jobs
 from pipeline.core.progress import watched
+from pipeline.core.provenance import hash_of_modules
 from pipeline.imaging.intensity import require_n4
 from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.imaging.preprocessing import preprocess_scan
@@ -50,15 +51,8 @@ class Outcome:
 
 @functools.cache
 def code_hash() -> str:
-    """SHA-256 of this folder's modules: an edit may change voxels, and preparing again is cheaper than being wrong.
-
-    Planning is left out: what it decides is in the plan's own hash.
-    """
-    folder, digest = Path(__file__).parent, hashlib.sha256()
-    for module in sorted(folder.rglob("*.py")):
-        if module.parent != folder / "planning":
-            digest.update(module.read_bytes())
-    return digest.hexdigest()
+    """SHA-256 of the modules that shape voxels: after an edit, preparing again is cheaper than being wrong."""
+    return hash_of_modules(SHAPES_SCANS)
 
 
 def attempt(job: Job, *, plan: Plan, folder: Path, versions: Versions) -> Outcome:
@@ -101,6 +95,8 @@ def refuse_other_code(versions: Versions) -> None:
 
 
 log = logging.getLogger(__name__)
+SHAPES_SCANS = ("imaging", "store")
+"""The code of this package that stored voxels depend on."""
 SHAPES_VOXELS = {
     *("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction"),
     *("intensity", "fill_nonfinite", "channels", "missing_channel"),

@@ -18,14 +18,11 @@ import numpy as np
 import torch
 from isal.isal_zlib import crc32
 from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
-from numpy.typing import NDArray
 
 from pipeline.core.io import whole_file
 from pipeline.imaging.geometry import Affine
+from pipeline.imaging.voxel_codes import Codes, Volume, decode
 
-Volume = NDArray[np.float32]
-Codes = NDArray[np.int16]
-LARGEST_CODE = 32767
 HEADER = header_dtype.newbyteorder("<")
 EXTENSION_START = 352
 LARGEST_START = 1 << 20
@@ -65,21 +62,6 @@ class Entry:
     def decode(self, out: Volume | None = None) -> Volume:
         """The voxel values, in a new array or in `out`."""
         return decode(self.codes, self.slope, out)
-
-
-def encode(array: Volume) -> tuple[Codes, float]:
-    """Codes and slope whose product is the array, to half a step."""
-    largest = float(max(array.max(initial=0), -array.min(initial=0)))
-    if not math.isfinite(largest):
-        raise ValueError(f"prepared voxels must be finite, got {largest}; check the scan and the plan's intensity.")
-    slope = 2.0 ** math.ceil(math.log2(largest / LARGEST_CODE)) if largest else 1.0
-    steps = array / np.float32(slope)
-    return np.rint(steps, out=steps).astype("<i2"), slope
-
-
-def decode(codes: Codes, slope: float, out: Volume | None = None) -> Volume:
-    """Codes times slope, which is exact."""
-    return np.multiply(codes, np.float32(slope), out=out, dtype=np.float32)
 
 
 def sha256_of(codes: Codes) -> str:

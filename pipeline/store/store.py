@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from pipeline.core.io import sync_file, write_json
 from pipeline.imaging.geometry import Affine
-from pipeline.store.nifti_entry import Entry, Record, encode, is_intact, read_entry, read_record, sha256_of, write_entry
+from pipeline.imaging.voxel_codes import encode
+from pipeline.store.nifti_entry import Entry, Record, is_intact, read_entry, read_record, sha256_of, write_entry
 
 SUFFIX = ".nii"
 ABANDONED_AFTER_S = 3600

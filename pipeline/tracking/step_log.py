@@ -9,9 +9,9 @@ from typing import Literal
 
 import pandas as pd
 
+from pipeline.core.columns import HISTORY_COLUMNS
 from pipeline.core.io import read_json, write_csv, write_json
 from pipeline.core.paths import FoldPaths
-from pipeline.training.callbacks import HISTORY_COLUMNS
 
 
 @dataclass(frozen=True)

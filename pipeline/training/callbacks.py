@@ -1,4 +1,4 @@
-"""Lightning callbacks: history, best epoch, weight averaging, early stopping, unfreezing, quantization-aware training."""
+"""Lightning callbacks: history, best epoch, EMA, early stopping, unfreezing, quantization-aware training."""
 
 import csv
 import logging
@@ -12,12 +12,11 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from pipeline.core.columns import HISTORY_COLUMNS
 from pipeline.core.io import whole_file
 from pipeline.models import Network
 from pipeline.models.quantization import quantisable, rounded
 from pipeline.training.distributed import mean_over_processes
-
-HISTORY_COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "learning_rate")
 
 
 def write_history(path: Path, rows: Iterable[dict[str, float]]) -> None:

@@ -1,21 +1,28 @@
 """What a training was made of, as hashes: its settings, its data, and the code that made weights of them."""
 
-import functools
 import hashlib
 import json
-from pathlib import Path
 
 import pandas as pd
 
 from pipeline.config import Config, Plan
 from pipeline.core.columns import LABEL, SCAN_ID, TRAIN, VAL
-from pipeline.core.provenance import without_folders
+from pipeline.core.provenance import hash_of_modules, without_folders
 from pipeline.store.store import Store
 
-PACKAGE = Path(__file__).parents[1]
 DECIDES_WEIGHTS = (
-    *("config", "loading", "models", "training", "train.py", "folds.py"),
-    *("scans/entry.py", "scans/geometry.py", "scans/histogram.py", "scans/store.py"),
+    "config",
+    "core/folds.py",
+    "core/provenance.py",
+    "data",
+    "imaging/geometry.py",
+    "imaging/intensity.py",
+    "imaging/voxel_codes.py",
+    "models",
+    "store/nifti_entry.py",
+    "store/store.py",
+    "train.py",
+    "training",
 )
 """The code of this package that the train stage depends on, in dvc.yaml too."""
 
@@ -39,13 +46,6 @@ def hash_of_data(store: Store, rows: dict[str, pd.DataFrame]) -> str:
     return hashlib.sha256((store.fingerprint(seen[SCAN_ID]) + lines).encode()).hexdigest()
 
 
-@functools.cache
 def hash_of_code() -> str:
     """One hash of all modules that decide the weights, by name and content."""
-    places = [PACKAGE / name for name in DECIDES_WEIGHTS]
-    modules = sorted(module for place in places for module in (place.rglob("*.py") if place.is_dir() else [place]))
-    digest = hashlib.sha256()
-    for module in modules:
-        content = module.read_bytes()
-        digest.update(f"{module.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)
-    return digest.hexdigest()
+    return hash_of_modules(DECIDES_WEIGHTS)

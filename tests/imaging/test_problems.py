@@ -2,7 +2,7 @@ from pathlib import Path
 
 from pipeline.imaging.problems import CODES
 
-PAGE = Path(__file__).parents[3] / "docs" / "scan_problems.md"
+PAGE = Path(__file__).parents[2] / "docs" / "scan_problems.md"
 
 
 def test_page_shows_the_same_table_as_the_code():

@@ -121,7 +121,7 @@ def check_as_nobody(folder: Path) -> dict[str, str]:
         "print(json.dumps({c.path.name: c.problems[-1].code if c.problems else 'ok' for c in checks}))"
     )
     words = [sys.executable, "-c", script, str(folder)]
-    repository = Path(__file__).parents[3]
+    repository = Path(__file__).parents[2]
     return json.loads(subprocess.run(words, capture_output=True, text=True, check=True, cwd=repository).stdout)
 
 
@@ -149,7 +149,7 @@ def test_a_scan_that_does_not_fit_into_memory_is_refused(tmp_path):
         "print(check_scan(Path(sys.argv[1])).problems[-1].message)"
     )
     words = [sys.executable, "-c", script, str(path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
     assert "than fit into memory, got Unable to allocate 12.9 GiB" in done.stdout
 
 
