@@ -27,7 +27,7 @@ from pipeline.explanation.run import attribute  # noqa: E402
 from pipeline.imaging.io.discover import files_of  # noqa: E402
 from pipeline.imaging.io.read import read_scan  # noqa: E402
 from pipeline.imaging.resampling import to_original_grid  # noqa: E402
-from pipeline.inference.predictor import TrainedRun  # noqa: E402
+from pipeline.inference.predictor import Predictor  # noqa: E402
 
 COHORT, EXPERIMENTS = "phantom", ("3d_poolformer", "2d_resnet", "2d_frozen")
 METHODS = ("gradcam", "hirescam")
@@ -49,7 +49,7 @@ def lesion_of(paths: CohortPaths, scan_id: str) -> np.ndarray:
     return np.asanyarray(nibabel.load(path).dataobj) > 0 if path.exists() else np.zeros(1, bool)
 
 
-def agreement(trained: TrainedRun, paths: CohortPaths, row: pd.Series, method: str) -> tuple[float, float]:
+def agreement(trained: Predictor, paths: CohortPaths, row: pd.Series, method: str) -> tuple[float, float]:
     """Density of the evidence in the lesion over that in the scan, and its AUROC by voxel."""
     files, lesion = files_of(row, paths.raw.absolute()), lesion_of(paths, row[SCAN_ID])
     prepared, scan = trained.prepare(files), read_scan(files.first)
@@ -66,7 +66,7 @@ def main() -> None:
     cohort = read_cohort(paths.cohort).set_index(SCAN_ID, drop=False)
     for experiment in EXPERIMENTS:
         run = artifacts.run(COHORT, experiment)
-        trained = TrainedRun.load(run.fold(0).best)
+        trained = Predictor.load(run.fold(0).best)
         scans = surest_positives(run.predictions(0), trained.classes[-1], paths)
         for method in sys.argv[1:] or METHODS:
             figures = np.array([agreement(trained, paths, cohort.loc[scan], method) for scan in scans])

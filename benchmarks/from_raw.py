@@ -19,7 +19,7 @@ from pipeline.core.paths import Artifacts
 from pipeline.preprocess import preprocess
 from pipeline.tracking.callbacks import watch_training
 from pipeline.training.auto import build_network
-from pipeline.training.checkpoint import Keeping
+from pipeline.training.checkpoint import RunDirectory
 from pipeline.training.fold_data import Fold, load_fold
 from pipeline.training.trainer import fit
 
@@ -49,10 +49,10 @@ def network_of(config: Config) -> nn.Module:
 def fit_here(config: Config, fold: Fold, name: str, *beside: Callback) -> Epochs:
     """A training with all that goes with it: checkpoints, history, the log of steps, validation."""
     watch, paths = Watch(), Artifacts(config.root)
-    keeping = Keeping(config, fold, paths.run(config.cohort.name, name).fold(config.fold))
-    with watch_training(config, keeping):
-        keeping.callbacks += [watch, *beside]
-        fit(network_of(config), fold, config, keeping=keeping, cohort=paths.cohort(config.cohort.name))
+    run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, name).fold(config.fold))
+    with watch_training(config, run_directory):
+        run_directory.callbacks += [watch, *beside]
+        fit(network_of(config), fold, config, run_directory=run_directory, cohort=paths.cohort(config.cohort.name))
     # Lightning leaves it on, which would slow what is timed next.
     torch.use_deterministic_algorithms(False)
     return watch.epochs

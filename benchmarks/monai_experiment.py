@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from pipeline.config import Plan, Training
-from pipeline.training.optim import warmup_cosine
+from pipeline.training.optim import cosine_with_warmup
 from pipeline.training.targets import scan_auroc
 
 log = logging.getLogger("pipeline.training.trainer")
@@ -48,7 +48,7 @@ def train_with_monai(
     loaders = DataLoader(train, shuffle=True, **batches), DataLoader(val, **batches)
     optimizer = torch.optim.AdamW(network.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     num_updates = training.max_epochs * len(loaders[0])
-    schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
+    schedule = cosine_with_warmup(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
     for epoch in range(1, training.max_epochs + 1):
         for batch in loaders[0]:
             step(network, optimizer, batch["volume"].as_tensor(), batch["label"], training.clip_norm)

@@ -13,7 +13,7 @@ from pipeline.config import Config
 from pipeline.core.paths import Artifacts
 from pipeline.data.dataset import Batch
 from pipeline.training.fold_data import Fold, load_fold
-from pipeline.training.optim import build_optimizer, warmup_cosine
+from pipeline.training.optim import build_optimizer, cosine_with_warmup
 
 STEP_EPOCHS = 2
 
@@ -54,7 +54,7 @@ def plain_loop(config: Config, fold: Fold) -> Iterator[None]:
     )
     batches = load_fold(config, Artifacts(config.root).cohort(config.cohort.name)).scans.train_dataloader()
     num_updates = STEP_EPOCHS * len(batches)
-    schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
+    schedule = cosine_with_warmup(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
     batch: Batch
     for _ in range(STEP_EPOCHS):
         for batch in batches:

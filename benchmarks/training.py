@@ -42,7 +42,7 @@ def main() -> None:
     from pipeline.plan import plan as make_plan
     from pipeline.preprocess import preprocess
     from pipeline.split import split
-    from pipeline.training.auto import settle_config
+    from pipeline.training.auto import resolve_auto
     from pipeline.training.fold_data import load_fold
 
     warnings.simplefilter("ignore")
@@ -55,7 +55,7 @@ def main() -> None:
             verb(config)
         paths = Artifacts(config.root).cohort(config.cohort.name)
         plan = check_file(Plan, paths.plan)
-        config = settle_config(config, plan)
+        config = resolve_auto(config, plan)
         fold = load_fold(config, paths)
         steps = seconds_a_step(config, fold)
         trainings = all_from_raw(config, plan, fold)

@@ -17,23 +17,23 @@ def audit(config: Config) -> None:
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
     from pipeline.evaluation.audits.run import audit_run, write_audits
     from pipeline.evaluation.inputs import read_case
-    from pipeline.inference.perturbations import predict_changed
-    from pipeline.inference.predictor import TrainedRun, refuse_mismatch
+    from pipeline.inference.perturbations import predict_perturbed
+    from pipeline.inference.predictor import Predictor, check_compatible
     from pipeline.store.simple_features import measure_files, summarise_scans
     from pipeline.store.store import Store
 
     paths, case = Artifacts(config.root), read_case(config)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
     first = config.folds[0]
-    trained = TrainedRun.load(run.fold(first).best)
-    refuse_mismatch(trained, config.model, cohort, first)
+    trained = Predictor.load(run.fold(first).best)
+    check_compatible(trained, config.model, cohort, first)
     evidence = Evidence(
         predictions=case.predictions,
         background=case.background,
         summaries=summarise_scans(Store(cohort.preprocessed), case.background.splits[SCAN_ID]),
         embeddings={fold: read_embeddings(run.embeddings(fold)) for fold in config.folds},
         file_bytes=measure_files(cohort.raw, case.background.cohort),
-        changes=predict_changed(trained, cohort, parse_fold(first)[0]),
+        changes=predict_perturbed(trained, cohort, parse_fold(first)[0]),
         changes_fold=first,
     )
     write_csv(run.changes, evidence.changes)

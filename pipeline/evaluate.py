@@ -99,10 +99,10 @@ def evaluate_external(
     from pipeline.evaluation.inputs import roles_of
     from pipeline.evaluation.outputs import write_evaluation
     from pipeline.evaluation.settings import Settings
-    from pipeline.inference.ensemble import TrainedFolds
+    from pipeline.inference.ensemble import CrossValidatedRun
     from pipeline.reporting.text_tables import external_table
 
-    trained, external = TrainedFolds.load(run), check_cohort(str(cohort))
+    trained, external = CrossValidatedRun.load(run), check_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())
     frozen = trained.read_frozen()
     paths = Artifacts(trained.config.root).cohort(external.name)

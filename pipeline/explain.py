@@ -11,11 +11,11 @@ from pipeline.core.paths import Artifacts
 def explain(config: Config) -> None:
     """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
     from pipeline.explanation.run import explain_scans
-    from pipeline.inference.predictor import TrainedRun
+    from pipeline.inference.predictor import Predictor
 
     paths = Artifacts(config.root)
     run = paths.run(config.cohort.name, config.name)
-    trained = TrainedRun.load(run.fold(config.fold).best)
+    trained = Predictor.load(run.fold(config.fold).best)
     explain_scans(
         trained,
         predictions=run.predictions(config.fold),

@@ -14,12 +14,12 @@ from pipeline.core.paths import Artifacts, FoldPaths
 def predict(config: Config) -> None:
     """Predict validation and test scans of one fold, and prove that raw scans give the same."""
     from pipeline.inference.new_scans import predict_fold
-    from pipeline.inference.predictor import TrainedRun, refuse_mismatch
+    from pipeline.inference.predictor import Predictor, check_compatible
 
     paths = Artifacts(config.root)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
-    trained = TrainedRun.load(run.fold(config.fold).best)
-    refuse_mismatch(trained, config.model, cohort, config.fold)
+    trained = Predictor.load(run.fold(config.fold).best)
+    check_compatible(trained, config.model, cohort, config.fold)
     predict_fold(trained, cohort, run, config.fold)
 
 
@@ -32,10 +32,10 @@ def predict_scans(
     """Predict new scans, straight from their raw files: with one fold, or the mean of all folds, each calibrated."""
     from pipeline.inference.ensemble import Ensemble
     from pipeline.inference.new_scans import predict_files
-    from pipeline.inference.predictor import TrainedRun
+    from pipeline.inference.predictor import Predictor
 
     fold = FoldPaths(run).best if run.is_dir() else run
-    predict_files(TrainedRun.load(fold) if fold.is_file() else Ensemble.load(run), scans, out)
+    predict_files(Predictor.load(fold) if fold.is_file() else Ensemble.load(run), scans, out)
 
 
 if __name__ == "__main__":

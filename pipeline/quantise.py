@@ -12,15 +12,15 @@ def quantise(config: Config) -> None:
     """Write a checkpoint a quarter as large, which predicts like any other, and how its predictions differ."""
     from pipeline.core.io import write_json
     from pipeline.evaluation.settings import Settings
-    from pipeline.inference.predictor import TrainedRun, refuse_mismatch
+    from pipeline.inference.predictor import Predictor, check_compatible
     from pipeline.inference.quantize import cost_of_rounding, predict_validation, say_cost, write_int8
 
     paths = Artifacts(config.root)
     fold, cohort = paths.run(config.cohort.name, config.name).fold(config.fold), paths.cohort(config.cohort.name)
-    whole = TrainedRun.load(fold.best)
-    refuse_mismatch(whole, config.model, cohort, config.fold)
+    whole = Predictor.load(fold.best)
+    check_compatible(whole, config.model, cohort, config.fold)
     write_int8(whole, fold.int8)
-    tables = [predict_validation(trained, cohort, config.fold) for trained in (whole, TrainedRun.load(fold.int8))]
+    tables = [predict_validation(trained, cohort, config.fold) for trained in (whole, Predictor.load(fold.int8))]
     cost = cost_of_rounding(*tables, Settings(task=config.cohort.task, **config.evaluation.model_dump()))
     cost |= {"bytes": {"float32": fold.best.stat().st_size, "int8": fold.int8.stat().st_size}}
     write_json(fold.quantised, cost)

@@ -36,9 +36,9 @@ def run_of_model(
 
     from pipeline.tracking.results import key_of
     from pipeline.tracking.step_log import run_id_from
-    from pipeline.training.checkpoint import RunFile
+    from pipeline.training.checkpoint import TrainedCheckpoint
 
-    trained = RunFile.read(model)
+    trained = TrainedCheckpoint.read(model)
     config, key = trained.config, key_of(trained)
     # A trial of a sweep has another id than its key; the record beside the model knows it, and the run has the key.
     run_id = run_id_from(FoldPaths(model.parent).tracking, key)

@@ -17,34 +17,34 @@ def train(
     *,
     check: Annotated[str | None, "overfit: can it learn one batch by heart? rate: which learning rates work?"] = None,
 ) -> None:
-    """Fit one model on one fold, keeping its best checkpoint; a killed training goes on where it stopped."""
+    """Fit one model on one fold and save its best checkpoint; a killed training resumes where it stopped."""
     from lightning import seed_everything
 
     from pipeline.tracking.callbacks import watch_training
-    from pipeline.training.auto import build_network, settle_config, settle_norm
-    from pipeline.training.checkpoint import Keeping
-    from pipeline.training.distributed import let_first_process_talk
+    from pipeline.training.auto import build_network, resolve_auto, resolve_norm
+    from pipeline.training.checkpoint import RunDirectory
+    from pipeline.training.distributed import silence_other_ranks
     from pipeline.training.fold_data import load_fold
     from pipeline.training.sanity_checks import run_check
     from pipeline.training.summary import describe_run
     from pipeline.training.trainer import fit
 
-    let_first_process_talk()
+    silence_other_ranks()
     paths = Artifacts(config.root)
     cohort = paths.cohort(config.cohort.name)
-    config = settle_config(config, check_file(Plan, cohort.plan))
+    config = resolve_auto(config, check_file(Plan, cohort.plan))
     fold = load_fold(config, cohort)
-    model = settle_norm(config.model, config.training, fold.plan, num_classes=len(fold.classes))
+    model = resolve_norm(config.model, config.training, fold.plan, num_classes=len(fold.classes))
     config = config.model_copy(update={"model": model})
     seed_everything(config.fold_seed, workers=True, verbose=False)
     network = build_network(config.model, num_classes=len(fold.classes), in_channels=fold.plan.in_channels)
     if check is not None:
         run_check(check, network, fold, config)
         return
-    keeping = Keeping(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
+    run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
     describe_run(config, fold, network)
-    with watch_training(config, keeping):
-        fit(network, fold, config, keeping=keeping, cohort=cohort)
+    with watch_training(config, run_directory):
+        fit(network, fold, config, run_directory=run_directory, cohort=cohort)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_eight_bits_predict_from_a_smaller_file_and_the_cost_is_told(finished: P
 
 def test_a_training_that_knew_of_the_rounding_loses_nothing_by_it(finished: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
-    Commands(copy)("train", "training.quantisation_aware=true", "training.max_epochs=1", "tracking.mode=none")
+    Commands(copy)("train", "training.quantization_aware=true", "training.max_epochs=1", "tracking.mode=none")
     Commands(copy)("quantise")
     cost = json.loads((copy / FOLD / "quantised.json").read_text())
     assert cost["largest_change_of_probability"] == 0 == cost["calls_changed"]

@@ -90,7 +90,7 @@ class Training(Section):
     """Weight of a classifier on each of the four stages, finest first, beside the network's own with weight 1."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Validate and keep a running mean of the weights that forgets by this factor an update; 0: the weights."""
-    quantisation_aware: bool = False
+    quantization_aware: bool = False
     """Learn with weights rounded to eight bits, so that `python -m pipeline.quantise` costs nothing afterwards."""
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm."""
@@ -118,7 +118,7 @@ class Training(Section):
     @model_validator(mode="after")
     def _possible_pairs(self) -> "Training":
         if self.strategy == "fsdp":
-            keys = ("ema_decay", "compile", "unfreeze_every", "deep_supervision", "quantisation_aware")
+            keys = ("ema_decay", "compile", "unfreeze_every", "deep_supervision", "quantization_aware")
             needy = ", ".join(key for key in keys if getattr(self, key))
             if needy or self.devices * self.nodes == 1:
                 reason = f"whole ones are needed for {needy}" if needy else "there is one, by devices and nodes"

@@ -20,14 +20,14 @@ from pipeline.explanation.saliency import METHODS
 from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.imaging.io.read import read_scan
 from pipeline.imaging.resampling import to_original_grid
-from pipeline.inference.predictor import TrainedRun
+from pipeline.inference.predictor import Predictor
 from pipeline.store.store import Store
 
 log = logging.getLogger(__name__)
 
 
 def explain_scans(
-    trained: TrainedRun, *, predictions: Path, cohort: CohortPaths, out: Path, method: str, num_scans: int
+    trained: Predictor, *, predictions: Path, cohort: CohortPaths, out: Path, method: str, num_scans: int
 ) -> None:
     """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
     rows = read_cohort(cohort.cohort).set_index(SCAN_ID)
@@ -56,7 +56,7 @@ def choose(table: pd.DataFrame, classes: list[str], num_scans: int) -> pd.DataFr
 
 
 def explain_scan(
-    trained: TrainedRun, row: dict[str, object], raw: ScanFiles, folder: Path, method: str
+    trained: Predictor, row: dict[str, object], raw: ScanFiles, folder: Path, method: str
 ) -> dict[str, object]:
     """Write one map and its picture; return what the picture shows."""
     prepared = trained.prepare(raw)
@@ -83,6 +83,6 @@ def explain_scan(
     }
 
 
-def attribute(trained: TrainedRun, array: NDArray[np.float32], class_index: int, method: str) -> NDArray[np.float32]:
+def attribute(trained: Predictor, array: NDArray[np.float32], class_index: int, method: str) -> NDArray[np.float32]:
     """The evidence for a class at each voxel of a prepared volume (C, D, H, W), in 0..1."""
     return METHODS[method](trained.network, trained.network_input(array), class_index).cpu().numpy()

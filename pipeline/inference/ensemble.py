@@ -19,7 +19,7 @@ from pipeline.evaluation.decision_rule import Frozen
 from pipeline.evaluation.outputs import read_checkpoints, read_frozen
 from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.imaging.preprocessing import Prepared
-from pipeline.inference.predictor import Prediction, TrainedRun, Volume, prediction_table
+from pipeline.inference.predictor import Prediction, Predictor, Volume, prediction_table
 from pipeline.store.build import plan_hash
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ LEVEL = "scan"
 class Ensemble:
     """Several trained folds, with what the evaluate stage froze on their validation patients."""
 
-    def __init__(self, folds: Mapping[str, TrainedRun], frozen: Frozen) -> None:
+    def __init__(self, folds: Mapping[str, Predictor], frozen: Frozen) -> None:
         self.folds = folds
         self.calibrations = usable(folds, frozen.calibrations)
         first = next(iter(folds.values()))
@@ -43,7 +43,7 @@ class Ensemble:
     @classmethod
     def load(cls, run: Path) -> "Ensemble":
         """All folds of `runs/<cohort>/<experiment>`, which has been evaluated."""
-        trained = TrainedFolds.load(run)
+        trained = CrossValidatedRun.load(run)
         return cls({f"fold-{fold}": model for fold, model in trained.folds.items()}, trained.read_frozen()[LEVEL])
 
     def prepare(self, scan: ScanFiles | Path) -> Prepared:
@@ -58,7 +58,7 @@ class Ensemble:
         return Prediction(np.mean(calibrated, axis=0), embeddings=())
 
 
-def usable(folds: Mapping[str, TrainedRun], calibrations: Mapping[str, Calibration]) -> dict[str, Calibration]:
+def usable(folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibration]) -> dict[str, Calibration]:
     """The calibration of each fold, or of none where one has none: a mean of both kinds would mean nothing.
 
     One fold alone is used as it predicts, for that is what its threshold was chosen on.
@@ -76,7 +76,7 @@ def usable(folds: Mapping[str, TrainedRun], calibrations: Mapping[str, Calibrati
     return dict.fromkeys(own, plain) if plain else own
 
 
-def describe(folds: Mapping[str, TrainedRun], calibrations: Mapping[str, Calibration], frozen: Frozen) -> str:
+def describe(folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibration], frozen: Frozen) -> str:
     """What the probabilities are, and how far the threshold can be trusted."""
     fitted = next(iter(calibrations.values()))
     kind = f"as predicted ({fitted.reason})" if fitted.method == "none" else "calibrated"
@@ -91,22 +91,22 @@ PREFIX = "fold-"
 
 
 @dataclass(frozen=True)
-class TrainedFolds:
+class CrossValidatedRun:
     """The folds of one experiment."""
 
     paths: RunPaths
-    folds: dict[str, TrainedRun]
+    folds: dict[str, Predictor]
     """By the name of the fold, such as 0 or 0-seed-1."""
 
     @classmethod
-    def load(cls, run: Path) -> "TrainedFolds":
+    def load(cls, run: Path) -> "CrossValidatedRun":
         """All folds of a run's folder, or the one whose folder is given."""
         folders = [run] if run.name.startswith(PREFIX) else sorted(run.glob(f"{PREFIX}*"))
         bests = {folder.name.removeprefix(PREFIX): FoldPaths(folder).best for folder in folders}
         found = {fold: path for fold, path in bests.items() if path.is_file()}
         if not found:
             raise FileNotFoundError(f"{run}: no trained fold here, expected {PREFIX}<k>/best.ckpt; train first.")
-        folds = {fold: TrainedRun.load(path) for fold, path in found.items()}
+        folds = {fold: Predictor.load(path) for fold, path in found.items()}
         refuse_odd(folds, "plan", lambda trained: plan_hash(trained.plan))
         refuse_odd(folds, "order of classes", lambda trained: tuple(trained.classes))
         return cls(RunPaths(folders[0].parent), folds)
@@ -140,7 +140,7 @@ class TrainedFolds:
         return pd.concat(tables, ignore_index=True)
 
 
-def refuse_odd(folds: Mapping[str, TrainedRun], what: str, of: Callable[[TrainedRun], Hashable]) -> None:
+def refuse_odd(folds: Mapping[str, Predictor], what: str, of: Callable[[Predictor], Hashable]) -> None:
     """Folds whose probabilities stand side by side must see the same scans and name the same classes."""
     values = {fold: of(trained) for fold, trained in folds.items()}
     usual = Counter(values.values()).most_common(1)[0][0]

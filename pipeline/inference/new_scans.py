@@ -18,7 +18,7 @@ from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import CohortPaths, RunPaths
 from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans
 from pipeline.imaging.preprocessing import Prepared
-from pipeline.inference.predictor import Prediction, TrainedRun, Volume, prediction_table, write_embeddings
+from pipeline.inference.predictor import Prediction, Predictor, Volume, prediction_table, write_embeddings
 from pipeline.store.store import Store
 from pipeline.training.trainer import is_out_of_memory
 
@@ -99,7 +99,7 @@ def rows_of(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
 TOLERANCE = 1e-6
 
 
-def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: FoldLabel) -> None:
+def predict_fold(trained: Predictor, cohort: CohortPaths, run: RunPaths, fold: FoldLabel) -> None:
     """Write predictions and embeddings of the scans that `fold` did not train on."""
     store = Store(cohort.preprocessed)
     rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])
@@ -115,7 +115,7 @@ def predict_fold(trained: TrainedRun, cohort: CohortPaths, run: RunPaths, fold: 
     log.info("%s: %d scans", run.predictions(fold), len(table))
 
 
-def prove_same_from_raw(trained: TrainedRun, store: Store, cohort: CohortPaths, scan_id: str) -> None:
+def prove_same_from_raw(trained: Predictor, store: Store, cohort: CohortPaths, scan_id: str) -> None:
     """Preprocessing at prediction must be that of training: one training scan, from its raw file and from the store."""
     raw = files_of(read_cohort(cohort.cohort).set_index(SCAN_ID).loc[scan_id], cohort.raw)
     stored = trained.predict(store.read(scan_id)[0]).probs

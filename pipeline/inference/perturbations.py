@@ -19,7 +19,7 @@ from pipeline.data.augmentation.intensity import lower_resolution, noise
 from pipeline.data.augmentation.pipeline import alike, left_right_axis, rotation_axes
 from pipeline.data.augmentation.spatial import flip, turn
 from pipeline.imaging.foreground import empty_space_threshold, is_body
-from pipeline.inference.predictor import TrainedRun, Volume
+from pipeline.inference.predictor import Predictor, Volume
 from pipeline.store.store import Store
 
 BODY_SHARE = 0.05
@@ -34,7 +34,7 @@ MOST_SCANS = 40
 Change = Callable[[Tensor, np.random.Generator], Tensor]
 
 
-def predict_changed(trained: TrainedRun, cohort: CohortPaths, fold: int) -> pd.DataFrame:
+def predict_perturbed(trained: Predictor, cohort: CohortPaths, fold: int) -> pd.DataFrame:
     """`scan_id, patient_id, label, change, prob_<class>…`, a row a scan and change."""
     chosen = choose(rows_of_fold(read_splits(cohort.splits), fold))
     store = Store(cohort.preprocessed)
@@ -57,12 +57,12 @@ def choose(rows: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return first.assign(turn=turn).sort_values(["turn", SCAN_ID]).head(MOST_SCANS)
 
 
-def stated(trained: TrainedRun, volume: Volume) -> dict[str, float]:
+def stated(trained: Predictor, volume: Volume) -> dict[str, float]:
     probs = trained.predict(volume).probs
     return {f"{PROB_PREFIX}{name}": float(prob) for name, prob in zip(trained.classes, probs, strict=True)}
 
 
-def changes_of(trained: TrainedRun) -> dict[str, Change]:
+def changes_of(trained: Predictor) -> dict[str, Change]:
     """The training's own kinds of changes that this cohort's diagnosis must survive, at their full strength."""
     cohort, plan = trained.config.cohort, trained.plan
     turned = partial(turn, axes=rotation_axes(plan.spacing_mm), spacing_mm=plan.spacing_mm)

@@ -25,10 +25,10 @@ from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import Prepared, preprocess_scan
 from pipeline.models.quantization import dequantise_weights
 from pipeline.store.store import Store
-from pipeline.training.auto import build_network, settle_model
-from pipeline.training.checkpoint import RunFile
+from pipeline.training.auto import build_network, resolve_model
+from pipeline.training.checkpoint import TrainedCheckpoint
 from pipeline.training.provenance import hash_of_data
-from pipeline.training.targets import probabilities, settle_task
+from pipeline.training.targets import probabilities, task_of
 
 Volume = NDArray[np.float32]
 
@@ -43,20 +43,20 @@ class Prediction:
     """The mean of each stage's map, (C_i,) each, finest stage first."""
 
 
-class TrainedRun:
+class Predictor:
     """A trained network with everything needed to use it."""
 
     threshold: float | None = None
     """One fold alone gives probabilities; what is called is decided when it is evaluated."""
 
-    def __init__(self, content: RunFile, path: Path) -> None:
+    def __init__(self, content: TrainedCheckpoint, path: Path) -> None:
         self.path = path
         self.sha256 = sha256(path)
         self.config = Config.model_validate(content.config)
         self.plan = Plan.model_validate(content.plan)
         self.classes = content.classes
         self.data_hash = content.data_hash
-        self.task = settle_task(self.config.cohort, self.classes)
+        self.task = task_of(self.config.cohort, self.classes)
         self.network = build_network(
             self.config.model, num_classes=len(self.classes), in_channels=self.plan.in_channels, pretrained=False
         )
@@ -70,11 +70,11 @@ class TrainedRun:
         self.network.eval().to(self.device)
 
     @classmethod
-    def load(cls, path: Path) -> "TrainedRun":
+    def load(cls, path: Path) -> "Predictor":
         """Read best.ckpt; weights only, nothing in it is executed."""
-        return cls(RunFile.read(path), path)
+        return cls(TrainedCheckpoint.read(path), path)
 
-    def _load(self, content: RunFile) -> tuple[list[str], list[str]]:
+    def _load(self, content: TrainedCheckpoint) -> tuple[list[str], list[str]]:
         try:
             keys = self.network.load_state_dict(dequantise_weights(content.state_dict), strict=False)
         except RuntimeError as error:
@@ -137,15 +137,15 @@ ARCHITECTURE = {"name", "volume", "lora", "options"}
 """Settings of a model that decide which weights it has."""
 
 
-def refuse_mismatch(trained: TrainedRun, model: Model, cohort: CohortPaths, fold: FoldLabel) -> None:
+def check_compatible(trained: Predictor, model: Model, cohort: CohortPaths, fold: FoldLabel) -> None:
     """ValueError where the checkpoint is of another model, or of other classes or scans than the fold has now."""
     refuse_other_model(trained, model)
     refuse_other_classes(trained, cohort)
     refuse_other_data(trained, cohort, fold)
 
 
-def refuse_other_model(trained: TrainedRun, model: Model) -> None:
-    found, wanted = architecture(trained.config.model), architecture(settle_model(model, trained.plan))
+def refuse_other_model(trained: Predictor, model: Model) -> None:
+    found, wanted = architecture(trained.config.model), architecture(resolve_model(model, trained.plan))
     # Training puts group norm where a batch norm would see too few images, and keeps what it put there.
     wanted["options"] = {key: found["options"][key] for key in ("norm",) if key in found["options"]} | wanted["options"]
     other = [key for key in sorted(ARCHITECTURE) if found[key] != wanted[key]]
@@ -165,7 +165,7 @@ def told(settings: dict[str, Any], keys: list[str]) -> str:
     return ", ".join(f"model.{key}={settings[key]}" for key in keys)
 
 
-def refuse_other_classes(trained: TrainedRun, cohort: CohortPaths) -> None:
+def refuse_other_classes(trained: Predictor, cohort: CohortPaths) -> None:
     classes = read_json(cohort.ingest)["classes"]
     if trained.classes != classes:
         raise ValueError(
@@ -174,7 +174,7 @@ def refuse_other_classes(trained: TrainedRun, cohort: CohortPaths) -> None:
         )
 
 
-def refuse_other_data(trained: TrainedRun, cohort: CohortPaths, fold: FoldLabel) -> None:
+def refuse_other_data(trained: Predictor, cohort: CohortPaths, fold: FoldLabel) -> None:
     """After another split, patients that it was trained on would be taken for validation."""
     rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])
     if trained.data_hash != hash_of_data(Store(cohort.preprocessed), rows):

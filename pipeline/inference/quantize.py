@@ -15,22 +15,22 @@ from pipeline.evaluation.comparison import compare_experiments
 from pipeline.evaluation.outputs import evaluate_task
 from pipeline.evaluation.predictions import prob_columns
 from pipeline.evaluation.settings import Settings
-from pipeline.inference.predictor import TrainedRun, prediction_table
+from pipeline.inference.predictor import Predictor, prediction_table
 from pipeline.models.quantization import quantise_weights
 from pipeline.store.store import Store
-from pipeline.training.checkpoint import RunFile
+from pipeline.training.checkpoint import TrainedCheckpoint
 
 log = logging.getLogger(__name__)
 WHOLE, INT8 = "float32", "int8"
 FIGURES = ("auroc", "brier_score")
 
 
-def write_int8(trained: TrainedRun, out: Path) -> None:
-    """The same checkpoint with weights in eight bits, which `TrainedRun` reads as any other."""
-    replace(RunFile.read(trained.path), state_dict=quantise_weights(trained.network)).write(out)
+def write_int8(trained: Predictor, out: Path) -> None:
+    """The same checkpoint with weights in eight bits, which `Predictor` reads as any other."""
+    replace(TrainedCheckpoint.read(trained.path), state_dict=quantise_weights(trained.network)).write(out)
 
 
-def predict_validation(trained: TrainedRun, cohort: CohortPaths, fold: FoldLabel) -> pd.DataFrame:
+def predict_validation(trained: Predictor, cohort: CohortPaths, fold: FoldLabel) -> pd.DataFrame:
     """Predictions of the fold's validation scans."""
     rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])[VAL].assign(**{SPLIT: VAL})
     store = Store(cohort.preprocessed)

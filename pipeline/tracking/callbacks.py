@@ -32,8 +32,8 @@ from pipeline.tracking.step_log import (
 )
 from pipeline.tracking.sync import last_step, parts_of, set_aside
 from pipeline.tracking.wandb_run import TrackedRun, open_run
-from pipeline.training.checkpoint import Keeping, RunFile
-from pipeline.training.distributed import is_first
+from pipeline.training.checkpoint import RunDirectory, TrainedCheckpoint
+from pipeline.training.distributed import is_rank_zero
 
 
 @dataclass
@@ -156,20 +156,20 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 @contextmanager
-def watch_training(config: Config, keeping: Keeping) -> Iterator[None]:
+def watch_training(config: Config, run_directory: RunDirectory) -> Iterator[None]:
     """Log the training that runs inside the block; of several processes the first alone logs.
 
     A training that goes on after a kill goes on with the same W&B run, and sends what that run lacks.
     """
-    if not is_first():
+    if not is_rank_zero():
         yield
         return
-    paths, goes_on = keeping.paths, keeping.resume_from is not None
-    record = Record(id_in_sweep() or keeping.key, keeping.key, "running")
+    paths, goes_on = run_directory.paths, run_directory.resume_from is not None
+    record = Record(id_in_sweep() or run_directory.key, run_directory.key, "running")
     record.write(paths.tracking)
     run, logged_step = begin(config, record, goes_on=goes_on)
     watch = Watch(paths, run, logged_step)
-    keeping.admit([watch, *panels(config, keeping, run)])
+    run_directory.admit([watch, *panels(config, run_directory, run)])
     try:
         yield
         watch.complete()
@@ -198,19 +198,19 @@ def begin(config: Config, record: Record, *, goes_on: bool) -> tuple[TrackedRun,
     return run, max(logged_step, run.last_step)
 
 
-def panels(config: Config, keeping: Keeping, run: TrackedRun) -> list[Callback]:
+def panels(config: Config, run_directory: RunDirectory, run: TrackedRun) -> list[Callback]:
     """None where pixels may not leave."""
     settings = config.tracking
     if not (settings.log_images and run.is_open):
         return []
     key = read_key(Artifacts(config.root).pseudonym_key)
-    return [SlicePanel(run, keeping.fold.classes, keeping.fold.task, every=settings.panel_every, key=key)]
+    return [SlicePanel(run, run_directory.fold.classes, run_directory.fold.task, every=settings.panel_every, key=key)]
 
 
 def note_best(paths: FoldPaths, run: TrackedRun) -> None:
     """Write the figures of the epoch that best.ckpt comes from, and tell the tracker."""
     history = pd.read_csv(paths.history).set_index("epoch", drop=False)
-    epoch = RunFile.read(paths.best).epoch
+    epoch = TrainedCheckpoint.read(paths.best).epoch
     best = {"epoch": epoch, **epoch_figures(history.loc[epoch].to_dict())}
     write_json(paths.best_epoch, best)
     run.summarise(best_figures(best))

@@ -13,7 +13,7 @@ from pipeline.core.paths import FoldPaths, RunPaths
 from pipeline.evaluation.outputs import read_metrics
 from pipeline.tracking.payload import Chart
 from pipeline.tracking.step_log import run_id_from
-from pipeline.training.checkpoint import RunFile
+from pipeline.training.checkpoint import TrainedCheckpoint
 from pipeline.training.provenance import run_key
 
 CHARTS = {
@@ -121,12 +121,12 @@ class Trained:
 
 
 def read_trained(files: FoldPaths) -> Trained:
-    trained = RunFile.read(files.best)
+    trained = TrainedCheckpoint.read(files.best)
     key = key_of(trained)
     return Trained(check_file(Config, files.config), run_id_from(files.tracking, key), key, trained.score, files)
 
 
-def key_of(trained: RunFile) -> str:
+def key_of(trained: TrainedCheckpoint) -> str:
     """The key of the training that a model file comes from, wherever the file lies now."""
     config = Config.model_validate(trained.config)
     return run_key(config, Plan.model_validate(trained.plan), trained.data_hash)

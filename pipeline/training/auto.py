@@ -38,7 +38,7 @@ SO_ANYWAY = {"training.loss": "cross_entropy", "training.accelerator": "cpu", "t
 OFF: tuple[Any, ...] = (None, False, 0, "none")
 
 
-def refuse_idle_settings(config: Config, untouched: Config) -> None:
+def check_ineffective_settings(config: Config, untouched: Config) -> None:
     """ValueError where a setting differs from its default and cannot act.
 
     `config` is as given, its model decided. `untouched` is what it would be run as with all settings at their defaults:
@@ -69,7 +69,7 @@ SMALLEST = 8
 """Images a batch norm should see at once; a slice-wise network's sees every slice of every scan."""
 
 
-def settle_norm(model: Model, training: Training, plan: Plan, num_classes: int) -> Model:
+def resolve_norm(model: Model, training: Training, plan: Plan, num_classes: int) -> Model:
     """The same model with group norm in place of a batch norm that would see too few images at a step.
 
     Raises ValueError where the network has no such option, or its weights were learnt with batch norm. `training`
@@ -121,7 +121,7 @@ FEWEST_TOKENS = 3
 CHUNK_SLICES = 16
 
 
-def settle_model(model: Model, plan: Plan) -> Model:
+def resolve_model(model: Model, plan: Plan) -> Model:
     """The network that the plan recommends, if the config says `auto`."""
     return recipe(plan) if model.name == "auto" else model
 
@@ -157,11 +157,11 @@ def feature_stage(plan: Plan) -> int:
     return max((stage for stage, number in enumerate(tokens) if number >= FEWEST_TOKENS), default=0)
 
 
-def settle_config(config: Config, plan: Plan) -> Config:
+def resolve_auto(config: Config, plan: Plan) -> Config:
     """The config as it is run, which is the one to write down."""
-    config = config.model_copy(update={"model": settle_model(config.model, plan)})
+    config = config.model_copy(update={"model": resolve_model(config.model, plan)})
     untouched = config.model_copy(update={"training": Training(), "augmentation": Augmentation()})
-    refuse_idle_settings(config, without_auto(untouched, plan))
+    check_ineffective_settings(config, without_auto(untouched, plan))
     return without_auto(config, plan)
 
 

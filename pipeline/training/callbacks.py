@@ -33,7 +33,7 @@ NETWORK = "network."
 """What the network's weights are called in the Lightning module."""
 
 
-class KeepBest(Callback):
+class SaveBest(Callback):
     """Hand the weights to `keep(epoch, score, state_dict)` whenever the monitored validation figure improves.
 
     A figure that is undefined never wins; of equal ones the first stays. While there is no best, `clear` removes what
@@ -112,7 +112,7 @@ class History(Callback):
         self.rows, self.total, self.count = state_dict["rows"], state_dict["total"], state_dict["count"]
 
 
-class AverageWeights(Callback):
+class EMAWeights(Callback):
     """Keep a running mean of the network's weights and put it in their place while validation lasts.
 
     The mean forgets by `decay` an update, faster in the first ones, whose weights are far off. It is part of the saved
@@ -164,7 +164,7 @@ SMOOTHING = 0.7
 """Share of the earlier epochs in the smoothed figure."""
 
 
-class StopEarly(Callback):
+class EarlyStopping(Callback):
     """Stop after `patience` epochs without a better smoothed figure; an undefined figure counts as no better.
 
     `sign` is 1 where more is better, -1 where less is.
@@ -197,7 +197,7 @@ class StopEarly(Callback):
         self.epochs_since = int(state_dict["epochs_since"])
 
 
-class Unfreeze(Callback):
+class GradualUnfreezing(Callback):
     """Let one more of the network's parts learn every `every` epochs (arXiv:1801.06146).
 
     What is locked keeps its batch norms' statistics too. Which parts learn follows from the epoch alone, so a resumed
@@ -219,7 +219,7 @@ class Unfreeze(Callback):
         pl_module.network.lock(unlocked_groups=learning, freeze_bn_stats=True)
 
 
-class RoundedWeights:
+class FakeQuantizedWeights:
     """Puts a network's weights as eight bits have them in the place of its own, and takes them out again.
 
     A gradient that is computed in between is used for the network's own weights as it is: the straight-through
@@ -232,7 +232,7 @@ class RoundedWeights:
         self._aside: list[Tensor] = []
 
     @torch.no_grad()
-    def put_in(self) -> None:
+    def swap_in(self) -> None:
         if self._aside:
             raise RuntimeError("rounded weights are in place already, and a second time would lose the network's own")
         self._aside = [parameter.clone() for parameter in self.parameters]
@@ -240,39 +240,39 @@ class RoundedWeights:
             parameter.copy_(rounded(parameter))
 
     @torch.no_grad()
-    def take_out(self) -> None:
+    def swap_out(self) -> None:
         for parameter, own in zip(self.parameters, self._aside, strict=True):
             parameter.copy_(own)
         self._aside = []
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        self.put_in()
+        self.swap_in()
         try:
             yield
         finally:
-            self.take_out()
+            self.swap_out()
 
 
-class LearnRounded(Callback):
+class QuantizationAwareTraining(Callback):
     """Forward and backward passes see rounded weights, updates change the network's own.
 
     Validation sees rounded weights too, and whoever keeps the best keeps those. In the list of callbacks it stands
-    after that one and before `AverageWeights`, whose mean is in place by the time that validation's epoch starts, and
+    after that one and before `EMAWeights`, whose mean is in place by the time that validation's epoch starts, and
     is taken away after this has taken out what it put in.
     """
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights = RoundedWeights(pl_module.network)
+        self.weights = FakeQuantizedWeights(pl_module.network)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        self.weights.put_in()
+        self.weights.swap_in()
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights.take_out()
+        self.weights.swap_out()
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights.put_in()
+        self.weights.swap_in()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights.take_out()
+        self.weights.swap_out()

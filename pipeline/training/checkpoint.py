@@ -16,17 +16,17 @@ from pipeline.config import Config
 from pipeline.core.io import whole_file, write_yaml
 from pipeline.core.paths import FoldPaths
 from pipeline.core.provenance import without_places
-from pipeline.training.callbacks import SIGNS, AverageWeights, History, KeepBest, LearnRounded, StopEarly, write_history
-from pipeline.training.distributed import is_first
+from pipeline.training.callbacks import SIGNS, EMAWeights, History, SaveBest, QuantizationAwareTraining, EarlyStopping, write_history
+from pipeline.training.distributed import is_rank_zero
 from pipeline.training.fold_data import Fold
 from pipeline.training.provenance import hash_of_code, run_key
-from pipeline.training.signals import StopOnSignal
+from pipeline.training.signals import GracefulShutdown
 
 FORMAT = 2
 
 
 @dataclass(frozen=True)
-class RunFile:
+class TrainedCheckpoint:
     """What `best.ckpt` holds."""
 
     config: dict[str, Any]
@@ -52,11 +52,11 @@ class RunFile:
             torch.save({"format": FORMAT, **vars(self)}, temporary)
 
     @classmethod
-    def read(cls, path: Path) -> "RunFile":
+    def read(cls, path: Path) -> "TrainedCheckpoint":
         """Refuses a file that is damaged, holds code, or is none of ours."""
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; 'dvc repro' or 'python -m pipeline.train' writes it.")
-        content = load_plain(path)
+        content = load_weights_only(path)
         expected = {field.name for field in fields(cls)} | {"format"}
         written = content.get("format", FORMAT) if isinstance(content, dict) else FORMAT
         if written != FORMAT:
@@ -66,7 +66,7 @@ class RunFile:
         return cls(**{name: content[name] for name in expected - {"format"}})
 
 
-def load_plain(path: Path) -> Any:
+def load_weights_only(path: Path) -> Any:
     """Tensors and plain values of a file that torch.save wrote, its checksums verified; anything else is an error."""
     try:
         # torch.load does not look at the checksums that torch.save wrote.
@@ -81,10 +81,10 @@ def load_plain(path: Path) -> Any:
 
 
 log = logging.getLogger(__name__)
-STATE = "KeepLast"
+STATE = "SaveLast"
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Checkpoints take their place by rename, so that a kill never leaves half a file.
 
     They go straight to the disk: Lightning itself first makes a copy in memory, then one in the temporary folder.
@@ -95,7 +95,7 @@ class WholeFiles(TorchCheckpointIO):
             torch.save(checkpoint, temporary)
 
 
-class KeepLast(Callback):
+class SaveLast(Callback):
     """Write the whole training state after each epoch."""
 
     def __init__(self, path: Path, key: str) -> None:
@@ -119,12 +119,12 @@ class KeepLast(Callback):
         return {"key": self.key, "code_hash": hash_of_code(), "is_finished": self.is_finished}
 
 
-def resumable(path: Path, key: str) -> Path | None:
+def find_resume_checkpoint(path: Path, key: str) -> Path | None:
     """The state to go on from: there, whole, of this very run and code and not yet at its end; else None."""
     if not path.is_file():
         return None
     try:
-        state = load_plain(path)
+        state = load_weights_only(path)
     except ValueError as error:
         log.warning("%s Training starts anew.", error)
         return None
@@ -139,7 +139,7 @@ def resumable(path: Path, key: str) -> Path | None:
     return path
 
 
-class Keeping:
+class RunDirectory:
     """Best and last checkpoint, resolved config and history of one training, all written whole or not at all."""
 
     def __init__(self, config: Config, fold: Fold, paths: FoldPaths) -> None:
@@ -147,24 +147,24 @@ class Keeping:
         self.fold = fold
         self.paths = paths
         self.key = run_key(config, fold.plan, fold.data_hash)
-        self.resume_from: Path | None = resumable(paths.last, self.key)
+        self.resume_from: Path | None = find_resume_checkpoint(paths.last, self.key)
         self.callbacks = self.build_callbacks()
-        if is_first():
+        if is_rank_zero():
             write_yaml(paths.config, self.config)
 
     def build_callbacks(self) -> list[Callback]:
         """What watches the training. The order matters: the best weights are kept while averaged and rounded ones are
         in place, and the state is saved when all others have settled theirs."""
         training = self.fold.training
-        monitor, last = training.monitor, KeepLast(self.paths.last, self.key)
-        callbacks: list[Callback] = [KeepBest(monitor, self.keep_best, self.clear_best)]
-        if training.quantisation_aware:
-            callbacks.append(LearnRounded())
+        monitor, last = training.monitor, SaveLast(self.paths.last, self.key)
+        callbacks: list[Callback] = [SaveBest(monitor, self.keep_best, self.clear_best)]
+        if training.quantization_aware:
+            callbacks.append(QuantizationAwareTraining())
         if training.ema_decay:
-            callbacks.append(AverageWeights(training.ema_decay))
+            callbacks.append(EMAWeights(training.ema_decay))
         if training.patience:
-            callbacks.append(StopEarly(f"val_{monitor}", SIGNS[monitor], training.patience))
-        return [*callbacks, History(self.paths.history), last, StopOnSignal(last.save)]
+            callbacks.append(EarlyStopping(f"val_{monitor}", SIGNS[monitor], training.patience))
+        return [*callbacks, History(self.paths.history), last, GracefulShutdown(last.save)]
 
     def admit(self, watching: list[Callback]) -> None:
         """Let others watch too: after history.csv has its row, before the state is saved."""
@@ -185,8 +185,8 @@ class Keeping:
         content.write(self.paths.last)
         write_history(self.paths.history, [{"epoch": 0, "step": 0, "learning_rate": 0.0, **figures}])
 
-    def run_file(self, epoch: int, score: float, weights: dict[str, Tensor]) -> RunFile:
-        return RunFile(
+    def run_file(self, epoch: int, score: float, weights: dict[str, Tensor]) -> TrainedCheckpoint:
+        return TrainedCheckpoint(
             config=without_places(self.config),
             # A checkpoint travels: it tells how scans are prepared, not whose were looked at to decide so.
             plan=self.fold.plan.model_dump(mode="json", exclude={"measured"}),

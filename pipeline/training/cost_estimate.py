@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from pipeline.config import Config, Forecast, Model, Plan
-from pipeline.training.auto import build_network, settle_config
+from pipeline.training.auto import build_network, resolve_auto
 
 log = logging.getLogger(__name__)
 NUM_STEPS = 3
@@ -22,7 +22,7 @@ NUM_STEPS = 3
 
 def forecast_here(config: Config, planned: Plan, num_scans: int) -> None:
     """Log what the experiment would cost on this machine."""
-    run = settle_config(config, planned)
+    run = resolve_auto(config, planned)
     settled = planned.model_copy(update={key: getattr(run.training, key) for key in ("batch_size", "max_epochs")})
     found = probe(run.model, settled, num_scans)
     log.info(

@@ -15,15 +15,15 @@ from pipeline.config import Training
 from pipeline.models import Network
 
 
-def is_first() -> bool:
+def is_rank_zero() -> bool:
     """Is this the process that writes files and talks? True where it is alone; launchers set the rank."""
     ranks = [os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ]
     return not ranks or int(ranks[0]) == 0
 
 
-def let_first_process_talk() -> None:
+def silence_other_ranks() -> None:
     """Silence the other processes' news; their warnings and errors stay."""
-    if not is_first():
+    if not is_rank_zero():
         logging.getLogger("pipeline").setLevel(logging.WARNING)
 
 

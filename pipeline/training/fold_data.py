@@ -15,7 +15,7 @@ from pipeline.data.datamodule import ScanDataModule
 from pipeline.imaging.intensity import fit_standards
 from pipeline.store.store import Store
 from pipeline.training.provenance import hash_of_data
-from pipeline.training.targets import Task, count_classes, settle_task, with_targets
+from pipeline.training.targets import Task, count_classes, task_of, with_targets
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     """Gather one fold from the files of its cohort; no setting of the config is still `auto`."""
     plan = check_file(Plan, paths.plan)
     classes = read_json(paths.ingest)["classes"]
-    task = settle_task(config.cohort, classes)
+    task = task_of(config.cohort, classes)
     rows = rows_of_fold(read_splits(paths.splits), config.fold_number)
     training = config.training
     if training.monitor == "auroc" and config.model.learns_by_gradient:
-        refuse_undefined_auroc(rows[VAL], classes, task)
+        check_auroc_defined(rows[VAL], classes, task)
     store = Store(paths.preprocessed)
     plan = learn(plan, store, rows[TRAIN][SCAN_ID])
     scans = ScanDataModule(
@@ -73,7 +73,7 @@ def learn(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
     return plan.model_copy(update={"standards": fit_standards(volumes, plan.num_images)})
 
 
-def refuse_undefined_auroc(val: pd.DataFrame, classes: list[str], task: Task) -> None:
+def check_auroc_defined(val: pd.DataFrame, classes: list[str], task: Task) -> None:
     """Epochs are compared by an AUROC over the validation scans `val`, which needs scans with and without a class."""
     counts = count_classes(val, classes, task)
     if task == "multilabel":

@@ -18,7 +18,7 @@ from pipeline.core.paths import CohortPaths
 from pipeline.imaging.intensity import to_standards
 from pipeline.models.network import Network
 from pipeline.store.store import Store
-from pipeline.training.checkpoint import Keeping
+from pipeline.training.checkpoint import RunDirectory
 from pipeline.training.features import FeatureCache
 from pipeline.training.fold_data import Fold
 from pipeline.training.losses import plain_loss
@@ -117,7 +117,7 @@ def _write(layer: nn.Linear, weight: NDArray, bias: NDArray, mean: NDArray) -> N
 log = logging.getLogger(__name__)
 
 
-def fit_frozen(network: Network, fold: Fold, keeping: Keeping, paths: CohortPaths, seed: int) -> None:
+def fit_frozen(network: Network, fold: Fold, keeping: RunDirectory, paths: CohortPaths, seed: int) -> None:
     """Fit the head on the training scans and keep the network as best and last checkpoint."""
     store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
 

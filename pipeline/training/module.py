@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from pipeline.config import Training
 from pipeline.training.distributed import clip_gradients, gather, shard
 from pipeline.training.losses import Loss, StageClassifiers, plain_loss
-from pipeline.training.optim import build_optimizer, warmup_cosine
+from pipeline.training.optim import build_optimizer, cosine_with_warmup
 from pipeline.training.targets import Task, probabilities, scan_auroc
 
 Batch = dict[str, Any]
@@ -119,7 +119,7 @@ class Classifier(LightningModule):
             further=self.stage_classifiers.parameters() if self.stage_classifiers else (),
         )
         num_updates = int(self.trainer.estimated_stepping_batches)
-        schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
+        schedule = cosine_with_warmup(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

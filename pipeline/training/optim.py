@@ -51,7 +51,7 @@ def rate_factors(network: nn.Module, layer_decay: float) -> dict[int, float]:
     }
 
 
-def warmup_cosine(optimizer: torch.optim.Optimizer, *, num_updates: int, warmup_fraction: float) -> LambdaLR:
+def cosine_with_warmup(optimizer: torch.optim.Optimizer, *, num_updates: int, warmup_fraction: float) -> LambdaLR:
     """Rise linearly over the warm-up, then follow a cosine down to 1 % of the peak."""
     warmup = round(num_updates * warmup_fraction)
 

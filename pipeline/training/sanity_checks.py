@@ -18,12 +18,12 @@ from pipeline.core.columns import LABEL, TRAIN
 from pipeline.core.errors import did_you_mean
 from pipeline.data.dataset import Batch, ScanDataset
 from pipeline.models import Network
-from pipeline.training.callbacks import RoundedWeights
+from pipeline.training.callbacks import FakeQuantizedWeights
 from pipeline.training.distributed import num_processes
 from pipeline.training.fold_data import Fold
 from pipeline.training.module import Classifier
 from pipeline.training.optim import build_optimizer
-from pipeline.training.trainer import build_classifier, device_of, explained
+from pipeline.training.trainer import build_classifier, device_of, explain_oom
 
 log = logging.getLogger(__name__)
 OVERFIT_STEPS, LEARNT = 100, 0.1
@@ -39,7 +39,7 @@ def run_check(name: str, network: Network, fold: Fold, config: Config) -> None:
     checks = {"overfit": overfit_one_batch, "rate": probe_rates}
     if name not in checks:
         raise ValueError(f"--check: unknown check '{name}'.{did_you_mean(name, checks)} Known: {', '.join(checks)}.")
-    with explained(fold.training):
+    with explain_oom(fold.training):
         checks[name](Updates(build_classifier(network, fold, config)), fold)
 
 
@@ -50,7 +50,7 @@ class Updates:
         self.settings = classifier.training_settings
         self.device = device_of(self.settings)
         self.classifier = classifier.train().to(self.device)
-        self.rounded = RoundedWeights(classifier.network) if self.settings.quantisation_aware else None
+        self.rounded = FakeQuantizedWeights(classifier.network) if self.settings.quantization_aware else None
         self.optimizer = build_optimizer(
             classifier.network, self.settings.optimizer, learning_rate=self.settings.learning_rate, weight_decay=0.0
         )

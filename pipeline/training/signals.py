@@ -12,7 +12,7 @@ EXIT_CODE = 128
 """Plus the signal's number, as shells have it: 130 after Ctrl-C, 143 after SIGTERM."""
 
 
-class StopOnSignal(Callback):
+class GracefulShutdown(Callback):
     """Call `save(trainer)` and exit after the update during which a signal came.
 
     A second Ctrl-C is heeded at once, and loses what came after the last epoch. In the list of callbacks it stands

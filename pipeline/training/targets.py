@@ -16,7 +16,7 @@ from pipeline.core.columns import LABEL, LABEL_SEPARATOR
 Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
 
 
-def settle_task(cohort: Cohort, classes: Sequence[str]) -> Task:
+def task_of(cohort: Cohort, classes: Sequence[str]) -> Task:
     """The cohort's task; `auto` goes by the number of classes."""
     if cohort.task != "auto":
         return cohort.task

@@ -16,8 +16,8 @@ from pipeline.core.columns import TRAIN
 from pipeline.core.paths import CohortPaths
 from pipeline.data.augmentation.mixing import Mixer
 from pipeline.models import Network
-from pipeline.training.callbacks import Unfreeze
-from pipeline.training.checkpoint import Keeping, WholeFiles
+from pipeline.training.callbacks import GradualUnfreezing
+from pipeline.training.checkpoint import RunDirectory, AtomicCheckpointIO
 from pipeline.training.distributed import sharding_strategy
 from pipeline.training.fold_data import Fold
 from pipeline.training.linear_probe import fit_frozen
@@ -28,7 +28,7 @@ NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
 
 @contextmanager
-def explained(training: Training) -> Iterator[None]:
+def explain_oom(training: Training) -> Iterator[None]:
     """Turn a lack of memory into a ValueError that says what to change; anything else passes."""
     try:
         yield
@@ -149,7 +149,7 @@ def build_trainer(training: Training, callbacks: Iterable[Callback]) -> Trainer:
         log_every_n_steps=1,
         logger=False,
         callbacks=[SeedEachStep(), *callbacks, shown],
-        plugins=[WholeFiles()],
+        plugins=[AtomicCheckpointIO()],
     )
 
 
@@ -176,16 +176,16 @@ class SeedEachStep(Callback):
         torch.manual_seed(hash((*place, trainer.global_rank) if trainer.global_rank else place) % 2**63)
 
 
-def fit(network: Network, fold: Fold, config: Config, *, keeping: Keeping, cohort: CohortPaths) -> None:
-    """Fit `network`, leaving what `keeping` keeps."""
+def fit(network: Network, fold: Fold, config: Config, *, run_directory: RunDirectory, cohort: CohortPaths) -> None:
+    """Fit `network`, leaving what `run_directory` keeps."""
     if not config.model.learns_by_gradient:
-        fit_frozen(network, fold, keeping, cohort, config.fold_seed)
+        fit_frozen(network, fold, run_directory, cohort, config.fold_seed)
         return
-    unfreezing = [Unfreeze(fold.training.unfreeze_every)] if fold.training.unfreeze_every else []
-    trainer = build_trainer(fold.training, [*unfreezing, *keeping.callbacks])
-    with explained(fold.training):
+    unfreezing = [GradualUnfreezing(fold.training.unfreeze_every)] if fold.training.unfreeze_every else []
+    trainer = build_trainer(fold.training, [*unfreezing, *run_directory.callbacks])
+    with explain_oom(fold.training):
         classifier = build_classifier(network, fold, config)
-        trainer.fit(classifier, fold.scans, ckpt_path=keeping.resume_from, weights_only=True)
+        trainer.fit(classifier, fold.scans, ckpt_path=run_directory.resume_from, weights_only=True)
 
 
 def build_classifier(network: Network, fold: Fold, config: Config) -> Classifier:

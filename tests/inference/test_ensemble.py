@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.core.io import sha256
 from pipeline.inference.ensemble import Ensemble
-from pipeline.inference.predictor import TrainedRun
-from pipeline.training.checkpoint import RunFile
+from pipeline.inference.predictor import Predictor
+from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import Commands
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def two_folds(finished: Path, tmp_path: Path) -> Path:
     """A project whose run has a second fold, with other weights, and a temperature for each fold."""
     folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     run = folder / RUN
-    trained = RunFile.read(run / "fold-0" / "best.ckpt")
+    trained = TrainedCheckpoint.read(run / "fold-0" / "best.ckpt")
     other = {name: value + 0.3 if name == "fc.bias" else value * 0.9 for name, value in trained.state_dict.items()}
     replace(trained, state_dict=other).write(run / "fold-1" / "best.ckpt")
     freeze(run, method="temperature", threshold=0.55)
@@ -49,7 +49,7 @@ def freeze(run: Path, *, method: str, threshold: float | None) -> None:
 
 def of_folds(folder: Path, scan: Path) -> dict[str, float]:
     """Each fold's own probability of a cube."""
-    runs = {name: TrainedRun.load(folder / RUN / name / "best.ckpt") for name in SCALE}
+    runs = {name: Predictor.load(folder / RUN / name / "best.ckpt") for name in SCALE}
     return {name: float(run.predict(run.prepare(scan).array).probs[1]) for name, run in runs.items()}
 
 
@@ -94,14 +94,14 @@ def test_a_fold_that_was_never_evaluated_is_refused(two_folds: Path) -> None:
 def test_folds_that_do_not_fit_together_are_refused_and_the_odd_one_named(two_folds: Path, change, says: str) -> None:
     run = two_folds / RUN
     shutil.copytree(run / "fold-0", run / "fold-2")
-    odd = RunFile.read(run / "fold-1" / "best.ckpt")
+    odd = TrainedCheckpoint.read(run / "fold-1" / "best.ckpt")
     replace(odd, **change(odd)).write(run / "fold-1" / "best.ckpt")
     with pytest.raises(ValueError, match=says):
         Ensemble.load(run)
 
 
 def test_a_fold_trained_again_since_the_evaluation_is_refused(two_folds: Path) -> None:
-    trained = RunFile.read(two_folds / RUN / "fold-1" / "best.ckpt")
+    trained = TrainedCheckpoint.read(two_folds / RUN / "fold-1" / "best.ckpt")
     replace(trained, epoch=trained.epoch + 1).write(two_folds / RUN / "fold-1" / "best.ckpt")
     scan = str(two_folds / "cubes" / "scans" / "p001_0.nii.gz")
     done = Commands(two_folds)("predict", "--run", str(RUN), "--scans", scan, check=False)

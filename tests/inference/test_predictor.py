@@ -9,8 +9,8 @@ from pipeline.config import Model
 from pipeline.core.folds import write_splits
 from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
-from pipeline.inference.predictor import TrainedRun, refuse_mismatch
-from pipeline.training.checkpoint import RunFile
+from pipeline.inference.predictor import Predictor, check_compatible
+from pipeline.training.checkpoint import TrainedCheckpoint
 from pipeline.training.provenance import hash_of_data
 from tests.training.small import PLAN, SmallTraining
 
@@ -29,7 +29,7 @@ class Matched:
         self.model = training.config.model
         model = {**self.model.model_dump(), "options": {**self.model.options, **options}}
         config = training.config.model_copy(update={"model": Model(**model)})
-        content = RunFile(
+        content = TrainedCheckpoint(
             config=config.model_dump(mode="json"),
             plan=PLAN.model_dump(mode="json"),
             classes=training.fold.classes,
@@ -40,10 +40,10 @@ class Matched:
             code_hash="",
         )
         content.write(folder / "best.ckpt")
-        self.trained = TrainedRun.load(folder / "best.ckpt")
+        self.trained = Predictor.load(folder / "best.ckpt")
 
     def check(self, model: Model | None = None) -> None:
-        refuse_mismatch(self.trained, model or self.model, self.cohort, 0)
+        check_compatible(self.trained, model or self.model, self.cohort, 0)
 
 
 def test_its_own_config_and_cohort_are_accepted_and_so_is_the_norm_that_training_chose(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pipeline.core.paths import FoldPaths
 from pipeline.tracking.privacy import pseudonym, read_key
 from pipeline.tracking.step_log import Record, read_record
 from pipeline.tracking.sync import ASIDE
-from pipeline.training.checkpoint import RunFile
+from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, copy_untrained
 from tests.tracking.ten_steps import break_wandb, log_ten_steps
@@ -101,7 +101,7 @@ def test_training_gives_the_same_whether_wandb_is_missing_works_or_gets_pictures
     commands.environment["PYTHONPATH"] = break_wandb(ready)
     assert "W&B did not start" in commands("train").stderr and not list(ready.glob("wandb/*run-*"))
     folders = (ready, finished, restarted)
-    missing, *others = [RunFile.read(folder / FOLD / "best.ckpt").state_dict for folder in folders]
+    missing, *others = [TrainedCheckpoint.read(folder / FOLD / "best.ckpt").state_dict for folder in folders]
     assert all(torch.equal(missing[name], other[name]) for name in missing for other in others)
     assert len({(folder / FOLD / "history.csv").read_text() for folder in folders}) == 1
     assert len(pd.read_csv(ready / FOLD / "steps.csv")) == 9

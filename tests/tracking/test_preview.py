@@ -13,7 +13,7 @@ import pytest
 from pipeline.config.load import resolve
 from pipeline.track import track
 from pipeline.tracking.preview import tracking_of
-from pipeline.training.checkpoint import RunFile
+from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun
 
@@ -74,7 +74,7 @@ def test_of_several_folds_one_model_is_the_best_and_figures_and_report_stand_in_
 ) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     shutil.copytree(copy / RUN / "fold-0", copy / RUN / "fold-1")
-    trained = RunFile.read(copy / RUN / "fold-0/best.ckpt")
+    trained = TrainedCheckpoint.read(copy / RUN / "fold-0/best.ckpt")
     worse = replace(trained, config={**trained.config, "fold": 1}, score=trained.score - 0.1)
     worse.write(copy / RUN / "fold-1/best.ckpt")
     config = copy / RUN / "fold-1/config.yaml"

@@ -13,7 +13,7 @@ from lightning import Callback
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from pipeline.training.callbacks import KeepBest  # noqa: E402
+from pipeline.training.callbacks import SaveBest  # noqa: E402
 from tests.training.small import SmallTraining  # noqa: E402
 
 SETTINGS = {
@@ -42,7 +42,7 @@ class KillAfterBest(Callback):
     """Kill when an epoch after the first is the best and kept as that, and last.ckpt is still of the epoch before."""
 
     def on_train_epoch_start(self, trainer, pl_module) -> None:
-        self.keeps = next(callback for callback in trainer.callbacks if isinstance(callback, KeepBest))
+        self.keeps = next(callback for callback in trainer.callbacks if isinstance(callback, SaveBest))
         self.before = self.keeps.best
 
     def on_train_epoch_end(self, trainer, pl_module) -> None:

@@ -12,10 +12,10 @@ from pipeline.core.paths import CohortPaths, FoldPaths
 from pipeline.data.datamodule import ScanDataModule
 from pipeline.models import Network
 from pipeline.store.store import Store
-from pipeline.training.auto import build_network, settle_config
-from pipeline.training.checkpoint import Keeping, RunFile
+from pipeline.training.auto import build_network, resolve_auto
+from pipeline.training.checkpoint import RunDirectory, TrainedCheckpoint
 from pipeline.training.fold_data import Fold
-from pipeline.training.targets import settle_task, with_targets
+from pipeline.training.targets import task_of, with_targets
 from pipeline.training.trainer import fit
 
 SIZE = (8, 8, 8)
@@ -46,12 +46,12 @@ class SmallTraining:
         cohort |= settings.pop("cohort", {})
         model = MODEL | {"options": MODEL["options"] | settings.pop("options", {})}
         training = {"max_epochs": 3, "batch_size": 2, "accumulate": 1, "accelerator": "cpu"} | settings
-        self.config = settle_config(Config(name="small", cohort=cohort, model=model, training=training), PLAN)
+        self.config = resolve_auto(Config(name="small", cohort=cohort, model=model, training=training), PLAN)
         self.fold = self.make_fold(labels)
 
     def make_fold(self, labels: tuple[str, ...]) -> Fold:
         classes = sorted({name for label in labels for name in label.split(";")} - {"none"})
-        task = settle_task(self.config.cohort, classes)
+        task = task_of(self.config.cohort, classes)
         training = self.config.training
         store, table = write_blocks(self.folder / "preprocessed", labels)
         rows = {"train": table[:10], "val": table[10:], "test": table[:0]}
@@ -74,16 +74,16 @@ class SmallTraining:
         """Train, or go on training, the run `name`; `callbacks` watch."""
         paths = FoldPaths(self.folder / name)
         network = self.start()
-        keeping = Keeping(self.config, self.fold, paths)
-        keeping.callbacks = [*callbacks, *keeping.callbacks]
-        fit(network, self.fold, self.config, keeping=keeping, cohort=CohortPaths(self.folder))
-        return Outcome(network, RunFile.read(paths.best), pd.read_csv(paths.history))
+        run_directory = RunDirectory(self.config, self.fold, paths)
+        run_directory.callbacks = [*callbacks, *run_directory.callbacks]
+        fit(network, self.fold, self.config, run_directory=run_directory, cohort=CohortPaths(self.folder))
+        return Outcome(network, TrainedCheckpoint.read(paths.best), pd.read_csv(paths.history))
 
 
 class Outcome:
     """What a training left."""
 
-    def __init__(self, network: Network, best: RunFile, history: pd.DataFrame) -> None:
+    def __init__(self, network: Network, best: TrainedCheckpoint, history: pd.DataFrame) -> None:
         self.network, self.best, self.history = network, best, history
 
     def is_same_as(self, other: "Outcome") -> bool:

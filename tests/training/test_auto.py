@@ -9,7 +9,7 @@ import torch
 
 from pipeline.config import Augmentation, Cohort, Config, Model, Plan, Training
 from pipeline.core.io import read_yaml
-from pipeline.training.auto import build_network, settle_config, settle_model, settle_norm
+from pipeline.training.auto import build_network, resolve_auto, resolve_model, resolve_norm
 from tests.conftest import REPOSITORY, Commands
 from tests.imaging.scan_making import make_plan
 
@@ -21,7 +21,7 @@ def settle(model: Model = FROZEN, *, augmentation: dict | None = None, **trainin
     cohort = Cohort(name="c", source=source, modality="MR", laterality="irrelevant", size_is_diagnostic=True)
     sections = {"training": Training(**training), "augmentation": Augmentation(**(augmentation or {}))}
     plan = make_plan(size_voxels=(16, 16, 16), batch_size=2, accumulate=1, max_epochs=5, model="frozen_2d")
-    return settle_config(Config(name="x", cohort=cohort, model=model, **sections), plan)
+    return resolve_auto(Config(name="x", cohort=cohort, model=model, **sections), plan)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def settle(model: Model = FROZEN, *, augmentation: dict | None = None, **trainin
         *({"loss": "focal"}, {"sampling": "balanced"}, {"label_smoothing": 0.1}, {"ema_decay": 0.9}),
         *({"deep_supervision": (0, 0, 1, 1)}, {"optimizer": "sgd"}, {"max_epochs": 3}, {"batch_size": 8}),
         *({"devices": 2}, {"precision": "bf16-mixed"}, {"weight_decay": 0.1}, {"compile": True}),
-        {"quantisation_aware": True},
+        {"quantization_aware": True},
     ],
 )
 def test_what_cannot_act_is_refused_by_name(settings: dict) -> None:
@@ -60,7 +60,7 @@ IN_3D = {"spatial_dims": 3, "depths": [1, 1, 1, 1]}
 
 def settled(model: Model, **training: object) -> Model:
     plan = make_plan(size_voxels=(16, 16, 16))
-    return settle_norm(model, Training(**{"batch_size": 4} | training), plan, num_classes=2)
+    return resolve_norm(model, Training(**{"batch_size": 4} | training), plan, num_classes=2)
 
 
 def test_batch_norm_over_few_scans_gives_way_to_group_norm_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
@@ -102,7 +102,7 @@ def make_config(**sections) -> Config:
 
 
 def test_with_nothing_but_auto_every_value_is_the_plan_s():
-    settled = settle_config(make_config(), planned())
+    settled = resolve_auto(make_config(), planned())
     assert (settled.training.batch_size, settled.training.accumulate, settled.training.max_epochs) == (3, 4, 5)
     assert settled.augmentation == Augmentation(strength="medium", flip_left_right=True, zoom=False)
     assert settled.model.name == "poolformer_s12"
@@ -111,7 +111,7 @@ def test_with_nothing_but_auto_every_value_is_the_plan_s():
 
 def test_what_the_config_says_beats_the_plan():
     own = {"model": Model(name="resnet18", volume="slicewise"), "augmentation": Augmentation(strength="none")}
-    settled = settle_config(make_config(training=Training(batch_size=7), **own), planned())
+    settled = resolve_auto(make_config(training=Training(batch_size=7), **own), planned())
     assert settled.training.batch_size == 7
     assert (settled.model, settled.augmentation.strength) == (own["model"], "none")
 
@@ -122,18 +122,18 @@ def test_what_the_config_says_beats_the_plan():
 @pytest.mark.parametrize("recommended", ["frozen_2d", "lora_2d", "network_3d"])
 def test_what_was_settled_settles_to_itself(model, recommended):
     plan = planned(model=recommended, patience=3)
-    once = settle_config(make_config(model=model), plan)
-    assert settle_config(once, plan) == once
+    once = resolve_auto(make_config(model=model), plan)
+    assert resolve_auto(once, plan) == once
 
 
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(1, 8), (3, 4), (7, 2), (8, 1), (32, 1)])
 def test_another_batch_keeps_updates_of_eight_scans_and_the_number_of_steps(batch_size, accumulate):
     plan = planned(accumulate=4, max_epochs=60, patience=9)
-    training = settle_config(make_config(training=Training(batch_size=batch_size)), plan).training
+    training = resolve_auto(make_config(training=Training(batch_size=batch_size)), plan).training
     assert training.accumulate == accumulate
     assert training.max_epochs / batch_size == 60 / 3
     assert training.patience == 9 * batch_size / 3
-    own = settle_config(
+    own = resolve_auto(
         make_config(training=Training(batch_size=batch_size, max_epochs=5, accumulate=3)), plan
     ).training
     assert (own.max_epochs, own.accumulate, own.patience) == (5, 3, None)
@@ -142,13 +142,13 @@ def test_another_batch_keeps_updates_of_eight_scans_and_the_number_of_steps(batc
 @pytest.mark.parametrize("reason", ["cut short from 200 for a CPU", "edited by hand; the rules say 200"])
 def test_epochs_cut_to_a_time_or_edited_stay_whatever_the_batch(reason):
     plan = planned(max_epochs=60, patience=9, reasons={"max_epochs": reason})
-    training = settle_config(make_config(training=Training(batch_size=6)), plan).training
+    training = resolve_auto(make_config(training=Training(batch_size=6)), plan).training
     assert (training.max_epochs, training.patience) == (60, 9)
 
 
 @pytest.mark.parametrize(("kind", "learns"), [("frozen_2d", "head"), ("lora_2d", "lora_"), ("network_3d", "stem")])
 def test_each_recommendation_builds_and_learns_where_it_says(kind, learns):
-    network = build_network(settle_model(Model(name="auto"), planned(model=kind)), num_classes=2)
+    network = build_network(resolve_model(Model(name="auto"), planned(model=kind)), num_classes=2)
     assert network(torch.zeros(1, 1, 16, 48, 40)).shape == (1, 2)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert any(learns in name for name in learning)
@@ -158,7 +158,7 @@ def test_each_recommendation_builds_and_learns_where_it_says(kind, learns):
 
 @pytest.mark.parametrize(("in_plane", "stage"), [((20, 20), 1), ((40, 56), 2), ((64, 64), 2), ((96, 80), 3)])
 def test_frozen_features_come_from_the_last_stage_that_still_has_places(in_plane, stage):
-    model = settle_model(Model(name="auto"), planned(model="frozen_2d", size_voxels=(16, *in_plane)))
+    model = resolve_model(Model(name="auto"), planned(model="frozen_2d", size_voxels=(16, *in_plane)))
     network = build_network(model, num_classes=2, pretrained=False).eval()
     with torch.no_grad():
         shown = network.encoder.forward_stages(torch.zeros(1, 1, *in_plane)).stages

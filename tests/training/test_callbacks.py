@@ -11,11 +11,11 @@ from torch.nn import functional
 
 from pipeline.models import Network
 from pipeline.models.quantization import dequantise_weights, quantisable, quantise_weights, to_codes
-from pipeline.training.callbacks import RoundedWeights
-from pipeline.training.checkpoint import load_plain
+from pipeline.training.callbacks import FakeQuantizedWeights
+from pipeline.training.checkpoint import load_weights_only
 from tests.training.small import Outcome, SmallTraining
 
-AWARE = {"quantisation_aware": True}
+AWARE = {"quantization_aware": True}
 RATE = 0.01
 # One step of plain descent: Nesterov's first is of 1.9 gradients.
 ONE_STEP = {"optimizer": "sgd", "learning_rate": RATE, "warmup_fraction": 0.0, "weight_decay": 0.0, "clip_norm": 1e6}
@@ -65,11 +65,11 @@ def test_an_update_is_that_of_torch_s_fake_quantisation_and_not_that_of_whole_we
 
 def test_weights_are_not_put_aside_a_second_time_before_they_are_back(tmp_path: Path) -> None:
     network = SmallTraining(tmp_path, **AWARE).start()
-    weights, own = RoundedWeights(network), {name: w.clone() for name, w in network.state_dict().items()}
-    weights.put_in()
+    weights, own = FakeQuantizedWeights(network), {name: w.clone() for name, w in network.state_dict().items()}
+    weights.swap_in()
     with pytest.raises(RuntimeError, match="in place already"):
-        weights.put_in()
-    weights.take_out()
+        weights.swap_in()
+    weights.swap_out()
     assert_equal(network.state_dict(), own)
 
 
@@ -89,11 +89,11 @@ def test_the_best_weights_are_rounded_ones_and_training_keeps_its_own(tmp_path: 
     outcome: Outcome = training("run")
     best, network = outcome.best.state_dict, training.start()
     assert_equal(best, rounded_state(network, best))
-    last = load_plain(tmp_path / "run" / "last.ckpt")
+    last = load_weights_only(tmp_path / "run" / "last.ckpt")
     own = {name.removeprefix("network."): w for name, w in last["state_dict"].items() if name.startswith("network.")}
     assert_equal(own, outcome.network.state_dict())
     assert_equal(
-        best, rounded_state(network, last["callbacks"]["AverageWeights"]["mean"] if further.get("ema_decay") else own)
+        best, rounded_state(network, last["callbacks"]["EMAWeights"]["mean"] if further.get("ema_decay") else own)
     )
     assert all(not torch.equal(own[name], best[name]) for name in quantisable(network))
 

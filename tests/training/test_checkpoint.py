@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.training.checkpoint import RunFile
+from pipeline.training.checkpoint import TrainedCheckpoint
 
 CONTENT = dict(
     config={"name": "tiny"},
@@ -22,12 +22,12 @@ CONTENT = dict(
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    RunFile(**CONTENT, state_dict={"weight": torch.arange(6.0).view(2, 3)}).write(tmp_path / "best.ckpt")
+    TrainedCheckpoint(**CONTENT, state_dict={"weight": torch.arange(6.0).view(2, 3)}).write(tmp_path / "best.ckpt")
     return tmp_path / "best.ckpt"
 
 
 def test_what_is_written_is_read_back(path: Path) -> None:
-    content = RunFile.read(path)
+    content = TrainedCheckpoint.read(path)
     assert torch.equal(content.state_dict["weight"], torch.arange(6.0).view(2, 3))
     assert {key: getattr(content, key) for key in CONTENT} == CONTENT
 
@@ -37,7 +37,7 @@ def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises(ValueError, match="best.ckpt: not a whole checkpoint"):
-        RunFile.read(path)
+        TrainedCheckpoint.read(path)
 
 
 class Bomb:
@@ -54,10 +54,10 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
     path, proof = tmp_path / "best.ckpt", tmp_path / "ran"
     torch.save({**CONTENT, "format": 1, "state_dict": Bomb(proof)}, path)
     with pytest.raises(ValueError, match="plain weights"):
-        RunFile.read(path)
+        TrainedCheckpoint.read(path)
     path.write_bytes(pickle.dumps(Bomb(proof)))
     with pytest.raises(ValueError, match="plain weights"):
-        RunFile.read(path)
+        TrainedCheckpoint.read(path)
     assert not proof.exists()
 
 
@@ -65,7 +65,7 @@ def test_an_instantiator_is_refused(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     torch.save({**content, "_instantiator": "os.system"}, path)
     with pytest.raises(ValueError, match="expected the keys"):
-        RunFile.read(path)
+        TrainedCheckpoint.read(path)
 
 
 def test_a_flipped_byte_in_the_weights_is_refused(path: Path) -> None:
@@ -77,7 +77,7 @@ def test_a_flipped_byte_in_the_weights_is_refused(path: Path) -> None:
     whole[start + 5] ^= 0xFF
     path.write_bytes(whole)
     with pytest.raises(ValueError, match="not a whole checkpoint"):
-        RunFile.read(path)
+        TrainedCheckpoint.read(path)
 
 
 def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
@@ -85,16 +85,16 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, stream)
     (tmp_path / "best.ckpt").write_bytes(stream.getvalue())
     with pytest.raises(ValueError, match="not one of this pipeline's checkpoints"):
-        RunFile.read(tmp_path / "best.ckpt")
+        TrainedCheckpoint.read(tmp_path / "best.ckpt")
 
 
 def test_a_file_of_an_earlier_format_is_refused_with_both_formats(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     torch.save({name: value for name, value in content.items() if name != "code_hash"} | {"format": 1}, path)
     with pytest.raises(ValueError, match="written in format 1, expected 2; train again"):
-        RunFile.read(path)
+        TrainedCheckpoint.read(path)
 
 
 def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="pipeline.train"):
-        RunFile.read(tmp_path / "best.ckpt")
+        TrainedCheckpoint.read(tmp_path / "best.ckpt")

@@ -9,9 +9,9 @@ import torch
 
 from pipeline.config import Training
 from pipeline.core.paths import FoldPaths
-from pipeline.inference.predictor import TrainedRun
+from pipeline.inference.predictor import Predictor
 from pipeline.models.quantization import rounded
-from pipeline.training.checkpoint import RunFile, load_plain
+from pipeline.training.checkpoint import TrainedCheckpoint, load_weights_only
 from pipeline.training.distributed import clip_gradients
 from tests.conftest import Commands
 from tests.training.small import Outcome, SmallTraining
@@ -41,26 +41,26 @@ def test_two_processes_make_the_update_and_figures_of_one_torchrun_or_not(
 ) -> None:
     alone: Outcome = SmallTraining(tmp_path / "alone", **SETTINGS)("run")
     run = train_in_two(tmp_path, launcher, strategy=strategy)
-    together = RunFile.read(run / "best.ckpt").state_dict
+    together = TrainedCheckpoint.read(run / "best.ckpt").state_dict
     assert together.keys() == alone.best.state_dict.keys()
     assert all(torch.allclose(together[name], alone.best.state_dict[name], rtol=0, atol=1e-5) for name in together)
     lines = [(folder / "history.csv").read_text().splitlines()[1:] for folder in (run, tmp_path / "alone" / "run")]
     figures = [[float(value) for line in own for value in line.split(",")] for own in lines]
     assert figures[0] == pytest.approx(figures[1], abs=1e-5)
-    logits = TrainedRun.load(run / "best.ckpt").network(torch.ones(1, 1, 8, 8, 8))
+    logits = Predictor.load(run / "best.ckpt").network(torch.ones(1, 1, 8, 8, 8))
     assert torch.isfinite(logits).all()
-    assert load_plain(FoldPaths(run).last)["global_step"] == 1
+    assert load_weights_only(FoldPaths(run).last)["global_step"] == 1
 
 
 @pytest.mark.slow
 def test_two_processes_learn_over_the_rounded_weights_of_one(tmp_path: Path) -> None:
-    aware = {"quantisation_aware": True}
+    aware = {"quantization_aware": True}
     SmallTraining(tmp_path / "alone", **SETTINGS, **aware)("run")
     run = train_in_two(tmp_path, (), **aware)
     # Their own weights: a rounded one may jump by a code where the last bit differs.
-    states = [load_plain(FoldPaths(folder).last)["state_dict"] for folder in (run, tmp_path / "alone" / "run")]
+    states = [load_weights_only(FoldPaths(folder).last)["state_dict"] for folder in (run, tmp_path / "alone" / "run")]
     assert all(torch.allclose(states[0][name], states[1][name], rtol=0, atol=1e-5) for name in states[1])
-    best = RunFile.read(run / "best.ckpt").state_dict["stages.0.blocks.0.mlp.fc1.weight"]
+    best = TrainedCheckpoint.read(run / "best.ckpt").state_dict["stages.0.blocks.0.mlp.fc1.weight"]
     assert torch.equal(rounded(best), best)
 
 
@@ -76,7 +76,7 @@ def test_the_norm_is_over_all_gradients_and_what_has_none_is_left_alone() -> Non
     [
         ({"ema_decay": 0.9}, "whole ones are needed for ema_decay"),
         ({"compile": True}, "whole ones are needed for compile"),
-        ({"quantisation_aware": True}, "whole ones are needed for quantisation_aware"),
+        ({"quantization_aware": True}, "whole ones are needed for quantization_aware"),
         ({"deep_supervision": (0, 0, 1, 1)}, "whole ones are needed for deep_supervision"),
         ({"devices": 1}, "there is one, by devices and nodes"),
     ],

@@ -5,13 +5,13 @@ import torch
 from torch import nn
 
 from pipeline.models import build_model
-from pipeline.training.optim import build_optimizer, warmup_cosine
+from pipeline.training.optim import build_optimizer, cosine_with_warmup
 
 
 def rates(num_updates: int, warmup_fraction: float) -> list[float]:
     """The rate of every update, for a peak of 1."""
     optimizer = build_optimizer(nn.Linear(1, 1), "sgd", learning_rate=1.0, weight_decay=0.0)
-    schedule = warmup_cosine(optimizer, num_updates=num_updates, warmup_fraction=warmup_fraction)
+    schedule = cosine_with_warmup(optimizer, num_updates=num_updates, warmup_fraction=warmup_fraction)
     seen = []
     for _ in range(num_updates):
         seen.append(optimizer.param_groups[0]["lr"])

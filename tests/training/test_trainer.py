@@ -37,8 +37,8 @@ EVERYTHING = {
         (signal.SIGTERM, 1, 1, {}),
         (signal.SIGINT, 1, 2, EVERYTHING),  # between two accumulated batches: one more is done first
         (signal.SIGTERM, 0, 4, EVERYTHING),  # in an epoch's last batch: its validation comes first
-        (signal.SIGTERM, 1, 0, {"unfreeze_every": 1, "quantisation_aware": True}),
-        (signal.SIGTERM, 1, 2, {**EVERYTHING, "quantisation_aware": True}),
+        (signal.SIGTERM, 1, 0, {"unfreeze_every": 1, "quantization_aware": True}),
+        (signal.SIGTERM, 1, 2, {**EVERYTHING, "quantization_aware": True}),
     ],
 )
 def test_a_signal_saves_says_how_to_go_on_and_loses_nothing(
@@ -74,9 +74,9 @@ def test_a_finished_training_is_not_gone_on_with(tmp_path: Path, caplog: pytest.
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda state: state["callbacks"]["KeepLast"].update(code_hash="other"), "another version of the code"),
-        (lambda state: state["callbacks"]["KeepLast"].pop("code_hash"), "another version of the code"),
-        (lambda state: state["callbacks"]["KeepLast"].update(key="other"), ""),
+        (lambda state: state["callbacks"]["SaveLast"].update(code_hash="other"), "another version of the code"),
+        (lambda state: state["callbacks"]["SaveLast"].pop("code_hash"), "another version of the code"),
+        (lambda state: state["callbacks"]["SaveLast"].update(key="other"), ""),
         (None, ""),  # a list, which is no state at all
     ],
 )

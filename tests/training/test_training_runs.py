@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from pipeline.models import build_model
-from pipeline.training.checkpoint import RunFile
+from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import MODEL, Commands
 
 pytestmark = pytest.mark.slow
@@ -29,7 +29,7 @@ def ready(finished: Path, tmp_path: Path) -> Path:
 
 
 def outcome(folder: Path) -> tuple[dict[str, torch.Tensor], str]:
-    return RunFile.read(folder / FOLD / "best.ckpt").state_dict, (folder / FOLD / "history.csv").read_text()
+    return TrainedCheckpoint.read(folder / FOLD / "best.ckpt").state_dict, (folder / FOLD / "history.csv").read_text()
 
 
 def assert_same(first: Path, second: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_frozen_network_keeps_its_features_and_gets_the_logistic_head(ready: P
     refused = Commands(ready)("train", *frozen, check=False)
     assert refused.returncode == 1 and "nothing comes of training.max_epochs=3, training.batch_size=4" in refused.stderr
     Commands(ready)("train", *frozen, "training={}")
-    trained = RunFile.read(ready / FOLD / "best.ckpt")
+    trained = TrainedCheckpoint.read(ready / FOLD / "best.ckpt")
     torch.manual_seed(0)
     fresh = build_model(MODEL["name"], **MODEL["options"]).state_dict()
     changed = {name for name, value in trained.state_dict.items() if not torch.equal(value, fresh[name])}
