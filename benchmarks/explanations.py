@@ -66,7 +66,7 @@ def main() -> None:
     cohort = read_cohort(paths.cohort).set_index(SCAN_ID, drop=False)
     for experiment in EXPERIMENTS:
         run = artifacts.run(COHORT, experiment)
-        trained = Predictor.load(run.fold(0).best)
+        trained = Predictor.load(run.training(FIRST).best)
         scans = surest_positives(run.predictions(0), trained.classes[-1], paths)
         for method in sys.argv[1:] or METHODS:
             figures = np.array([agreement(trained, paths, cohort.loc[scan], method) for scan in scans])

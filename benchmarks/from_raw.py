@@ -49,10 +49,11 @@ def network_of(config: Config) -> nn.Module:
 def fit_here(config: Config, fold: Fold, name: str, *beside: Callback) -> Epochs:
     """A training with all that goes with it: checkpoints, history, the log of steps, validation."""
     watch, paths = Watch(), Artifacts(config.root)
-    run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, name).fold(config.fold))
-    with watch_training(config, run_directory):
-        run_directory.callbacks += [watch, *beside]
-        fit(network_of(config), fold, config, run_directory=run_directory, cohort=paths.cohort(config.cohort.name))
+    run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, name).training(config.training_key))
+    with watch_training(config, run_directory) as loggers:
+        loggers = [*loggers, watch, *beside]
+        cohort = paths.cohort(config.cohort.name)
+        fit(network_of(config), fold, config, run_directory=run_directory, cohort=cohort, loggers=loggers)
     # Lightning leaves it on, which would slow what is timed next.
     torch.use_deterministic_algorithms(False)
     return watch.epochs

@@ -1,13 +1,12 @@
 """Audit: is the model right for the right reasons? Six questions, each with a verdict in words.
 
-Reads   runs/<cohort>/<experiment>/{predictions/, embeddings/, fold-<k>/best.ckpt}, cohort.csv, splits.csv,
+Reads   runs/<cohort>/<experiment>/{predictions/, embeddings/, fold-<k>-seed-<s>/best.ckpt}, cohort.csv, splits.csv,
         raw and preprocessed scans
-Writes  runs/<cohort>/<experiment>/{audits.json, audit_summary.json, doubtful_labels.csv, changes.csv}
+Writes  runs/<cohort>/<experiment>/{audits/, audit_summary.json}
 """
 
 from pipeline.config import Config, cli
 from pipeline.core.columns import SCAN_ID
-from pipeline.core.folds import parse_fold
 from pipeline.core.paths import Artifacts
 
 
@@ -16,25 +15,25 @@ def audit(config: Config) -> None:
     from pipeline.core.io import write_csv
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
     from pipeline.evaluation.audits.run import audit_run, write_audits
-    from pipeline.evaluation.inputs import read_case
+    from pipeline.evaluation.inputs import read_inputs
     from pipeline.inference.perturbations import predict_perturbed
     from pipeline.inference.predictor import Predictor, check_compatible
     from pipeline.store.simple_features import measure_files, summarise_scans
     from pipeline.store.store import Store
 
-    paths, case = Artifacts(config.root), read_case(config)
+    paths, case = Artifacts(config.root), read_inputs(config)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
-    first = config.folds[0]
-    trained = Predictor.load(run.fold(first).best)
-    check_compatible(trained, config.model, cohort, first)
+    first = config.training_keys[0]
+    trained = Predictor.load(run.training(first).best)
+    check_compatible(trained, config.model, cohort, first.fold)
     evidence = Evidence(
         predictions=case.predictions,
         background=case.background,
         summaries=summarise_scans(Store(cohort.preprocessed), case.background.splits[SCAN_ID]),
-        embeddings={fold: read_embeddings(run.embeddings(fold)) for fold in config.folds},
+        embeddings={key: read_embeddings(run.embeddings(key)) for key in config.training_keys},
         file_bytes=measure_files(cohort.raw, case.background.cohort),
-        changes=predict_perturbed(trained, cohort, parse_fold(first)[0]),
-        changes_fold=first,
+        changes=predict_perturbed(trained, cohort, first.fold),
+        changes_key=first,
     )
     write_csv(run.changes, evidence.changes)
     write_audits(audit_run(evidence, case.settings), run)

@@ -1,9 +1,8 @@
 """Evaluate: figures with intervals from the predictions of all folds.
 
-Reads   runs/<cohort>/<experiment>/predictions/fold-<k>.csv, cohort.csv, splits.csv
-Writes  runs/<cohort>/<experiment>/{metrics.json, summary.json, operating_point.json, calibration.json, conformal.json,
-        checkpoints.json, models.csv, subgroups.csv, floors.csv, plots/*.csv}; runs/<cohort>/test_looks.csv, one row a
-        look at test
+Reads   runs/<cohort>/<experiment>/predictions/, cohort.csv, splits.csv
+Writes  runs/<cohort>/<experiment>/evaluation/{metrics.json, summary.json, frozen/, tables/, plots/};
+        runs/<cohort>/test_looks.csv, one row a look at test
 """
 
 from pathlib import Path
@@ -11,19 +10,19 @@ from typing import Annotated
 
 from pipeline.config import Config, Evaluation, cli
 from pipeline.config.load import check, check_cohort
-from pipeline.core.paths import Artifacts, RunPaths
+from pipeline.core.paths import Artifacts, EvaluationPaths
 
 
 def evaluate(config: Config) -> None:
     """Judge one experiment by its predictions."""
-    from pipeline.evaluation.inputs import read_case
+    from pipeline.evaluation.inputs import read_inputs
     from pipeline.evaluation.outputs import evaluate_task, note_checkpoints, write_evaluation
-    from pipeline.evaluation.test_access_log import note_look
+    from pipeline.evaluation.test_access_log import record_test_evaluation
 
-    run, case = Artifacts(config.root).run(config.cohort.name, config.name), read_case(config)
-    write_evaluation(evaluate_task(case.predictions, case.settings, case.background), run)
-    note_checkpoints(run, config.folds)
-    note_look(run.looks, config.name, case.predictions)
+    run, case = Artifacts(config.root).run(config.cohort.name, config.name), read_inputs(config)
+    write_evaluation(evaluate_task(case.predictions, case.settings, case.background), run.evaluation)
+    note_checkpoints(run, config.training_keys)
+    record_test_evaluation(run.looks, config.name, case.predictions)
 
 
 def evaluate_file(
@@ -50,7 +49,7 @@ def evaluate_file(
     seed: Annotated[int | None, "fixes the resamples"] = None,
 ) -> None:
     """Judge a bare table."""
-    from pipeline.evaluation.covariates import read_background
+    from pipeline.evaluation.covariates import read_covariates
     from pipeline.evaluation.inputs import Roles
     from pipeline.evaluation.outputs import evaluate_task, write_evaluation
     from pipeline.evaluation.predictions import read_predictions
@@ -79,9 +78,9 @@ def evaluate_file(
     )
     if cohort is None and (splits or intersections or any(roles.values())):
         raise ValueError("options: --splits and columns need the table that --cohort names, got none; name it.")
-    background = read_background(cohort, splits, **roles) if cohort else None
+    background = read_covariates(cohort, splits, **roles) if cohort else None
     table = read_predictions(predictions, several_labels=task == MULTILABEL)
-    write_evaluation(evaluate_task(table, settings, background), RunPaths(out))
+    write_evaluation(evaluate_task(table, settings, background), EvaluationPaths(out))
 
 
 def evaluate_external(
@@ -94,9 +93,9 @@ def evaluate_external(
     from rich.console import Console
 
     from pipeline.core.io import write_csv
-    from pipeline.evaluation.covariates import read_background
-    from pipeline.evaluation.external import evaluate_frozen
-    from pipeline.evaluation.inputs import roles_of
+    from pipeline.evaluation.covariates import read_covariates
+    from pipeline.evaluation.external import evaluate_external_cohort
+    from pipeline.evaluation.inputs import column_roles
     from pipeline.evaluation.outputs import write_evaluation
     from pipeline.evaluation.settings import Settings
     from pipeline.inference.ensemble import CrossValidatedRun
@@ -104,13 +103,13 @@ def evaluate_external(
 
     trained, external = CrossValidatedRun.load(run), check_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())
-    frozen = trained.read_frozen()
+    frozen = trained.read_fitted()
     paths = Artifacts(trained.config.root).cohort(external.name)
     predictions = trained.predict_cohort(paths)
     # Its splits, if it has any, say nothing about who trained this run.
-    background = read_background(paths.cohort, None, **roles_of(external.columns))
-    evaluation = evaluate_frozen(predictions, settings, frozen, background)
-    written = RunPaths(out or trained.paths.folder / "external" / external.name)
+    background = read_covariates(paths.cohort, None, **column_roles(external.columns))
+    evaluation = evaluate_external_cohort(predictions, settings, frozen, background)
+    written = EvaluationPaths(out) if out else trained.paths.external(external.name)
     write_csv(written.folder / "predictions.csv", predictions)
     write_evaluation(evaluation, written)
     Console().print(external_table(evaluation, external.name), f"Written to {written.folder}", soft_wrap=True)

@@ -1,6 +1,6 @@
 """Explain: where in the scan the evidence lies, for chosen scans of one fold.
 
-Reads   runs/<cohort>/<experiment>/{fold-<k>/best.ckpt, predictions/fold-<k>.csv}, raw scans
+Reads   runs/<cohort>/<experiment>/{fold-<k>-seed-<s>/best.ckpt, predictions/fold-<k>-seed-<s>.csv}, raw scans
 Writes  runs/<cohort>/<experiment>/explanations/ maps as NIfTI on each scan's own grid, pictures, captions.json
 """
 
@@ -15,10 +15,10 @@ def explain(config: Config) -> None:
 
     paths = Artifacts(config.root)
     run = paths.run(config.cohort.name, config.name)
-    trained = Predictor.load(run.fold(config.fold).best)
+    trained = Predictor.load(run.training(config.training_key).best)
     explain_scans(
         trained,
-        predictions=run.predictions(config.fold),
+        predictions=run.predictions(config.training_key),
         cohort=paths.cohort(config.cohort.name),
         out=run.explanations,
         method=config.explanation.method,

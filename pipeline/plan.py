@@ -16,21 +16,21 @@ def plan(
     *,
     dry_run: Annotated[bool, "only show the plan, with hours and disk from a short probe of this machine"] = False,
 ) -> None:
-    """Write plan.yaml; lines edited in an earlier one are kept and shown as edited."""
+    """Write plan.yaml; lines that were edited by hand in an earlier one are kept and marked."""
     from pipeline.cohorts.label_table import read_cohort
     from pipeline.core.folds import read_splits, rows_of_fold
-    from pipeline.planning.plan_file import show, write_plan
+    from pipeline.planning.cost import local_machine
+    from pipeline.planning.plan_file import log_plan, write_plan
     from pipeline.planning.planner import replan
-    from pipeline.planning.rules import machine_at_hand
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     table, splits = read_cohort(paths.cohort), read_splits(paths.splits)
-    planned = replan(config.cohort, table, splits, paths.raw, paths.plan, machine_at_hand())
-    show(planned)
+    planned = replan(config.cohort, table, splits, paths.raw, paths.plan, local_machine())
+    log_plan(planned)
     if dry_run:
         from pipeline.training.cost_estimate import forecast_here
 
-        forecast_here(config, planned, num_scans=len(rows_of_fold(splits, config.fold_number)[TRAIN]))
+        forecast_here(config, planned, num_scans=len(rows_of_fold(splits, config.fold)[TRAIN]))
     else:
         write_plan(paths.plan, planned)
 

@@ -1,14 +1,14 @@
 """Predict: class probabilities and stage embeddings of one fold, or of any new scans.
 
-Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, splits.csv, ingest.json
-Writes  runs/<cohort>/<experiment>/{predictions/fold-<k>.csv, predictions/fold-<k>.json, embeddings/fold-<k>.npz}
+Reads   runs/<cohort>/<experiment>/fold-<k>-seed-<s>/best.ckpt, preprocessed scans, splits.csv, ingest.json
+Writes  runs/<cohort>/<experiment>/{predictions/, embeddings/}fold-<k>-seed-<s>.*
 """
 
 from pathlib import Path
 from typing import Annotated
 
 from pipeline.config import Config, cli
-from pipeline.core.paths import Artifacts, FoldPaths
+from pipeline.core.paths import Artifacts, TrainingPaths
 
 
 def predict(config: Config) -> None:
@@ -18,14 +18,14 @@ def predict(config: Config) -> None:
 
     paths = Artifacts(config.root)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
-    trained = Predictor.load(run.fold(config.fold).best)
+    trained = Predictor.load(run.training(config.training_key).best)
     check_compatible(trained, config.model, cohort, config.fold)
-    predict_fold(trained, cohort, run, config.fold)
+    predict_fold(trained, cohort, run, config.training_key)
 
 
 def predict_scans(
     *,
-    run: Annotated[Path, "runs/<cohort>/<experiment> for all its folds together, or fold-<k> in it for one"],
+    run: Annotated[Path, "runs/<cohort>/<experiment> for all its trainings together, or fold-<k>-seed-<s> in it for one"],
     scans: Annotated[list[Path], "scans, folders of scans, or a table with the training table's columns of files"],
     out: Annotated[Path, "table to write"] = Path("predictions.csv"),
 ) -> None:
@@ -34,7 +34,7 @@ def predict_scans(
     from pipeline.inference.new_scans import predict_files
     from pipeline.inference.predictor import Predictor
 
-    fold = FoldPaths(run).best if run.is_dir() else run
+    fold = TrainingPaths(run).best if run.is_dir() else run
     predict_files(Predictor.load(fold) if fold.is_file() else Ensemble.load(run), scans, out)
 
 

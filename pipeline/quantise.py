@@ -1,7 +1,7 @@
 """Quantise: one trained fold with weights in eight bits, and what that costs on its validation scans.
 
-Reads   runs/<cohort>/<experiment>/fold-<k>/best.ckpt, preprocessed scans, splits.csv, ingest.json
-Writes  runs/<cohort>/<experiment>/fold-<k>/{best.int8.ckpt, quantised.json}
+Reads   runs/<cohort>/<experiment>/fold-<k>-seed-<s>/best.ckpt, preprocessed scans, splits.csv, ingest.json
+Writes  runs/<cohort>/<experiment>/fold-<k>-seed-<s>/{best.int8.ckpt, quantised.json}
 """
 
 from pipeline.config import Config, cli
@@ -16,11 +16,11 @@ def quantise(config: Config) -> None:
     from pipeline.inference.quantize import cost_of_rounding, predict_validation, say_cost, write_int8
 
     paths = Artifacts(config.root)
-    fold, cohort = paths.run(config.cohort.name, config.name).fold(config.fold), paths.cohort(config.cohort.name)
+    fold, cohort = paths.run(config.cohort.name, config.name).training(config.training_key), paths.cohort(config.cohort.name)
     whole = Predictor.load(fold.best)
     check_compatible(whole, config.model, cohort, config.fold)
     write_int8(whole, fold.int8)
-    tables = [predict_validation(trained, cohort, config.fold) for trained in (whole, Predictor.load(fold.int8))]
+    tables = [predict_validation(trained, cohort, config.training_key) for trained in (whole, Predictor.load(fold.int8))]
     cost = cost_of_rounding(*tables, Settings(task=config.cohort.task, **config.evaluation.model_dump()))
     cost |= {"bytes": {"float32": fold.best.stat().st_size, "int8": fold.int8.stat().st_size}}
     write_json(fold.quantised, cost)

@@ -20,7 +20,7 @@ def report(config: Config) -> None:
     paths, cohort = Artifacts(config.root), config.cohort.name
     facts = gather_cohort(paths.cohort(cohort))
     runs = [
-        gather_run(name, paths.run(cohort, name), config.folds, config.cohort.task)
+        gather_run(name, paths.run(cohort, name), config.training_keys, config.cohort.task)
         for name in config.experiments or (config.name,)
     ]
     for run in runs:

@@ -17,7 +17,7 @@ def results(config: Config) -> None:
     paths, cohort = Artifacts(config.root), config.cohort.name
     names = config.experiments or (config.name,)
     console = Console()
-    console.print(results_table({name: paths.run(cohort, name).metrics for name in names}, cohort, config.evaluation))
+    console.print(results_table({name: paths.run(cohort, name).evaluation.metrics for name in names}, cohort, config.evaluation))
     console.print(f"Report: {paths.report(cohort)}", soft_wrap=True)
 
 

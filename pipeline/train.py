@@ -1,7 +1,7 @@
-"""Train: fit one model on one fold.
+"""Train: fit one model on one fold with one seed.
 
 Reads   preprocessed scans, splits.csv, plan.yaml, ingest.json
-Writes  runs/<cohort>/<experiment>/fold-<k>/{best.ckpt, last.ckpt, config.yaml, history.csv, steps.csv,
+Writes  runs/<cohort>/<experiment>/fold-<k>-seed-<s>/{best.ckpt, last.ckpt, config.yaml, history.csv, steps.csv,
         best.json, tracking.json}
 """
 
@@ -36,15 +36,15 @@ def train(
     fold = load_fold(config, cohort)
     model = resolve_norm(config.model, config.training, fold.plan, num_classes=len(fold.classes))
     config = config.model_copy(update={"model": model})
-    seed_everything(config.fold_seed, workers=True, verbose=False)
+    seed_everything(config.seed, workers=True, verbose=False)
     network = build_network(config.model, num_classes=len(fold.classes), in_channels=fold.plan.in_channels)
     if check is not None:
         run_check(check, network, fold, config)
         return
-    run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, config.name).fold(config.fold))
+    run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, config.name).training(config.training_key))
     describe_run(config, fold, network)
-    with watch_training(config, run_directory):
-        fit(network, fold, config, run_directory=run_directory, cohort=cohort)
+    with watch_training(config, run_directory) as loggers:
+        fit(network, fold, config, run_directory=run_directory, cohort=cohort, loggers=loggers)
 
 
 if __name__ == "__main__":

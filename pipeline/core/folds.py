@@ -1,8 +1,8 @@
-"""Folds: what splits.csv says, who trains, validates and tests in each, and how a training is named.
+"""Read and write splits.csv: which scans train, validate and test in each fold.
 
-One row a scan. `split` is development, test, or nested (every scan is test in turn). `fold` is the fold in which the
-scan validates; empty where it never does. Repeated divisions have further columns `fold_1`, `fold_2`, … whose numbers
-go on where the one before ends.
+One row per scan. `split` is development, test, or nested (every scan is test in turn). `fold` is the fold in which the
+scan validates; empty where it never does. Repeated divisions have further columns `fold_1`, `fold_2`, … whose
+numbers continue those of the column before.
 """
 
 from pathlib import Path
@@ -13,22 +13,6 @@ from pipeline.core.io import write_csv
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FoldLabel = int | str
-"""A trained fold: its number, or `0-seed-1` for fold 0 trained again with another seed."""
-SEED_MARK = "-seed-"
-
-
-def fold_label(number: int, further: int) -> FoldLabel:
-    """Of a fold whose seed is `further` from the experiment's own: (0, 1) -> `0-seed-1`, (3, 0) -> 3."""
-    return f"{number}{SEED_MARK}{further}" if further else number
-
-
-def parse_fold(label: FoldLabel) -> tuple[int, int]:
-    """The way back: `0-seed-1` -> (0, 1), 3 -> (3, 0)."""
-    number, _, further = str(label).partition(SEED_MARK)
-    return int(number), int(further or 0)
-
 
 def read_splits(path: Path) -> "pd.DataFrame":
     """splits.csv with ids as text and fold numbers as nullable integers."""
@@ -43,7 +27,7 @@ def read_splits(path: Path) -> "pd.DataFrame":
 
 
 def write_splits(path: Path, splits: "pd.DataFrame") -> None:
-    """splits.csv, whole or not at all."""
+    """Write splits.csv atomically."""
     write_csv(path, splits)
 
 
@@ -62,7 +46,7 @@ def fold_numbers(splits: "pd.DataFrame") -> list[int]:
 
 
 def rows_of_fold(splits: "pd.DataFrame", fold: int) -> "dict[str, pd.DataFrame]":
-    """The rows of splits.csv that train, val and test use in one fold; a patient is in one of them alone."""
+    """The rows of splits.csv that train, val and test use in one fold; each patient is in only one of them."""
     known = fold_numbers(splits)
     if fold not in known:
         raise ValueError(f"splits.csv: there is no fold {fold}, expected one of {known}; choose one with fold=….")

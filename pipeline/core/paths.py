@@ -1,13 +1,29 @@
-"""Where everything lies, once."""
+"""The path of every file that stages read and write, and the one name that a training has in paths."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.core.folds import FoldLabel
-
 COHORT_PAGE, INDEX_PAGE = OTHER_PAGES = "cohort", "index"
 """Pages of a report that are not an experiment's."""
+DVC_PLOTS = ("roc", "precision_recall", "calibration", "decision_curve", "confusion")
+"""Tables that `dvc plots show` draws; dvc.yaml names them one by one, with their columns."""
+
+
+@dataclass(frozen=True, order=True)
+class TrainingKey:
+    """One training of an experiment: the fold that validates, and the seed of weights, order and augmentation."""
+
+    fold: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """In paths and in tables of calibrations."""
+        return f"fold-{self.fold}-seed-{self.seed}"
+
+    def __str__(self) -> str:
+        return f"fold {self.fold}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -18,17 +34,17 @@ class CohortPaths:
 
     @property
     def raw(self) -> Path:
-        """Folder of raw scans, or a link to one's own."""
+        """Folder of raw scans, or a link to your own."""
         return self.folder / "raw"
 
     @property
     def labels(self) -> Path:
-        """Label table as it came, or a link to one's own."""
+        """The original label table, or a link to your own."""
         return self.folder / "labels.csv"
 
     @property
     def truth(self) -> Path:
-        """What a generated cohort knows of itself; no stage before explain reads it."""
+        """Ground truth of a generated cohort; no stage before explain reads it."""
         return self.folder / "truth"
 
     @property
@@ -44,7 +60,7 @@ class CohortPaths:
         return self.folder / "splits.csv"
 
     def given(self, name: str) -> Path:
-        """A link to a file of one's own that the split follows; an empty file where there is none."""
+        """A link to your own file that the split follows, or an empty file."""
         return self.folder / "given" / name
 
     @property
@@ -61,7 +77,7 @@ class CohortPaths:
 
     @property
     def features(self) -> Path:
-        """Features of frozen networks, computed once a scan; a cache, named by content."""
+        """Features of frozen networks, computed once per scan; a cache, named by content."""
         return self.folder / "features"
 
 
@@ -71,92 +87,55 @@ class RunPaths:
 
     folder: Path
 
-    def fold(self, fold: FoldLabel) -> "FoldPaths":
-        return FoldPaths(self.folder / f"fold-{fold}")
+    def training(self, key: TrainingKey) -> "TrainingPaths":
+        return TrainingPaths(self.folder / key.name)
 
-    def predictions(self, fold: FoldLabel) -> Path:
-        return self.folder / "predictions" / f"fold-{fold}.csv"
+    def find_trainings(self) -> "list[TrainingPaths]":
+        """Every training that has a folder here; which one it is, its config.yaml and its checkpoint say."""
+        return [TrainingPaths(folder) for folder in sorted(self.folder.glob("fold-*-seed-*")) if folder.is_dir()]
 
-    def predicted_by(self, fold: FoldLabel) -> Path:
-        """The SHA-256 of the checkpoint that the fold's predictions come from."""
-        return self.folder / "predictions" / f"fold-{fold}.json"
+    def predictions(self, key: TrainingKey) -> Path:
+        return self.folder / "predictions" / f"{key.name}.csv"
 
-    def embeddings(self, fold: FoldLabel) -> Path:
-        return self.folder / "embeddings" / f"fold-{fold}.npz"
+    def predicted_by(self, key: TrainingKey) -> Path:
+        """The SHA-256 of the checkpoint that the training's predictions come from."""
+        return self.folder / "predictions" / f"{key.name}.json"
 
-    @property
-    def metrics(self) -> Path:
-        return self.folder / "metrics.json"
-
-    @property
-    def summary(self) -> Path:
-        """The headline figures alone, for `dvc metrics show` and `dvc exp show`."""
-        return self.folder / "summary.json"
+    def embeddings(self, key: TrainingKey) -> Path:
+        return self.folder / "embeddings" / f"{key.name}.npz"
 
     @property
-    def plots(self) -> Path:
-        """Plot tables: roc.csv, calibration.csv, confusion.csv."""
-        return self.folder / "plots"
+    def evaluation(self) -> "EvaluationPaths":
+        return EvaluationPaths(self.folder / "evaluation")
 
-    @property
-    def operating_point(self) -> Path:
-        """Threshold frozen on validation, by level."""
-        return self.folder / "operating_point.json"
-
-    @property
-    def calibration(self) -> Path:
-        """Correction of the probabilities fitted on validation, by level."""
-        return self.folder / "calibration.json"
-
-    @property
-    def checkpoints(self) -> Path:
-        """The SHA-256 of each checkpoint that was evaluated, by fold: what is frozen here holds for these alone."""
-        return self.folder / "checkpoints.json"
-
-    @property
-    def conformal(self) -> Path:
-        """From which probability a class enters a set, fitted on validation, by level."""
-        return self.folder / "conformal.json"
-
-    @property
-    def models(self) -> Path:
-        """Figures of each fold's and seed's model by itself."""
-        return self.folder / "models.csv"
+    def external(self, cohort: str) -> "EvaluationPaths":
+        """The evaluation of this run on another cohort."""
+        return EvaluationPaths(self.folder / "external" / cohort)
 
     @property
     def looks(self) -> Path:
-        """Every set of predictions of the cohort's locked test set that was judged, of any experiment."""
+        """Every set of predictions of the cohort's locked test set that was evaluated, of any experiment."""
         return self.folder.parent / "test_looks.csv"
 
     @property
-    def subgroups(self) -> Path:
-        """AUROC within kinds of patients."""
-        return self.folder / "subgroups.csv"
-
-    @property
-    def floors(self) -> Path:
-        """AUROC of predictors that never see the image."""
-        return self.folder / "floors.csv"
-
-    @property
     def audits(self) -> Path:
-        """What each audit found: a verdict, whether it is an alarm, the figures behind."""
-        return self.folder / "audits.json"
-
-    @property
-    def audit_summary(self) -> Path:
-        """Alarms and their main figures alone, for `dvc metrics show`."""
-        return self.folder / "audit_summary.json"
+        """The findings of each audit: a verdict, whether it is an alarm, its metrics."""
+        return self.folder / "audits" / "audits.json"
 
     @property
     def doubtful_labels(self) -> Path:
         """Patients or scans, from the most doubtful label to the least."""
-        return self.folder / "doubtful_labels.csv"
+        return self.folder / "audits" / "doubtful_labels.csv"
 
     @property
     def changes(self) -> Path:
-        """Predictions of some scans under changes."""
-        return self.folder / "changes.csv"
+        """Predictions of some scans under perturbations."""
+        return self.folder / "audits" / "changes.csv"
+
+    @property
+    def audit_summary(self) -> Path:
+        """Alarms and their main metrics alone, for `dvc metrics show`."""
+        return self.folder / "audit_summary.json"
 
     @property
     def explanations(self) -> Path:
@@ -164,8 +143,63 @@ class RunPaths:
 
 
 @dataclass(frozen=True)
-class FoldPaths:
-    """Files of one training: `runs/<cohort>/<experiment>/fold-<k>/`."""
+class EvaluationPaths:
+    """Files of one evaluation: `runs/<cohort>/<experiment>/evaluation/`, or any folder that `evaluate --out` names."""
+
+    folder: Path
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "metrics.json"
+
+    @property
+    def summary(self) -> Path:
+        """The headline metrics alone, for `dvc metrics show` and `dvc exp show`."""
+        return self.folder / "summary.json"
+
+    def plot(self, name: str) -> Path:
+        """A table that is drawn: roc, calibration, confusion, scores, …"""
+        return self.folder / ("plots" if name in DVC_PLOTS else "tables") / f"{name}.csv"
+
+    @property
+    def models(self) -> Path:
+        """Metrics of each fold's and seed's model by itself."""
+        return self.folder / "tables" / "models.csv"
+
+    @property
+    def subgroups(self) -> Path:
+        """AUROC within groups of patients."""
+        return self.folder / "tables" / "subgroups.csv"
+
+    @property
+    def baselines(self) -> Path:
+        """AUROC of predictors that never see the image."""
+        return self.folder / "tables" / "baselines.csv"
+
+    @property
+    def operating_point(self) -> Path:
+        """Threshold frozen on validation, by level."""
+        return self.folder / "frozen" / "operating_point.json"
+
+    @property
+    def calibration(self) -> Path:
+        """Correction of the probabilities fitted on validation, by level."""
+        return self.folder / "frozen" / "calibration.json"
+
+    @property
+    def conformal(self) -> Path:
+        """From which probability a class enters a set, fitted on validation, by level."""
+        return self.folder / "frozen" / "conformal.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The SHA-256 of each evaluated checkpoint, by training: the other files of this folder hold for these alone."""
+        return self.folder / "frozen" / "checkpoints.json"
+
+
+@dataclass(frozen=True)
+class TrainingPaths:
+    """Files of one training: `runs/<cohort>/<experiment>/fold-<k>-seed-<s>/`."""
 
     folder: Path
 
@@ -180,7 +214,7 @@ class FoldPaths:
 
     @property
     def quantised(self) -> Path:
-        """What eight bits cost on the fold's validation scans."""
+        """The cost of eight bits on the validation scans."""
         return self.folder / "quantised.json"
 
     @property
@@ -197,23 +231,23 @@ class FoldPaths:
 
     @property
     def steps(self) -> Path:
-        """A row an update: loss, rate, gradient norm, time, memory."""
+        """One row per update: loss, learning rate, gradient norm, time, memory."""
         return self.folder / "steps.csv"
 
     @property
     def best_epoch(self) -> Path:
-        """Figures of the epoch that best.ckpt comes from, for `dvc metrics show` and for searches."""
+        """Metrics of the epoch that best.ckpt comes from, for `dvc metrics show` and for searches."""
         return self.folder / "best.json"
 
     @property
     def tracking(self) -> Path:
-        """How the training stands, and where its W&B run is."""
+        """Status of the training, and its W&B run."""
         return self.folder / "tracking.json"
 
 
 @dataclass(frozen=True)
 class Artifacts:
-    """Where everything of a root folder lies."""
+    """Every path below a root folder."""
 
     root: Path
 

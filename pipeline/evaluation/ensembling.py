@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.core.columns import SPLIT, VAL
-from pipeline.core.folds import fold_label
+from pipeline.core.paths import TrainingKey
 from pipeline.evaluation.calibration import Calibration, fit_calibration
 from pipeline.evaluation.predictions import (
     MODEL,
     average_folds,
     by_patient,
-    patients_of_two_labels,
+    num_patients_with_mixed_labels,
     prob_columns,
 )
 from pipeline.evaluation.sample import Sample, sample_of
@@ -41,7 +41,7 @@ class Pooled:
 
 def units_by_level(predictions: pd.DataFrame, patient_rule: str) -> dict[str, pd.DataFrame]:
     """A row a model and unit at both levels; splits where a patient has scans of two labels have no patients."""
-    single = [rows for _, rows in predictions.groupby(SPLIT, sort=False) if not patients_of_two_labels(rows)]
+    single = [rows for _, rows in predictions.groupby(SPLIT, sort=False) if not num_patients_with_mixed_labels(rows)]
     patients = by_patient(pd.concat(single), patient_rule) if single else predictions.iloc[:0]
     return {SCAN: predictions, PATIENT: patients}
 
@@ -49,7 +49,7 @@ def units_by_level(predictions: pd.DataFrame, patient_rule: str) -> dict[str, pd
 def by_model(units: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each fitted model."""
     for (seed, fold), rows in units.groupby(MODEL):
-        yield f"fold-{fold_label(fold, seed)}", rows
+        yield TrainingKey(fold, seed).name, rows
 
 
 def fit_calibrations(units: pd.DataFrame) -> Calibrations:
@@ -89,7 +89,7 @@ def calibrated(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
     return rows.assign(**dict(zip(columns, probs.T, strict=True)))
 
 
-def on_pooled_scale(rows: pd.DataFrame, model: str, calibrations: Mapping[str, Calibration]) -> pd.DataFrame:
+def on_ensemble_scale(rows: pd.DataFrame, model: str, calibrations: Mapping[str, Calibration]) -> pd.DataFrame:
     """One model's rows on the scale of what `pool` gives for all: calibrated where several models all are."""
     return calibrated(rows, calibrations[model]) if len(calibrations) > 1 and are_fitted(calibrations) else rows
 

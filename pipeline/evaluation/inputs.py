@@ -7,7 +7,7 @@ import pandas as pd
 
 from pipeline.config import Columns, Config
 from pipeline.core.paths import Artifacts
-from pipeline.evaluation.covariates import Background, read_background
+from pipeline.evaluation.covariates import Background, read_covariates
 from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL, Settings
 
@@ -30,7 +30,7 @@ class Roles(TypedDict):
     label_source: tuple[str, ...]
 
 
-def roles_of(columns: Columns) -> Roles:
+def column_roles(columns: Columns) -> Roles:
     return Roles(
         clinical=columns.clinical,
         acquisition=columns.acquisition,
@@ -39,12 +39,12 @@ def roles_of(columns: Columns) -> Roles:
     )
 
 
-def read_case(config: Config) -> Case:
+def read_inputs(config: Config) -> Case:
     """The tables of the config's experiment and cohort, checked."""
     paths, columns = Artifacts(config.root), config.cohort.columns
     run = paths.run(config.cohort.name, config.name)
     cohort = paths.cohort(config.cohort.name)
-    background = read_background(cohort.cohort, cohort.splits, **roles_of(columns))
+    background = read_covariates(cohort.cohort, cohort.splits, **column_roles(columns))
     settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
-    tables = [run.predictions(fold) for fold in config.folds]
+    tables = [run.predictions(key) for key in config.training_keys]
     return Case(read_folds(tables, several_labels=settings.task == MULTILABEL), background, settings)

@@ -8,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.core.folds import FoldLabel
 from pipeline.core.io import read_json, write_csv, write_json
-from pipeline.core.paths import RunPaths
+from pipeline.core.paths import EvaluationPaths, RunPaths, TrainingKey
 from pipeline.evaluation.calibration import Calibration
 from pipeline.evaluation.conformal import Conformal
 from pipeline.evaluation.covariates import Background
-from pipeline.evaluation.cross_validation import evaluate_divided
-from pipeline.evaluation.decision_rule import Frozen, FrozenByLevel
+from pipeline.evaluation.cross_validation import evaluate_cross_validation
+from pipeline.evaluation.decision_rule import Frozen, FittedByLevel
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Evaluation, Metrics
 from pipeline.evaluation.multilabel import evaluate_labels
 from pipeline.evaluation.operating_point import OperatingPoint
@@ -24,47 +23,47 @@ from pipeline.evaluation.settings import MULTILABEL, Settings
 
 def evaluate_task(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
     """Everything that is reported about the table, by the task of the settings."""
-    judge = evaluate_labels if settings.task == MULTILABEL else evaluate_divided
+    judge = evaluate_labels if settings.task == MULTILABEL else evaluate_cross_validation
     return judge(predictions, settings, background)
 
 
-SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_floor", "brier_score")
+SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_baseline", "brier_score")
 
 
-def write_evaluation(evaluation: Evaluation, paths: RunPaths) -> None:
+def write_evaluation(evaluation: Evaluation, paths: EvaluationPaths) -> None:
     """The files of an evaluation, each whole or not at all."""
     write_json(paths.metrics, evaluation.metrics)
     write_json(paths.summary, summarise(evaluation.metrics))
-    write_frozen(evaluation.frozen, paths)
+    write_fitted(evaluation.frozen, paths)
     write_csv(paths.models, evaluation.models)
-    for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.floors, paths.floors)):
+    for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.floors, paths.baselines)):
         # Where there is nothing to judge the file is there all the same, empty, for whatever waits for it.
         write_csv(path, table if table is not None else pd.DataFrame(columns=["none"]))
     split, level = evaluation.headline
     for name, table in evaluation.plots.items():
-        write_csv(paths.plots / f"{name}.csv", table.assign(split=split, level=level))
+        write_csv(paths.plot(name), table.assign(split=split, level=level))
 
 
-def write_frozen(frozen: FrozenByLevel, paths: RunPaths) -> None:
+def write_fitted(frozen: FittedByLevel, paths: EvaluationPaths) -> None:
     """What later patients are judged by, in files of its own."""
     files = {"point": paths.operating_point, "calibrations": paths.calibration, "conformal": paths.conformal}
     for name, path in files.items():
         write_json(path, {level: part(fitted, name) for level, fitted in frozen.items()})
 
 
-def note_checkpoints(paths: RunPaths, folds: Iterable[FoldLabel]) -> None:
+def note_checkpoints(paths: RunPaths, keys: Iterable[TrainingKey]) -> None:
     """Which checkpoints the evaluated predictions come from, beside what was frozen on them."""
     noted = {}
-    for fold in folds:
-        path = paths.predicted_by(fold)
+    for key in keys:
+        path = paths.predicted_by(key)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.predict' writes it with the predictions.")
-        noted[f"fold-{fold}"] = read_json(path)["checkpoint"]
-    write_json(paths.checkpoints, noted)
+        noted[key.name] = read_json(path)["checkpoint"]
+    write_json(paths.evaluation.checkpoints, noted)
 
 
-def read_checkpoints(paths: RunPaths) -> dict[str, str]:
-    """What `note_checkpoints` wrote: a SHA-256 by fold."""
+def read_checkpoints(paths: EvaluationPaths) -> dict[str, str]:
+    """What `note_checkpoints` wrote: a SHA-256 by the name of the training."""
     if not paths.checkpoints.is_file():
         raise FileNotFoundError(f"{paths.checkpoints} is missing; 'python -m pipeline.evaluate' writes it.")
     return read_json(paths.checkpoints)
@@ -77,8 +76,8 @@ def part(fitted: Frozen | Mapping[str, Frozen], name: str) -> Any:
     return {label: part(own, name) for label, own in fitted.items()}
 
 
-def read_frozen(paths: RunPaths) -> dict[str, Frozen]:
-    """What `write_frozen` wrote, of one class a scan."""
+def read_fitted(paths: EvaluationPaths) -> dict[str, Frozen]:
+    """What `write_fitted` wrote, of one class a scan."""
     for path in (paths.operating_point, paths.calibration, paths.conformal):
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' freezes it on validation.")

@@ -75,6 +75,7 @@ def explain_scan(
         "map": f"{name}.nii.gz",
         "scan_id": row[SCAN_ID],
         "fold": trained.config.fold,
+        "seed": trained.config.seed,
         "label": row[LABEL],
         "predicted": row["predicted"],
         "explained": explained,

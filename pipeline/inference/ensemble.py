@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from rich.progress import track
 from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
 from pipeline.core.columns import SPLIT, TEST
-from pipeline.core.paths import CohortPaths, FoldPaths, RunPaths
+from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey, TrainingPaths
 from pipeline.evaluation.calibration import Calibration
 from pipeline.evaluation.decision_rule import Frozen
-from pipeline.evaluation.outputs import read_checkpoints, read_frozen
+from pipeline.evaluation.outputs import read_checkpoints, read_fitted
 from pipeline.imaging.io.discover import ScanFiles, files_of
 from pipeline.imaging.preprocessing import Prepared
 from pipeline.inference.predictor import Prediction, Predictor, Volume, prediction_table
@@ -44,7 +44,7 @@ class Ensemble:
     def load(cls, run: Path) -> "Ensemble":
         """All folds of `runs/<cohort>/<experiment>`, which has been evaluated."""
         trained = CrossValidatedRun.load(run)
-        return cls({f"fold-{fold}": model for fold, model in trained.folds.items()}, trained.read_frozen()[LEVEL])
+        return cls({key.name: model for key, model in trained.folds.items()}, trained.read_fitted()[LEVEL])
 
     def prepare(self, scan: ScanFiles | Path) -> Prepared:
         """A raw scan as the folds see it, which share one plan: loading them made sure."""
@@ -87,42 +87,39 @@ def describe(folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibrat
     return f"mean of {len(folds)} folds' probabilities, {kind}; called from {point.threshold:.3f} on{note}"
 
 
-PREFIX = "fold-"
-
-
 @dataclass(frozen=True)
 class CrossValidatedRun:
     """The folds of one experiment."""
 
     paths: RunPaths
-    folds: dict[str, Predictor]
-    """By the name of the fold, such as 0 or 0-seed-1."""
+    folds: dict[TrainingKey, Predictor]
+    """In the order of folds and seeds."""
 
     @classmethod
     def load(cls, run: Path) -> "CrossValidatedRun":
         """All folds of a run's folder, or the one whose folder is given."""
-        folders = [run] if run.name.startswith(PREFIX) else sorted(run.glob(f"{PREFIX}*"))
-        bests = {folder.name.removeprefix(PREFIX): FoldPaths(folder).best for folder in folders}
-        found = {fold: path for fold, path in bests.items() if path.is_file()}
-        if not found:
-            raise FileNotFoundError(f"{run}: no trained fold here, expected {PREFIX}<k>/best.ckpt; train first.")
-        folds = {fold: Predictor.load(path) for fold, path in found.items()}
+        alone = TrainingPaths(run).best.is_file()
+        trainings = [TrainingPaths(run)] if alone else RunPaths(run).find_trainings()
+        loaded = [Predictor.load(training.best) for training in trainings if training.best.is_file()]
+        if not loaded:
+            raise FileNotFoundError(f"{run}: no trained fold here, expected fold-<k>-seed-<s>/best.ckpt; train first.")
+        folds = by_training(loaded)
         refuse_odd(folds, "plan", lambda trained: plan_hash(trained.plan))
         refuse_odd(folds, "order of classes", lambda trained: tuple(trained.classes))
-        return cls(RunPaths(folders[0].parent), folds)
+        return cls(RunPaths(run.parent if alone else run), folds)
 
     @property
     def config(self) -> Config:
         """What the first fold was trained with."""
         return next(iter(self.folds.values())).config
 
-    def read_frozen(self) -> dict[str, Frozen]:
+    def read_fitted(self) -> dict[str, Frozen]:
         """What the evaluate stage froze, by level; ValueError where a fold was trained again since."""
-        frozen, evaluated = read_frozen(self.paths), read_checkpoints(self.paths)
-        for fold, trained in self.folds.items():
-            if evaluated.get(f"{PREFIX}{fold}", trained.sha256) != trained.sha256:
+        frozen, evaluated = read_fitted(self.paths.evaluation), read_checkpoints(self.paths.evaluation)
+        for key, trained in self.folds.items():
+            if evaluated.get(key.name, trained.sha256) != trained.sha256:
                 raise ValueError(
-                    f"{trained.path}: not the checkpoint that {self.paths.checkpoints} says was evaluated, so its "
+                    f"{trained.path}: not the checkpoint that {self.paths.evaluation.checkpoints} says was evaluated, so its "
                     "calibration and threshold are another's; run 'python -m pipeline.predict' and "
                     "'python -m pipeline.evaluate' again."
                 )
@@ -132,15 +129,29 @@ class CrossValidatedRun:
         """Every scan of cohort.csv by every fold, straight from the raw files, as rows of one test set."""
         rows = read_cohort(cohort.cohort).assign(**{SPLIT: TEST})
         tables = []
-        for fold, trained in self.folds.items():
+        for key, trained in self.folds.items():
             scans = [files_of(row, cohort.raw) for row in rows.to_dict("records")]
-            volumes = (trained.prepare(scan).array for scan in track(scans, f"predict, fold {fold}"))
+            volumes = (trained.prepare(scan).array for scan in track(scans, f"predict, {key}"))
             predictions = list(trained.predict_all(volumes))
-            tables.append(prediction_table(rows, predictions, classes=trained.classes, fold=fold))
+            tables.append(prediction_table(rows, predictions, classes=trained.classes, key=key))
         return pd.concat(tables, ignore_index=True)
 
 
-def refuse_odd(folds: Mapping[str, Predictor], what: str, of: Callable[[Predictor], Hashable]) -> None:
+def by_training(loaded: Iterable[Predictor]) -> dict[TrainingKey, Predictor]:
+    """Each checkpoint by what its own config says it is; two of the same training are an error."""
+    folds: dict[TrainingKey, Predictor] = {}
+    for trained in sorted(loaded, key=lambda trained: trained.config.training_key):
+        key = trained.config.training_key
+        if key in folds:
+            raise ValueError(
+                f"{trained.path}: it is {key}, as {folds[key].path} is, expected one checkpoint of each training; move "
+                "one of them out of the run's folder."
+            )
+        folds[key] = trained
+    return folds
+
+
+def refuse_odd(folds: Mapping[TrainingKey, Predictor], what: str, of: Callable[[Predictor], Hashable]) -> None:
     """Folds whose probabilities stand side by side must see the same scans and name the same classes."""
     values = {fold: of(trained) for fold, trained in folds.items()}
     usual = Counter(values.values()).most_common(1)[0][0]

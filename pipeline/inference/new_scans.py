@@ -13,14 +13,14 @@ from rich.progress import track
 from pipeline.cohorts.label_table import file_columns, read_cohort, read_table, select_files, with_hint
 from pipeline.config import Columns
 from pipeline.core.columns import PATH, PROB_PREFIX, SCAN_ID, SPLIT, TEST, TRAIN, VAL
-from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
+from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import write_csv, write_json
-from pipeline.core.paths import CohortPaths, RunPaths
+from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey
 from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans
 from pipeline.imaging.preprocessing import Prepared
 from pipeline.inference.predictor import Prediction, Predictor, Volume, prediction_table, write_embeddings
 from pipeline.store.store import Store
-from pipeline.training.trainer import is_out_of_memory
+from pipeline.training.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
 TABLES = (".csv", ".tsv", ".parquet")
@@ -99,20 +99,20 @@ def rows_of(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
 TOLERANCE = 1e-6
 
 
-def predict_fold(trained: Predictor, cohort: CohortPaths, run: RunPaths, fold: FoldLabel) -> None:
-    """Write predictions and embeddings of the scans that `fold` did not train on."""
+def predict_fold(trained: Predictor, cohort: CohortPaths, run: RunPaths, key: TrainingKey) -> None:
+    """Write predictions and embeddings of the scans that this training did not train on."""
     store = Store(cohort.preprocessed)
-    rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])
+    rows = rows_of_fold(read_splits(cohort.splits), key.fold)
     prove_same_from_raw(trained, store, cohort, rows[TRAIN][SCAN_ID].iloc[0])
     held_out = pd.concat([rows[split].assign(**{SPLIT: split}) for split in (VAL, TEST)])
     volumes = (store.read(scan_id)[0] for scan_id in held_out[SCAN_ID])
     steps = track(trained.predict_all(volumes), description="predict", total=len(held_out))
     predictions = list(steps)
-    write_embeddings(run.embeddings(fold), held_out[SCAN_ID].tolist(), predictions)
-    table = prediction_table(held_out, predictions, classes=trained.classes, fold=fold)
-    write_csv(run.predictions(fold), table)
-    write_json(run.predicted_by(fold), {"checkpoint": trained.sha256})
-    log.info("%s: %d scans", run.predictions(fold), len(table))
+    write_embeddings(run.embeddings(key), held_out[SCAN_ID].tolist(), predictions)
+    table = prediction_table(held_out, predictions, classes=trained.classes, key=key)
+    write_csv(run.predictions(key), table)
+    write_json(run.predicted_by(key), {"checkpoint": trained.sha256})
+    log.info("%s: %d scans", run.predictions(key), len(table))
 
 
 def prove_same_from_raw(trained: Predictor, store: Store, cohort: CohortPaths, scan_id: str) -> None:

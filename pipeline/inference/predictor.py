@@ -16,14 +16,14 @@ from torch import Tensor
 
 from pipeline.config import Columns, Config, Model, Plan
 from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SEED, SPLIT
-from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
+from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import read_json, sha256, whole_file
-from pipeline.core.paths import CohortPaths
+from pipeline.core.paths import CohortPaths, TrainingKey
 from pipeline.core.provenance import without_folders
 from pipeline.imaging.intensity import to_standards
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import Prepared, preprocess_scan
-from pipeline.models.quantization import dequantise_weights
+from pipeline.models.quantization import dequantize_weights
 from pipeline.store.store import Store
 from pipeline.training.auto import build_network, resolve_model
 from pipeline.training.checkpoint import TrainedCheckpoint
@@ -52,7 +52,7 @@ class Predictor:
     def __init__(self, content: TrainedCheckpoint, path: Path) -> None:
         self.path = path
         self.sha256 = sha256(path)
-        self.config = Config.model_validate(content.config)
+        self.config = Config.from_record(content.config)
         self.plan = Plan.model_validate(content.plan)
         self.classes = content.classes
         self.data_hash = content.data_hash
@@ -76,7 +76,7 @@ class Predictor:
 
     def _load(self, content: TrainedCheckpoint) -> tuple[list[str], list[str]]:
         try:
-            keys = self.network.load_state_dict(dequantise_weights(content.state_dict), strict=False)
+            keys = self.network.load_state_dict(dequantize_weights(content.state_dict), strict=False)
         except RuntimeError as error:
             reason = str(error).splitlines()[1].strip()
             raise ValueError(f"{self.path}: its weights do not fit its own config ({reason}); train again.") from None
@@ -112,14 +112,13 @@ class Predictor:
 
 
 def prediction_table(
-    rows: pd.DataFrame, predictions: Sequence[Prediction], *, classes: Sequence[str], fold: FoldLabel
+    rows: pd.DataFrame, predictions: Sequence[Prediction], *, classes: Sequence[str], key: TrainingKey
 ) -> pd.DataFrame:
     """predictions.csv: `scan_id, patient_id, fold, seed, split, label, prob_<class>…`; `rows` has one a prediction."""
     probs = np.stack([prediction.probs for prediction in predictions])
     table = rows[[SCAN_ID, PATIENT_ID, SPLIT, LABEL]].reset_index(drop=True)
-    number, seed = parse_fold(fold)
-    table.insert(2, FOLD, number)
-    table.insert(3, SEED, seed)
+    table.insert(2, FOLD, key.fold)
+    table.insert(3, SEED, key.seed)
     for index, name in enumerate(classes):
         table[f"{PROB_PREFIX}{name}"] = probs[:, index]
     return table
@@ -137,7 +136,7 @@ ARCHITECTURE = {"name", "volume", "lora", "options"}
 """Settings of a model that decide which weights it has."""
 
 
-def check_compatible(trained: Predictor, model: Model, cohort: CohortPaths, fold: FoldLabel) -> None:
+def check_compatible(trained: Predictor, model: Model, cohort: CohortPaths, fold: int) -> None:
     """ValueError where the checkpoint is of another model, or of other classes or scans than the fold has now."""
     refuse_other_model(trained, model)
     refuse_other_classes(trained, cohort)
@@ -174,9 +173,9 @@ def refuse_other_classes(trained: Predictor, cohort: CohortPaths) -> None:
         )
 
 
-def refuse_other_data(trained: Predictor, cohort: CohortPaths, fold: FoldLabel) -> None:
+def refuse_other_data(trained: Predictor, cohort: CohortPaths, fold: int) -> None:
     """After another split, patients that it was trained on would be taken for validation."""
-    rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])
+    rows = rows_of_fold(read_splits(cohort.splits), fold)
     if trained.data_hash != hash_of_data(Store(cohort.preprocessed), rows):
         raise ValueError(
             f"{trained.path}: trained on other scans, labels or sides than fold {fold} of {cohort.splits} has now, so "

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import SCAN_ID, SPLIT, VAL
-from pipeline.core.folds import FoldLabel, parse_fold, read_splits, rows_of_fold
-from pipeline.core.paths import CohortPaths
+from pipeline.core.folds import read_splits, rows_of_fold
+from pipeline.core.paths import CohortPaths, TrainingKey
 from pipeline.evaluation.comparison import compare_experiments
 from pipeline.evaluation.outputs import evaluate_task
 from pipeline.evaluation.predictions import prob_columns
 from pipeline.evaluation.settings import Settings
 from pipeline.inference.predictor import Predictor, prediction_table
-from pipeline.models.quantization import quantise_weights
+from pipeline.models.quantization import quantize_weights
 from pipeline.store.store import Store
 from pipeline.training.checkpoint import TrainedCheckpoint
 
@@ -27,15 +27,15 @@ FIGURES = ("auroc", "brier_score")
 
 def write_int8(trained: Predictor, out: Path) -> None:
     """The same checkpoint with weights in eight bits, which `Predictor` reads as any other."""
-    replace(TrainedCheckpoint.read(trained.path), state_dict=quantise_weights(trained.network)).write(out)
+    replace(TrainedCheckpoint.read(trained.path), state_dict=quantize_weights(trained.network)).write(out)
 
 
-def predict_validation(trained: Predictor, cohort: CohortPaths, fold: FoldLabel) -> pd.DataFrame:
+def predict_validation(trained: Predictor, cohort: CohortPaths, key: TrainingKey) -> pd.DataFrame:
     """Predictions of the fold's validation scans."""
-    rows = rows_of_fold(read_splits(cohort.splits), parse_fold(fold)[0])[VAL].assign(**{SPLIT: VAL})
+    rows = rows_of_fold(read_splits(cohort.splits), key.fold)[VAL].assign(**{SPLIT: VAL})
     store = Store(cohort.preprocessed)
     predictions = list(trained.predict_all(store.read(scan_id)[0] for scan_id in rows[SCAN_ID]))
-    return prediction_table(rows, predictions, classes=trained.classes, fold=fold)
+    return prediction_table(rows, predictions, classes=trained.classes, key=key)
 
 
 def cost_of_rounding(whole: pd.DataFrame, int8: pd.DataFrame, settings: Settings) -> dict[str, Any]:

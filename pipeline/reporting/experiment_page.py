@@ -7,7 +7,6 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.core.columns import TEST
-from pipeline.core.folds import parse_fold
 from pipeline.evaluation.curves import OPERATING_POINTS
 from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting.figures import history_figure
@@ -20,12 +19,12 @@ from pipeline.reporting.sections import record as record_part
 from pipeline.reporting.sections import result as result_part
 from pipeline.reporting.sections.checks import (
     AuditPart,
-    FloorRow,
+    BaselineRow,
     SubgroupPart,
     audit_part,
     audit_statements,
-    floor_rows,
-    floor_statements,
+    baseline_rows,
+    baseline_statements,
     subgroup_part,
 )
 from pipeline.reporting.sections.cohort import Table
@@ -60,7 +59,7 @@ class ExperimentPage:
     operating: OperatingPart | None
     models: ModelPart | None
     audits: AuditPart | None
-    floors: list[FloorRow]
+    floors: list[BaselineRow]
     subgroups: SubgroupPart | None
     explanations: list[Explanation]
     flow: Diagram | None
@@ -80,7 +79,7 @@ def experiment_html(run: RunFacts, cohort: CohortFacts, config: Config) -> str:
 def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> ExperimentPage:
     confidence = config.evaluation.confidence
     audits = audit_part(run.audits, run.doubtful_labels)
-    said = statements(run.headline, run.headline_split, confidence) + floor_statements(run.floors)
+    said = statements(run.headline, run.headline_split, confidence) + baseline_statements(run.floors)
     return ExperimentPage(
         experiment=run.name,
         cohort=config.cohort.name,
@@ -97,7 +96,7 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
         operating=operating_part(run.plots.get(OPERATING_POINTS)),
         models=model_part(run.models),
         audits=audits,
-        floors=floor_rows(run.floors),
+        floors=baseline_rows(run.floors),
         subgroups=subgroup_part(run.subgroups),
         explanations=[explanation(entry, run.explanations_folder) for entry in run.explanations or []],
         flow=flow_diagram(cohort_part.flow(cohort)),
@@ -112,9 +111,9 @@ def experiment_page(run: RunFacts, cohort: CohortFacts, config: Config) -> Exper
 
 def subtitle(run: RunFacts, cohort: CohortFacts, config: Config) -> str:
     model = ((run.config or {}).get("model") or {}).get("name", config.model.name)
-    trained = {parse_fold(fold)[0] for fold in config.folds}
+    times = f", each with {len(config.seeds)} seeds" if len(config.seeds) > 1 else ""
     known = f" of {cohort.num_folds}" if cohort.num_folds else ""
-    return f"{model}, {config.cohort.modality}; {len(trained)}{known} folds trained."
+    return f"{model}, {config.cohort.modality}; {len(config.folds)}{known} folds trained{times}."
 
 
 def summary(run: RunFacts) -> str:

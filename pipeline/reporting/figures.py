@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.core.paths import TrainingKey
+
 INK, MUTED, GRID = "#1b2733", "#5d6b79", "#dfe5ea"
 COLOURS = ("#0b6e99", "#c4572b", "#4b7f52", "#7a5195", "#b8860b", "#444444")
 """Told apart by people with red-green blindness, and in print by their lightness."""
@@ -163,15 +165,15 @@ def scores_label(classes: list[str]) -> str:
     return "probability of the positive class" if len(classes) <= 2 else "probability of the true class"
 
 
-def history_figure(histories: dict[int, pd.DataFrame]) -> str:
-    """Losses and validation AUROC over epochs, in the same colour for the same fold."""
+def history_figure(histories: dict[TrainingKey, pd.DataFrame]) -> str:
+    """Losses and validation AUROC over epochs, in one color per training."""
 
     def paint(losses: Axes, aurocs: Axes) -> None:
-        for colour, (fold, history) in zip(np.resize(COLOURS, len(histories)), histories.items(), strict=True):
+        for colour, (key, history) in zip(np.resize(COLOURS, len(histories)), histories.items(), strict=True):
             dashed = {"color": colour, "linestyle": "--"}
-            losses.plot(history["epoch"], history["train_loss"], label=f"fold {fold}, training", **dashed)
-            losses.plot(history["epoch"], history["val_loss"], label=f"fold {fold}, validation", color=colour)
-            aurocs.plot(history["epoch"], history["val_auroc"], label=f"fold {fold}", color=colour)
+            losses.plot(history["epoch"], history["train_loss"], label=f"{key}, training", **dashed)
+            losses.plot(history["epoch"], history["val_loss"], label=f"{key}, validation", color=colour)
+            aurocs.plot(history["epoch"], history["val_auroc"], label=str(key), color=colour)
         aurocs.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
         losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
         aurocs.set(xlabel="epoch", ylabel="validation AUROC", ylim=(min(0.4, aurocs.get_ylim()[0]), 1.01))

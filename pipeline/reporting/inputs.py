@@ -1,5 +1,6 @@
 """Everything a page shows, read from the files of a run; what is not there is None, and the page says so."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ import pandas as pd
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.core.folds import fold_numbers, read_splits
 from pipeline.core.io import read_json, read_yaml, sha256
-from pipeline.core.paths import CohortPaths, RunPaths
+from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Metrics
 from pipeline.evaluation.outputs import has_values, read_metrics
 from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL
-from pipeline.evaluation.test_access_log import read_looks
+from pipeline.evaluation.test_access_log import count_recorded_evaluations
 
 Json = dict[str, Any]
 PLOTS = (
@@ -63,7 +64,7 @@ class RunFacts:
     predictions: pd.DataFrame | None
     predictions_digest: str | None
     """First letters of the SHA-256 of each fold's table."""
-    histories: dict[int, pd.DataFrame]
+    histories: dict[TrainingKey, pd.DataFrame]
     explanations: list[Json] | None
     explanations_folder: Path
     config: Json | None
@@ -95,35 +96,36 @@ def gather_cohort(paths: CohortPaths) -> CohortFacts:
     )
 
 
-def gather_run(name: str, paths: RunPaths, folds: tuple[int, ...], task: str = "auto") -> RunFacts:
+def gather_run(name: str, paths: RunPaths, trainings: Sequence[TrainingKey], task: str = "auto") -> RunFacts:
     """Only metrics.json must be there; `task` is the cohort's."""
-    tables = [paths.predictions(fold) for fold in folds]
+    tables = [paths.predictions(key) for key in trainings]
     predicted = all(table.is_file() for table in tables)
+    evaluation, first = paths.evaluation, paths.training(trainings[0])
     captions = paths.explanations / "captions.json"
     audits = read_json(paths.audits) if paths.audits.is_file() else None
     return RunFacts(
         name=name,
-        metrics=read_metrics(paths.metrics),
-        plots={plot: pd.read_csv(path) for plot in PLOTS if (path := paths.plots / f"{plot}.csv").is_file()},
-        operating_points=read_json(paths.operating_point) if paths.operating_point.is_file() else None,
-        calibrations=read_json(paths.calibration) if paths.calibration.is_file() else None,
-        conformal=read_json(paths.conformal) if paths.conformal.is_file() else None,
-        models=read_filled(paths.models),
-        looks=read_looks(paths.looks),
-        subgroups=read_filled(paths.subgroups),
-        floors=gather_floors(audits, paths.floors),
+        metrics=read_metrics(evaluation.metrics),
+        plots={plot: pd.read_csv(path) for plot in PLOTS if (path := evaluation.plot(plot)).is_file()},
+        operating_points=read_json(evaluation.operating_point) if evaluation.operating_point.is_file() else None,
+        calibrations=read_json(evaluation.calibration) if evaluation.calibration.is_file() else None,
+        conformal=read_json(evaluation.conformal) if evaluation.conformal.is_file() else None,
+        models=read_filled(evaluation.models),
+        looks=count_recorded_evaluations(paths.looks),
+        subgroups=read_filled(evaluation.subgroups),
+        floors=gather_baselines(audits, evaluation.baselines),
         audits=audits,
         doubtful_labels=read_labels(paths.doubtful_labels),
         predictions=read_folds(tables, several_labels=task == MULTILABEL) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
-        histories={fold: pd.read_csv(path) for fold in folds if (path := paths.fold(fold).history).is_file()},
+        histories={key: pd.read_csv(path) for key in trainings if (path := paths.training(key).history).is_file()},
         explanations=read_json(captions) if captions.is_file() else None,
         explanations_folder=paths.explanations,
-        config=read_yaml(paths.fold(folds[0]).config) if paths.fold(folds[0]).config.is_file() else None,
+        config=read_yaml(first.config) if first.config.is_file() else None,
     )
 
 
-def gather_floors(audits: Json | None, path: Path) -> pd.DataFrame | None:
+def gather_baselines(audits: Json | None, path: Path) -> pd.DataFrame | None:
     """The simple predictors of the audits; where they judged none, the floors of the evaluation."""
     predictors = audits["simple"]["figures"].get("predictors") if audits else None
     return pd.DataFrame(predictors) if predictors else read_filled(path)

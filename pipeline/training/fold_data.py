@@ -45,7 +45,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     plan = check_file(Plan, paths.plan)
     classes = read_json(paths.ingest)["classes"]
     task = task_of(config.cohort, classes)
-    rows = rows_of_fold(read_splits(paths.splits), config.fold_number)
+    rows = rows_of_fold(read_splits(paths.splits), config.fold)
     training = config.training
     if training.monitor == "auroc" and config.model.learns_by_gradient:
         check_auroc_defined(rows[VAL], classes, task)
@@ -57,7 +57,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
         val=with_targets(rows[VAL], classes, task),
         batch_size=training.batch_size,
         num_workers=training.num_workers,
-        seed=config.fold_seed,
+        seed=config.seed,
         balanced=training.sampling == "balanced",
         augment=Augmenter(augmentation_settings(config.augmentation, config.cohort, plan)),
         standards=plan.standards,

@@ -11,7 +11,7 @@ from pipeline.models.cost import cost_of
 from pipeline.training.auto import build_network
 from pipeline.training.distributed import num_processes
 from pipeline.training.fold_data import Fold
-from pipeline.training.trainer import device_of
+from pipeline.training.trainer import training_device
 
 log = logging.getLogger(__name__)
 COPIES = {"adamw": 4, "sgd": 3}
@@ -24,11 +24,11 @@ def describe_run(config: Config, fold: Fold, network: nn.Module) -> None:
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     learns = config.model.learns_by_gradient
     log.info(
-        f"{config.name} on {config.cohort.name}, fold {config.fold}: {config.model.name}, {trainable:,} trainable "
+        f"{config.name} on {config.cohort.name}, {config.training_key}: {config.model.name}, {trainable:,} trainable "
         f"parameters; {len(fold.rows[TRAIN])} scans of {num_patients(fold, TRAIN)} patients ({by_class(fold)}), "
         f"{num_patients(fold, VAL)} patients validate; "
         f"{by_gradient(config, fold) if learns else 'a head on frozen features'}, "
-        f"on {device_name(device_of(fold.training)) if learns else 'CPU'}"
+        f"on {device_name(training_device(fold.training)) if learns else 'CPU'}"
     )
 
 

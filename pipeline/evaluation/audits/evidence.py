@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
-from pipeline.core.folds import FoldLabel, parse_fold
+from pipeline.core.paths import TrainingKey
 from pipeline.evaluation.audits.layer_probes import FoldEmbeddings
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled
 from pipeline.evaluation.baselines import features_of
@@ -29,12 +29,12 @@ class Evidence:
     """With splits."""
     summaries: Mapping[str, pd.DataFrame]
     """Simple features of every scan in splits.csv, by scan; no label took part in them."""
-    embeddings: Mapping[FoldLabel, Mapping[str, Array]]
-    """By trained fold: `scan_id` (m,) and the stages, (m, F) each."""
+    embeddings: Mapping[TrainingKey, Mapping[str, Array]]
+    """By training: `scan_id` (m,) and the stages, (m, F) each."""
     changes: pd.DataFrame
     """changes.csv: predictions of some scans under changes …"""
-    changes_fold: FoldLabel = 0
-    """… by the network of this fold."""
+    changes_key: TrainingKey = TrainingKey(fold=0, seed=0)
+    """… by the network of this training."""
     file_bytes: pd.Series | None = None
     """Size of each scan's file, by scan."""
 
@@ -58,7 +58,7 @@ def read_embeddings(path: Path) -> dict[str, Array]:
 def shortcut_table(
     evidence: Evidence, predicted: pd.DataFrame, num_shuffles: int = NUM_SHUFFLES, seed: int = 0
 ) -> tuple[pd.DataFrame, dict[str, Array]]:
-    """What `judge_shortcut` takes, a row a patient of splits.csv, and what the fits to shuffled labels reach.
+    """What `audit_shortcut` takes, a row a patient of splits.csv, and what the fits to shuffled labels reach.
 
     `predicted` has the patients that were not trained on.
     """
@@ -131,12 +131,11 @@ def frozen_embeddings(evidence: Evidence) -> tuple[pd.DataFrame, Array]:
 
 def fold_embeddings(evidence: Evidence) -> list[FoldEmbeddings]:
     """What each network makes of each patient that it did not train on, means of its scans."""
-    return [of_fold(evidence, label, arrays) for label, arrays in evidence.embeddings.items()]
+    return [of_fold(evidence, key, arrays) for key, arrays in evidence.embeddings.items()]
 
 
-def of_fold(evidence: Evidence, label: FoldLabel, arrays: Mapping[str, Array]) -> FoldEmbeddings:
-    fold, seed = parse_fold(label)
-    own = (evidence.held_out[FOLD] == fold) & (evidence.held_out[SEED] == seed)
+def of_fold(evidence: Evidence, key: TrainingKey, arrays: Mapping[str, Array]) -> FoldEmbeddings:
+    own = (evidence.held_out[FOLD] == key.fold) & (evidence.held_out[SEED] == key.seed)
     rows = evidence.held_out[own].set_index(SCAN_ID).reindex(arrays["scan_id"])
     known = rows[PATIENT_ID].notna().to_numpy()
     codes, patients = pd.factorize(rows.loc[known, PATIENT_ID])

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, replace
 import pandas as pd
 
 from pipeline.core.columns import FOLD, PATIENT_ID
-from pipeline.core.folds import parse_fold
 from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import RunPaths
 from pipeline.evaluation.audits.evidence import (
@@ -21,21 +20,21 @@ from pipeline.evaluation.audits.evidence import (
     shortcut_table,
     simple_features,
 )
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
-from pipeline.evaluation.audits.label_permutation import judge_chance
-from pipeline.evaluation.audits.label_quality import LEAD, SUSPECT, judge_labels, rank_labels
-from pipeline.evaluation.audits.layer_probes import judge_stages
+from pipeline.evaluation.audits.finding import LEVEL, Finding, not_assessed
+from pipeline.evaluation.audits.label_permutation import audit_label_permutation
+from pipeline.evaluation.audits.label_quality import LEAD, SUSPECT, audit_label_quality, rank_labels
+from pipeline.evaluation.audits.layer_probes import audit_layer_probes
 from pipeline.evaluation.audits.null_models import enough_shuffles
-from pipeline.evaluation.audits.shortcut import judge_shortcut
-from pipeline.evaluation.audits.simple_baselines import image_floors, judge_simple, signal_p_values
-from pipeline.evaluation.audits.stability import judge_stability
-from pipeline.evaluation.baselines import column_floors
+from pipeline.evaluation.audits.shortcut import audit_shortcut
+from pipeline.evaluation.audits.simple_baselines import image_baselines, audit_simple_baselines, signal_p_values
+from pipeline.evaluation.audits.stability import audit_stability_of_changes
+from pipeline.evaluation.baselines import covariate_baselines
 from pipeline.evaluation.cv_design import divisions
 from pipeline.evaluation.decision_rule import Frozen, freeze
-from pipeline.evaluation.ensembling import PATIENT, SCAN, are_fitted, on_pooled_scale, units_by_level
-from pipeline.evaluation.evaluate import Judged, headline_of, judge_units
+from pipeline.evaluation.ensembling import PATIENT, SCAN, are_fitted, on_ensemble_scale, units_by_level
+from pipeline.evaluation.evaluate import Judged, headline_of, results_by_level
 from pipeline.evaluation.one_vs_rest import about_class, joined, one_class
-from pipeline.evaluation.predictions import class_names, patients_of_two_labels, prob_columns
+from pipeline.evaluation.predictions import class_names, num_patients_with_mixed_labels, prob_columns
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import BINARY, MULTILABEL, Settings
 
@@ -60,7 +59,7 @@ def combine(findings: Mapping[str, Finding]) -> Finding:
     judged = {name: finding for name, finding in findings.items() if finding.is_alarm is not None}
     figures = {OF_CLASS: {name: finding.figures for name, finding in judged.items()}}
     if not judged:
-        return not_judged("; ".join(f"{name}: {finding.reason}" for name, finding in findings.items()))
+        return not_assessed("; ".join(f"{name}: {finding.reason}" for name, finding in findings.items()))
     alarms = {name: finding for name, finding in judged.items() if finding.is_alarm}
     said = alarms or judged
     left_out = {name: finding for name, finding in findings.items() if name not in judged}
@@ -113,11 +112,11 @@ def audit_run(evidence: Evidence, settings: Settings) -> Audits:
 def one_division(evidence: Evidence) -> Evidence:
     """Of a nested or repeated division the outer part or repeat whose network answered the changes."""
     parts = divisions(evidence.predictions, "predictions")
-    asked = parse_fold(evidence.changes_fold)[0]
+    asked = evidence.changes_key.fold
     rows = next(rows for rows in parts.values() if (rows[FOLD] == asked).any())
     if len(parts) > 1:
         log.warning("audits look at one outer part or repeat, that of fold %d: %d are trained", asked, len(parts))
-    known = {fold: arrays for fold, arrays in evidence.embeddings.items() if (rows[FOLD] == parse_fold(fold)[0]).any()}
+    known = {key: arrays for key, arrays in evidence.embeddings.items() if (rows[FOLD] == key.fold).any()}
     return replace(evidence, predictions=rows, embeddings=known)
 
 
@@ -125,7 +124,7 @@ def audit_one(evidence: Evidence, settings: Settings, level: float) -> Audits:
     """Audit the headline of an experiment with one label a scan."""
     units = units_by_level(evidence.held_out, settings.patient_rule)
     frozen = {name: freeze(rows, settings) for name, rows in units.items()}
-    judged = judge_units(units, frozen)
+    judged = results_by_level(units, frozen)
     split, shown_level = headline_of(judged)
     of_labels = PATIENT if set(judged[PATIENT]) == set(judged[SCAN]) else SCAN
     parts = judged[of_labels].values()
@@ -133,7 +132,7 @@ def audit_one(evidence: Evidence, settings: Settings, level: float) -> Audits:
     meant = pd.concat([as_meant(part) for part in parts], ignore_index=True)
     is_calibrated = are_fitted(frozen[of_labels].calibrations)
     findings = audit_patients(evidence, judged[shown_level][split], stated, settings, level) | {
-        "label_quality": judge_labels(meant, settings, is_calibrated=is_calibrated, level=level),
+        "label_quality": audit_label_quality(meant, settings, is_calibrated=is_calibrated, level=level),
         "stability": audit_stability(evidence, frozen[SCAN], settings.confidence, level),
     }
     return Audits({name: findings[name] for name in ORDER}, rank_labels(meant))
@@ -148,15 +147,15 @@ def as_meant(judged: Judged) -> pd.DataFrame:
 
 def audit_stability(evidence: Evidence, frozen: Frozen, confidence: float, level: float = LEVEL) -> Finding:
     """The changes as one network answers them, at the threshold frozen for all of them together."""
-    changes = on_pooled_scale(evidence.changes, f"fold-{evidence.changes_fold}", frozen.calibrations)
-    return judge_stability(changes, frozen.point.threshold, confidence, level=level)
+    changes = on_ensemble_scale(evidence.changes, evidence.changes_key.name, frozen.calibrations)
+    return audit_stability_of_changes(changes, frozen.point.threshold, confidence, level=level)
 
 
 def audit_patients(
     evidence: Evidence, shown: Judged, patients: pd.DataFrame, settings: Settings, level: float
 ) -> dict[str, Finding]:
     """The audits that need one label a patient; `patients` has a row each of those not trained on."""
-    if patients_of_two_labels(evidence.background.splits):
+    if num_patients_with_mixed_labels(evidence.background.splits):
         return undefined(OF_PATIENTS, "patients have scans of different labels")
     if shown.sample.is_binary:
         return audit_question(evidence, shown.sample, shown.rows, patients, settings, level)
@@ -174,22 +173,22 @@ def audit_question(
     """The same of two answers; `rows` are those of the sample."""
     confidence, seed, num_shuffles = settings.confidence, settings.seed, enough_shuffles(level)
     asked, splits, positive = rows[PATIENT_ID], evidence.background.splits, evidence.positive
-    floors = column_floors(sample, rows, evidence.background, confidence)
-    floors += image_floors(sample, asked, splits, patient_summaries(evidence), confidence)
+    floors = covariate_baselines(sample, rows, evidence.background, confidence)
+    floors += image_baselines(sample, asked, splits, patient_summaries(evidence), confidence)
     working = signal_p_values(simple_features(evidence), splits, positive, asked, seed, num_shuffles)
     division, embeddings = frozen_embeddings(evidence)
     shortcut = shortcut_table(evidence, patients, num_shuffles, seed)
     networks = fold_embeddings(evidence)
     return {
-        "shortcut": judge_shortcut(*shortcut, num_shuffles, seed, level=level),
-        "chance": judge_chance(division, embeddings, positive, seed=seed, level=level),
-        "simple": judge_simple(floors, working, level=level),
-        "stages": judge_stages(sample, asked.tolist(), networks, confidence, seed, level=level),
+        "shortcut": audit_shortcut(*shortcut, num_shuffles, seed, level=level),
+        "chance": audit_label_permutation(division, embeddings, positive, seed=seed, level=level),
+        "simple": audit_simple_baselines(floors, working, level=level),
+        "stages": audit_layer_probes(sample, asked.tolist(), networks, confidence, seed, level=level),
     }
 
 
 def undefined(names: Sequence[str], reason: str) -> dict[str, Finding]:
-    return {name: not_judged(reason) for name in names}
+    return {name: not_assessed(reason) for name in names}
 
 
 def write_audits(audits: Audits, paths: RunPaths) -> None:
