@@ -4,13 +4,14 @@ Reads   the cohort's source: a phantom's recipe, a MedMNIST3D archive, or a fold
 Writes  data/<cohort>/raw/, data/<cohort>/labels.csv, and data/<cohort>/truth/ for a phantom
 """
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts
 
 
 def fetch(config: Config) -> None:
     """Generate, download or link the cohort's scans and labels."""
-    from pipeline.cohorts.sources import fetch_cohort
+    from pipeline.cohorts.sources.fetch import fetch_cohort
 
     fetch_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name))
 

@@ -18,8 +18,9 @@ from pipeline.cohorts.label_table import (
     select_columns,
 )
 from pipeline.cohorts.scan_index import CheckedRows, check_row_scans, inside, list_scans
+from pipeline.cohorts.sources.kinds import FolderSource
 from pipeline.cohorts.write import Entry, write_cohort, write_summary
-from pipeline.config import Cohort, FolderSource
+from pipeline.config import Cohort
 from pipeline.core.columns import LABEL, PATH, SCAN_ID
 from pipeline.core.paths import CohortPaths
 from pipeline.imaging.io.discover import halves_of, split_paths

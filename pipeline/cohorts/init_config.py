@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.cohorts.label_table import MISSING, read_spreadsheet
-from pipeline.config import Cohort, Columns, FolderSource
+from pipeline.cohorts.sources.kinds import FolderSource
+from pipeline.config import Cohort, Columns
 from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.errors import did_you_mean
 from pipeline.imaging.io.read import read_scan

@@ -11,7 +11,7 @@ import pandas as pd
 from pipeline.cohorts.label_table import with_hint
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.core.parallel import run_jobs
-from pipeline.core.progress import watched
+from pipeline.core.progress import show_progress
 from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans, join_paths, split_paths
 from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import ScanCheck, Tolerance, check_files
@@ -86,7 +86,7 @@ def check_row_scans(
             checks[number] = ScanCheck(Path(row[PATH]), (problem,), None)
         else:
             jobs.append((number, files_of(all_inside(row, raw), raw), tolerance))
-    checks |= watched(run_jobs(check_job, jobs, workers=workers), len(jobs), "ingest")
+    checks |= show_progress(run_jobs(check_job, jobs, workers=workers), len(jobs), "ingest")
     return CheckedRows(table, [checks[row] for row in range(len(table))])
 
 

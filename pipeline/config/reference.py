@@ -1,73 +1,61 @@
-"""The page of `--help` that lists every key of a config with its type, default and meaning."""
+"""The part of `--help` that lists every key of a config with its type, default and meaning."""
 
-import types
 import typing
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import TAGS, Config
+from pipeline.config.section import TAGS, Section, is_section, union_members
 
 
-def config_reference() -> str:
-    """One line a key, in the order of the schema."""
-    return "\n".join(["config keys:", *lines(Config, "")])
+def config_reference(schema: type[Section]) -> str:
+    """A line per key, in the order of the schema."""
+    return "\n".join(["config keys:", *reference_lines(schema, "")])
 
 
-def lines(section: type[BaseModel], prefix: str) -> Iterator[str]:
+def reference_lines(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    """The keys of a section below `prefix`, and those of the sections in it."""
     for name, field in section.model_fields.items():
         key = prefix + name
-        sections = [option for option in alternatives(field.annotation) if is_section(option)]
-        yield f"  {key}: {spell(field.annotation)}{default_of(field)}"
+        sections = [option for option in union_members(field.annotation) if is_section(option)]
+        yield f"  {key}: {format_type(field.annotation)}{format_default(field)}"
         if field.description:
             yield f"      {' '.join(field.description.split())}"
         for option in sections:
-            inner = key if len(sections) == 1 else f"{key}({tag(option)})"
+            inner = key if len(sections) == 1 else f"{key}({tag_value(option)})"
             yield f"  {inner}: {' '.join((option.__doc__ or '').split())}"
-            yield from lines(option, f"{inner}.")
+            yield from reference_lines(option, f"{inner}.")
 
 
-def tag(section: type[BaseModel]) -> str:
-    """The word that chooses this section among its siblings."""
+def tag_value(section: type[BaseModel]) -> str:
+    """The value that chooses this section among its alternatives."""
     key = next(name for name in TAGS if name in section.model_fields)
     return str(typing.get_args(section.model_fields[key].annotation)[0])
 
 
-def default_of(field: FieldInfo) -> str:
+def format_default(field: FieldInfo) -> str:
     if field.is_required():
         return "  (required)"
     return "" if isinstance(field.default, BaseModel) else f" = {field.default!r}"
 
 
-def is_section(option: Any) -> bool:
-    return isinstance(option, type) and issubclass(option, BaseModel)
+def format_type(annotation: Any) -> str:
+    """`auto | int`, `(float, float)`, `mapping`, `section`."""
+    return " | ".join(format_member(option) for option in union_members(annotation))
 
 
-def alternatives(annotation: Any) -> list[Any]:
-    if typing.get_origin(annotation) is Annotated:
-        return alternatives(typing.get_args(annotation)[0])
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [inner for option in typing.get_args(annotation) for inner in alternatives(option)]
-    return [annotation]
-
-
-def spell(annotation: Any) -> str:
-    """A type as a reader would say it."""
-    return " | ".join(word(option) for option in alternatives(annotation))
-
-
-def word(option: Any) -> str:
+def format_member(option: Any) -> str:
     if option is type(None):
         return "none"
-    origin = typing.get_origin(option)
+    origin, arguments = typing.get_origin(option), typing.get_args(option)
     if origin is typing.Literal:
-        return " | ".join(str(value) for value in typing.get_args(option))
+        return " | ".join(str(value) for value in arguments)
     if origin is tuple:
-        return f"({', '.join(spell(part) if part is not ... else '…' for part in typing.get_args(option))})"
+        return f"({', '.join('…' if part is ... else format_type(part) for part in arguments)})"
     if origin is dict:
         return "mapping"
     if is_section(option):
-        return tag(option) if any(name in option.model_fields for name in TAGS) else "section"
+        return tag_value(option) if any(name in option.model_fields for name in TAGS) else "section"
     return getattr(option, "__name__", str(option))

@@ -1,61 +1,73 @@
-"""Where scans and labels come from."""
+"""Section `source`: where scans and labels come from, one registered kind of options per source."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import SerializeAsAny, TypeAdapter, ValidationInfo, WrapValidator
+from pydantic.functional_validators import ModelWrapValidatorHandler
 
-from pipeline.config.section import Fraction, Section
-
-
-class PhantomSource(Section):
-    """A brain cohort grown from the ICBM152 template, with a planted lesion and a known best AUROC."""
-
-    kind: Literal["phantom"]
-    num_patients: PositiveInt = 120
-    """Patients to generate; each has one to three scans."""
-    seed: NonNegativeInt = 0
-    """The same seed gives the same bytes."""
-    coarsen: PositiveFloat = 1.0
-    """Factor on the voxel size of every scanner; 2 makes a cohort an eighth of the size, to try things out."""
-    prevalence: Annotated[float, Field(gt=0, lt=1)] = 0.35
-    """Expected share of patients with the positive label."""
-    best_auroc: Annotated[float, Field(gt=0.5, lt=1)] = 0.92
-    """AUROC of the true probability, which no classifier can beat in expectation."""
-    site_shortcut: Fraction = 0.0
-    """Share of patients whose site is chosen by their label: 0 none, 1 the site gives the label away."""
-    leaked_patients: NonNegativeInt = 0
-    """Patients whose scans appear again, byte for byte, under a new patient's id."""
-    duplicated_scans: NonNegativeInt = 0
-    """Scans that appear again, re-saved, under the id of another patient."""
-    mislabelled: Fraction = 0.0
-    """Share of patients whose label is flipped."""
-
-    @model_validator(mode="after")
-    def _enough_patients(self) -> "PhantomSource":
-        if self.leaked_patients > self.num_patients:
-            raise ValueError(f"leaked_patients must be at most num_patients, got {self.leaked_patients}")
-        if self.duplicated_scans and self.num_patients < 2:
-            raise ValueError("duplicated_scans needs two patients or more: a copy is filed under another one")
-        return self
+from pipeline.config.columns import Columns
+from pipeline.config.section import Section, is_record
+from pipeline.core.paths import CohortPaths
+from pipeline.core.registry import Registry
 
 
-class MedmnistSource(Section):
-    """A MedMNIST3D set with its official split, through the `medmnist` package."""
+class Source(Section):
+    """Options of one kind of source; a subclass sets `kind: Literal["its name"]` and adds its own keys."""
 
-    kind: Literal["medmnist"]
-    name: Literal["adrenal", "fracture", "nodule", "organ", "synapse", "vessel"]
-    """Which of the six 3D sets."""
-    size: Literal[28, 64] = 28
-    """Voxels an axis."""
+    kind: str
+    """Which source."""
+
+    @classmethod
+    def alternatives(cls) -> tuple[type[Section], ...]:
+        """The options of every registered kind."""
+        return tuple(entry.options for entry in SOURCES.entries()) if cls is Source else (cls,)
+
+    def check_columns(self, columns: Columns) -> None:
+        """Raise `ValueError` for column roles that contradict these options."""
 
 
-class FolderSource(Section):
-    """A folder of scans and a table of labels."""
+class UnknownSource(Source, extra="allow"):
+    """A source in the record of a run, whose kind no module imported here has registered."""
 
-    kind: Literal["folder"]
-    scans: str
-    """Folder that paths in the table start from; `$NAME` is read from the environment."""
-    table: str
-    """CSV, TSV or Parquet with a row a scan; `$NAME` is read from the environment."""
-    bids_suffix: str | None = None
-    """BIDS: which scans to take, such as T1w; the table is then participants.tsv, with a row a patient."""
+
+@dataclass(frozen=True)
+class SourceKind:
+    """An entry of the registry: what `source: {kind: <name>, …}` runs."""
+
+    name: str
+    write: Callable[[Any, CohortPaths, Path], None]
+    """`write(options, new, downloads)` fills the empty folder `new` with `new.raw` and `new.labels`; what it downloads
+    into the folder `downloads` is kept for the next time."""
+    title: str
+    """In a few words, for `--help` and the report."""
+    options: type[Source]
+    extras: tuple[str, ...] = ()
+    """Names of further files or folders that it writes beside `raw`."""
+
+    def __post_init__(self) -> None:
+        if get_args(self.options.model_fields["kind"].annotation) != (self.name,):
+            raise ValueError(f'{self.options.__name__}.kind: expected Literal["{self.name}"], the registered name.')
+
+
+SOURCES = Registry("source kind", SourceKind, built_in=("pipeline.cohorts.sources.kinds",))
+"""Sources by kind."""
+
+
+def _validate(value: Any, handler: ModelWrapValidatorHandler[Source], info: ValidationInfo) -> Source:
+    """Validate against the options of the kind; error locations contain the kind, as for a discriminated union."""
+    if not isinstance(value, dict):
+        return handler(value)
+    kind = value.get("kind")
+    if kind is None:
+        raise ValueError(f"kind is missing; choose one of {', '.join(SOURCES.names())}")
+    if kind not in SOURCES and is_record(info):
+        return UnknownSource(**value)
+    options = SOURCES.get(kind).options
+    return TypeAdapter(dict[str, options]).validate_python({kind: value})[kind]
+
+
+AnySource = Annotated[SerializeAsAny[Source], WrapValidator(_validate)]
+"""Options of any registered kind."""

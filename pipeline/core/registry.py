@@ -26,9 +26,16 @@ Target = TypeVar("Target")
 class Registry(Generic[Entry]):
     """Entries by name, in the order in which they were registered."""
 
-    def __init__(self, what: str, make_entry: Callable[..., Entry] | None = None) -> None:
-        """`what` names one entry in error messages; `make_entry(name, target, **details)` builds what `get` returns."""
+    def __init__(
+        self, what: str, make_entry: Callable[..., Entry] | None = None, built_in: tuple[str, ...] = ()
+    ) -> None:
+        """`what` names one entry in error messages; `make_entry(name, target, **details)` builds what `get` returns.
+
+        Modules in `built_in` register this project's own entries. They are imported by name at the first use, so that
+        a registry can be declared in a layer below its entries.
+        """
         self.what = what
+        self._built_in = list(built_in)
         self._make_entry = make_entry
         self._entries: dict[str, Entry] = {}
 
@@ -43,33 +50,39 @@ class Registry(Generic[Entry]):
 
     def add(self, name: str, entry: Any) -> None:
         """Enter a finished entry; a name that is already registered is an error."""
-        if name in self._entries:
+        if name in self._loaded():
             raise ValueError(f"{self.what} '{name}' is already registered; choose another name.")
         self._entries[name] = entry
 
     def get(self, name: str) -> Entry:
         """The entry of `name`; an unknown name is an error that suggests the nearest."""
-        if name not in self._entries:
+        entries = self._loaded()
+        if name not in entries:
             raise ValueError(
-                f"unknown {self.what} '{name}'.{did_you_mean(name, self._entries)} "
-                f"Known: {', '.join(self._entries) or 'none'}."
+                f"unknown {self.what} '{name}'.{did_you_mean(name, entries)} Known: {', '.join(entries) or 'none'}."
             )
-        return self._entries[name]
+        return entries[name]
 
     def names(self) -> tuple[str, ...]:
-        return tuple(self._entries)
+        return tuple(self._loaded())
 
     def entries(self) -> tuple[Entry, ...]:
-        return tuple(self._entries.values())
+        return tuple(self._loaded().values())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._loaded()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self._loaded())
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._loaded())
+
+    def _loaded(self) -> dict[str, Entry]:
+        """The entries, after the built-in modules were imported."""
+        while self._built_in:
+            importlib.import_module(self._built_in.pop(0))
+        return self._entries
 
 
 def load_plugins(modules: Iterable[str]) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from pipeline.cohorts.ingest import ingest_cohort
 from pipeline.cohorts.init_config import Answers, draft_cohort, write_draft
-from pipeline.cohorts.nifti import save_nifti
-from pipeline.cohorts.sources import fetch_cohort
-from pipeline.config.load import check_cohort
+from pipeline.cohorts.sources.fetch import fetch_cohort
+from pipeline.config.load import load_cohort
 from pipeline.core.io import read_yaml
 from pipeline.core.paths import CohortPaths
+from pipeline.imaging.io.write import write_nifti
 from tests.test_dvc_graph import followed_sections
 
 REPOSITORY = Path(__file__).parents[2]
@@ -42,7 +42,7 @@ def scans(tmp_path: Path) -> Path:
     folder = tmp_path / "my scans"
     for number in range(8):
         voxels = np.random.default_rng(number).integers(0, 200, (12, 12, 12)).astype(np.int16)
-        save_nifti(folder / "deep" / f"00{number}.nii.gz", voxels, np.eye(4))
+        write_nifti(folder / "deep" / f"00{number}.nii.gz", voxels, np.eye(4))
     return folder
 
 
@@ -70,7 +70,7 @@ def test_drafted_config_fetches_and_ingests(
     KINDS[kind](rows(), tmp_path / kind)
     draft = draft_cohort(scans, tmp_path / kind, None, {}, ANSWERS, ask=None)
     write_draft(draft, Path("configs/cohorts"))
-    cohort = check_cohort("my_scans")
+    cohort = load_cohort("my_scans")
     assert cohort == draft
     paths = CohortPaths(tmp_path / "data" / "my_scans")
     fetch_cohort(cohort, paths)
@@ -165,13 +165,13 @@ def test_a_modality_is_guessed_where_the_voxels_leave_no_doubt(tmp_path, scans, 
     rows().to_csv(tmp_path / "labels.csv", index=False)
     for path in (scans / "deep").iterdir():
         voxels = np.random.default_rng(0).choice(values, (12, 12, 12)).astype(np.int16)
-        save_nifti(path, voxels, np.eye(4))
+        write_nifti(path, voxels, np.eye(4))
     answers = Answers(positive_class="ill", laterality="irrelevant")
     if modality:
         assert draft_cohort(scans, tmp_path / "labels.csv", None, {}, answers, ask=None).modality == modality
         given = Answers(positive_class="ill", laterality="irrelevant", modality="other")
         assert draft_cohort(scans, tmp_path / "labels.csv", None, {}, given, ask=None).modality == "other"
         # One scan of another kind is a doubt.
-        save_nifti(scans / "deep" / "000.nii.gz", np.arange(12**3, dtype=np.int16).reshape(12, 12, 12), np.eye(4))
+        write_nifti(scans / "deep" / "000.nii.gz", np.arange(12**3, dtype=np.int16).reshape(12, 12, 12), np.eye(4))
     with pytest.raises(ValueError, match="cannot be guessed.*--modality"):
         draft_cohort(scans, tmp_path / "labels.csv", None, {}, answers, ask=None)

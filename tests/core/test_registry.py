@@ -85,3 +85,17 @@ def test_a_plugin_that_is_missing_or_needs_a_missing_module_says_which(folder):
         load_plugins(["no_such_plugin"])
     with pytest.raises(ValueError, match="'plugin_with_needs' needs 'no_such_library', which is not installed"):
         load_plugins(["plugin_with_needs"])
+
+
+def test_built_in_entries_are_imported_at_the_first_use(folder):
+    (folder / "shapes_of_this_project.py").write_text("from shape_registry import SHAPES\nSHAPES.add('round', 1)\n")
+    (folder / "shape_registry.py").write_text(
+        "from pipeline.core.registry import Registry\n"
+        "SHAPES = Registry('shape', built_in=('shapes_of_this_project',))\n"
+    )
+    load_plugins(["shape_registry"])
+    assert "shapes_of_this_project" not in sys.modules
+    shapes = sys.modules["shape_registry"].SHAPES
+    with pytest.raises(ValueError, match="shape 'round' is already registered"):
+        shapes.add("round", 2)
+    assert shapes.get("round") == 1

@@ -9,8 +9,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from pipeline.cohorts.phantom.population import NEGATIVE, POSITIVE, Patient
-from pipeline.config import PhantomSource
+from pipeline.cohorts.sources.phantom.options import PhantomSource
+from pipeline.cohorts.sources.phantom.population import NEGATIVE, POSITIVE, Patient
 from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.paths import CohortPaths
 
@@ -64,8 +64,8 @@ class Record:
     def planted_rows(self) -> Iterator[Row]:
         """One for each flaw planted in this scan."""
         planted = {SCAN_ID: self.scan_id, PATIENT_ID: self.patient.patient_id}
-        if self.patient.is_mislabelled:
-            yield {"kind": "mislabelled", **planted, "copy_of": ""}
+        if self.patient.is_mislabeled:
+            yield {"kind": "mislabeled", **planted, "copy_of": ""}
         if self.copy_kind:
             yield {"kind": self.copy_kind, **planted, "copy_of": self.copy_of}
 
@@ -81,9 +81,9 @@ OTHER = {POSITIVE: NEGATIVE, NEGATIVE: POSITIVE}
 def flip_labels(patients: list[Patient], source: PhantomSource) -> list[Patient]:
     """Give a share of the patients the other label; their true probability stays."""
     rng = np.random.default_rng([source.seed, 2])
-    chosen = set(rng.permutation(len(patients))[: round(source.mislabelled * len(patients))])
+    chosen = set(rng.permutation(len(patients))[: round(source.mislabeled * len(patients))])
     return [
-        replace(patient, label=OTHER[patient.label], is_mislabelled=True) if patient.index in chosen else patient
+        replace(patient, label=OTHER[patient.label], is_mislabeled=True) if patient.index in chosen else patient
         for patient in patients
     ]
 

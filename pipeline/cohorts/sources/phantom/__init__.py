@@ -5,7 +5,3 @@ anatomy      one head, shared by all scans of a patient      lesion     the dise
 acquisition  one scan                                        sites      scanners and how they differ
 flaws        leaks, duplicates and wrong labels              generate   all of it, to files
 """
-
-from pipeline.cohorts.phantom.generate import write_phantom
-
-__all__ = ["write_phantom"]

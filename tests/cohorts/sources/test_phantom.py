@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.cohorts.phantom.anatomy import WHITE, grow, load_template
-from pipeline.cohorts.phantom.generate import write_phantom
-from pipeline.cohorts.phantom.population import SCANNERS, Patient, draw_population, solve_disease
-from pipeline.config import PhantomSource
+from pipeline.cohorts.sources.phantom.anatomy import WHITE, grow, load_template
+from pipeline.cohorts.sources.phantom.generate import write_phantom
+from pipeline.cohorts.sources.phantom.options import PhantomSource
+from pipeline.cohorts.sources.phantom.population import SCANNERS, Patient, draw_population, solve_disease
 from pipeline.core.paths import CohortPaths
 
 MANY = 5_000
@@ -43,7 +43,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortPaths:
 @pytest.fixture(scope="module")
 def flawed(tmp_path_factory: pytest.TempPathFactory) -> CohortPaths:
     folder = tmp_path_factory.mktemp("flawed")
-    return write(folder, num_patients=8, leaked_patients=2, duplicated_scans=3, mislabelled=0.25)
+    return write(folder, num_patients=8, leaked_patients=2, duplicated_scans=3, mislabeled=0.25)
 
 
 @cache
@@ -199,9 +199,9 @@ def test_duplicated_scans_are_the_same_voxels_in_other_bytes_under_another_patie
         assert labels.loc[row.scan_id].patient_id != labels.loc[row.copy_of].patient_id
 
 
-def test_mislabelled_patients_have_the_other_label_and_keep_their_probability(flawed: CohortPaths) -> None:
+def test_mislabeled_patients_have_the_other_label_and_keep_their_probability(flawed: CohortPaths) -> None:
     labels = pd.read_csv(flawed.labels).merge(pd.read_csv(flawed.truth / "true_probability.csv"))
-    planted = set(pd.read_csv(flawed.truth / "planted.csv").query("kind == 'mislabelled'").patient_id)
+    planted = set(pd.read_csv(flawed.truth / "planted.csv").query("kind == 'mislabeled'").patient_id)
     clean = draw_population(source(num_patients=8))
     assert len(planted & {patient.patient_id for patient in clean}) == 2
     for patient in clean:

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
-from pipeline.cohorts.phantom.anatomy import HEAD_CENTRE_MM, PATIENT_SPACE, WHITE, Anatomy
-from pipeline.cohorts.phantom.grid import Array, Grid, resample, smooth_field
-from pipeline.cohorts.phantom.population import Scanner
+from pipeline.cohorts.sources.phantom.anatomy import HEAD_CENTRE_MM, PATIENT_SPACE, WHITE, Anatomy
+from pipeline.cohorts.sources.phantom.grid import Array, Grid, resample, smooth_field
+from pipeline.cohorts.sources.phantom.population import Scanner
 
 DIRECTIONS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 BRAIN_VIEW_MM, HEAD_VIEW_MM = (160.0, 200.0, 172.0), (180.0, 216.0, 176.0)

@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 from scipy import ndimage
 
-from pipeline.cohorts.phantom.grid import Array, Grid, resample, smooth_field, voxels_at
-from pipeline.cohorts.phantom.population import AGE_YEARS, Patient
+from pipeline.cohorts.sources.phantom.grid import Array, Grid, resample, smooth_field, voxels_at
+from pipeline.cohorts.sources.phantom.population import AGE_YEARS, Patient
 
 FILES = "mni_icbm152_{tissue}_tal_nlin_sym_09a_converted.nii.gz"
 PATIENT_SPACE = Grid.of_box((-90, -124, -72), (90, 92, 100), spacing_mm=2.0)

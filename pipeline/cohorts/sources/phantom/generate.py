@@ -18,13 +18,13 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import track
 
-from pipeline.cohorts.nifti import save_nifti
-from pipeline.cohorts.phantom.acquisition import acquire
-from pipeline.cohorts.phantom.anatomy import grow, load_template
-from pipeline.cohorts.phantom.population import Patient, draw_population, scanners_of
-from pipeline.cohorts.phantom.records import Record, Row, flip_labels, folders, plant_copies
-from pipeline.config import PhantomSource
+from pipeline.cohorts.sources.phantom.acquisition import acquire
+from pipeline.cohorts.sources.phantom.anatomy import grow, load_template
+from pipeline.cohorts.sources.phantom.options import PhantomSource
+from pipeline.cohorts.sources.phantom.population import Patient, draw_population, scanners_of
+from pipeline.cohorts.sources.phantom.records import Record, Row, flip_labels, folders, plant_copies
 from pipeline.core.paths import CohortPaths
+from pipeline.imaging.io.write import write_nifti
 
 MAX_WORKERS = 8
 
@@ -58,7 +58,7 @@ def _write_patient(source: PhantomSource, paths: CohortPaths, patient: Patient) 
         scan = acquire(anatomy, scanner, source.coarsen, rng)
         record = Record(f"{patient.patient_id}_scan-{number}", patient, patient, scanner.name)
         for folder, voxels in zip(folders(paths), (scan.voxels, scan.mask, scan.effect), strict=True):
-            save_nifti(folder / record.path, voxels, scan.affine)
+            write_nifti(folder / record.path, voxels, scan.affine)
         records.append(record)
     return records
 

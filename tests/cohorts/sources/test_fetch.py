@@ -5,8 +5,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.sources import fetch_cohort
-from pipeline.config import Cohort, FolderSource, PhantomSource
+from pipeline.cohorts.sources.fetch import fetch_cohort
+from pipeline.cohorts.sources.kinds import FolderSource
+from pipeline.cohorts.sources.phantom.options import PhantomSource
+from pipeline.config import Cohort
 from pipeline.core.paths import CohortPaths
 
 

@@ -9,7 +9,7 @@ from scipy.optimize import brentq
 from scipy.special import expit
 from scipy.stats import beta
 
-from pipeline.config import PhantomSource
+from pipeline.cohorts.sources.phantom.options import PhantomSource
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ class Patient:
     probability: float
     """True probability of the positive label."""
     label: str
-    """As the table has it, so the wrong one in a mislabelled patient."""
+    """As the table has it, so the wrong one in a mislabeled patient."""
     site: str
     num_scans: int
-    is_mislabelled: bool = False
+    is_mislabeled: bool = False
 
 
 def draw_population(source: PhantomSource) -> list[Patient]:

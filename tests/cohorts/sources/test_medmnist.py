@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.cohorts.medmnist import find_archive, write_medmnist
-from pipeline.config import MedmnistSource
+from pipeline.cohorts.sources.medmnist import MedmnistArchive, find_archive, write_medmnist
 from pipeline.core.paths import CohortPaths
 
-ADRENAL = MedmnistSource(kind="medmnist", name="adrenal", size=28)
+ADRENAL = MedmnistArchive("adrenal", 28)
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def test_adrenal_keeps_its_official_split_labels_and_voxels(archive: Path, tmp_p
 def test_missing_archive_names_file_address_and_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path))
     with pytest.raises(FileNotFoundError, match="vesselmnist3d_64.npz.*zenodo.*MEDMNIST_ROOT"):
-        find_archive(MedmnistSource(kind="medmnist", name="vessel", size=64), tmp_path)
+        find_archive(MedmnistArchive("vessel", 64), tmp_path)
 
 
 def test_damaged_archive_is_refused_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
