@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pipeline.cohorts.label_table import read_cohort  # noqa: E402
 from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT, TEST  # noqa: E402
-from pipeline.core.paths import Artifacts, CohortPaths  # noqa: E402
+from pipeline.core.paths import Artifacts, CohortPaths, TrainingKey  # noqa: E402
 from pipeline.explanation.run import attribute  # noqa: E402
-from pipeline.imaging.io.discover import files_of  # noqa: E402
+from pipeline.imaging.io.discover import scan_files  # noqa: E402
 from pipeline.imaging.io.read import read_scan  # noqa: E402
 from pipeline.imaging.resampling import to_original_grid  # noqa: E402
 from pipeline.inference.predictor import Predictor  # noqa: E402
@@ -51,7 +51,7 @@ def lesion_of(paths: CohortPaths, scan_id: str) -> np.ndarray:
 
 def agreement(trained: Predictor, paths: CohortPaths, row: pd.Series, method: str) -> tuple[float, float]:
     """Density of the evidence in the lesion over that in the scan, and its AUROC by voxel."""
-    files, lesion = files_of(row, paths.raw.absolute()), lesion_of(paths, row[SCAN_ID])
+    files, lesion = scan_files(row, paths.raw.absolute()), lesion_of(paths, row[SCAN_ID])
     prepared, scan = trained.prepare(files), read_scan(files.first)
     evidence = attribute(trained, prepared.array, len(trained.classes) - 1, method)
     on_scan = to_original_grid(evidence, prepared.affine, scan.array.shape, scan.affine)
@@ -64,10 +64,11 @@ def main() -> None:
     artifacts, found = Artifacts(Path()), {}
     paths = artifacts.cohort(COHORT)
     cohort = read_cohort(paths.cohort).set_index(SCAN_ID, drop=False)
+    first = TrainingKey(fold=0, seed=0)
     for experiment in EXPERIMENTS:
         run = artifacts.run(COHORT, experiment)
-        trained = Predictor.load(run.training(FIRST).best)
-        scans = surest_positives(run.predictions(0), trained.classes[-1], paths)
+        trained = Predictor.load(run.training(first).best)
+        scans = surest_positives(run.predictions(first), trained.classes[-1], paths)
         for method in sys.argv[1:] or METHODS:
             figures = np.array([agreement(trained, paths, cohort.loc[scan], method) for scan in scans])
             (density, auroc), (low, high) = figures.mean(0), np.percentile(figures[:, 0], [25, 75])

@@ -32,8 +32,9 @@ from scipy import stats
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pipeline.config.load import resolve  # noqa: E402
+from pipeline.config.load import load_config  # noqa: E402
 from pipeline.core.io import write_text  # noqa: E402
+from pipeline.core.paths import TrainingKey  # noqa: E402
 
 REPOSITORY = Path(__file__).parents[1]
 SEEDS = (0, 1, 2)
@@ -124,7 +125,7 @@ class Runs:
     def score(self, cohort: str, setting: Setting, name: str, seed: int) -> float:
         """Of the best epoch."""
         root = self.root(setting.is_auto)
-        folder = root / "runs" / cohort / name / f"fold-{seed}"
+        folder = root / "runs" / cohort / name / TrainingKey(seed, seed).name
         words = [*TASKS[cohort].cohort, f"seed={seed}", f"fold={seed}", f"name={name}", "tracking.mode=none"]
         line = ["--config", setting.config, *words, *setting.words]
         if not is_finished(folder, line):
@@ -156,7 +157,7 @@ class Runs:
             sys.exit("time is over; the same command goes on from here")
         config, words = (words[1], words[2:]) if words[:1] == ("--config",) else ("auto.yaml", words)
         stage = getattr(import_module(f"pipeline.{verb}"), verb)
-        stage(resolve(config, [f"cohort={cohort}", f"root={root}", *words]))
+        stage(load_config(config, [f"cohort={cohort}", f"root={root}", *words]))
 
 
 def is_finished(folder: Path, line: list[str]) -> bool:

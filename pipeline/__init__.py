@@ -10,8 +10,8 @@ plan        cohort.csv, splits.csv, raw scans       plan.yaml
 preprocess  raw scans, plan.yaml                    preprocessed/
 train       preprocessed/, splits.csv, plan.yaml    runs/<cohort>/<experiment>/fold-<k>/
 predict     a run, its folds or any new scan        predictions/fold-<k>.csv, embeddings/fold-<k>.npz
-evaluate    predictions                             metrics.json, models.csv, operating_point.json, plots/
-audit       predictions, a run, preprocessed/       audits.json, doubtful_labels.csv, changes.csv
+evaluate    predictions                             evaluation/: metrics.json, frozen/, tables/, plots/
+audit       predictions, a run, preprocessed/       audits/, audit_summary.json
 explain     a run, chosen scans                     explanations/, NIfTI on each scan's own grid
 report      all of the above                        reports/<cohort>/<experiment>.html, index.html
 track       all of the above                        tracking/<cohort>.json, the W&B runs

@@ -1,10 +1,11 @@
 """Results: the table of a cohort's experiments, and where their report is.
 
-Reads   runs/<cohort>/<experiment>/metrics.json
+Reads   runs/<cohort>/<experiment>/evaluation/metrics.json
 Writes  nothing; prints
 """
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts
 
 

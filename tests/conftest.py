@@ -33,7 +33,6 @@ preprocess: {spacing_mm: [2, 2, 2], size_voxels: [16, 16, 16], intensity: {schem
 """
 
 EXPERIMENT = """
-seed: 0
 model: {name: resnet18, options: {spatial_dims: 3, depths: [1, 1, 1, 1], dims: [16, 32, 64, 128], stem_pool: false}}
 augmentation: {strength: none}
 training: {max_epochs: 3, batch_size: 4, accumulate: 1, learning_rate: 2e-3, batch_norm: keep}
@@ -87,7 +86,7 @@ def write_project(folder: Path, num_patients: int = 24) -> None:
     (folder / "configs" / "cohorts").mkdir(parents=True)
     (folder / "configs" / "tiny.yaml").write_text(EXPERIMENT)
     (folder / "configs" / "cohorts" / "cubes.yaml").write_text(COHORT)
-    (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny]\nfolds: [0]\n")
+    (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny]\nfolds: [0]\nseeds: [0]\n")
     write_cubes(folder / "cubes", num_patients)
 
 

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from tests.conftest import Commands
 
 pytestmark = pytest.mark.slow
-TABLE = Path("runs/cubes/tiny/predictions/fold-0.csv")
+TABLE = Path("runs/cubes/tiny/predictions/fold-0-seed-0.csv")
 
 
 def predictions(signal: float) -> pd.DataFrame:

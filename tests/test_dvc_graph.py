@@ -1,75 +1,60 @@
 """dvc.yaml: deps cover the code a stage imports, params the sections it reads, and every shipped config fits."""
 
-import ast
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-import torch
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
-from pipeline.config.load import resolve
-from pipeline.explanation.saliency import METHODS
-from pipeline.training.auto import build_network
+from pipeline.config.load import load_config
+from pipeline.core.paths import DVC_PLOTS, Artifacts, TrainingKey
+from tests.import_graph import (
+    PACKAGE,
+    REPOSITORY,
+    has_code,
+    imported_modules,
+    registered_modules,
+    with_packages,
+)
 
-REPOSITORY = Path(__file__).parents[1]
 GRAPH = YAML(typ="safe", pure=True).load(REPOSITORY / "dvc.yaml")["stages"]
 EXPERIMENTS = sorted(set((REPOSITORY / "configs").glob("*.yaml")) - {REPOSITORY / "configs" / "sweep.yaml"})
-# What `auto` stands for is built in tests/training/test_settle.py.
+# What `auto` stands for is built in tests/training/test_auto.py.
 BUILDABLE = [path for path in EXPERIMENTS if path.stem != "auto"]
 COHORTS = sorted((REPOSITORY / "configs" / "cohorts").glob("*.yaml"))
 VERBS = (
     *("fetch", "ingest", "split", "plan", "preprocess", "train", "predict"),
     *("evaluate", "audit", "explain", "report", "track"),
 )
-# How a command line is read and where files lie decides no result; a change there need not rerun anything.
 ASIDE = {
-    "plan": {"pipeline/training/cost_estimate.py"},
-    "train": {"pipeline/tracking/callbacks.py"},
-    "predict": {"pipeline/inference/ensemble.py"},
-    "evaluate": {"pipeline/inference/ensemble.py", "pipeline/reporting/text_tables.py"},
+    "plan": {"training/cost_estimate.py"},
+    "train": {"tracking/callbacks.py"},
+    "predict": {"inference/ensemble.py"},
+    "evaluate": {"inference/ensemble.py", "reporting/text_tables.py"},
 }
-"""What `plan --dry-run`, `predict --run` and `evaluate --run` alone call, and what watches a training: none decides an
-output."""
+"""Modules that only other sub-commands of a stage call, and what watches a training: none decides an output."""
+LOADED_BY_NAME = {"fetch": {"cohorts/sources/kinds.py"}}
+"""Modules that a registry of a lower layer imports."""
 PLUMBING = {
-    *("pipeline/__init__.py", "pipeline/config/cli.py", "pipeline/config/load.py", "pipeline/config/reference.py"),
-    *(f"pipeline/core/{name}.py" for name in "columns errors io parallel paths progress".split()),
+    *("__init__.py", "config/load.py", "config/reference.py", "config/validate.py"),
+    *(f"core/{name}.py" for name in "cli columns errors io parallel paths progress registry".split()),
 }
-
-
-def imports_of(file: Path) -> set[Path]:
-    """Files of this package that a file imports, anywhere in it, with the `__init__` of each package on the way."""
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("pipeline"):
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names if alias.name.startswith("pipeline")]
-        for name in names:
-            parts = name.split(".")
-            for depth in range(1, len(parts) + 1):
-                place = REPOSITORY.joinpath(*parts[:depth])
-                found |= {f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()}
-    return found
+"""How a command line is read and where files are decides no result; a change there need not rerun anything."""
 
 
 def closure_of(verb: str) -> set[str]:
     """Files with code that running a stage may load."""
+    aside = {PACKAGE / name for name in PLUMBING | ASIDE.get(verb, set())}
+    waiting = {PACKAGE / f"{verb}.py", *(PACKAGE / name for name in LOADED_BY_NAME.get(verb, ()))}
     seen: set[Path] = set()
-    waiting = {REPOSITORY / "pipeline" / f"{verb}.py"}
-    aside = {REPOSITORY / name for name in PLUMBING | ASIDE.get(verb, set())}
     while waiting:
         current = waiting.pop()
         seen.add(current)
-        waiting |= imports_of(current) - seen - aside
+        loaded = imported_modules(current) | registered_modules(current)
+        waiting |= {file for module in loaded for file in with_packages(module)} - seen - aside
     return {str(path.relative_to(REPOSITORY)) for path in seen if has_code(path)}
-
-
-def has_code(file: Path) -> bool:
-    """More than a docstring."""
-    return len(ast.parse(file.read_text()).body) > 1
 
 
 def keys_of(stage: dict, kind: str) -> list[str]:
@@ -104,8 +89,50 @@ def test_what_a_stage_reads_some_stage_before_writes(verb: str) -> None:
     ]
     for dep in keys_of(GRAPH[verb], "deps"):
         if dep != "configs" and not dep.startswith(("pipeline/", "configs/")):
-            dep = dep.replace("${folds[0]}", "${item.fold}")
+            dep = dep.replace("${folds[0]}", "${item.fold}").replace("${seeds[0]}", "${item.seed}")
             assert any(out == dep or out.startswith(f"{dep}/") for out in before), dep
+
+
+def outs_of(verb: str) -> set[str]:
+    """Every output of a stage for cohort C, experiment E, fold 3 and seed 7."""
+    values = {"item.cohort": "C", "item.experiment": "E", "item.fold": "3", "item.seed": "7"}
+    outs = [out for kind in ("outs", "metrics", "plots") for out in keys_of(GRAPH[verb], kind)]
+    return {re.sub(r"\$\{(.*?)\}", lambda found: values[found[1]], out) for out in outs}
+
+
+def test_the_outputs_are_the_paths_that_the_code_writes_to() -> None:
+    paths, key = Artifacts(Path()), TrainingKey(fold=3, seed=7)
+    cohort, run = paths.cohort("C"), paths.run("C", "E")
+    training, evaluation = run.training(key), run.evaluation
+    written = {
+        "fetch": {cohort.raw, cohort.labels},
+        "ingest": {cohort.cohort, cohort.ingest},
+        "split": {cohort.splits, cohort.given("split.csv").parent, cohort.leakage},
+        "plan": {cohort.plan},
+        "preprocess": {cohort.preprocessed},
+        "train": {
+            *(training.best, training.last, training.config, training.history, training.steps),
+            *(training.best_epoch, training.tracking),
+        },
+        "predict": {run.predictions(key), run.predicted_by(key), run.embeddings(key)},
+        "evaluate": {
+            *(evaluation.metrics, evaluation.summary, evaluation.checkpoints.parent, evaluation.models.parent),
+            *(evaluation.plot(name) for name in DVC_PLOTS),
+        },
+        "audit": {run.audits.parent, run.audit_summary},
+        "explain": {run.explanations},
+        "report": {paths.report("C").parent},
+        "track": {paths.tracking("C")},
+    }
+    assert {verb: outs_of(verb) for verb in VERBS} == {
+        verb: {path.as_posix() for path in written[verb]} for verb in VERBS
+    }
+
+
+@pytest.mark.parametrize("module", ["core/cli.py", "report.py", "reporting", "track.py", "tracking", "evaluation"])
+def test_editing_the_command_line_report_tracking_or_evaluation_never_retrains(module: str) -> None:
+    followed = keys_of(GRAPH["train"], "deps")
+    assert not any(dep == f"pipeline/{module}" or f"pipeline/{module}".startswith(f"{dep}/") for dep in followed)
 
 
 def followed_sections(kind: str) -> set[str]:
@@ -139,7 +166,9 @@ def test_one_key_of_every_shipped_config_can_be_set_by_dvc_exp_run(config: Path,
 @pytest.mark.parametrize("config", BUILDABLE, ids=lambda path: path.stem)
 def test_every_shipped_pair_loads_and_builds(config: Path, cohort: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    resolved = resolve(config.name, [f"cohort={cohort.stem}"])
+    from pipeline.training.auto import build_network
+
+    resolved = load_config(config.name, [f"cohort={cohort.stem}"])
     network = build_network(resolved.model, num_classes=2)
     assert network.num_classes == 2
 
@@ -149,8 +178,13 @@ def test_every_shipped_pair_loads_and_builds(config: Path, cohort: Path, monkeyp
 def test_the_maps_that_a_shipped_experiment_asks_for_can_be_drawn(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import torch
+
+    from pipeline.explanation.saliency import METHODS
+    from pipeline.training.auto import build_network
+
     monkeypatch.chdir(REPOSITORY)
-    resolved = resolve(config.name, ["cohort=phantom"])
+    resolved = load_config(config.name, ["cohort=phantom"])
     network = build_network(resolved.model, num_classes=2).eval()
     torch.manual_seed(0)
     volume = torch.randn(1, 1, 32, 48, 48)

@@ -72,7 +72,7 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
     }
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["test"]["auroc"] == metrics["test"]["patient"]["auroc"]["value"]
-    assert set(pd.read_csv(tmp_path / "out" / "subgroups.csv")["group"]) == {"F", "M"}
+    assert set(pd.read_csv(tmp_path / "out" / "tables" / "subgroups.csv")["group"]) == {"F", "M"}
 
 
 def test_a_bare_table_can_have_all_that_a_config_can_say(table, tmp_path):
@@ -91,11 +91,11 @@ def test_a_bare_table_can_have_all_that_a_config_can_say(table, tmp_path):
     out = tmp_path / "out"
     done = run("evaluate", "--predictions", table, "--out", out, "--cohort", tmp_path / "cohort.csv", *words)
     assert done.returncode == 0, done.stderr
-    floors = pd.read_csv(out / "floors.csv").set_index("name")
-    assert floors.loc["clinical covariates", "auroc"] > 0 and floors.loc["acquisition", "columns"] == "site"
-    assert set(pd.read_csv(out / "subgroups.csv")["covariate"]) == {"age", "site"}
-    assert json.loads((out / "operating_point.json").read_text())["patient"]["rule"] == "sensitivity"
-    assert json.loads((out / "conformal.json").read_text())["patient"]["coverage"] == 0.8
+    baselines = pd.read_csv(out / "baselines.csv").set_index("name")
+    assert baselines.loc["clinical covariates", "auroc"] > 0 and baselines.loc["acquisition", "columns"] == "site"
+    assert set(pd.read_csv(out / "tables" / "subgroups.csv")["covariate"]) == {"age", "site"}
+    assert json.loads((out / "frozen" / "operating_point.json").read_text())["patient"]["rule"] == "sensitivity"
+    assert json.loads((out / "frozen" / "conformal.json").read_text())["patient"]["coverage"] == 0.8
     done = run("evaluate", "--predictions", table, "--out", out, "--site", "site")
     assert done.returncode == 1 and "need the table that --cohort names" in done.stderr
 
@@ -127,8 +127,8 @@ def test_tables_of_several_labels_and_of_another_prevalence_are_judged_without_a
 def test_evaluate_report_and_results_run_from_a_config(tmp_path):
     folder = tmp_path / "runs" / "phantom" / "3d_poolformer" / "predictions"
     folder.mkdir(parents=True)
-    predictions().to_csv(folder / "fold-0.csv", index=False)
-    (folder / "fold-0.json").write_text('{"checkpoint": "made up"}')
+    predictions().to_csv(folder / "fold-0-seed-0.csv", index=False)
+    (folder / "fold-0-seed-0.json").write_text('{"checkpoint": "made up"}')
     (tmp_path / "data" / "phantom").mkdir(parents=True)
     cohort = predictions()[["scan_id", "patient_id", "label"]].assign(age="50", sex="F", scanner="A", site="north")
     cohort.to_csv(tmp_path / "data" / "phantom" / "cohort.csv", index=False)
@@ -150,6 +150,6 @@ def test_evaluate_report_and_results_run_from_a_config(tmp_path):
     assert {path.name for path in reports.iterdir()} == {"3d_poolformer.html", "cohort.html", "index.html"}
     done = run("results", *chosen)
     assert done.returncode == 0, done.stderr
-    auroc = json.loads((folder.parent / "summary.json").read_text())["test"]["auroc"]
+    auroc = json.loads((folder.parent / "evaluation" / "summary.json").read_text())["test"]["auroc"]
     assert f"{auroc:.3f}" in done.stdout
     assert str(reports / "index.html") in done.stdout.replace("\n", "")

@@ -24,7 +24,7 @@ def copy(finished: Path, tmp_path: Path) -> Path:
 
 
 def predictions_of(finished: Path) -> pd.DataFrame:
-    return pd.read_csv(finished / RUN / "predictions" / "fold-0.csv")
+    return pd.read_csv(finished / RUN / "predictions" / "fold-0-seed-0.csv")
 
 
 def test_the_cubes_are_found(finished: Path) -> None:
@@ -48,7 +48,7 @@ def test_probabilities_sum_to_one_and_labels_are_the_table_s(finished: Path) -> 
 
 
 def test_metrics_follow_from_predictions_alone(finished: Path) -> None:
-    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    metrics = json.loads((finished / RUN / "evaluation" / "metrics.json").read_text())
     table = predictions_of(finished)
     val = table[table["split"] == "val"]
     shown = metrics["val"]["scan"]["auroc"]
@@ -66,7 +66,7 @@ def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     own = predictions_of(copy).set_index("scan_id")
     assert len(outside) == len(pd.read_csv(copy / "data/cubes/cohort.csv"))
     assert np.allclose(outside.loc[own.index, "prob_cube"], own["prob_cube"], atol=1e-6)
-    frozen = [json.loads((folder / "operating_point.json").read_text()) for folder in (copy / RUN, copy / "outside")]
+    frozen = [json.loads((folder / "frozen/operating_point.json").read_text()) for folder in (copy / RUN / "evaluation", copy / "outside")]
     assert frozen[0] == frozen[1]
     metrics = json.loads((copy / "outside/metrics.json").read_text())["test"]["scan"]
     called = outside["prob_cube"] >= frozen[0]["scan"]["threshold"]
@@ -79,22 +79,22 @@ def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(cop
     splits = pd.read_csv(path)
     other = splits["fold"].map({0: 1, 1: 0}).astype("Int64")
     splits.assign(fold=other).to_csv(path, index=False)
-    before = (copy / RUN / "predictions/fold-0.csv").read_bytes()
+    before = (copy / RUN / "predictions/fold-0-seed-0.csv").read_bytes()
     for verb in ("predict", "audit"):
         done = Commands(copy)(verb, check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "best.ckpt: trained on other scans, labels or sides than fold 0" in done.stderr
-    assert (copy / RUN / "predictions/fold-0.csv").read_bytes() == before
+    assert (copy / RUN / "predictions/fold-0-seed-0.csv").read_bytes() == before
 
 
 def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> None:
-    with np.load(finished / RUN / "embeddings" / "fold-0.npz", allow_pickle=False) as archive:
+    with np.load(finished / RUN / "embeddings" / "fold-0-seed-0.npz", allow_pickle=False) as archive:
         assert archive["scan_id"].tolist() == predictions_of(finished)["scan_id"].tolist()
         assert [archive[f"stage{index}"].shape[1] for index in (1, 2, 3, 4)] == MODEL["options"]["dims"]
 
 
 def test_audits_predict_the_scans_as_they_are_beside_the_changed_ones(finished: Path) -> None:
-    changes = pd.read_csv(finished / RUN / "changes.csv").set_index("scan_id")
+    changes = pd.read_csv(finished / RUN / "audits" / "changes.csv").set_index("scan_id")
     assert set(changes["change"]) >= {"none", "turned and shifted", "resampled", "mirrored", "noisier"}
     table = predictions_of(finished).set_index("scan_id")
     unchanged = changes[changes["change"] == "none"]
@@ -104,7 +104,7 @@ def test_audits_predict_the_scans_as_they_are_beside_the_changed_ones(finished: 
 
 
 def test_audits_of_a_tiny_cohort_say_why_they_judge_nothing(finished: Path) -> None:
-    audits = json.loads((finished / RUN / "audits.json").read_text())
+    audits = json.loads((finished / RUN / "audits" / "audits.json").read_text())
     assert "this takes 10" in audits["shortcut"]["figures"]["followed"]["reason"]
     assert "under 10 patients" in audits["simple"]["reason"] and "stability" in audits
     page = (finished / "reports" / "cubes" / "tiny.html").read_text()
@@ -126,7 +126,7 @@ def test_a_raw_scan_gives_the_stored_probability(finished: Path, tmp_path: Path)
     expected = predictions_of(finished).iloc[0]
     scan = finished / "cubes" / "scans" / f"{expected['scan_id']}.nii.gz"
     out = tmp_path / "new.csv"
-    Commands(finished)("predict", "--run", str(RUN / "fold-0"), "--scans", str(scan), "--out", str(out))
+    Commands(finished)("predict", "--run", str(RUN / "fold-0-seed-0"), "--scans", str(scan), "--out", str(out))
     assert pd.read_csv(out)["prob_cube"].item() == pytest.approx(expected["prob_cube"], abs=1e-6)
 
 
@@ -137,7 +137,7 @@ def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, t
     shutil.copy(good, folder / "good.nii.gz")
     (folder / "bad.nii.gz").write_bytes(good.read_bytes()[:500])
     done = Commands(finished)(
-        "predict", "--run", str(RUN / "fold-0"), "--scans", str(folder), "--out", str(tmp_path / "new.csv"), check=False
+        "predict", "--run", str(RUN / "fold-0-seed-0"), "--scans", str(folder), "--out", str(tmp_path / "new.csv"), check=False
     )
     assert done.returncode == 1
     assert "1 of 2 scans" in done.stderr and "bad.nii.gz" in done.stderr and "Traceback" not in done.stderr

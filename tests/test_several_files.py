@@ -65,13 +65,13 @@ def test_channels_reach_the_network_in_training_and_for_new_scans(sessions):
     middle = whole.affine @ [5.5, 5.5, 5.5, 1]
     np.testing.assert_allclose(middle[:3], [1.5, -2, 0], atol=1.5)
 
-    told = pd.read_csv(sessions / "runs" / "cubes" / "tiny" / "predictions" / "fold-0.csv").set_index("scan_id")
+    told = pd.read_csv(sessions / "runs" / "cubes" / "tiny" / "predictions" / "fold-0-seed-0.csv").set_index("scan_id")
     known = told.index[0]
     write_table(
         sessions / "cubes" / "new.csv",
         [HEADER[2:7], [f"{known}.nii.gz", "" if known == "p03" else f"{known}_flair", *CENTER]],
     )
-    run = str(sessions / "runs" / "cubes" / "tiny" / "fold-0")
+    run = str(sessions / "runs" / "cubes" / "tiny" / "fold-0-seed-0")
     command("predict", "--run", run, "--scans", str(sessions / "cubes" / "new.csv"), "--out", "new.csv")
     assert pd.read_csv(sessions / "new.csv")["prob_cube"].item() == pytest.approx(told["prob_cube"][known], abs=1e-6)
 
@@ -89,7 +89,7 @@ def test_what_is_wrong_with_any_file_of_a_scan_is_listed_at_once(sessions):
     write_table(cubes / "labels.csv", rows)
     command = Commands(sessions)
     command("fetch")
-    stopped = command("ingest", "cohort.ingest.missing_channel=refuse", check=False)
+    stopped = command("ingest", "cohort.ingest.missing_channel=reject", check=False)
     assert stopped.returncode == 1
     for name, code, words in (
         ("p03", "NII-CHANNEL-MISSING", "no file for channel 1 of 2"),

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.config.load import resolve
+from pipeline.config.load import load_config
 from pipeline.core.io import write_yaml
+from pipeline.core.paths import TrainingKey
 
 
 @pytest.fixture(autouse=True)
@@ -15,47 +16,51 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refused(*words: str, config: str | None = None) -> str:
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
-        resolve(config, list(words))
+        load_config(config, list(words))
     return str(caught.value)
 
 
 def test_params_choose_experiment_and_cohort() -> None:
-    config = resolve(None, [])
+    config = load_config(None, [])
     assert (config.name, config.cohort.name, config.folds) == ("tiny", "cubes", (0,))
 
 
 def test_overrides_reach_experiment_and_cohort() -> None:
-    config = resolve("tiny.yaml", ["training.learning_rate=1e-4", "cohort.split.num_folds=3", "fold=1", "folds=[0, 1]"])
+    config = load_config("tiny.yaml", ["training.learning_rate=1e-4", "cohort.split.num_folds=3", "fold=1", "folds=[0, 1]"])
     assert config.training.learning_rate == 1e-4
     assert (config.cohort.split.num_folds, config.fold) == (3, 1)
 
 
-def test_a_fold_may_be_trained_again_with_another_seed() -> None:
-    config = resolve("tiny", ["seed=5", "fold=1-seed-2", "folds=[0, 1-seed-2]"])
-    assert (config.fold, config.fold_number, config.fold_seed) == ("1-seed-2", 1, 7)
-    plain = resolve("tiny", ["seed=5", "fold=1"])
-    assert (plain.fold_number, plain.fold_seed) == (1, 5)
-    assert "fold" in refused("fold=1-sed-2")
+def test_fold_and_seed_name_one_training_and_folds_times_seeds_all_of_them() -> None:
+    config = load_config("tiny", ["fold=1", "seed=5", "folds=[0, 1]", "seeds=[0, 5]"])
+    assert config.training_key == TrainingKey(fold=1, seed=5)
+    assert config.training_keys == tuple(TrainingKey(fold, seed) for fold in (0, 1) for seed in (0, 5))
+    assert load_config("tiny", []).training_keys == (load_config("tiny", []).training_key,) == (TrainingKey(0, 0),)
+
+
+@pytest.mark.parametrize("word", ["fold=0-seed-1", "seed=-1", "folds=[]", "seeds=[]", "seeds=[a]"])
+def test_folds_and_seeds_are_numbers_and_at_least_one(word: str) -> None:
+    assert word.split("=")[0] in refused(word)
 
 
 def test_a_bare_name_and_a_path_give_the_same_config() -> None:
-    assert resolve("tiny", []) == resolve("configs/tiny.yaml", [])
+    assert load_config("tiny", []) == load_config("configs/tiny.yaml", [])
 
 
 def test_a_cohort_is_picked_by_name(project: Path) -> None:
     folder = project / "configs" / "cohorts"
     (folder / "other.yaml").write_text((folder / "cubes.yaml").read_text())
-    assert resolve(None, ["cohort=other", "cohort.modality=CT"]).cohort.name == "other"
+    assert load_config(None, ["cohort=other", "cohort.modality=CT"]).cohort.name == "other"
 
 
 def test_what_a_run_wrote_down_is_a_config_like_any_other(project: Path) -> None:
-    words = ["fold=1-seed-2", "training.learning_rate=1e-4", "cohort.split.num_folds=3"]
-    config = resolve("tiny", words)
+    words = ["fold=1", "seed=2", "training.learning_rate=1e-4", "cohort.split.num_folds=3"]
+    config = load_config("tiny", words)
     write_yaml(project / "runs" / "config.yaml", config.model_dump(mode="json"))
-    assert resolve("runs/config.yaml", []).model_dump() == config.model_dump()
-    again = resolve("runs/config.yaml", ["name=again", "cohort.modality=CT"])
+    assert load_config("runs/config.yaml", []).model_dump() == config.model_dump()
+    again = load_config("runs/config.yaml", ["name=again", "cohort.modality=CT"])
     assert (again.name, again.cohort.modality, again.training) == ("again", "CT", config.training)
-    assert resolve("runs/config.yaml", ["cohort=cubes"]).cohort == resolve("tiny", []).cohort
+    assert load_config("runs/config.yaml", ["cohort=cubes"]).cohort == load_config("tiny", []).cohort
     assert "runs/config.yaml: unknown key 'cohort.modalty'" in refused("cohort.modalty=CT", config="runs/config.yaml")
 
 

@@ -1,4 +1,4 @@
-"""Nested and repeated divisions as a whole."""
+"""Nested and repeated cv_parts as a whole."""
 
 import json
 
@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 
-from pipeline.core.paths import RunPaths
-from pipeline.evaluation.cross_validation import evaluate_divided
+from pipeline.core.paths import EvaluationPaths
+from pipeline.evaluation.cross_validation import evaluate_cross_validation
 from pipeline.evaluation.evaluate import evaluate_predictions
-from pipeline.evaluation.outputs import read_frozen, write_evaluation
+from pipeline.evaluation.outputs import read_fitted, write_evaluation
 from pipeline.evaluation.settings import Settings
 from pipeline.reporting.sections.decision import model_part
 from tests.evaluation.test_cv_design import NESTED, REPEATED, predictions
@@ -28,15 +28,15 @@ def told(settings, patients: int = 90, noise: float = 1.0) -> pd.DataFrame:
     return table.assign(prob_a=1 - prob, prob_b=prob)
 
 
-def parts_of(table: pd.DataFrame, groups: list[list[int]]) -> list[pd.DataFrame]:
+def partitions_of(table: pd.DataFrame, groups: list[list[int]]) -> list[pd.DataFrame]:
     return [table[table["fold"].isin(folds)] for folds in groups]
 
 
 def test_a_figure_of_repeats_is_the_mean_of_theirs():
     table = told(REPEATED)
-    found = evaluate_divided(table, QUICK).metrics
+    found = evaluate_cross_validation(table, QUICK).metrics
     for split in ("val", "test"):
-        own = [evaluate_predictions(rows, QUICK)[split]["patient"] for rows in parts_of(table, [[0, 1, 2], [3, 4, 5]])]
+        own = [evaluate_predictions(rows, QUICK)[split]["patient"] for rows in partitions_of(table, [[0, 1, 2], [3, 4, 5]])]
         for name in ("auroc", "average_precision", "accuracy", "mcc", "brier_score"):
             entry = found[split]["patient"][name]
             assert entry["value"] == pytest.approx(np.mean([each[name]["value"] for each in own]))
@@ -51,7 +51,7 @@ def test_repeats_that_all_say_the_same_do_not_narrow_the_interval():
     first = table[table["fold"] < 3]
     again = pd.concat([first, first.assign(fold=first["fold"] + 3)], ignore_index=True)
     once = evaluate_predictions(first, MANY)["val"]["patient"]
-    twice = evaluate_divided(again, MANY).metrics["val"]["patient"]
+    twice = evaluate_cross_validation(again, MANY).metrics["val"]["patient"]
     # Those that a single repeat resamples too; its AUROC and shares have intervals of another kind.
     for name in ("average_precision", "balanced_accuracy", "mcc", "brier_score"):
         assert twice[name]["value"] == pytest.approx(once[name]["value"]), name
@@ -62,10 +62,10 @@ def test_repeats_that_all_say_the_same_do_not_narrow_the_interval():
 def test_outer_parts_are_laid_side_by_side_each_at_its_own_threshold():
     """Every patient is tested once, ranked among those of its part, and called at the threshold of its part."""
     table = told(NESTED)
-    found = evaluate_divided(table, QUICK)
+    found = evaluate_cross_validation(table, QUICK)
     pairs, wins, calls, truth = 0, 0.0, [], []
-    for rows, (name, frozen) in zip(
-        parts_of(table, [[0, 1], [2, 3], [4, 5]]), found.frozen["patient"].items(), strict=True
+    for rows, (name, fitted) in zip(
+        partitions_of(table, [[0, 1], [2, 3], [4, 5]]), found.fitted["patient"].items(), strict=True
     ):
         # Too few patients to calibrate on: the part's models are averaged as they are.
         test = rows[rows["split"] == "test"].groupby(["patient_id", "label"])["prob_b"].mean().reset_index()
@@ -84,33 +84,33 @@ def test_outer_parts_are_laid_side_by_side_each_at_its_own_threshold():
 
 def test_every_null_of_a_whole_division_has_a_reason():
     for settings in (NESTED, REPEATED):
-        for levels in evaluate_divided(told(settings), QUICK).metrics.values():
+        for levels in evaluate_cross_validation(told(settings), QUICK).metrics.values():
             for entries in levels.values():
                 for name, entry in entries.items():
                     assert entry["low"] is not None or entry["reason"], name
 
 
 def test_each_part_stands_among_the_models_and_keeps_what_it_froze(tmp_path):
-    found = evaluate_divided(told(NESTED), QUICK)
-    write_evaluation(found, RunPaths(tmp_path))
-    assert set(json.loads(RunPaths(tmp_path).operating_point.read_text())["patient"]) == {
+    found = evaluate_cross_validation(told(NESTED), QUICK)
+    write_evaluation(found, EvaluationPaths(tmp_path))
+    assert set(json.loads(EvaluationPaths(tmp_path).operating_point.read_text())["patient"]) == {
         "folds 0, 1",
         "folds 2, 3",
         "folds 4, 5",
     }
     with pytest.raises(ValueError, match="outer parts or repeats has a threshold of its own"):
-        read_frozen(RunPaths(tmp_path))
-    shown = model_part(pd.read_csv(RunPaths(tmp_path).models))
+        read_fitted(EvaluationPaths(tmp_path))
+    shown = model_part(pd.read_csv(EvaluationPaths(tmp_path).models))
     assert [row.model for row in shown.rows][-1] == "seed 0, folds 4, 5 together" and len(shown.rows) == 9
 
 
 def test_a_division_of_one_part_is_judged_as_it_always_was():
     table = told(REPEATED)
     table = table[table["fold"] < 3]
-    assert evaluate_divided(table, QUICK).metrics == evaluate_predictions(table, QUICK)
+    assert evaluate_cross_validation(table, QUICK).metrics == evaluate_predictions(table, QUICK)
 
 
 def test_repeats_of_which_folds_are_missing_are_refused():
     table = told(REPEATED)
     with pytest.raises(ValueError, match="a repeated division is judged one repeat at a time"):
-        evaluate_divided(table[table["fold"] != 5], QUICK)
+        evaluate_cross_validation(table[table["fold"] != 5], QUICK)

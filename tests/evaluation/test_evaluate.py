@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import accuracy_score, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from pipeline.core.paths import RunPaths
+from pipeline.core.paths import EvaluationPaths
 from pipeline.evaluation.evaluate import evaluate_predictions, evaluate_table
 from pipeline.evaluation.outputs import write_evaluation
 from pipeline.evaluation.settings import Settings
@@ -28,7 +28,7 @@ def test_values_are_those_of_scikit_learn_at_both_levels(make_predictions):
 def test_the_threshold_comes_from_validation_and_is_applied_to_test(make_predictions):
     table = make_predictions()
     evaluation = evaluate_table(table, QUICK)
-    threshold = evaluation.frozen["scan"].point.threshold
+    threshold = evaluation.fitted["scan"].point.threshold
     test = table[table["split"] == "test"]
     expected = accuracy_score(test["label"] == "lesion", test["prob_lesion"] >= threshold)
     assert evaluation.metrics["test"]["scan"]["accuracy"]["value"] == pytest.approx(expected)
@@ -40,7 +40,7 @@ def test_test_labels_move_neither_threshold_nor_calibration(make_predictions):
     test = flipped["split"] == "test"
     flipped.loc[test, "label"] = flipped.loc[test, "label"].map({"healthy": "lesion", "lesion": "healthy"})
     first, second = evaluate_table(table, QUICK), evaluate_table(flipped, QUICK)
-    assert first.frozen == second.frozen
+    assert first.fitted == second.fitted
     # Up to ties, which continuous scores have not.
     values = [e.metrics["test"]["patient"]["auroc"]["value"] for e in (first, second)]
     assert sum(values) == pytest.approx(1)
@@ -108,7 +108,7 @@ def test_a_fold_with_a_single_patient_of_a_class_leaves_a_value_without_an_inter
     entry = evaluation.metrics["val"]["patient"]["auroc"]
     assert entry["value"] is not None and (entry["low"], entry["high"]) == (None, None)
     assert "a fold has a single patient of a class" in entry["reason"]
-    write_evaluation(evaluation, RunPaths(tmp_path))
+    write_evaluation(evaluation, EvaluationPaths(tmp_path))
 
 
 def test_a_constant_score_is_null_with_the_reason(make_predictions):

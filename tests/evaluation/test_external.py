@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 
-from pipeline.core.paths import RunPaths
-from pipeline.evaluation.covariates import Background
+from pipeline.core.paths import EvaluationPaths
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.evaluate import evaluate_table
-from pipeline.evaluation.external import evaluate_frozen, shift_intercept
+from pipeline.evaluation.external import evaluate_external_cohort, shift_intercept
 from pipeline.evaluation.metrics.calibration import logit
-from pipeline.evaluation.outputs import read_frozen, write_evaluation
+from pipeline.evaluation.outputs import read_fitted, write_evaluation
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
 
@@ -27,22 +27,22 @@ def external_cohort(make_predictions, prevalence_shift: float) -> pd.DataFrame:
 
 def test_what_was_frozen_is_applied_as_it_is_after_a_way_through_files(make_predictions, tmp_path):
     home = evaluate_table(make_predictions(patients=110), QUICK)
-    write_evaluation(home, RunPaths(tmp_path))
-    frozen = read_frozen(RunPaths(tmp_path))
+    write_evaluation(home, EvaluationPaths(tmp_path))
+    fitted = read_fitted(EvaluationPaths(tmp_path))
     assert {level: fitted.point for level, fitted in frozen.items()} == {
-        level: fitted.point for level, fitted in home.frozen.items()
+        level: fitted.point for level, fitted in home.fitted.items()
     }
     table = external_cohort(make_predictions, 0.0)
-    metrics = evaluate_frozen(table, QUICK, frozen).metrics["test"]["scan"]
+    metrics = evaluate_external_cohort(table, QUICK, fitted).metrics["test"]["scan"]
     truth = table["label"] == "lesion"
-    called = table["prob_lesion"] >= home.frozen["scan"].point.threshold
+    called = table["prob_lesion"] >= home.fitted["scan"].point.threshold
     assert metrics["sensitivity"]["value"] == pytest.approx(called[truth].mean())
     assert metrics["calibrated_brier_score"]["value"] is not None
 
 
 def test_another_prevalence_is_repaired_by_the_intercept_and_seen_beside_the_figure_as_it_is(make_predictions):
-    frozen = evaluate_table(make_predictions(patients=110), QUICK).frozen
-    metrics = evaluate_frozen(external_cohort(make_predictions, 2.5), QUICK, frozen).metrics["test"]["patient"]
+    fitted = evaluate_table(make_predictions(patients=110), QUICK).fitted
+    metrics = evaluate_external_cohort(external_cohort(make_predictions, 2.5), QUICK, fitted).metrics["test"]["patient"]
     assert metrics["calibration_intercept"]["value"] < -1
     assert metrics["recalibrated_calibration_intercept"]["value"] == pytest.approx(0, abs=0.15)
     assert metrics["recalibrated_brier_score"]["value"] < metrics["brier_score"]["value"] - 0.05
@@ -52,8 +52,8 @@ def test_where_no_shift_is_needed_the_recalibrated_calls_are_the_frozen_ones(mak
     """An overconfident model's calibration would move its probabilities away from its threshold."""
     home = make_predictions(patients=400)
     table = external_cohort(make_predictions, 0.0)
-    frozen = evaluate_table(overconfident(home), replace(QUICK, operating_point="sensitivity")).frozen
-    metrics = evaluate_frozen(overconfident(table), QUICK, frozen).metrics["test"]["patient"]
+    fitted = evaluate_table(overconfident(home), replace(QUICK, operating_point="sensitivity")).fitted
+    metrics = evaluate_external_cohort(overconfident(table), QUICK, fitted).metrics["test"]["patient"]
     assert metrics["calibrated_calibration_slope"]["value"] > 2 * metrics["calibration_slope"]["value"]
     assert abs(metrics["recalibrated_sensitivity"]["value"] - metrics["sensitivity"]["value"]) < 0.06
 
@@ -76,16 +76,16 @@ def test_each_part_is_shifted_by_what_the_others_say():
 
 
 def test_an_external_cohort_is_judged_by_its_own_kinds_of_patients(make_predictions):
-    frozen = evaluate_table(make_predictions(patients=110), QUICK).frozen
+    fitted = evaluate_table(make_predictions(patients=110), QUICK).fitted
     table = external_cohort(make_predictions, 0.0)
     patients = table["patient_id"].unique()
     cohort = pd.DataFrame({"patient_id": patients, "sex": np.where(np.arange(len(patients)) % 4 < 2, "F", "M")})
-    found = evaluate_frozen(table, QUICK, frozen, Background(cohort, clinical=("sex",)))
+    found = evaluate_external_cohort(table, QUICK, fitted, Covariates(cohort, clinical=("sex",)))
     assert found.subgroups.set_index("group")["auroc"].notna().to_dict() == {"F": True, "M": True}
-    assert found.floors["reason"].iloc[0] == "without splits.csv there is nobody to fit on"
+    assert found.baselines["reason"].iloc[0] == "without splits.csv there is nobody to fit on"
 
 
 def test_a_model_that_froze_nothing_is_refused(make_predictions):
-    frozen = evaluate_table(make_predictions(), QUICK).frozen
-    with pytest.raises(ValueError, match="nothing was frozen for fold-4, got fold-0"):
-        evaluate_frozen(external_cohort(make_predictions, 0.0).assign(fold=4), QUICK, frozen)
+    fitted = evaluate_table(make_predictions(), QUICK).fitted
+    with pytest.raises(ValueError, match="nothing was frozen for fold-4-seed-0, got fold-0-seed-0"):
+        evaluate_external_cohort(external_cohort(make_predictions, 0.0).assign(fold=4), QUICK, fitted)

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
-from pipeline.core.paths import RunPaths
-from pipeline.evaluation.covariates import Background
+from pipeline.core.paths import EvaluationPaths
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.multilabel import by_pattern, evaluate_labels
-from pipeline.evaluation.one_vs_rest import one_class
-from pipeline.evaluation.outputs import read_frozen, write_evaluation
+from pipeline.evaluation.one_vs_rest import one_vs_rest_table
+from pipeline.evaluation.outputs import read_fitted, write_evaluation
 from pipeline.evaluation.sample import sample_of
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.bootstrap import patient_strata
@@ -54,7 +54,7 @@ def test_all_labels_right_is_the_share_of_rows_without_an_error():
     table = made()
     found = evaluate_labels(table, QUICK)
     truth, probs = truth_and_probs(table)
-    thresholds = [found.frozen["patient"][name].point.threshold for name in NAMES]
+    thresholds = [found.fitted["patient"][name].point.threshold for name in NAMES]
     expected = accuracy_score(truth, probs >= thresholds)
     assert found.metrics["test"]["patient"]["exact_match"]["value"] == pytest.approx(expected)
 
@@ -81,7 +81,7 @@ def test_the_mean_is_narrower_than_its_labels_and_wider_than_if_they_were_one_pa
 def test_rare_combinations_are_drawn_from_one_pool():
     table = made(patients=40)
     test = table[table["split"] == "test"]
-    samples = [sample_of(one_class(test.assign(fold=0), name)) for name in NAMES]
+    samples = [sample_of(one_vs_rest_table(test.assign(fold=0), name)) for name in NAMES]
     patterns = test["label"].to_numpy()
     common = [pattern for pattern in np.unique(patterns) if (patterns == pattern).sum() >= 10]
     strata = patient_strata(by_pattern(samples))
@@ -91,11 +91,11 @@ def test_rare_combinations_are_drawn_from_one_pool():
 
 
 def test_frozen_thresholds_are_kept_by_label_and_not_taken_for_a_single_one(tmp_path):
-    write_evaluation(evaluate_labels(made(), QUICK), RunPaths(tmp_path))
-    points = json.loads(RunPaths(tmp_path).operating_point.read_text())
+    write_evaluation(evaluate_labels(made(), QUICK), EvaluationPaths(tmp_path))
+    points = json.loads(EvaluationPaths(tmp_path).operating_point.read_text())
     assert set(points["patient"]) == set(NAMES)
     with pytest.raises(ValueError, match="each of several labels, outer parts or repeats has a threshold of its own"):
-        read_frozen(RunPaths(tmp_path))
+        read_fitted(EvaluationPaths(tmp_path))
 
 
 def test_an_unknown_label_among_several_is_refused_with_the_nearest():
@@ -113,6 +113,6 @@ def test_a_floor_is_fitted_for_each_label_and_named_after_it():
     splits = table[["patient_id", "label"]].assign(
         split=np.where(table["split"] == "test", "test", "development"), fold=np.arange(len(table)) % 5
     )
-    found = evaluate_labels(table, QUICK, Background(cohort, splits, clinical=("marker",))).floors.set_index("name")
+    found = evaluate_labels(table, QUICK, Covariates(cohort, splits, clinical=("marker",))).baselines.set_index("name")
     assert found.loc["cyst: clinical covariates", "auroc"] > 0.95
     assert found.loc["tumour: clinical covariates", "auroc"] < 0.75

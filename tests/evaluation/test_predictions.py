@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.evaluation.predictions import (
     average_folds,
-    by_patient,
+    aggregate_by_patient,
     check_predictions,
     class_names,
     read_folds,
@@ -101,11 +101,11 @@ def test_a_missing_file_says_who_writes_it(tmp_path):
 
 
 def test_folds_with_other_classes_are_refused(tmp_path):
-    table(GOOD).to_csv(tmp_path / "fold-0.csv", index=False)
+    table(GOOD).to_csv(tmp_path / "fold-0-seed-0.csv", index=False)
     swapped = "scan_id patient_id label prob_b prob_a"
-    table(GOOD, swapped).to_csv(tmp_path / "fold-1.csv", index=False)
-    with pytest.raises(ValueError, match="fold-1.csv: expected the classes"):
-        read_folds([tmp_path / "fold-0.csv", tmp_path / "fold-1.csv"])
+    table(GOOD, swapped).to_csv(tmp_path / "fold-1-seed-0.csv", index=False)
+    with pytest.raises(ValueError, match="fold-1-seed-0.csv: expected the classes"):
+        read_folds([tmp_path / "fold-0-seed-0.csv", tmp_path / "fold-1-seed-0.csv"])
 
 
 def test_test_scans_get_the_mean_of_the_folds_and_validation_scans_stay_apart():
@@ -130,6 +130,6 @@ SCANS = [
 @pytest.mark.parametrize(("rule", "expected"), [("mean", 0.35), ("max", 0.6)])
 def test_a_patient_gets_one_row_by_the_stated_rule(rule, expected):
     scans = table(SCANS, "scan_id patient_id label prob_a prob_b fold split")
-    patients = by_patient(scans, rule).set_index("patient_id")
+    patients = aggregate_by_patient(scans, rule).set_index("patient_id")
     assert patients.loc["p1", "prob_b"] == pytest.approx(expected)
     assert patients.loc["p2", "prob_b"] == pytest.approx(0.3)

@@ -17,7 +17,7 @@ from tests.conftest import Commands
 
 pytestmark = pytest.mark.slow
 RUN = Path("runs/cubes/tiny")
-SCALE = {"fold-0": 0.5, "fold-1": 2.0}
+SCALE = {"fold-0-seed-0": 0.5, "fold-1-seed-0": 2.0}
 
 
 @pytest.fixture
@@ -25,9 +25,9 @@ def two_folds(finished: Path, tmp_path: Path) -> Path:
     """A project whose run has a second fold, with other weights, and a temperature for each fold."""
     folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     run = folder / RUN
-    trained = TrainedCheckpoint.read(run / "fold-0" / "best.ckpt")
+    trained = TrainedCheckpoint.read(run / "fold-0-seed-0" / "best.ckpt")
     other = {name: value + 0.3 if name == "fc.bias" else value * 0.9 for name, value in trained.state_dict.items()}
-    replace(trained, state_dict=other).write(run / "fold-1" / "best.ckpt")
+    replace(trained, state_dict=other, config=trained.config | {"fold": 1}).write(run / "fold-1-seed-0" / "best.ckpt")
     freeze(run, method="temperature", threshold=0.55)
     return folder
 
@@ -39,12 +39,13 @@ def freeze(run: Path, *, method: str, threshold: float | None) -> None:
         for name, scale in SCALE.items()
     }
     point = {"rule": "youden", "threshold": threshold, "reason": "approximate"}
-    conformal = json.loads((run / "conformal.json").read_text())
+    conformal = json.loads((run / "evaluation/frozen/conformal.json").read_text())
     levels = ("scan", "patient")
-    (run / "checkpoints.json").write_text(json.dumps({name: sha256(run / name / "best.ckpt") for name in SCALE}))
-    (run / "calibration.json").write_text(json.dumps({level: fitted for level in levels}))
-    (run / "operating_point.json").write_text(json.dumps({level: point for level in levels}))
-    (run / "conformal.json").write_text(json.dumps({level: conformal[level] for level in levels}))
+    frozen = run / "evaluation" / "frozen"
+    (frozen / "checkpoints.json").write_text(json.dumps({name: sha256(run / name / "best.ckpt") for name in SCALE}))
+    (frozen / "calibration.json").write_text(json.dumps({level: fitted for level in levels}))
+    (frozen / "operating_point.json").write_text(json.dumps({level: point for level in levels}))
+    (frozen / "conformal.json").write_text(json.dumps({level: conformal[level] for level in levels}))
 
 
 def of_folds(folder: Path, scan: Path) -> dict[str, float]:
@@ -59,7 +60,7 @@ def test_all_folds_together_give_the_mean_of_calibrated_probabilities_and_a_call
     assert "mean of 2 folds" in done.stderr and "0.550" in done.stderr and "approximate" in done.stderr
     row = pd.read_csv(two_folds / "new.csv").iloc[0]
     own = of_folds(two_folds, scan)
-    assert abs(own["fold-0"] - own["fold-1"]) > 0.01
+    assert abs(own["fold-0-seed-0"] - own["fold-1-seed-0"]) > 0.01
     odds = {name: (own[name] / (1 - own[name])) ** SCALE[name] for name in own}
     expected = np.mean([value / (1 + value) for value in odds.values()])
     assert row["prob_cube"] == pytest.approx(expected, abs=1e-6)
@@ -79,36 +80,45 @@ def test_where_a_fold_could_not_be_calibrated_all_are_averaged_as_they_are(
 
 
 def test_a_fold_that_was_never_evaluated_is_refused(two_folds: Path) -> None:
-    shutil.copytree(two_folds / RUN / "fold-1", two_folds / RUN / "fold-2")
-    with pytest.raises(ValueError, match="nothing was frozen for fold-2.*pipeline.evaluate"):
+    trained = TrainedCheckpoint.read(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
+    third = replace(trained, config=trained.config | {"fold": 1, "seed": 4})
+    third.write(two_folds / RUN / "fold-1-seed-4" / "best.ckpt")
+    with pytest.raises(ValueError, match="nothing was frozen for fold-1-seed-4.*pipeline.evaluate"):
         Ensemble.load(two_folds / RUN)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda run: {"plan": {**run.plan, "spacing_mm": [3, 3, 3]}}, "fold-1/best.ckpt: its plan is not that of the"),
-        (lambda run: {"classes": run.classes[::-1]}, "fold-1/best.ckpt: its order of classes is not that of the"),
+        (lambda run: {"plan": {**run.plan, "spacing_mm": [3, 3, 3]}}, "fold-1-seed-0/best.ckpt: its plan is not that of the"),
+        (lambda run: {"classes": run.classes[::-1]}, "fold-1-seed-0/best.ckpt: its order of classes is not that of the"),
     ],
 )
 def test_folds_that_do_not_fit_together_are_refused_and_the_odd_one_named(two_folds: Path, change, says: str) -> None:
     run = two_folds / RUN
-    shutil.copytree(run / "fold-0", run / "fold-2")
-    odd = TrainedCheckpoint.read(run / "fold-1" / "best.ckpt")
-    replace(odd, **change(odd)).write(run / "fold-1" / "best.ckpt")
+    usual = TrainedCheckpoint.read(run / "fold-0-seed-0" / "best.ckpt")
+    replace(usual, config=usual.config | {"fold": 2}).write(run / "fold-2-seed-0" / "best.ckpt")
+    odd = TrainedCheckpoint.read(run / "fold-1-seed-0" / "best.ckpt")
+    replace(odd, **change(odd)).write(run / "fold-1-seed-0" / "best.ckpt")
     with pytest.raises(ValueError, match=says):
         Ensemble.load(run)
 
 
+def test_a_copied_checkpoint_is_not_taken_for_another_fold(two_folds: Path) -> None:
+    shutil.copytree(two_folds / RUN / "fold-1-seed-0", two_folds / RUN / "fold-2-seed-0")
+    with pytest.raises(ValueError, match="fold-2-seed-0/best.ckpt: .*fold 1, seed 0.*one checkpoint"):
+        Ensemble.load(two_folds / RUN)
+
+
 def test_a_fold_trained_again_since_the_evaluation_is_refused(two_folds: Path) -> None:
-    trained = TrainedCheckpoint.read(two_folds / RUN / "fold-1" / "best.ckpt")
-    replace(trained, epoch=trained.epoch + 1).write(two_folds / RUN / "fold-1" / "best.ckpt")
+    trained = TrainedCheckpoint.read(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
+    replace(trained, epoch=trained.epoch + 1).write(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
     scan = str(two_folds / "cubes" / "scans" / "p001_0.nii.gz")
     done = Commands(two_folds)("predict", "--run", str(RUN), "--scans", scan, check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "fold-1/best.ckpt: not the checkpoint that" in done.stderr and "pipeline.evaluate" in done.stderr
+    assert "fold-1-seed-0/best.ckpt: not the checkpoint that" in done.stderr and "pipeline.evaluate" in done.stderr
 
 
 def test_the_evaluation_knows_which_checkpoint_it_judged(finished: Path) -> None:
-    noted = json.loads((finished / RUN / "checkpoints.json").read_text())
-    assert noted == {"fold-0": sha256(finished / RUN / "fold-0" / "best.ckpt")}
+    noted = json.loads((finished / RUN / "evaluation/frozen/checkpoints.json").read_text())
+    assert noted == {"fold-0-seed-0": sha256(finished / RUN / "fold-0-seed-0" / "best.ckpt")}

@@ -8,7 +8,7 @@ import pandas as pd
 
 from pipeline.config import Config
 from pipeline.core.io import write_text, write_yaml
-from pipeline.core.paths import Artifacts
+from pipeline.core.paths import Artifacts, TrainingKey
 from pipeline.evaluation.evaluate import evaluate_table
 from pipeline.evaluation.outputs import write_evaluation
 from pipeline.evaluation.settings import Settings
@@ -16,6 +16,7 @@ from pipeline.reporting.experiment_page import experiment_html
 from pipeline.reporting.index_page import index_html
 from pipeline.reporting.inputs import gather_cohort, gather_run
 
+FIRST = TrainingKey(fold=0, seed=0)
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "line", "circle"}
 NASTY = "<script>alert(1)</script>"
 
@@ -67,13 +68,13 @@ def predictions(signal: float = 1.5, seed: int = 0, patients: int = 60) -> pd.Da
 
 def write_run(config: Config, name: str, table: pd.DataFrame) -> None:
     paths = Artifacts(config.root).run("made", name)
-    write_text(paths.predictions(0), table.to_csv(index=False))
-    write_evaluation(evaluate_table(table, Settings(num_bootstrap=200)), paths)
+    write_text(paths.predictions(FIRST), table.to_csv(index=False))
+    write_evaluation(evaluate_table(table, Settings(num_bootstrap=200)), paths.evaluation)
 
 
 def experiment(config: Config, name: str = "tiny") -> str:
     paths = Artifacts(config.root)
-    return experiment_html(gather_run(name, paths.run("made", name), (0,)), gather_cohort(paths.cohort("made")), config)
+    return experiment_html(gather_run(name, paths.run("made", name), (FIRST,)), gather_cohort(paths.cohort("made")), config)
 
 
 def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> None:
@@ -96,4 +97,4 @@ def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> No
 
 def index(config: Config) -> str:
     paths = Artifacts(config.root)
-    return index_html([gather_run(name, paths.run("made", name), (0,)) for name in config.experiments], config)
+    return index_html([gather_run(name, paths.run("made", name), (FIRST,)) for name in config.experiments], config)

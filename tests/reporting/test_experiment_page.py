@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.core.io import write_text, write_yaml
 from pipeline.core.paths import Artifacts
-from tests.reporting.pages_made import NASTY, experiment, index, predictions, read, words, write_cohort, write_run
+from tests.reporting.pages_made import FIRST, NASTY, experiment, index, predictions, read, words, write_cohort, write_run
 
 
 def test_a_page_of_metrics_alone_says_what_is_missing(config):
@@ -20,7 +20,7 @@ def test_a_page_of_metrics_alone_says_what_is_missing(config):
 
 def test_the_headline_is_per_patient_with_interval_and_number(config):
     write_run(config, "tiny", predictions())
-    metrics = json.loads(Artifacts(config.root).run("made", "tiny").metrics.read_text())
+    metrics = json.loads(Artifacts(config.root).run("made", "tiny").evaluation.metrics.read_text())
     auroc = metrics["test"]["patient"]["auroc"]
     text = words(experiment(config))
     assert f"AUROC {auroc['value']:.3f} {auroc['low']:.3f} to {auroc['high']:.3f} 60 patients" in text
@@ -34,10 +34,10 @@ def test_everything_known_is_shown(config):
     run = Artifacts(config.root).run("made", "tiny")
     epochs = np.arange(5)
     history = pd.DataFrame({"epoch": epochs, "train_loss": 1.0, "val_loss": 1.0, "val_auroc": 0.6})
-    write_text(run.fold(0).history, history.to_csv(index=False))
+    write_text(run.training(FIRST).history, history.to_csv(index=False))
     source = {"kind": "folder", "scans": "/home/somebody/scans", "table": "~/somebody.csv"}
     used = {"name": "tiny", "model": {"name": "poolformer_s12"}, "root": "/home/somebody", "cohort": {"source": source}}
-    write_yaml(run.fold(0).config, used)
+    write_yaml(run.training(FIRST).config, used)
     html = experiment(config)
     text = words(html)
     for phrase in (
@@ -70,7 +70,7 @@ def test_the_folds_of_repeats_count_among_those_that_can_be_trained(config):
 def test_groups_are_shown_with_their_figure_and_small_ones_counted(config):
     write_run(config, "tiny", predictions())
     write_text(
-        Artifacts(config.root).run("made", "tiny").subgroups,
+        Artifacts(config.root).run("made", "tiny").evaluation.subgroups,
         "covariate,group,num_patients,auroc,low,high,p_value,adjusted_p_value,reason\n"
         "site,north,40,0.9,0.8,0.95,0.001,0.002,\nsite,south,40,0.6,0.5,0.7,0.001,0.002,\n"
         "site,west,4,,,,0.001,0.002,4 patients\n",
@@ -141,9 +141,9 @@ def test_a_model_that_guesses_is_told_so(config):
 def test_accuracy_below_the_floor_is_said_aloud(config):
     table = predictions(signal=0.2)
     write_run(config, "tiny", table)
-    entries = json.loads(Artifacts(config.root).run("made", "tiny").metrics.read_text())["test"]["patient"]
-    assert entries["accuracy"]["value"] < entries["majority_floor"]["value"]
-    assert "Accuracy is below the floor" in words(experiment(config))
+    entries = json.loads(Artifacts(config.root).run("made", "tiny").evaluation.metrics.read_text())["test"]["patient"]
+    assert entries["accuracy"]["value"] < entries["majority_baseline"]["value"]
+    assert "Accuracy is below the baseline" in words(experiment(config))
 
 
 def test_validation_alone_is_said_to_flatter(config):
@@ -174,7 +174,7 @@ def test_folds_and_seeds_are_shown_each_by_itself_with_their_spread(config):
     seeds = pd.concat([predictions(seed=seed).assign(seed=seed, label=predictions()["label"]) for seed in range(3)])
     write_run(config, "tiny", seeds)
     text = words(experiment(config))
-    models = pd.read_csv(Artifacts(config.root).run("made", "tiny").models)
+    models = pd.read_csv(Artifacts(config.root).run("made", "tiny").evaluation.models)
     aurocs = models.loc[models["metric"] == "auroc", "value"]
     assert f"AUROCs of seeds go from {aurocs.min():.3f} to {aurocs.max():.3f}" in text
     assert "seed 2, fold 0" in text

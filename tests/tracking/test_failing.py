@@ -11,17 +11,17 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.core.paths import FoldPaths
+from pipeline.core.paths import TrainingPaths
 from pipeline.tracking.privacy import pseudonym, read_key
-from pipeline.tracking.step_log import Record, read_record
-from pipeline.tracking.sync import ASIDE
+from pipeline.tracking.step_log import TrainingRecord, read_record
+from pipeline.tracking.wandb_files import SUPERSEDED
 from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, copy_untrained
 from tests.tracking.ten_steps import break_wandb, log_ten_steps
 
 pytestmark = pytest.mark.slow
-FOLD = Path("runs/cubes/tiny/fold-0")
+FOLD = Path("runs/cubes/tiny/fold-0-seed-0")
 IMAGES = ("tracking.log_images=true", "tracking.panel_every=2")
 
 
@@ -59,8 +59,8 @@ def test_a_record_of_another_version_stops_nothing(tmp_path: Path) -> None:
     (tmp_path / "old.json").write_text('{"run_id": "abc123", "status": "running", "parts": []}')
     (tmp_path / "half.json").write_text('{"run_id"')
     assert read_record(tmp_path / "old.json") is None and read_record(tmp_path / "half.json") is None
-    Record("abc123", "key", "running").write(tmp_path / "new.json")
-    assert read_record(tmp_path / "new.json") == Record("abc123", "key", "running")
+    TrainingRecord("abc123", "key", "running").write(tmp_path / "new.json")
+    assert read_record(tmp_path / "new.json") == TrainingRecord("abc123", "key", "running")
 
 
 @pytest.fixture
@@ -105,19 +105,19 @@ def test_training_gives_the_same_whether_wandb_is_missing_works_or_gets_pictures
     assert all(torch.equal(missing[name], other[name]) for name in missing for other in others)
     assert len({(folder / FOLD / "history.csv").read_text() for folder in folders}) == 1
     assert len(pd.read_csv(ready / FOLD / "steps.csv")) == 9
-    assert {read_record(FoldPaths(folder / FOLD).tracking).status for folder in (ready, restarted)} == {"finished"}
+    assert {read_record(TrainingPaths(folder / FOLD).tracking).status for folder in (ready, restarted)} == {"finished"}
 
 
 def test_a_training_that_starts_anew_under_its_id_leaves_one_part_with_every_step_once(restarted: Path) -> None:
-    run = OfflineRun(restarted, read_record(FoldPaths(restarted / FOLD).tracking).run_id)
+    run = OfflineRun(restarted, read_record(TrainingPaths(restarted / FOLD).tracking).run_id)
     assert len(run.parts) == 1 and run.history["_step"].tolist() == list(range(1, 10))
     # What the killed sitting wrote is kept, where no upload looks.
-    aside = list((restarted / "wandb" / ASIDE).iterdir())
+    aside = list((restarted / "wandb" / SUPERSEDED).iterdir())
     assert [part.name.endswith(run.run_id) for part in aside] == [True]
 
 
 def test_every_second_epoch_has_a_panel_of_slices_under_pseudonyms(restarted: Path) -> None:
-    run = OfflineRun(restarted, read_record(FoldPaths(restarted / FOLD).tracking).run_id)
+    run = OfflineRun(restarted, read_record(TrainingPaths(restarted / FOLD).tracking).run_id)
     panels = [row["item"] for row in run.of_kind("history") if any(name.startswith("slices") for name in row["item"])]
     assert [(row["_step"], row["slices.count"]) for row in panels] == [(6, 8)]
     splits = pd.read_csv(restarted / "data/cubes/splits.csv", dtype=str)
@@ -132,9 +132,9 @@ def test_every_second_epoch_has_a_panel_of_slices_under_pseudonyms(restarted: Pa
 
 def test_a_killed_and_resumed_training_is_one_run_with_every_step_once(ready: Path) -> None:
     kill_after_steps(ready, 5)
-    assert read_record(FoldPaths(ready / FOLD).tracking).status == "running"
+    assert read_record(TrainingPaths(ready / FOLD).tracking).status == "running"
     assert "going on from epoch" in Commands(ready)("train").stderr
-    record, steps = read_record(FoldPaths(ready / FOLD).tracking), pd.read_csv(ready / FOLD / "steps.csv")
+    record, steps = read_record(TrainingPaths(ready / FOLD).tracking), pd.read_csv(ready / FOLD / "steps.csv")
     run = OfflineRun(ready, record.run_id)
     assert record.status == "finished" and len(run.parts) == 2 and run.of_kind("run")[-1]["resume"]
     history = run.history.set_index("_step")

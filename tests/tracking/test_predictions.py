@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.store.store import Store
-from pipeline.tracking.predictions import called_set, with_pictures
+from pipeline.tracking.predictions import predicted_classes, add_images
 from pipeline.tracking.privacy import pseudonym, read_key
 from tests.tracking.offline import OfflineRun
 
@@ -28,18 +28,18 @@ RUN = Path("runs/cubes/tiny")
 def test_what_is_called_follows_the_frozen_thresholds(
     probs: dict[str, float], thresholds: dict[str, float] | float | None, called: set[str]
 ) -> None:
-    assert called_set(probs, thresholds) == called
+    assert predicted_classes(probs, thresholds) == called
 
 
 @pytest.mark.slow
 def test_the_table_of_predictions_has_pseudonyms_and_the_probabilities_of_the_file(
     finished: Path, run: OfflineRun
 ) -> None:
-    expected, table = pd.read_csv(finished / RUN / "predictions/fold-0.csv"), run.table("predictions")
+    expected, table = pd.read_csv(finished / RUN / "predictions/fold-0-seed-0.csv"), run.table("predictions")
     key = read_key(finished / ".pseudonym_key")
     assert table["scan_id"].tolist() == [pseudonym(name, key) for name in expected["scan_id"]]
     assert np.array_equal(table[["prob_plain", "prob_cube"]], expected[["prob_plain", "prob_cube"]])
-    threshold = json.loads((finished / RUN / "operating_point.json").read_text())["scan"]["threshold"]
+    threshold = json.loads((finished / RUN / "evaluation/frozen/operating_point.json").read_text())["scan"]["threshold"]
     assert (table["is_correct"] == ((expected["prob_cube"] >= threshold) == (expected["label"] == "cube"))).all()
 
 
@@ -48,7 +48,7 @@ def test_an_explanation_is_shown_beside_the_fold_whose_network_it_explains(finis
     store, explanations = Store(finished / "data/cubes/preprocessed"), finished / RUN / "explanations"
     ids = [caption["scan_id"] for caption in json.loads((explanations / "captions.json").read_text())]
     shown = {
-        fold: with_pictures(pd.DataFrame(index=ids), ids, store, explanations, fold)["explanation"].notna().sum()
+        fold: add_images(pd.DataFrame(index=ids), ids, store, explanations, fold)["explanation"].notna().sum()
         for fold in (0, 1)
     }
     assert shown == {0: 2, 1: 0}

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.config.load import resolve
+from pipeline.config.load import load_config
 from pipeline.track import track
 from pipeline.tracking.preview import tracking_of
 from pipeline.training.checkpoint import TrainedCheckpoint
@@ -24,7 +24,7 @@ def dry_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     """What `track --dry-run` prints there."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("CUBES", str(folder / "cubes"))
-    assert not track(resolve(None, list(words)), dry_run=True)
+    assert not track(load_config(None, list(words)), dry_run=True)
     return capsys.readouterr().out
 
 
@@ -73,16 +73,17 @@ def test_of_several_folds_one_model_is_the_best_and_figures_and_report_stand_in_
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
-    shutil.copytree(copy / RUN / "fold-0", copy / RUN / "fold-1")
-    trained = TrainedCheckpoint.read(copy / RUN / "fold-0/best.ckpt")
+    shutil.copytree(copy / RUN / "fold-0-seed-0", copy / RUN / "fold-1-seed-0")
+    trained = TrainedCheckpoint.read(copy / RUN / "fold-0-seed-0/best.ckpt")
     worse = replace(trained, config={**trained.config, "fold": 1}, score=trained.score - 0.1)
-    worse.write(copy / RUN / "fold-1/best.ckpt")
-    config = copy / RUN / "fold-1/config.yaml"
+    worse.write(copy / RUN / "fold-1-seed-0/best.ckpt")
+    config = copy / RUN / "fold-1-seed-0/config.yaml"
     config.write_text(config.read_text().replace("fold: 0", "fold: 1"))
-    shutil.copy(copy / RUN / "predictions/fold-0.csv", copy / RUN / "predictions/fold-1.csv")
+    shutil.copy(copy / RUN / "predictions/fold-0-seed-0.csv", copy / RUN / "predictions/fold-1-seed-0.csv")
     listed = dry_run(copy, monkeypatch, capsys, "folds=[0,1]", "tracking.log_images=true")
     first, second, summary = re.split(r"^(?:tiny-fold\d|cubes-summary)", listed, flags=re.MULTILINE)[1:]
-    assert "cubes-tiny-model (latest, fold-0, best)" in first and "cubes-tiny-model (latest, fold-1)" in second
+    assert "cubes-tiny-model (latest, fold-0-seed-0, best)" in first
+    assert "cubes-tiny-model (latest, fold-1-seed-0)" in second
     assert "test/patient/auroc" not in first and "tiny/test/patient/auroc" in summary
     assert "page report" not in first and "page tiny/report" in summary
 
@@ -97,7 +98,7 @@ def test_an_experiment_is_tracked_by_its_own_file_and_narrowed_by_words_alone(
     monkeypatch.chdir(project)
 
     def told(name: str, *words: str) -> tuple[str, bool]:
-        tracking = tracking_of(resolve("tiny.yaml", list(words)), name)
+        tracking = tracking_of(load_config("tiny.yaml", list(words)), name)
         return tracking.mode, tracking.log_images
 
     assert told("open") == ("auto", True) and told("shut") == ("offline", False)
@@ -105,7 +106,7 @@ def test_an_experiment_is_tracked_by_its_own_file_and_narrowed_by_words_alone(
     assert told("open", "tracking.mode=none") == ("none", True)
     assert told("open", "tracking.log_images=false") == ("auto", False)
     assert told("shut", "tracking.mode=auto", "tracking.log_images=true") == ("offline", False)
-    assert tracking_of(resolve("tiny.yaml", ["tracking.project=mine"]), "open").project == "mine"
+    assert tracking_of(load_config("tiny.yaml", ["tracking.project=mine"]), "open").project == "mine"
 
 
 @pytest.mark.slow

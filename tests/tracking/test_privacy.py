@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.tracking.privacy import can_be_told, pseudonym, public_page, read_key
+from pipeline.tracking.privacy import are_replaceable, pseudonym, anonymize_page, read_key
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.offline import OfflineRun, sent_bytes
 
@@ -33,10 +33,10 @@ def test_a_key_that_is_none_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_a_public_page_has_a_pseudonym_for_each_id_wherever_it_stands_and_its_pictures_as_they_were() -> None:
     stand_ins = {"p1": "AAAA", "p1_0": "BBBB", "a&b": "CCCC"}
     page = "<p>p1_0 of p1, map p1_0_t1.nii; a&amp;b, not p10, sp1</p><img src='data:image/png;base64,xx/p1/yy=='>"
-    assert public_page(page, stand_ins) == (
+    assert anonymize_page(page, stand_ins) == (
         "<p>BBBB of AAAA, map BBBB_t1.nii; CCCC, not p10, sp1</p><img src='data:image/png;base64,xx/p1/yy=='>"
     )
-    assert can_be_told(stand_ins) and not can_be_told(["12", "p1"])
+    assert are_replaceable(stand_ins) and not are_replaceable(["12", "p1"])
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def entries(run: OfflineRun) -> list[dict[str, str]]:
 def test_pictures_and_the_report_leave_only_when_asked(finished: Path, pictured: Path, run: OfflineRun) -> None:
     assert not pictures_to_send(finished) and not list((finished / "wandb").rglob("*.html"))
     first = OfflineRun(pictured, run.run_id).parts[0]
-    rows = len(pd.read_csv(finished / RUN / "predictions/fold-0.csv"))
+    rows = len(pd.read_csv(finished / RUN / "predictions/fold-0-seed-0.csv"))
     assert len(pictures_to_send(pictured)) == rows + 2
     page = next((first / "files/media/html").glob("report*.html")).read_text()
     assert len(page) == pytest.approx(len((finished / "reports/cubes/tiny.html").read_text()), rel=0.01)
@@ -97,7 +97,7 @@ def pictures_to_send(folder: Path) -> list[Path]:
 
 @pytest.mark.slow
 def test_the_tracker_gets_later_what_it_missed_and_goes_on_with_growing_steps(pictured: Path, run: OfflineRun) -> None:
-    steps, again = pd.read_csv(pictured / RUN / "fold-0/steps.csv"), OfflineRun(pictured, run.run_id)
+    steps, again = pd.read_csv(pictured / RUN / "fold-0-seed-0/steps.csv"), OfflineRun(pictured, run.run_id)
     assert again.history["_step"].tolist() == [*steps["step"], 10, 11]
     assert again.history["step/loss"].dropna().tolist() == pytest.approx(steps["loss"].tolist(), rel=1e-12)
     assert again.history["val_auroc"].dropna().tolist() == run.history["val_auroc"].dropna().tolist()

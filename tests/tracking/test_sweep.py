@@ -12,9 +12,9 @@ import pytest
 from ruamel.yaml import YAML
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
-from pipeline.config.load import resolve
+from pipeline.config.load import load_config
 from pipeline.core.io import read_json
-from pipeline.core.paths import FoldPaths
+from pipeline.core.paths import TrainingPaths
 from pipeline.tracking.step_log import read_record
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, copy_untrained
@@ -53,7 +53,7 @@ def test_a_trial_is_a_training_of_its_own_with_the_values_it_was_given(
     module, name, option, config, *overrides = words_of(trial, tmp_path)
     assert (module, name, option) == ("-m", "pipeline.train", "--config")
     monkeypatch.chdir(REPOSITORY)
-    resolved = resolve(config, overrides)
+    resolved = load_config(config, overrides)
     assert resolved.name == "trial-q7"
     for key, value in trial.items():
         section, setting = key.split(".")
@@ -66,7 +66,7 @@ def test_the_run_of_a_trial_is_found_from_its_model_and_the_other_way_round(fini
     commands = Commands(folder)
     commands.environment |= {"WANDB_SWEEP_ID": "s1", "WANDB_RUN_ID": "q7"}
     commands("train", "name=trial-q7", "model.freeze=true", "training={}")
-    trained = FoldPaths(folder / "runs/cubes/trial-q7/fold-0")
+    trained = TrainingPaths(folder / "runs/cubes/trial-q7/fold-0-seed-0")
     record, run = read_record(trained.tracking), OfflineRun(folder, "q7")
     assert record.run_id == "q7" and len(run.parts) == 1 and run.config["key"] == record.key
     assert f"run q7 (config.key {record.key})" in Commands(folder)("runs", "--model", str(trained.best)).stdout
@@ -78,7 +78,7 @@ def documented_queue() -> list[str]:
     """The commands of the queue, by the tiny project's names and with two trials."""
     documented = (REPOSITORY / "docs" / "experiments.md").read_text()
     block = re.search(r"DVC's queue.*?```bash\n(.*?)```", documented, re.DOTALL)[1].replace("\\\n", "")
-    keys = ("training.learning_rate=1e-4,5e-4,2e-3", "seed=2,1")
+    keys = ("training.learning_rate=1e-4,5e-4,2e-3", "training.class_weights=none,balanced")
     for ours, tiny in (("phantom", "cubes"), ("3d_poolformer", "tiny"), keys):
         assert ours in block
         block = block.replace(ours, tiny)
@@ -89,14 +89,14 @@ def documented_queue() -> list[str]:
 def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     commands, config = Commands(folder), folder / "configs/tiny.yaml"
-    frozen = re.sub("training: .*", "training: {}", config.read_text())
+    frozen = re.sub("training: .*", "training: {class_weights: none}", config.read_text())
     config.write_text(frozen.replace("model: {", "model: {freeze: true, "))
     # A second experiment, with a figure of the same name.
     shutil.copy(config, folder / "configs/other.yaml")
     shutil.copytree(folder / "runs/cubes/tiny", folder / "runs/cubes/other")
-    (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny, other]\nfolds: [0]\n")
+    (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny, other]\nfolds: [0]\nseeds: [0]\n")
     # Taking a trial over wants every output of the graph to be known.
-    stages = ("train@cubes-other-0", "predict@cubes-other-0", "evaluate@cubes-other", "audit@cubes-other")
+    stages = ("train@cubes-other-0-0", "predict@cubes-other-0-0", "evaluate@cubes-other", "audit@cubes-other")
     commands.dvc("commit", "--force", *stages, "explain@cubes-other")
     commands.environment |= {f"GIT_{who}": "a@b" for who in ("AUTHOR_NAME", "AUTHOR_EMAIL")}
     commands.environment |= {f"GIT_{who}": "a@b" for who in ("COMMITTER_NAME", "COMMITTER_EMAIL")}
@@ -115,7 +115,7 @@ def apply_trial(commands: Commands, apply: str) -> float:
     """Take a trial over; its validation figure. The W&B run that it names lies in the project."""
     done = commands.run(["bash", "-ec", apply])
     assert done.returncode == 0, done.stderr
-    trained = FoldPaths(commands.folder / "runs/cubes/tiny/fold-0")
+    trained = TrainingPaths(commands.folder / "runs/cubes/tiny/fold-0-seed-0")
     assert len(OfflineRun(commands.folder, read_record(trained.tracking).run_id).parts) == 1
     return read_json(trained.best_epoch)["val_auroc"]
 
@@ -123,4 +123,4 @@ def apply_trial(commands: Commands, apply: str) -> float:
 def test_the_sweep_and_the_documented_queue_go_by_one_validation_figure() -> None:
     assert SWEEP["metric"] == {"name": "best/val_auroc", "goal": "maximize"}
     shown = next(line for line in documented_queue() if line.startswith("dvc exp show"))
-    assert "--sort-by runs/cubes/tiny/fold-0/best.json:val_auroc --sort-order desc" in shown
+    assert "--sort-by runs/cubes/tiny/fold-0-seed-0/best.json:val_auroc --sort-order desc" in shown

@@ -11,8 +11,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.config import Tracking
-from pipeline.tracking.payload import Parcel
-from pipeline.tracking.preview import last_steps, send
+from pipeline.tracking.payload import RunPayload
+from pipeline.tracking.sync import last_steps, send
 from pipeline.tracking.results import audits_table, flatten
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, hex_digest
@@ -39,7 +39,7 @@ def test_of_an_audit_only_the_verdict_leaves() -> None:
 
 @pytest.mark.slow
 def test_one_run_holds_every_step_once_with_the_figures_of_the_local_log(finished: Path, run: OfflineRun) -> None:
-    steps, epochs = pd.read_csv(finished / RUN / "fold-0/steps.csv"), pd.read_csv(finished / RUN / "fold-0/history.csv")
+    steps, epochs = pd.read_csv(finished / RUN / "fold-0-seed-0/steps.csv"), pd.read_csv(finished / RUN / "fold-0-seed-0/history.csv")
     history = run.history.set_index("_step")
     assert len(run.parts) == 2, "one part from the training, one from the track stage, under one id"
     assert history.index.tolist() == [*steps["step"], steps["step"].max() + 1]
@@ -52,8 +52,8 @@ def test_one_run_holds_every_step_once_with_the_figures_of_the_local_log(finishe
 
 @pytest.mark.slow
 def test_the_summary_agrees_with_dvc_on_every_number(finished: Path, run: OfflineRun) -> None:
-    metrics = json.loads((finished / RUN / "metrics.json").read_text())
-    best = json.loads((finished / RUN / "fold-0/best.json").read_text())
+    metrics = json.loads((finished / RUN / "evaluation" / "metrics.json").read_text())
+    best = json.loads((finished / RUN / "fold-0-seed-0/best.json").read_text())
     summary, count = run.summary, 0
     for split, levels in metrics.items():
         for level, figures in levels.items():
@@ -67,8 +67,8 @@ def test_the_summary_agrees_with_dvc_on_every_number(finished: Path, run: Offlin
 
 @pytest.mark.slow
 def test_the_best_epoch_is_the_one_that_the_checkpoint_keeps(finished: Path) -> None:
-    history = pd.read_csv(finished / RUN / "fold-0/history.csv")
-    best = json.loads((finished / RUN / "fold-0/best.json").read_text())
+    history = pd.read_csv(finished / RUN / "fold-0-seed-0/history.csv")
+    best = json.loads((finished / RUN / "fold-0-seed-0/best.json").read_text())
     assert best["val_auroc"] == history["val_auroc"].max()
     assert best["epoch"] == history["epoch"][history["val_auroc"].idxmax()]
 
@@ -87,7 +87,7 @@ def test_charts_are_native_and_show_the_points_of_the_plot_tables(
     finished: Path, run: OfflineRun, name: str, panel: str, columns: list[str] | None
 ) -> None:
     assert run.config[f"_wandb.visualize.charts/{name}"]["panel_config"]["panelDefId"] == panel
-    shown, points = run.table(f"charts/{name}_table"), pd.read_csv(finished / RUN / f"plots/{name}.csv")
+    shown, points = run.table(f"charts/{name}_table"), pd.read_csv(finished / RUN / f"evaluation/plots/{name}.csv")
     if columns:
         assert np.array_equal(shown[columns], points[columns])
     elif name == "confusion":
@@ -104,7 +104,8 @@ def test_artifacts_carry_dvc_hash_and_commit_and_lead_from_cohort_to_report(fini
     hashes = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"] if "md5" in out}
     used = {"cubes-raw": "data/cubes/raw", "cubes-preprocessed": "data/cubes/preprocessed"}
     used["cubes-split"] = "data/cubes/splits.csv"
-    made = {"cubes-tiny-model": RUN / "fold-0/best.ckpt", "cubes-tiny-predictions": RUN / "predictions/fold-0.csv"}
+    made = {"cubes-tiny-model": RUN / "fold-0-seed-0/best.ckpt"}
+    made["cubes-tiny-predictions"] = RUN / "predictions/fold-0-seed-0.csv"
     for name, path in {**used, **made}.items():
         artifact = run.artifacts[name]
         assert artifact["metadata"]["dvc_path"] == str(path)
@@ -117,9 +118,9 @@ def test_artifacts_carry_dvc_hash_and_commit_and_lead_from_cohort_to_report(fini
 
 @pytest.mark.slow
 def test_the_model_artifact_is_the_file_and_the_file_leads_back_to_the_run(finished: Path, run: OfflineRun) -> None:
-    model, file = run.artifacts["cubes-tiny-model"], finished / RUN / "fold-0/best.ckpt"
+    model, file = run.artifacts["cubes-tiny-model"], finished / RUN / "fold-0-seed-0/best.ckpt"
     assert hex_digest(model, "best.ckpt") == hashlib.md5(file.read_bytes()).hexdigest()
-    assert {"best", "latest", "fold-0"} == set(model["aliases"])
+    assert {"best", "latest", "fold-0-seed-0"} == set(model["aliases"])
     assert run.run_id in Commands(finished)("runs", "--model", str(file)).stdout
 
 
@@ -130,7 +131,7 @@ def test_runs_are_grouped_named_and_tagged_and_one_sums_them_up(finished: Path, 
     assert (training["run_group"], training["job_type"]) == ("cubes-tiny", "train")
     assert training["tags"] == ["cubes", "tiny", "resnet18"]
     assert (summary["run_group"], summary["job_type"]) == ("cubes-summary", "track")
-    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    metrics = json.loads((finished / RUN / "evaluation" / "metrics.json").read_text())
     assert sent["cubes-summary"].summary["tiny/test/patient/auroc"] == metrics["test"]["patient"]["auroc"]["value"]
     assert sent["cubes-summary"].table("trainings")["run_id"].tolist() == [sent["tiny-fold0-seed0"].run_id]
 
@@ -138,17 +139,17 @@ def test_runs_are_grouped_named_and_tagged_and_one_sums_them_up(finished: Path, 
 @pytest.mark.slow
 def test_tables_and_cost_are_those_of_the_files(finished: Path, run: OfflineRun) -> None:
     folder, metrics = finished / RUN, run.table("metrics").set_index(["split", "level", "metric"])
-    known = json.loads((folder / "metrics.json").read_text())
+    known = json.loads((folder / "evaluation" / "metrics.json").read_text())
     for place, row in metrics.astype(object).where(metrics.notna(), None).iterrows():
         split, level, name = place
         assert row.to_dict() == known[split][level][name]
     assert len(metrics) == sum(len(figures) for levels in known.values() for figures in levels.values())
-    audits = json.loads((folder / "audits.json").read_text())
+    audits = json.loads((folder / "audits" / "audits.json").read_text())
     expected = [[name, found["verdict"], found["is_alarm"]] for name, found in audits.items()]
     assert run.table("audits").values.tolist() == expected
-    floors = pd.read_csv(folder / "floors.csv")
-    pd.testing.assert_frame_equal(run.table("floors"), floors, check_dtype=False)
-    steps, cost = pd.read_csv(folder / "fold-0/steps.csv"), run.summary
+    baselines = pd.read_csv(folder / "baselines.csv")
+    pd.testing.assert_frame_equal(run.table("baselines"), baselines, check_dtype=False)
+    steps, cost = pd.read_csv(folder / "fold-0-seed-0/steps.csv"), run.summary
     assert cost["cost/hours"] == pytest.approx(steps["elapsed_seconds"].max() / 3600)
     assert cost["cost/peak_memory_mb"] == pytest.approx(steps["memory_mb"].max())
     assert cost["cost/energy_kwh_estimate"] == pytest.approx(cost["cost/hours"] * cost["cost/assumed_watts"] / 1000)
@@ -161,7 +162,7 @@ def test_what_was_sent_is_remembered_and_what_could_not_be_sent_is_an_error(
     (tmp_path / "wandb").write_text("a file where the folder should be")
     record = tmp_path / "cubes.json"
     record.write_text('{"runs": [{"run_id": "earlier", "step": 7}]}')
-    parcel = Parcel("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"), after_step=3)
+    parcel = RunPayload("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"), after_step=3)
     assert send([parcel], tmp_path / "wandb", record) == 1
     assert last_steps(record) == {"earlier": 7, "abc123": 3}
     assert send([replace(parcel, tracking=Tracking(mode="none"))], tmp_path / "wandb", record) == 0
@@ -170,7 +171,7 @@ def test_what_was_sent_is_remembered_and_what_could_not_be_sent_is_an_error(
 @pytest.mark.slow
 def test_runs_are_listed_with_status_figures_size_and_differences(finished: Path) -> None:
     listed = Commands(finished)("runs").stdout
-    metrics = json.loads((finished / RUN / "metrics.json").read_text())
+    metrics = json.loads((finished / RUN / "evaluation" / "metrics.json").read_text())
     auroc = metrics["test"]["patient"]["auroc"]["value"]
     for part in ("tiny fold 0 seed 0", "finished", "3 epochs", f"test {auroc:.3f}", "MB", "2 of 2 parts to upload"):
         assert part in " ".join(listed.split())

@@ -178,7 +178,7 @@ def test_a_run_with_nothing_but_auto_says_in_its_config_what_that_came_to(finish
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     shutil.copy(REPOSITORY / "configs" / "auto.yaml", tmp_path / "configs")
     Commands(tmp_path)("train", "--config", "auto.yaml")
-    run: Path = tmp_path / "runs" / "cubes" / "auto" / "fold-0"
+    run: Path = tmp_path / "runs" / "cubes" / "auto" / "fold-0-seed-0"
     plan, config = read_yaml(tmp_path / "data" / "cubes" / "plan.yaml"), read_yaml(run / "config.yaml")
     assert (config["model"]["name"], config["model"]["freeze"]) == ("timm", True)
     assert config["augmentation"]["strength"] == plan["augmentation"] == "strong"

@@ -25,8 +25,8 @@ def run_all(project: Path, label: str, cohort: str) -> tuple[pd.DataFrame, dict]
     command("train", "tracking.mode=none", "training.max_epochs=1")
     command("predict")
     command("evaluate")
-    metrics = json.loads((project / RUN / "metrics.json").read_text())
-    return pd.read_csv(project / RUN / "predictions" / "fold-0.csv", keep_default_na=False), metrics
+    metrics = json.loads((project / RUN / "evaluation" / "metrics.json").read_text())
+    return pd.read_csv(project / RUN / "predictions" / "fold-0-seed-0.csv", keep_default_na=False), metrics
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import MODEL, Commands
 
 pytestmark = pytest.mark.slow
-FOLD = Path("runs/cubes/tiny/fold-0")
+FOLD = Path("runs/cubes/tiny/fold-0-seed-0")
 SMALL = ("tracking.mode=none", "training.max_epochs=4", "model.options.drop_rate=0.2", "augmentation.strength=strong")
 
 

@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.core.paths import RunPaths
+from pipeline.core.paths import RunPaths, TrainingKey
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import enough_shuffles
 from pipeline.evaluation.audits.run import Audits, audit_run, audit_stability, combine, write_audits
-from pipeline.evaluation.covariates import Background
-from pipeline.evaluation.decision_rule import freeze
-from pipeline.evaluation.predictions import by_patient, check_predictions
+from pipeline.evaluation.covariates import Covariates
+from pipeline.evaluation.decision_rule import fit_on_validation
+from pipeline.evaluation.predictions import aggregate_by_patient, check_predictions
 from pipeline.evaluation.settings import Settings
 
-QUIET, LOUD = Finding("at chance", False, "Nothing.", {"p": 0.5}), Finding("labels leak", True, "Look.", {"p": 0.0})
+QUIET, LOUD = AuditFinding("at chance", False, "Nothing.", {"p": 0.5}), AuditFinding("labels leak", True, "Look.", {"p": 0.0})
 
 
 def test_one_class_with_an_alarm_is_an_alarm_about_it():
@@ -29,13 +29,13 @@ def test_one_class_with_an_alarm_is_an_alarm_about_it():
 
 
 def test_what_is_said_of_all_classes_is_said_once():
-    found = combine({"a": QUIET, "b": QUIET, "c": not_judged("too few")})
+    found = combine({"a": QUIET, "b": QUIET, "c": not_assessed("too few")})
     assert found.is_alarm is False and found.verdict == "at chance (a, b)"
     assert found.words == "a, b: Nothing. c: Not judged: too few."
 
 
 def test_without_a_class_that_can_be_judged_nothing_is():
-    found = combine({"a": not_judged("too few"), "b": not_judged("all alike")})
+    found = combine({"a": not_assessed("too few"), "b": not_assessed("all alike")})
     assert found.is_alarm is None and found.reason == "a: too few; b: all alike"
 
 
@@ -76,17 +76,17 @@ def made(seed: int = 0, patients: int = 200, shortcut: float = 0.0, label_source
     changes = pd.concat([tested.assign(change=name) for name in ("none", "mirrored", "noisier")])
     return Evidence(
         predictions=check_predictions(predictions),
-        background=Background(
+        covariates=Covariates(
             cohort, splits, acquisition=("site", "secret") if label_source else ("site",), label_source=label_source
         ),
         summaries={"blurred volume": pd.DataFrame(rng.normal(size=(2 * patients, 20)), index=scans["scan_id"])},
-        embeddings={0: {"scan_id": predictions["scan_id"].to_numpy(), **stages}},
+        embeddings={TrainingKey(0, 0): {"scan_id": predictions["scan_id"].to_numpy(), **stages}},
         changes=changes,
     )
 
 
 def table_of(evidence: Evidence) -> pd.DataFrame:
-    return shortcut_table(evidence, by_patient(evidence.predictions, "mean"))[0]
+    return shortcut_table(evidence, aggregate_by_patient(evidence.predictions, "mean"))[0]
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_planted_site_shortcut_is_found_used():
 
 def test_the_size_of_files_is_judged_by_regressions_that_never_saw_the_patient():
     evidence = made()
-    is_ill = evidence.background.splits.set_index("scan_id")["label"] == "ill"
+    is_ill = evidence.covariates.splits.set_index("scan_id")["label"] == "ill"
     table = table_of(replace(evidence, file_bytes=1000 + 500 * is_ill))
     assert roc_auc_score(table["is_positive"], table["file_size"]) == 1
 
@@ -133,7 +133,7 @@ def test_stability_is_judged_on_the_scale_of_the_frozen_threshold():
     As it states them, all its answers are over the common threshold before and after.
     """
     evidence, rng = made(patients=900), np.random.default_rng(0)
-    tables, splits = [], evidence.background.splits.set_index("scan_id")
+    tables, splits = [], evidence.covariates.splits.set_index("scan_id")
     for fold in (0, 1):
         shown = splits[(splits["split"] == "test") | (splits["fold"] == str(fold))]
         logits = 2 * (shown["label"] == "ill") - 1 + rng.normal(size=len(shown)) + 4 * (fold == 0)
@@ -147,8 +147,8 @@ def test_stability_is_judged_on_the_scale_of_the_frozen_threshold():
     flipped = first.assign(change="noisier", prob_ill=inverted, prob_well=1 - inverted)
     changes = pd.concat([first.assign(change="none"), flipped]).drop(columns=["fold", "split"])
     predictions = check_predictions(pd.concat(tables, ignore_index=True))
-    told = replace(evidence, predictions=predictions, changes=changes, changes_fold=0)
-    found = audit_stability(told, freeze(predictions, Settings()), 0.95)
+    told = replace(evidence, predictions=predictions, changes=changes)
+    found = audit_stability(told, fit_on_validation(predictions, Settings()), 0.95)
     assert found.figures["changes"][0]["flipped"] > 0.8
 
 
@@ -174,9 +174,9 @@ def graded(seed: int = 0, patients: int = 240, follows: float = 0.0) -> Evidence
     tested = told[is_test]
     return Evidence(
         predictions=check_predictions(told.assign(fold=0, split=np.where(is_test, "test", "val"))[shown]),
-        background=Background(scans.assign(site=np.where(is_b, "b", "a")), splits, acquisition=("site",)),
+        covariates=Covariates(scans.assign(site=np.where(is_b, "b", "a")), splits, acquisition=("site",)),
         summaries={"blurred volume": pd.DataFrame(rng.normal(size=(patients, 20)), index=scans["scan_id"])},
-        embeddings={0: {"scan_id": scans["scan_id"][shown].to_numpy(), "stage1": logits[shown]}},
+        embeddings={TrainingKey(0, 0): {"scan_id": scans["scan_id"][shown].to_numpy(), "stage1": logits[shown]}},
         changes=pd.concat([tested.assign(change=name) for name in ("none", "noisier")]),
     )
 
@@ -203,13 +203,13 @@ def test_a_shortcut_of_one_class_of_three_is_found_used_and_the_class_is_named()
 
 def test_a_class_of_few_patients_is_left_out_with_its_reason():
     evidence = graded()
-    severe = evidence.background.splits.query("label == 'severe'")["patient_id"]
-    kept = ~evidence.background.splits["patient_id"].isin(severe[8:])
-    background = replace(
-        evidence.background, splits=evidence.background.splits[kept], cohort=evidence.background.cohort[kept]
+    severe = evidence.covariates.splits.query("label == 'severe'")["patient_id"]
+    kept = ~evidence.covariates.splits["patient_id"].isin(severe[8:])
+    covariates = replace(
+        evidence.covariates, splits=evidence.covariates.splits[kept], cohort=evidence.covariates.cohort[kept]
     )
     predictions = evidence.predictions[~evidence.predictions["patient_id"].isin(severe[8:])]
-    found = audit_run(replace(evidence, background=background, predictions=predictions), Settings()).findings
+    found = audit_run(replace(evidence, covariates=covariates, predictions=predictions), Settings()).findings
     assert set(found["shortcut"].figures["of_class"]) == {"none", "mild"}
     assert "severe: Not judged: 8 patients of a class" in found["shortcut"].words
 
@@ -233,9 +233,9 @@ def several_labels(seed: int = 0, patients: int = 200, follows: float = 0.0) -> 
     predictions = told.assign(fold=0, split=np.where(is_test, "test", "val"))[shown]
     return Evidence(
         predictions=check_predictions(predictions, several_labels=True),
-        background=Background(scans.assign(site=np.where(is_b, "b", "a")), splits, acquisition=("site",)),
+        covariates=Covariates(scans.assign(site=np.where(is_b, "b", "a")), splits, acquisition=("site",)),
         summaries={"blurred volume": pd.DataFrame(rng.normal(size=(patients, 20)), index=scans["scan_id"])},
-        embeddings={0: {"scan_id": scans["scan_id"][shown].to_numpy(), "stage1": logits[shown]}},
+        embeddings={TrainingKey(0, 0): {"scan_id": scans["scan_id"][shown].to_numpy(), "stage1": logits[shown]}},
         changes=pd.concat([told[is_test].assign(change=name) for name in ("none", "noisier")]),
     )
 
@@ -253,8 +253,8 @@ def test_each_of_several_labels_is_audited_by_itself():
 
 def test_patients_of_two_labels_have_no_audit_by_patient():
     evidence = made()
-    evidence.background.splits.loc[0, "label"] = "ill"
-    evidence.background.splits.loc[1, "label"] = "well"
+    evidence.covariates.splits.loc[0, "label"] = "ill"
+    evidence.covariates.splits.loc[1, "label"] = "well"
     assert "different labels" in audit_run(evidence, Settings()).findings["shortcut"].reason
 
 

@@ -1,4 +1,4 @@
-"""Audits and floors as the experiment's page tells of them."""
+"""Audits and baselines as the experiment's page tells of them."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.reporting.pages_made import NASTY, experiment, predictions, words, wr
 def test_a_shortcut_that_acquisition_offers_is_said_aloud(config):
     write_run(config, "tiny", predictions())
     write_text(
-        Artifacts(config.root).run("made", "tiny").floors,
+        Artifacts(config.root).run("made", "tiny").baselines,
         "name,columns,num_patients,auroc,low,high,advantage,advantage_low,advantage_high,reason\n"
         "clinical covariates,,60,,,,,,,no column has this role\n"
         "acquisition,site,60,0.8,0.7,0.9,0.05,-0.05,0.15,\n",

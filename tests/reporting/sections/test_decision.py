@@ -26,9 +26,9 @@ def test_what_was_frozen_on_validation_is_said_in_words(config):
     write_run(config, "tiny", predictions())
     text = words(experiment(config))
     run = Artifacts(config.root).run("made", "tiny")
-    threshold = json.loads(run.operating_point.read_text())["patient"]["threshold"]
+    threshold = json.loads(run.evaluation.operating_point.read_text())["patient"]["threshold"]
     assert f"from a probability of {threshold:.3f}, chosen on validation for the best sum" in text
-    low, high = json.loads(run.conformal.read_text())["patient"]["expected_range"]["healthy"]
+    low, high = json.loads(run.evaluation.conformal.read_text())["patient"]["expected_range"]["healthy"]
     assert f"Limits from so many patients keep between {low:.0%} and {high:.0%} of healthy" in text
     assert "Dots as predicted, rings after calibration" in text
     assert "Decision curve" in text and "would often be missed" in text
