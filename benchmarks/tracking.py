@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, report  # noqa: E402
 from pipeline.config import Tracking  # noqa: E402
-from pipeline.core.paths import FoldPaths  # noqa: E402
+from pipeline.core.paths import TrainingPaths  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
-from pipeline.tracking.callbacks import Watch  # noqa: E402
-from pipeline.tracking.payload import Parcel  # noqa: E402
-from pipeline.tracking.wandb_run import open_run  # noqa: E402
+from pipeline.tracking.callbacks import StepLogger  # noqa: E402
+from pipeline.tracking.payload import RunPayload  # noqa: E402
+from pipeline.tracking.tracked_run import open_run  # noqa: E402
 from pipeline.training.distributed import clip_gradients  # noqa: E402
 
 DEFAULT, BATCH_SIZE = (48, 64, 64), 4
@@ -97,11 +97,11 @@ def noise(size: tuple[int, int, int], num_steps: int) -> DataLoader:
 
 
 @contextmanager
-def watch(folder: Path) -> Iterator[Watch]:
+def watch(folder: Path) -> Iterator[StepLogger]:
     """As in every training, in a W&B run of its own; opening and ending one happens once a training."""
-    parcel = Parcel(folder.name, "name", "group", "train", (), {}, Tracking(mode="offline"))
-    run = open_run(parcel, folder / "wandb", goes_on=False)
-    yield Watch(FoldPaths(folder), run, -1)
+    parcel = RunPayload(folder.name, "name", "group", "train", (), {}, Tracking(mode="offline"))
+    run = open_run(parcel, folder / "wandb", resume=False)
+    yield StepLogger(TrainingPaths(folder), run, -1)
     run.finish()
 
 

@@ -1,5 +1,6 @@
-"""Watching a training as it runs: each update goes to the local log, and from there to the tracker."""
+"""Log a training while it runs: every update to the local log, and from there to the tracker."""
 
+import logging
 import math
 import os
 import resource
@@ -16,138 +17,140 @@ from lightning import Callback, LightningModule, Trainer
 
 from pipeline.config import Config
 from pipeline.core.io import write_json
-from pipeline.core.paths import Artifacts, FoldPaths
+from pipeline.core.paths import Artifacts, TrainingPaths
 from pipeline.tracking.panels import SlicePanel
-from pipeline.tracking.payload import fold_parcel
+from pipeline.tracking.payload import training_payload
 from pipeline.tracking.privacy import read_key
 from pipeline.tracking.step_log import (
-    Record,
     StepLog,
     StepRow,
-    best_figures,
-    epoch_figures,
-    figures_by_step,
-    read_epochs,
-    step_figures,
+    TrainingRecord,
+    best_metrics,
+    epoch_metrics,
+    metrics_by_step,
+    read_epoch_metrics,
+    step_metrics,
 )
-from pipeline.tracking.sync import last_step, parts_of, set_aside
-from pipeline.tracking.wandb_run import TrackedRun, open_run
+from pipeline.tracking.tracked_run import TrackedRun, open_run
+from pipeline.tracking.wandb_files import last_step, run_folders, set_aside
 from pipeline.training.checkpoint import RunDirectory, TrainedCheckpoint
 from pipeline.training.distributed import is_rank_zero
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
-class Update:
-    """What is gathered between two updates of the weights."""
+class UpdateStats:
+    """Measurements between two updates of the weights."""
 
     losses: list[float] = field(default_factory=list)
-    waiting: float = 0.0
-    working: float = 0.0
+    waiting_s: float = 0.0
+    computing_s: float = 0.0
     learning_rate: float = math.nan
 
     @property
     def seconds(self) -> float:
-        return self.waiting + self.working
+        return self.waiting_s + self.computing_s
 
 
-class Watch(Callback):
-    """Log every update with its loss, rate, gradient norm, time and memory, and every epoch with its figures.
+class StepLogger(Callback):
+    """Log each update with its loss, learning rate, gradient norm, time and memory, and each epoch with its metrics.
 
-    It stands after the callback that writes history.csv and before the one that writes checkpoints: no checkpoint is
-    ahead of the log. Of several processes the first one's batches are logged.
+    Acts after the callback that writes history.csv and before the one that writes checkpoints, so that no checkpoint
+    is ahead of the log. Of several processes only the first logs, with its own batches.
     """
 
-    def __init__(self, paths: FoldPaths, run: TrackedRun, logged_step: int) -> None:
-        """`logged_step` is the last step that the tracker already has, -1 for none."""
+    def __init__(self, paths: TrainingPaths, run: TrackedRun, logged_step: int) -> None:
+        """`logged_step` is the last step that the tracker already has, or -1."""
         self.paths = paths
         self.step_log = StepLog(paths.steps)
         self.run = run
         self.logged_step = logged_step
-        self.update = Update()
+        self.stats = UpdateStats()
         self.step = 0
-        self.mark = self.began = time.perf_counter()
+        self.lap_start = self.train_start = time.perf_counter()
         self.earlier_seconds = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.step = trainer.global_step
         kept = self.step_log.begin(self.step)
         self.earlier_seconds = float(kept["elapsed_seconds"].max()) if len(kept) else 0.0
-        self.repeat(kept)
-        self.mark = self.began = time.perf_counter()
+        self.send_missing(kept)
+        self.lap_start = self.train_start = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # Validation and writing checkpoints are nothing that the first step waits for.
-        self.mark = time.perf_counter()
+        # The first step of an epoch does not wait for validation and checkpoints.
+        self.lap_start = time.perf_counter()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.update.waiting += self.lap()
+        self.stats.waiting_s += self.lap()
 
     def on_before_optimizer_step(
         self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        self.update.learning_rate = max(group["lr"] for group in optimizer.param_groups)
+        self.stats.learning_rate = max(group["lr"] for group in optimizer.param_groups)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        # Lightning has divided the loss by the number of batches whose gradients are summed.
-        self.update.losses.append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
-        self.update.working += self.lap()
-        # The last update of an epoch waits for the epoch's figures: a step is told to the tracker once and whole.
+        # Lightning divided the loss by the number of batches whose gradients are accumulated.
+        self.stats.losses.append(float(outputs["loss"]) * trainer.accumulate_grad_batches)
+        self.stats.computing_s += self.lap()
+        # The last update of an epoch waits for the epoch's metrics: a step is sent once, complete.
         if trainer.global_step > self.step and not trainer.is_last_batch:
             row = self.write_row(trainer, pl_module)
-            self.tell(row.step, step_figures(row))
+            self.send(row.step, step_metrics(row))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         row = self.write_row(trainer, pl_module)
-        self.tell(row.step, step_figures(row) | read_epochs(self.paths).get(row.step, {}))
+        self.send(row.step, step_metrics(row) | read_epoch_metrics(self.paths).get(row.step, {}))
 
     def lap(self) -> float:
-        """Seconds since the last look at the clock."""
-        before, self.mark = self.mark, time.perf_counter()
-        return self.mark - before
+        """Seconds since the last lap."""
+        previous, self.lap_start = self.lap_start, time.perf_counter()
+        return self.lap_start - previous
 
     def write_row(self, trainer: Trainer, pl_module: LightningModule) -> StepRow:
-        """Append what was gathered since the last update, and gather anew."""
-        update, self.update, self.step = self.update, Update(), trainer.global_step
+        """Append the measurements since the last update, and reset them."""
+        stats, self.stats, self.step = self.stats, UpdateStats(), trainer.global_step
         row = StepRow(
             step=self.step,
             epoch=trainer.current_epoch,
-            loss=sum(update.losses) / len(update.losses),
-            learning_rate=update.learning_rate,
+            loss=sum(stats.losses) / len(stats.losses),
+            learning_rate=stats.learning_rate,
             gradient_norm=pl_module.gradient_norm,
-            seconds=update.seconds,
-            waiting_share=update.waiting / update.seconds,
+            seconds=stats.seconds,
+            waiting_share=stats.waiting_s / stats.seconds,
             memory_mb=peak_memory_mb(pl_module.device),
-            elapsed_seconds=self.earlier_seconds + time.perf_counter() - self.began,
+            elapsed_seconds=self.earlier_seconds + time.perf_counter() - self.train_start,
         )
         self.step_log.append(row)
         return row
 
-    def tell(self, step: int, figures: dict[str, float]) -> None:
-        """Send one step, unless an earlier sitting did."""
+    def send(self, step: int, metrics: dict[str, float]) -> None:
+        """Send one step to the tracker, unless it has that step."""
         if step > self.logged_step:
-            self.run.log(step, figures)
+            self.run.log(step, metrics)
             self.logged_step = step
 
-    def repeat(self, rows: pd.DataFrame) -> None:
-        """Send the steps of earlier sittings that a kill kept from the tracker."""
-        for step, figures in figures_by_step(self.paths, rows).items():
-            self.tell(step, figures)
+    def send_missing(self, rows: pd.DataFrame) -> None:
+        """Send the steps of the killed training that the tracker lacks."""
+        for step, metrics in metrics_by_step(self.paths, rows).items():
+            self.send(step, metrics)
 
     def complete(self) -> None:
-        """Log the one row of a training without updates, which fits a head on frozen features."""
+        """Log the single row of a training without updates, which fits a head on frozen features."""
         if self.step:
             return
         self.step_log.begin(0)
-        memory, seconds = peak_memory_mb(torch.device("cpu")), time.perf_counter() - self.began
+        memory, seconds = peak_memory_mb(torch.device("cpu")), time.perf_counter() - self.train_start
         row = StepRow(0, 0, math.nan, math.nan, math.nan, math.nan, math.nan, memory, seconds)
         self.step_log.append(row)
-        self.tell(0, step_figures(row) | read_epochs(self.paths).get(0, {}))
+        self.send(0, step_metrics(row) | read_epoch_metrics(self.paths).get(0, {}))
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory in use so far: of a GPU, or of the process elsewhere."""
+    """Peak memory so far: of the GPU, or of the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     # Linux counts in KiB, macOS in bytes.
@@ -156,24 +159,23 @@ def peak_memory_mb(device: torch.device) -> float:
 
 
 @contextmanager
-def watch_training(config: Config, run_directory: RunDirectory) -> Iterator[None]:
-    """Log the training that runs inside the block; of several processes the first alone logs.
+def track_training(config: Config, run_directory: RunDirectory) -> Iterator[list[Callback]]:
+    """Log the training that runs inside the block with the callbacks that this yields; only the first process logs.
 
-    A training that goes on after a kill goes on with the same W&B run, and sends what that run lacks.
+    A resumed training resumes its W&B run, and sends the steps which that run lacks.
     """
     if not is_rank_zero():
-        yield
+        yield []
         return
-    paths, goes_on = run_directory.paths, run_directory.resume_from is not None
-    record = Record(id_in_sweep() or run_directory.key, run_directory.key, "running")
+    paths, resume = run_directory.paths, run_directory.resume_from is not None
+    record = TrainingRecord(sweep_run_id() or run_directory.key, run_directory.key, "running")
     record.write(paths.tracking)
-    run, logged_step = begin(config, record, goes_on=goes_on)
-    watch = Watch(paths, run, logged_step)
-    run_directory.admit([watch, *panels(config, run_directory, run)])
+    run, logged_step = open_training_run(config, record, resume=resume)
+    step_logger = StepLogger(paths, run, logged_step)
     try:
-        yield
-        watch.complete()
-        note_best(paths, run)
+        yield [step_logger, *slice_panels(config, run_directory, run)]
+        step_logger.complete()
+        record_best(paths, run)
         record = record.ended("finished")
     except BaseException:
         record = record.ended("stopped")
@@ -183,34 +185,38 @@ def watch_training(config: Config, run_directory: RunDirectory) -> Iterator[None
         run.finish()
 
 
-def id_in_sweep() -> str | None:
-    """The agent of a sweep knows its trials by ids that it gives."""
+def sweep_run_id() -> str | None:
+    """The id that the agent of a sweep gave to this trial."""
     return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
 
 
-def begin(config: Config, record: Record, *, goes_on: bool) -> tuple[TrackedRun, int]:
-    """The W&B run, and the last step that it has; one that starts anew has none."""
+def open_training_run(config: Config, record: TrainingRecord, *, resume: bool) -> tuple[TrackedRun, int]:
+    """The W&B run, and the last step that it has, -1 for none."""
     folder = Artifacts(config.root).wandb
-    if not goes_on:
+    if not resume:
         set_aside(folder, record.run_id)
-    logged_step = last_step(parts_of(folder, record.run_id)) if goes_on else -1
-    run = open_run(fold_parcel(config, record.run_id, record.key), folder, goes_on=goes_on)
+    logged_step = last_step(run_folders(folder, record.run_id)) if resume else -1
+    run = open_run(training_payload(config, record.run_id, record.key), folder, resume=resume)
     return run, max(logged_step, run.last_step)
 
 
-def panels(config: Config, run_directory: RunDirectory, run: TrackedRun) -> list[Callback]:
-    """None where pixels may not leave."""
+def slice_panels(config: Config, run_directory: RunDirectory, run: TrackedRun) -> list[Callback]:
+    """No panel where images may not be sent."""
     settings = config.tracking
     if not (settings.log_images and run.is_open):
         return []
-    key = read_key(Artifacts(config.root).pseudonym_key)
+    try:
+        key = read_key(Artifacts(config.root).pseudonym_key)
+    except (ValueError, OSError) as error:
+        log.warning("tracking: no panels of sample slices, because ids cannot be replaced: %s", error)
+        return []
     return [SlicePanel(run, run_directory.fold.classes, run_directory.fold.task, every=settings.panel_every, key=key)]
 
 
-def note_best(paths: FoldPaths, run: TrackedRun) -> None:
-    """Write the figures of the epoch that best.ckpt comes from, and tell the tracker."""
+def record_best(paths: TrainingPaths, run: TrackedRun) -> None:
+    """Write the metrics of the epoch that best.ckpt comes from to best.json, and send them."""
     history = pd.read_csv(paths.history).set_index("epoch", drop=False)
     epoch = TrainedCheckpoint.read(paths.best).epoch
-    best = {"epoch": epoch, **epoch_figures(history.loc[epoch].to_dict())}
+    best = {"epoch": epoch, **epoch_metrics(history.loc[epoch].to_dict())}
     write_json(paths.best_epoch, best)
-    run.summarise(best_figures(best))
+    run.update_summary(best_metrics(best))

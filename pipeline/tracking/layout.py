@@ -1,4 +1,4 @@
-"""A saved W&B report over a project: its runs beside each other, section by section."""
+"""A saved report on the W&B server that compares the runs of a project."""
 
 import importlib
 from collections.abc import Sequence
@@ -8,12 +8,12 @@ LINES = {
     "Training": ["train_loss", "val_loss", "val_auroc", "step/learning_rate", "step/gradient_norm"],
     "Speed and memory": ["step/seconds", "step/waiting_share", "step/memory_mb"],
 }
-FIGURES = ("auroc", "average_precision", "balanced_accuracy", "brier_score")
+METRICS = ("auroc", "average_precision", "balanced_accuracy", "brier_score")
 TABLES = ("metrics", "predictions", "subgroups", "audits")
 
 
 def save_layout(entity: str, project: str, experiments: Sequence[str]) -> str:
-    """Make the report on the server and return its address; needs a key and wandb-workspaces."""
+    """Create the report on the server and return its address; needs a key and wandb-workspaces."""
     reports = workspaces()
     title, content = f"{project}: experiments", blocks(reports, experiments)
     report = reports.Report(entity=entity, project=project, title=title, blocks=content)
@@ -26,24 +26,24 @@ def workspaces() -> ModuleType:
         return importlib.import_module("wandb_workspaces.reports.v2")
     except ModuleNotFoundError:
         raise ValueError(
-            "wandb-workspaces is not installed, and the report layout needs it; "
-            "'pip install wandb-workspaces' into this environment, then give the same command."
+            "track --layout: the package wandb-workspaces is missing; "
+            "'pip install wandb-workspaces' into this environment, then run the same command."
         ) from None
 
 
 def blocks(reports: ModuleType, experiments: Sequence[str]) -> list[object]:
-    """Headings with their panels: test figures, curves, speed, tables.
+    """Headings with their panels: test metrics, curves, speed, tables.
 
-    The test figures are those of the summary run, which has every experiment over all its folds.
+    The test metrics are those of the summary run, which has every experiment over all its folds.
     """
     bars = [
         reports.BarPlot(metrics=[f"{experiment}/test/patient/{name}" for experiment in experiments], title=name)
-        for name in FIGURES
+        for name in METRICS
     ]
     lines = {
-        name: [reports.LinePlot(x="Step", y=[figure], title=figure) for figure in figures]
-        for name, figures in LINES.items()
+        name: [reports.LinePlot(x="Step", y=[metric], title=metric) for metric in metrics]
+        for name, metrics in LINES.items()
     }
     tables = [reports.WeavePanelSummaryTable(table_name=name) for name in TABLES]
-    panels = {"Test figures": bars, **lines, "Tables": tables}
+    panels = {"Test metrics": bars, **lines, "Tables": tables}
     return [block for name, found in panels.items() for block in (reports.H2(name), reports.PanelGrid(panels=found))]

@@ -1,4 +1,4 @@
-"""What the evaluation of an experiment tells the tracker, read from the files that DVC keeps, number by number."""
+"""The results of an experiment for the tracker, read from the files of evaluate, audit and train."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ from typing import Any
 import pandas as pd
 
 from pipeline.config import Config, Plan
-from pipeline.config.load import check_file
+from pipeline.config.load import load_yaml
 from pipeline.core.io import read_json
-from pipeline.core.paths import FoldPaths, RunPaths
+from pipeline.core.paths import RunPaths, TrainingPaths
 from pipeline.evaluation.outputs import read_metrics
+from pipeline.reporting.labels import metric_title
 from pipeline.tracking.payload import Chart
-from pipeline.tracking.step_log import run_id_from
+from pipeline.tracking.step_log import find_run_id
 from pipeline.training.checkpoint import TrainedCheckpoint
 from pipeline.training.provenance import run_key
 
@@ -22,12 +23,12 @@ CHARTS = {
     "calibration": "calibration",
     "confusion": "confusion at the threshold frozen on validation",
 }
-TABLES = ("subgroups", "floors")
+TABLES = ("subgroups", "baselines")
 
 
 @dataclass(frozen=True)
 class Results:
-    """Figures, charts and tables of one experiment, all folds together."""
+    """Metrics, charts and tables of one experiment, over all its trainings."""
 
     summary: dict[str, Any]
     charts: dict[str, Chart]
@@ -35,9 +36,9 @@ class Results:
 
 
 def read_results(run: RunPaths) -> Results:
-    metrics = read_metrics(run.metrics)
+    metrics = read_metrics(run.evaluation.metrics)
     tables = {"metrics": metrics_table(metrics)}
-    tables |= {name: table for name in TABLES if len(table := pd.read_csv(getattr(run, name)))}
+    tables |= {name: table for name in TABLES if len(table := pd.read_csv(getattr(run.evaluation, name)))}
     summary: dict[str, Any] = flatten(metrics)
     if run.audits.is_file():
         tables["audits"] = audits_table(read_json(run.audits))
@@ -46,10 +47,10 @@ def read_results(run: RunPaths) -> Results:
 
 
 def read_charts(run: RunPaths) -> dict[str, Chart]:
-    """One for each plot table that has points; which patients it shows stands in its title."""
+    """One for each plot table that has points; its title names the patients."""
     charts = {}
     for kind, title in CHARTS.items():
-        path = run.plots / f"{kind}.csv"
+        path = run.evaluation.plot(kind)
         if path.is_file() and len(table := pd.read_csv(path)):
             shown = f"{table['split'].iloc[0]}, by {table['level'].iloc[0]}"
             charts[f"charts/{kind}"] = Chart(kind, table, f"{title} ({shown})")
@@ -57,39 +58,39 @@ def read_charts(run: RunPaths) -> dict[str, Chart]:
 
 
 def flatten(metrics: dict[str, Any]) -> dict[str, float]:
-    """metrics.json as one level of names; only figures that exist."""
+    """metrics.json as one level of names, without undefined metrics."""
     flat = {}
     for split, levels in metrics.items():
-        for level, figures in levels.items():
-            for name, figure in figures.items():
+        for level, entries in levels.items():
+            for name, entry in entries.items():
                 parts = {
-                    "": figure["value"],
-                    "/low": figure["low"],
-                    "/high": figure["high"],
-                    "/num_patients": figure["num_patients"],
+                    "": entry["value"],
+                    "/low": entry["low"],
+                    "/high": entry["high"],
+                    "/num_patients": entry["num_patients"],
                 }
                 flat |= {f"{split}/{level}/{name}{end}": value for end, value in parts.items() if value is not None}
     return flat
 
 
 def metrics_table(metrics: dict[str, Any]) -> pd.DataFrame:
-    """A row a figure, undefined ones with their reason."""
+    """One row per metric, undefined ones with their reason."""
     rows = [
-        {"split": split, "level": level, "metric": name, **figure}
+        {"split": split, "level": level, "metric": name, "title": metric_title(name), **entry}
         for split, levels in metrics.items()
-        for level, figures in levels.items()
-        for name, figure in figures.items()
+        for level, entries in levels.items()
+        for name, entry in entries.items()
     ]
     return pd.DataFrame(rows).astype(object).where(lambda table: table.notna(), None)
 
 
 def audits_table(audits: dict[str, Any]) -> pd.DataFrame:
-    """Verdicts alone: the figures behind them may name scans."""
+    """Verdicts alone: the metrics behind them may name scans."""
     rows = [{"audit": name, "verdict": found["verdict"], "alarm": found["is_alarm"]} for name, found in audits.items()]
     return pd.DataFrame(rows, columns=["audit", "verdict", "alarm"], dtype=object)
 
 
-def cost_of(steps: pd.DataFrame, *, assumed_watts: float) -> dict[str, float]:
+def cost_metrics(steps: pd.DataFrame, *, assumed_watts: float) -> dict[str, float]:
     """Hours, peak memory and an estimate of the energy from an assumed draw, by the rows of steps.csv."""
     if steps.empty:
         return {}
@@ -103,35 +104,35 @@ def cost_of(steps: pd.DataFrame, *, assumed_watts: float) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Trained:
-    """One fold of an experiment."""
+class TrainedRun:
+    """One training of an experiment."""
 
     config: Config
     run_id: str
     """Of its W&B run."""
     key: str
     score: float
-    """The monitored validation figure of its best epoch."""
-    files: FoldPaths
+    """The monitored validation metric of its best epoch."""
+    files: TrainingPaths
 
     @property
-    def goodness(self) -> float:
-        """The score, turned so that more is better."""
+    def sort_key(self) -> float:
+        """The score with the sign that makes more better."""
         return -self.score if self.config.training.monitor == "loss" else self.score
 
 
-def read_trained(files: FoldPaths) -> Trained:
+def read_trained_run(files: TrainingPaths) -> TrainedRun:
     trained = TrainedCheckpoint.read(files.best)
-    key = key_of(trained)
-    return Trained(check_file(Config, files.config), run_id_from(files.tracking, key), key, trained.score, files)
+    key = training_hash(trained)
+    return TrainedRun(load_yaml(Config, files.config), find_run_id(files.tracking, key), key, trained.score, files)
 
 
-def key_of(trained: TrainedCheckpoint) -> str:
-    """The key of the training that a model file comes from, wherever the file lies now."""
-    config = Config.model_validate(trained.config)
+def training_hash(trained: TrainedCheckpoint) -> str:
+    """The key of the training that a model file comes from, wherever the file is now."""
+    config = Config.from_record(trained.config)
     return run_key(config, Plan.model_validate(trained.plan), trained.data_hash)
 
 
-def best_of(trainings: Sequence[Trained]) -> Trained:
-    """The training that validates best; of equal ones the first."""
-    return max(trainings, key=lambda trained: trained.goodness)
+def best_training(trainings: Sequence[TrainedRun]) -> TrainedRun:
+    """The training with the best validation score; of equal ones the first."""
+    return max(trainings, key=lambda trained: trained.sort_key)

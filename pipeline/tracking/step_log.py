@@ -1,4 +1,7 @@
-"""The local log of a training: a row an update in steps.csv, appended as it happens. The tracker only repeats it."""
+"""The local log of a training: steps.csv, one row per update of the weights, and the record of its W&B run.
+
+The tracker receives what this log contains, so nothing is lost without it.
+"""
 
 import csv
 import logging
@@ -11,7 +14,10 @@ import pandas as pd
 
 from pipeline.core.columns import HISTORY_COLUMNS
 from pipeline.core.io import read_json, write_csv, write_json
-from pipeline.core.paths import FoldPaths
+from pipeline.core.paths import TrainingPaths
+
+log = logging.getLogger(__name__)
+Status = Literal["running", "finished", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -19,36 +25,36 @@ class StepRow:
     """One update of the weights."""
 
     step: int
-    """Updates so far, this one included."""
+    """Number of updates, including this one."""
     epoch: int
     loss: float
     """Mean over the batches of the update."""
     learning_rate: float
-    """Of the group of parameters that learns fastest."""
+    """Of the parameter group with the highest one."""
     gradient_norm: float
     """Over all gradients, before clipping."""
     seconds: float
-    """From asking for the first batch to the end of the update."""
+    """From requesting the first batch to the end of the update."""
     waiting_share: float
-    """The part of `seconds` in which batches were waited for."""
+    """The share of `seconds` spent waiting for batches."""
     memory_mb: float
-    """Most memory in use so far: of the device, or of the process on a CPU."""
+    """Peak memory so far: of the device, or of the process on a CPU."""
     elapsed_seconds: float
-    """Since training began, validation and earlier sittings included."""
+    """Since training began, including validation and the time before it was resumed."""
 
 
 COLUMNS = tuple(field.name for field in fields(StepRow))
 PREFIX = "step/"
-"""Before these names, in the tracker."""
-EPOCH_FIGURES = tuple(name for name in HISTORY_COLUMNS if name.startswith(("train_", "val_")))
-"""Columns of history.csv that judge an epoch; the tracker has them by the same names."""
+"""The tracker has these names with this prefix."""
+EPOCH_METRICS = tuple(name for name in HISTORY_COLUMNS if name.startswith(("train_", "val_")))
+"""Columns of history.csv that describe an epoch; the tracker has the same names."""
 BEST_PREFIX = "best/"
-"""Before the figures of the epoch that is kept, in the tracker."""
-LIVE_NAMES = (
-    *("epoch", *(PREFIX + name for name in COLUMNS[2:]), *EPOCH_FIGURES),
-    *(BEST_PREFIX + name for name in ("epoch", *EPOCH_FIGURES)),
+"""The tracker has the metrics of the best epoch with this prefix."""
+LIVE_METRICS = (
+    *("epoch", *(PREFIX + name for name in COLUMNS[2:]), *EPOCH_METRICS),
+    *(BEST_PREFIX + name for name in ("epoch", *EPOCH_METRICS)),
 )
-"""All figures that the tracker gets of a training as it runs."""
+"""All metrics that the tracker receives while a training runs."""
 
 
 class StepLog:
@@ -58,9 +64,9 @@ class StepLog:
         self.path = path
 
     def begin(self, after_step: int) -> pd.DataFrame:
-        """Keep the rows up to the step that training goes on from, and return them.
+        """Keep the rows up to the step from which training resumes, and return them.
 
-        What a killed sitting did after its last checkpoint is done again, and would stand here twice.
+        Steps after the last checkpoint of a killed training are repeated, and would otherwise be logged twice.
         """
         rows = read_steps(self.path) if after_step else pd.DataFrame(columns=COLUMNS)
         rows = rows[rows["step"] <= after_step]
@@ -68,13 +74,13 @@ class StepLog:
         return rows
 
     def append(self, row: StepRow) -> None:
-        """On its way to the disk when this returns, so a kill loses no row."""
+        """Append and close the file, so that a kill loses no row."""
         with self.path.open("a", newline="", encoding="utf-8") as stream:
             csv.DictWriter(stream, COLUMNS, lineterminator="\n").writerow(asdict(row))
 
 
 def read_steps(path: Path) -> pd.DataFrame:
-    """The whole rows of steps.csv; none where there is no such file."""
+    """The complete rows of steps.csv; an empty table if the file is missing."""
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
     # A power cut may leave half a last line, which has too few cells.
@@ -82,73 +88,69 @@ def read_steps(path: Path) -> pd.DataFrame:
     return rows.astype({"step": int, "epoch": int})
 
 
-def step_figures(row: StepRow) -> dict[str, float]:
-    """The row under the names that the tracker shows, without what is undefined."""
-    figures = {name: value for name, value in asdict(row).items() if not math.isnan(value)}
-    epoch = figures.pop("epoch")
-    del figures["step"]
-    return {"epoch": epoch, **{PREFIX + name: value for name, value in figures.items()}}
+def step_metrics(row: StepRow) -> dict[str, float]:
+    """The row under the tracker's names, without undefined values."""
+    metrics = {name: value for name, value in asdict(row).items() if not math.isnan(value)}
+    epoch = metrics.pop("epoch")
+    del metrics["step"]
+    return {"epoch": epoch, **{PREFIX + name: value for name, value in metrics.items()}}
 
 
-def epoch_figures(metrics: dict[str, float]) -> dict[str, float]:
-    """Losses and validation figures of an epoch, by the names of history.csv, without what is undefined."""
-    figures = {name: float(metrics[name]) for name in EPOCH_FIGURES if name in metrics}
-    return {name: value for name, value in figures.items() if not math.isnan(value)}
+def epoch_metrics(row: dict[str, float]) -> dict[str, float]:
+    """Losses and validation metrics of an epoch, by the names of history.csv, without undefined values."""
+    metrics = {name: float(row[name]) for name in EPOCH_METRICS if name in row}
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
-def best_figures(best: dict[str, float]) -> dict[str, float]:
-    """The content of best.json by the names that the tracker shows."""
+def best_metrics(best: dict[str, float]) -> dict[str, float]:
+    """The content of best.json under the tracker's names."""
     return {BEST_PREFIX + name: value for name, value in best.items()}
 
 
-def read_epochs(paths: FoldPaths) -> dict[int, dict[str, float]]:
+def read_epoch_metrics(paths: TrainingPaths) -> dict[int, dict[str, float]]:
     """The epochs of history.csv by the step that they end with."""
     if not paths.history.is_file():
         return {}
-    return {row["step"]: epoch_figures(row) for row in pd.read_csv(paths.history).to_dict("records")}
+    return {row["step"]: epoch_metrics(row) for row in pd.read_csv(paths.history).to_dict("records")}
 
 
-def figures_by_step(paths: FoldPaths, rows: pd.DataFrame) -> dict[int, dict[str, float]]:
-    """What the tracker should have of these rows of steps.csv, with the figures of the epochs that end there."""
-    epochs = read_epochs(paths)
-    return {row["step"]: step_figures(StepRow(**row)) | epochs.get(row["step"], {}) for row in rows.to_dict("records")}
-
-
-log = logging.getLogger(__name__)
-Status = Literal["running", "finished", "stopped"]
+def metrics_by_step(paths: TrainingPaths, rows: pd.DataFrame) -> dict[int, dict[str, float]]:
+    """The tracker's metrics of these rows of steps.csv, with the metrics of each epoch at its last step."""
+    epochs = read_epoch_metrics(paths)
+    return {row["step"]: step_metrics(StepRow(**row)) | epochs.get(row["step"], {}) for row in rows.to_dict("records")}
 
 
 @dataclass(frozen=True)
-class Record:
+class TrainingRecord:
     """`tracking.json` of one training."""
 
     run_id: str
-    """Of the W&B run: the key, or what the agent of a sweep calls its trial."""
+    """Of the W&B run: the key, or in a sweep the id that the agent gave."""
     key: str
-    """Made from the config, plan and data; the model file carries it too."""
+    """A hash of config, plan and data; the model file leads to it too."""
     status: Status
-    """A training that was killed stays `running`."""
+    """A killed training keeps `running`."""
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
 
-    def ended(self, status: Status) -> "Record":
+    def ended(self, status: Status) -> "TrainingRecord":
         return replace(self, status=status)
 
 
-def read_record(path: Path) -> Record | None:
-    """None for a training that was never watched, or by a version with other words."""
+def read_record(path: Path) -> TrainingRecord | None:
+    """None for a training that was never tracked, or was tracked by another version."""
     if not path.is_file():
         return None
     try:
         content = read_json(path)
-        return Record(**{field.name: content[field.name] for field in fields(Record)})
+        return TrainingRecord(**{field.name: content[field.name] for field in fields(TrainingRecord)})
     except (ValueError, LookupError, TypeError) as error:
-        log.warning("%s: not a record of this version (%s); it is passed over.", path, error)
+        log.warning("%s: not a record of this version (%s); ignoring it.", path, error)
         return None
 
 
-def run_id_from(path: Path, key: str) -> str:
-    """The W&B run of the training with this key, by the record at `path` if that is about it."""
+def find_run_id(path: Path, key: str) -> str:
+    """The W&B run of the training with this key: from the record at `path` if it is of this training, else the key."""
     record = read_record(path)
     return record.run_id if record and record.key == key else key

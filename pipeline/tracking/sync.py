@@ -1,211 +1,109 @@
-"""The files that W&B has written of a run, one part a sitting, read by wandb's own reader."""
+"""Send payloads to W&B, remember what was sent, and upload offline runs later."""
 
-import base64
-import http.client
-import json
 import logging
-import netrc
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from threading import Thread
 from typing import Any
-from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
+
+from pipeline.core.io import read_json, write_json
+from pipeline.tracking.payload import RunPayload
+from pipeline.tracking.server import has_key, reason_unreachable, server_address
+from pipeline.tracking.tracked_run import open_run
+from pipeline.tracking.wandb_files import last_step, run_folders, unsynced_folders
 
 log = logging.getLogger(__name__)
+NOT_SENT = "not tracked"
 WANDB = (sys.executable, "-m", "wandb")
 """The command line of the wandb that is imported here; PATH may have another, or none."""
-ASIDE = "superseded"
-KINDS = ("run-*", "offline-run-*")
-"""What went online as it was written, and what waits for `wandb sync`."""
 
 
-def parts_of(folder: Path, run_id: str) -> list[Path]:
-    """What lies below wandb/ of a run, oldest first."""
-    return sorted((part for part in all_parts(folder) if part.name.endswith(f"-{run_id}")), key=started)
+def last_steps(record: Path) -> dict[str, int]:
+    """The last step of each run that an earlier `track` has sent."""
+    return {run_id: entry["step"] for run_id, entry in read_sent(record).items()}
 
 
-def waiting_parts(folder: Path) -> list[Path]:
-    """What the server does not have, or not whole, oldest first."""
-    return sorted((part for part in all_parts(folder) if not is_uploaded(part)), key=started)
+def read_sent(record: Path) -> dict[str, dict[str, Any]]:
+    """What was ever sent, by run."""
+    return {entry["run_id"]: entry for entry in read_json(record)["runs"]} if record.is_file() else {}
 
 
-def all_parts(folder: Path) -> Iterable[Path]:
-    return (part for kind in KINDS for part in folder.glob(kind))
+def send(payloads: Iterable[RunPayload], wandb_folder: Path, record: Path) -> int:
+    """Complete each run and write down what was sent; returns the exit code, 1 if a run could not be opened."""
+    payloads = list(payloads)
+    entries = [send_payload(payload, wandb_folder) for payload in payloads]
+    # Runs of other experiments and folds keep their entries: their steps continue when they are tracked again.
+    runs = read_sent(record) | {entry["run_id"]: entry for entry in entries}
+    write_json(record, {"runs": list(runs.values())})
+    for entry in entries:
+        log.info("%s: %s", entry["name"], entry["state"])
+    return exit_code(payloads, entries)
 
 
-def started(part: Path) -> str:
-    """The time in the name of a part."""
-    return part.name.removeprefix("offline-")
+def send_payload(payload: RunPayload, wandb_folder: Path) -> dict[str, Any]:
+    """Add a payload to its run, after the steps that the run lacks; a failure is recorded, not raised."""
+    logged_step = last_step(run_folders(wandb_folder, payload.run_id))
+    run = open_run(payload, wandb_folder, resume=True)
+    state = "offline; 'make sync' uploads it" if run.is_offline else "online"
+    for step, metrics in payload.history.items():
+        if step > max(logged_step, run.last_step):
+            run.log(step, metrics)
+    run.add(payload)
+    is_sent = run.is_open
+    run.finish()
+    return {
+        "name": payload.name,
+        "run_id": payload.run_id,
+        "step": payload.after_step + is_sent,
+        "metrics": len(payload.summary),
+        "state": state if is_sent else NOT_SENT,
+    }
 
 
-def is_uploaded(part: Path) -> bool:
-    """`wandb sync` leaves a mark beside what it has uploaded, and so does `mark_uploaded`."""
-    return any(part.glob("*.synced"))
-
-
-def mark_uploaded(part: Path) -> None:
-    """Of a run that went online and ended well: nothing of it is left to send."""
-    for file in part.glob("*.wandb"):
-        file.with_suffix(".wandb.synced").touch()
-
-
-def set_aside(folder: Path, run_id: str) -> None:
-    """Move what was never sent of a training that starts anew: two beginnings under one id would be mixed up."""
-    for part in parts_of(folder, run_id):
-        if is_uploaded(part):
-            continue
-        try:
-            (folder / ASIDE).mkdir(exist_ok=True)
-            part.rename(folder / ASIDE / part.name)
-            log.info("tracking: %s was never uploaded and is superseded; it lies in %s now.", part, folder / ASIDE)
-        except OSError as error:
-            log.warning("tracking: %s is superseded and could not be moved away (%s); remove it.", part, error)
-
-
-def last_step(parts: Iterable[Path]) -> int:
-    """The last step that these parts of a run hold; -1 where there is none."""
-    return max((last_step_of_part(part) for part in parts), default=-1)
-
-
-def last_step_of_part(part: Path) -> int:
-    try:
-        records = read_records(part)
-        steps = [record["history"]["step"].get("num", 0) for record in records if record["type"] == "history"]
-    # Also a layout that another version of wandb has changed: watching must not stop what is watched.
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError, AttributeError) as error:
-        log.warning("tracking: %s cannot be read (%s); some steps may be sent twice.", part.name, error)
-        return -1
-    return max(steps, default=-1)
-
-
-def read_records(part: Path) -> list[dict[str, Any]]:
-    """All records of a part; of one that was cut short, those that are whole."""
-    words = [*WANDB, "leet", "inspect", "--json", str(part)]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
-    return [json.loads(line) for line in done.stdout.splitlines()]
-
-
-ANSWERS_WITHIN_S = 2.0
-PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-
-
-def server() -> SplitResult:
-    """The address that wandb would use, by its settings and the environment."""
-    import wandb
-
-    return urlsplit(wandb.setup().settings.base_url)
-
-
-def has_key(host: str) -> bool:
-    """Is a W&B key configured, in the environment or in netrc?"""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
-
-
-def why_silent(address: SplitResult) -> str | None:
-    """Why the server does not answer, directly or through the proxy of the environment; None if it does."""
-    reasons: list[str | None] = []
-    # In a thread, for the system looks a name up for as long as it likes.
-    probe = Thread(target=lambda: reasons.append(trouble_with(address)), daemon=True)
-    probe.start()
-    probe.join(ANSWERS_WITHIN_S)
-    return reasons[0] if reasons else f"nothing within {ANSWERS_WITHIN_S:g} s"
-
-
-def trouble_with(address: SplitResult) -> str | None:
-    proxy = proxy_for(address)
-    try:
-        if proxy is None:
-            socket.create_connection(place(address), ANSWERS_WITHIN_S).close()
-        else:
-            connect_through(proxy, address)
-    except (OSError, http.client.HTTPException) as error:
-        return said(error) if proxy is None else f"through the proxy {proxy.hostname}: {said(error)}"
-    return None
-
-
-def proxy_for(address: SplitResult) -> SplitResult | None:
-    """By HTTPS_PROXY, HTTP_PROXY and NO_PROXY, or the system's settings."""
-    proxy = getproxies().get(address.scheme)
-    if not proxy or proxy_bypass(address.hostname or ""):
-        return None
-    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-
-
-def connect_through(proxy: SplitResult, address: SplitResult) -> None:
-    """Ask a proxy for a way to the server; OSError where it has none. A proxy for plain HTTP is only looked for."""
-    host, port = place(proxy)
-    asked = http.client.HTTPConnection(host, port, timeout=ANSWERS_WITHIN_S)
-    if address.scheme == "https" and proxy.scheme == "http":
-        asked.set_tunnel(*place(address), headers=credentials(proxy))
-    asked.connect()
-    asked.close()
-
-
-def credentials(proxy: SplitResult) -> dict[str, str]:
-    if proxy.username is None:
-        return {}
-    words = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": f"Basic {base64.b64encode(words.encode()).decode()}"}
-
-
-def place(address: SplitResult) -> tuple[str, int]:
-    return address.hostname or "", address.port or PORTS.get(address.scheme, 80)
-
-
-def can_upload() -> bool:
-    """Is there a key, and a server that answers? Where a key waits for a server in vain, the log says so."""
-    address = server()
-    if not has_key(address.hostname or ""):
-        return False
-    reason = why_silent(address)
-    if reason:
-        log.info("tracking: %s does not answer (%s); writing offline.", address.hostname, reason)
-    return reason is None
-
-
-def said(error: Exception) -> str:
-    """The error in one line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-def upload_runs(folder: Path) -> int:
-    """Send what waits below `folder` with `wandb sync`; its exit code. ValueError where that cannot work."""
-    parts = waiting_parts(folder)
-    if not parts:
-        log.info("%s: nothing to upload, every run is on the server or there is none.", folder)
-        return 0
-    address = server()
-    if not has_key(address.hostname or ""):
-        raise ValueError(
-            f"{len(parts)} runs wait in {folder}/, and no W&B key is configured for {address.hostname}; "
-            "set WANDB_API_KEY or give 'wandb login' first."
+def exit_code(payloads: list[RunPayload], entries: list[dict[str, Any]]) -> int:
+    failed = [
+        payload.name
+        for payload, entry in zip(payloads, entries, strict=True)
+        if entry["state"] == NOT_SENT and payload.tracking.mode != "none"
+    ]
+    if failed:
+        log.warning(
+            "tracking: %s could not be sent, for the reason above; run the same command again once that is fixed, "
+            "or set tracking.mode=none.",
+            ", ".join(failed),
         )
-    reason = why_silent(address)
+    return 1 if failed else 0
+
+
+def upload_runs(wandb_folder: Path) -> int:
+    """Upload unsynced runs with `wandb sync` and return its exit code; ValueError where that cannot work."""
+    folders = unsynced_folders(wandb_folder)
+    if not folders:
+        log.info("%s: nothing to upload; there is no run that the server lacks.", wandb_folder)
+        return 0
+    check_server(len(folders), wandb_folder)
+    # Runs that lost the network while they were online have the same folder names as complete ones.
+    command = [*WANDB, "sync", "--yes", "--include-online", *map(str, folders)]
+    # wandb's command line names its log file after the user.
+    environment = {**os.environ, "LOGNAME": "user"}
+    return subprocess.run(command, check=False, env=environment).returncode
+
+
+def check_server(num_runs: int, wandb_folder: Path) -> None:
+    """ValueError without a key, a server that answers, or a key that the server knows."""
+    from pipeline.tracking.wandb_run import check_key
+
+    address = server_address()
+    if not has_key(address.hostname or ""):
+        raise ValueError(
+            f"{num_runs} runs wait in {wandb_folder}/, and no W&B key is configured for {address.hostname}; "
+            "set WANDB_API_KEY or run 'wandb login' first."
+        )
+    reason = reason_unreachable(address)
     if reason:
         raise ValueError(
-            f"{address.hostname} does not answer ({reason}); {len(parts)} runs go on waiting in {folder}/."
+            f"{address.hostname} does not answer ({reason}); {num_runs} runs still wait in {wandb_folder}/."
         )
     check_key()
-    # Runs that were online until the network went are called like those that are there whole.
-    words = [*WANDB, "sync", "--yes", "--include-online", *map(str, parts)]
-    return subprocess.run(words, check=False).returncode
-
-
-def check_key() -> None:
-    """ValueError if the server knows no such key."""
-    import wandb
-
-    try:
-        wandb.login(verify=True, timeout=10)
-    except wandb.Error as error:
-        raise ValueError(f"the W&B key is refused: {said(error)}; give 'wandb login --relogin'.") from None

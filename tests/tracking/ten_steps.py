@@ -11,14 +11,14 @@ PROGRAM = """
 import logging, psutil, sys
 from pathlib import Path
 from pipeline.config import Tracking
-from pipeline.tracking.payload import Parcel
-from pipeline.tracking.wandb_run import open_run
+from pipeline.tracking.payload import RunPayload
+from pipeline.tracking.tracked_run import open_run
 logging.basicConfig(level=logging.INFO)
 if "impatient" in sys.argv:
     from pipeline.tracking import wandb_run
-    wandb_run.FINISHED_WITHIN_S = 2.0
+    wandb_run.FINISH_TIMEOUT_S = 2.0
 tracking = Tracking(mode="none" if "none" in sys.argv else "auto")
-run = open_run(Parcel("abc123", "name", "group", "train", (), {}, tracking), Path("wandb"), goes_on=False)
+run = open_run(RunPayload("abc123", "name", "group", "train", (), {}, tracking), Path("wandb"), resume=False)
 for step in range(10):
     if step == 5 and "kill" in sys.argv:
         [service.kill() for service in psutil.Process().children(recursive=True)]

@@ -10,11 +10,11 @@ from lightning import LightningModule, Trainer, seed_everything
 from torch.utils.data import DataLoader
 
 from pipeline.config import Tracking
-from pipeline.core.paths import FoldPaths
-from pipeline.tracking.callbacks import Watch
-from pipeline.tracking.payload import Parcel
+from pipeline.core.paths import TrainingPaths
+from pipeline.tracking.callbacks import StepLogger
+from pipeline.tracking.payload import RunPayload
 from pipeline.tracking.step_log import COLUMNS, StepLog, StepRow, read_steps
-from pipeline.tracking.wandb_run import TrackedRun, open_run
+from pipeline.tracking.tracked_run import TrackedRun, open_run
 from pipeline.training.distributed import clip_gradients
 from tests.tracking.offline import OfflineRun
 
@@ -38,7 +38,7 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.25)
 
 
-def fit(watch: Watch, *, accumulate: int = 1, epochs: int = 1) -> None:
+def fit(watch: StepLogger, *, accumulate: int = 1, epochs: int = 1) -> None:
     seed_everything(0, verbose=False)
     quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "accelerator": "cpu"}
     trainer = Trainer(
@@ -48,12 +48,12 @@ def fit(watch: Watch, *, accumulate: int = 1, epochs: int = 1) -> None:
 
 
 @pytest.fixture
-def paths(tmp_path: Path) -> FoldPaths:
-    return FoldPaths(tmp_path)
+def paths(tmp_path: Path) -> TrainingPaths:
+    return TrainingPaths(tmp_path)
 
 
-def test_a_row_an_update_has_loss_gradient_and_rate_worked_by_hand(paths: FoldPaths) -> None:
-    fit(Watch(paths, SILENT, -1))
+def test_a_row_an_update_has_loss_gradient_and_rate_worked_by_hand(paths: TrainingPaths) -> None:
+    fit(StepLogger(paths, SILENT, -1))
     rows = read_steps(paths.steps)
     # The weight goes from 0 half of the way to each target: 0.5, 1.75, 1.875.
     weights, targets = [0.0, 0.5, 1.75, 1.875], [1.0, 3.0, 2.0, 2.0]
@@ -62,14 +62,14 @@ def test_a_row_an_update_has_loss_gradient_and_rate_worked_by_hand(paths: FoldPa
     assert rows["step"].tolist() == [1, 2, 3, 4] and set(rows["learning_rate"]) == {0.25}
 
 
-def test_an_update_over_several_batches_has_their_mean_loss(paths: FoldPaths) -> None:
-    fit(Watch(paths, SILENT, -1), accumulate=2)
+def test_an_update_over_several_batches_has_their_mean_loss(paths: TrainingPaths) -> None:
+    fit(StepLogger(paths, SILENT, -1), accumulate=2)
     # Targets 1 and 3 from 0, then 2 and 2 from half of their mean.
     assert read_steps(paths.steps)["loss"].tolist() == [5.0, 1.0]
 
 
-def test_times_add_up_and_waiting_is_a_share(paths: FoldPaths) -> None:
-    fit(Watch(paths, SILENT, -1), epochs=2)
+def test_times_add_up_and_waiting_is_a_share(paths: TrainingPaths) -> None:
+    fit(StepLogger(paths, SILENT, -1), epochs=2)
     rows = read_steps(paths.steps)
     assert rows["waiting_share"].between(0, 1).all() and (rows["seconds"] > 0).all()
     assert rows["elapsed_seconds"].is_monotonic_increasing
@@ -80,7 +80,7 @@ def row(step: int) -> StepRow:
     return StepRow(step, step // 2, 1 / step, 0.1, 2.0, 0.5, 0.25, 100.0, 10.0 * step)
 
 
-def test_the_log_keeps_the_steps_before_a_checkpoint_and_drops_later_ones_and_half_a_line(paths: FoldPaths) -> None:
+def test_the_log_keeps_the_steps_before_a_checkpoint_and_drops_later_ones_and_half_a_line(paths: TrainingPaths) -> None:
     log = StepLog(paths.steps)
     log.begin(0)
     for step in range(1, 7):
@@ -98,11 +98,11 @@ def test_steps_that_a_kill_kept_from_the_tracker_are_sent_and_none_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WANDB_DATA_DIR", str(tmp_path))
-    paths = FoldPaths(tmp_path)
+    paths = TrainingPaths(tmp_path)
     pd.DataFrame([{"epoch": 1, "step": 4, "val_loss": 0.5, "val_auroc": math.nan}]).to_csv(paths.history, index=False)
-    parcel = Parcel("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"))
-    run = open_run(parcel, tmp_path / "wandb", goes_on=True)
-    Watch(paths, run, logged_step=2).repeat(pd.DataFrame([vars(row(step)) for step in range(1, 6)]))
+    parcel = RunPayload("abc123", "name", "group", "train", (), {}, Tracking(mode="offline"))
+    run = open_run(parcel, tmp_path / "wandb", resume=True)
+    StepLogger(paths, run, logged_step=2).send_missing(pd.DataFrame([vars(row(step)) for step in range(1, 6)]))
     run.finish()
     history = OfflineRun(tmp_path, "abc123").history.set_index("_step")
     assert history.index.tolist() == [3, 4, 5]

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from pipeline.tracking.layout import save_layout
-from pipeline.tracking.sync import why_silent
+from pipeline.tracking.server import reason_unreachable
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.ten_steps import PROGRAM, RUN_ID, commands_in, log_ten_steps
 from tests.tracking.wandb_server import wandb_server
@@ -125,6 +125,6 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_server_is_asked_for_through_the_proxy_of_the_environment(proxy: None) -> None:
     # No name below `invalid` is ever found: an answer is the proxy's.
-    assert why_silent(urlsplit("https://wandb.invalid")) is None
-    assert "through the proxy 127.0.0.1" in why_silent(urlsplit("https://other.invalid"))
-    assert "proxy" not in why_silent(urlsplit("https://near.invalid"))
+    assert reason_unreachable(urlsplit("https://wandb.invalid")) is None
+    assert "through the proxy 127.0.0.1" in reason_unreachable(urlsplit("https://other.invalid"))
+    assert "proxy" not in reason_unreachable(urlsplit("https://near.invalid"))
