@@ -17,9 +17,8 @@ from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
 from pipeline.explanation.overlay import draw_overlay
 from pipeline.explanation.saliency import METHODS
-from pipeline.imaging.io.discover import ScanFiles, files_of
-from pipeline.imaging.io.read import read_scan
-from pipeline.imaging.resampling import to_original_grid
+from pipeline.imaging.io.discover import ScanFiles, scan_files
+from pipeline.imaging.preprocessing import map_on_scan
 from pipeline.inference.predictor import Predictor
 from pipeline.store.store import Store
 
@@ -35,7 +34,7 @@ def explain_scans(
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         captions = [
-            explain_scan(trained, row, files_of(rows.loc[row[SCAN_ID]], cohort.raw), Path(folder), method)
+            explain_scan(trained, row, scan_files(rows.loc[row[SCAN_ID]], cohort.raw), Path(folder), method)
             for row in track(chosen.to_dict("records"), description="explain")
         ]
         write_json(Path(folder) / "captions.json", captions)
@@ -63,10 +62,8 @@ def explain_scan(
     # Of two classes the positive one is explained: what speaks for its absence lies nowhere.
     explained = trained.classes[-1] if len(trained.classes) == 2 else row["predicted"]
     evidence = attribute(trained, prepared.array, trained.classes.index(explained), method)
-    scan = read_scan(raw.first)
-    on_scan = to_original_grid(evidence, prepared.affine, scan.array.shape, scan.affine)
     name = Store(folder).path(str(row[SCAN_ID])).stem
-    nibabel.save(nibabel.Nifti1Image(on_scan.astype(np.float32), scan.affine), folder / f"{name}.nii.gz")
+    nibabel.save(map_on_scan(evidence, prepared, trained.transforms), folder / f"{name}.nii.gz")
     plan = trained.plan
     picture = folder / f"{name}.png"
     draw_overlay(prepared.array[0], evidence, spacing_mm=plan.spacing_mm, orientation=plan.orientation, path=picture)

@@ -1,4 +1,4 @@
-"""What of a scan is body, and what is the empty space around it."""
+"""Separate the body in a scan from the empty space around it."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from scipy import ndimage
 from pipeline.config import Intensity
 
 SAMPLES_PER_AXIS = 64
-"""A body's box is found to a 64th of the scan, or to a voxel in small ones."""
+"""The body's box is accurate to 1/64 of the scan, or to one voxel in small scans."""
 BODY_HU = -500.0
-"""Between air and lung on one side and soft tissue on the other."""
-EMPTY_BELOW = 0.3
-"""Mean of the darker part of a scan over that of the brighter: at most 0.21 in whole heads, from 0.37 in crops inside
-a brain."""
-FILLED_FROM = 0.01
-"""Share of voxels at a scan's minimum from which that is what it was filled with; inside a brain at most 0.0007."""
-SMALL_PART = 0.1
-"""Parts below this share of the largest are specks: a table's edge, a marker, noise."""
+"""Above air and lung, below soft tissue."""
+MAX_DARK_TO_BRIGHT = 0.3
+"""Mean of the darker part of a scan divided by that of the brighter: at most 0.21 in whole heads, at least 0.37 in
+crops inside a brain."""
+MIN_FILL_SHARE = 0.01
+"""If at least this share of voxels has the scan's minimum, it was filled with it; inside a brain at most 0.0007."""
+MIN_COMPONENT_SHARE = 0.1
+"""Components smaller than this share of the largest are ignored: a table's edge, a marker, noise."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Foreground:
     box: tuple[slice, slice, slice]
     """Bounds of the body in voxels."""
     background: float
-    """The value of empty space; NaN where the scan has none, so that nothing is invented beyond its edge."""
+    """The value of empty space; NaN if the scan has none, so that no value is invented beyond its edge."""
 
     @property
     def center(self) -> NDArray[np.float64]:
@@ -47,15 +47,15 @@ class Foreground:
 
 
 def is_body(array: NDArray, threshold: float | None) -> NDArray[np.bool_]:
-    """Voxels above the threshold, or all of the scan, which ends where NaN begins."""
+    """Voxels above the threshold; without one, all voxels of the scan, which excludes NaN."""
     return ~np.isnan(array) if threshold is None else array > threshold
 
 
 def find_foreground(array: NDArray, intensity: Intensity) -> Foreground:
-    """Threshold, box and background of a scan; a CT, known by its window, has a threshold of its own."""
+    """Threshold, box and background of a scan; a CT, which has a window, gets a fixed threshold."""
     steps = [odd_step(size) for size in array.shape]
-    taken = tuple(symmetric(size, step) for size, step in zip(array.shape, steps, strict=True))
-    # Laid side by side: all below go over the sample again and again, and a cache line each for a voxel is slow.
+    taken = tuple(symmetric_samples(size, step) for size, step in zip(array.shape, steps, strict=True))
+    # A contiguous copy, because everything below reads the sample several times and strided reads are slow.
     sample = np.ascontiguousarray(array[taken])
     threshold = air_threshold(sample) if intensity.scheme == "window" else empty_space_threshold(sample)
     background = np.nan if threshold is None else float(sample.min())
@@ -66,27 +66,27 @@ def odd_step(size: int) -> int:
     return max(1, 2 * round(size / SAMPLES_PER_AXIS / 2 - 0.5) + 1)
 
 
-def symmetric(size: int, step: int) -> slice:
-    """Every `step`th index such that a mirrored scan gives the mirrored samples; it takes an odd step."""
+def symmetric_samples(size: int, step: int) -> slice:
+    """Every `step`th index, chosen so that a mirrored scan gives the mirrored samples; needs an odd step."""
     return slice((size - 1) * ((step + 1) // 2) % step, None, step)
 
 
 def air_threshold(sample: NDArray) -> float | None:
-    """Where the body begins in a CT; None where neither air nor a filling is seen."""
-    return BODY_HU if sample.min() < BODY_HU else filling(sample)
+    """Threshold of the body in a CT; None if there is neither air nor a fill value."""
+    return BODY_HU if sample.min() < BODY_HU else find_fill_value(sample)
 
 
-def filling(sample: NDArray) -> float | None:
-    """The minimum, where so many voxels share it that somebody put it there in place of tissue; else None."""
+def find_fill_value(sample: NDArray) -> float | None:
+    """The minimum, if so many voxels have it that it was filled in for missing tissue; else None."""
     low = sample.min()
-    return float(low) if FILLED_FROM <= (sample == low).mean() < 1 else None
+    return float(low) if MIN_FILL_SHARE <= (sample == low).mean() < 1 else None
 
 
 def empty_space_threshold(sample: NDArray) -> float | None:
-    """A quarter of the way from empty space to tissue, so that dark tissue still counts; None without empty space.
+    """A quarter of the way from empty space to tissue, so that dark tissue is included; None without empty space.
 
-    The two are parted by Otsu's threshold. Empty space is darkest: where the dark part's mean lies well above the
-    scan's minimum, it is dark tissue of a scan cropped inside the body, in which only a filling is empty.
+    Otsu's threshold separates the two. Empty space is darkest: if the mean of the dark part is well above the scan's
+    minimum, it is dark tissue of a scan cropped inside the body, and only a fill value can be empty space there.
     """
     low, high = float(sample.min()), float(np.percentile(sample, 99.5))
     if not low < high:
@@ -94,11 +94,11 @@ def empty_space_threshold(sample: NDArray) -> float | None:
     counts, edges = np.histogram(np.clip(sample, low, high), bins=256, range=(low, high))
     middles = (edges[:-1] + edges[1:]) / 2 - low
     dark, bright = otsu_means(counts, middles)
-    return filling(sample) if dark > EMPTY_BELOW * bright else low + dark + 0.25 * (bright - dark)
+    return find_fill_value(sample) if dark > MAX_DARK_TO_BRIGHT * bright else low + dark + 0.25 * (bright - dark)
 
 
 def otsu_means(counts: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[float, float]:
-    """Means of the two classes that differ most, by between-class variance."""
+    """Means of the two classes with the largest between-class variance."""
     below = np.cumsum(counts)[:-1]
     above = counts.sum() - below
     sum_below = np.cumsum(counts * values)[:-1]
@@ -109,20 +109,19 @@ def otsu_means(counts: NDArray[np.int64], values: NDArray[np.float64]) -> tuple[
 
 
 def body_box(sample: NDArray, threshold: float | None, steps: list[int], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Bounds of all parts of a fair size, in voxels of the whole scan, which is the box where nothing is found."""
-    parts, found = ndimage.label(sample > threshold) if threshold is not None else (None, 0)
-    if not found:
+    """Bounds of all components that are not too small, in voxels of the scan; the whole scan if there are none."""
+    components, num_components = ndimage.label(sample > threshold) if threshold is not None else (None, 0)
+    if not num_components:
         return tuple(slice(0, size) for size in shape)
-    volumes = np.bincount(parts.ravel())[1:]
-    fair = 1 + np.flatnonzero(volumes >= SMALL_PART * volumes.max())
-    body = np.isin(parts, fair)
-    return tuple(
-        whole_range(np.flatnonzero(body.any(tuple({0, 1, 2} - {axis}))), steps[axis], shape[axis]) for axis in range(3)
-    )
+    volumes = np.bincount(components.ravel())[1:]
+    kept = 1 + np.flatnonzero(volumes >= MIN_COMPONENT_SHARE * volumes.max())
+    body = np.isin(components, kept)
+    hits = [np.flatnonzero(body.any(tuple({0, 1, 2} - {axis}))) for axis in range(3)]
+    return tuple(sampled_range(*axis) for axis in zip(hits, steps, shape, strict=True))
 
 
-def whole_range(hits: NDArray[np.int64], step: int, size: int) -> slice:
-    """From sampled indices to all those nearer to them than to other samples."""
-    start = symmetric(size, step).start
+def sampled_range(hits: NDArray[np.int64], step: int, size: int) -> slice:
+    """The range of indices that are nearer to these samples than to any other."""
+    start = symmetric_samples(size, step).start
     reach = step // 2
     return slice(max(0, int(hits[0]) * step + start - reach), min(size, int(hits[-1]) * step + start + reach + 1))

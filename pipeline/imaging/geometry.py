@@ -1,8 +1,8 @@
-"""Where voxels lie: orientation, spacing, and the grid that a network sees.
+"""Voxel grids in world coordinates: orientation, spacing, and the grid of the network's input.
 
 World coordinates are RAS millimetres. An affine is a 4x4 matrix from voxel index to world; an orientation such as
-"SPL" says where each index grows to (nibabel's and MONAI's convention): here first index to superior, second to
-posterior, third to left, which is axial slices in radiological view.
+"SPL" gives the direction in which each index increases (the convention of nibabel and MONAI): here the first index to
+superior, the second to posterior, the third to left, which gives axial slices in radiological view.
 """
 
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 Affine = NDArray[np.float64]
 Tilt = Literal["keep", "straighten"]
 
-DRIFT_VOXELS = 0.01
-"""Headers hold float32: a scale that moves no voxel of the grid further than this from a whole step is that step."""
+GRID_TOLERANCE_VOXELS = 0.01
+"""Headers store float32: an index map within this distance of whole steps, at every voxel, is taken as whole steps."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A lattice of voxels in the world."""
+    """A voxel grid with its affine to world coordinates."""
 
     shape: tuple[int, int, int]
     affine: Affine
@@ -32,16 +32,17 @@ class Grid:
 
     @property
     def center(self) -> NDArray[np.float64]:
-        """Index of the middle, half-way between voxels where an axis is even."""
+        """Index of the middle, halfway between voxels if an axis has an even size."""
         return (np.array(self.shape) - 1) / 2
 
 
 def spacing_mm(affine: Affine) -> NDArray[np.float64]:
-    """Distance between neighbours along each index."""
-    return np.linalg.norm(affine[:3, :3], axis=0)
+    """Distance between neighboring voxels along each index."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.linalg.norm(affine[:3, :3], axis=0)
 
 
-def orientation(affine: Affine) -> str:
+def axcodes(affine: Affine) -> str:
     """The nearest orientation code, such as "RAS"."""
     return "".join(nib.aff2axcodes(affine))
 
@@ -54,21 +55,21 @@ def network_grid(
     size: tuple[int, int, int],
     tilt: Tilt = "keep",
 ) -> Grid:
-    """The grid of `size` voxels around a world point, oriented and spaced as asked.
+    """The grid of `size` voxels around a world point, with the given orientation and spacing.
 
-    Where an axis keeps the scan's own spacing, its voxels are the scan's, so that nothing is interpolated there.
+    Along an axis that keeps the scan's own spacing, voxels coincide with the scan's, so that nothing is interpolated.
     """
-    linear = directions(scan.affine, codes, tilt) * np.array(spacing)
+    linear = axis_directions(scan.affine, codes, tilt) * np.array(spacing)
     origin = center_mm - linear @ ((np.array(size) - 1) / 2)
     target = Grid(size, np.block([[linear, origin[:, None]], [np.zeros(3), 1.0]]))
-    return Grid(size, scan.affine @ on_whole_voxels(index_map(scan.affine, target)))
+    return Grid(size, scan.affine @ align_to_source(index_map(scan.affine, target)))
 
 
-def directions(affine: Affine, codes: str, tilt: Tilt) -> NDArray[np.float64]:
+def axis_directions(affine: Affine, codes: str, tilt: Tilt) -> NDArray[np.float64]:
     """Unit vectors of the axes `codes`, as columns.
 
-    `keep` follows the acquisition's own axes, so a tilted stack of thick slices is not cut across; a shear is taken
-    out. `straighten` follows the scanner's.
+    `keep` follows the axes of the acquisition, so that a tilted stack of thick slices is not resampled across slices;
+    a shear is removed. `straighten` follows the axes of the scanner.
     """
     anatomical = nib.orientations.axcodes2ornt(codes)
     if sorted(anatomical[:, 0]) != [0, 1, 2]:
@@ -85,24 +86,25 @@ def directions(affine: Affine, codes: str, tilt: Tilt) -> NDArray[np.float64]:
 
 
 def nearest_rotation(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The orthogonal matrix nearest to one whose columns may lean towards each other."""
+    """The orthogonal matrix nearest to one whose columns may not be at right angles."""
     left, _, right = np.linalg.svd(matrix)
     return left @ right
 
 
 def index_map(source: Affine, target: Grid) -> Affine:
-    """4x4 matrix from target index to source index, free of rounding noise."""
+    """4x4 matrix from target index to source index, without rounding errors of headers."""
     exact = np.linalg.solve(source, target.affine)
     whole = np.rint(exact)
-    tolerance = np.append(DRIFT_VOXELS / np.array(target.shape), DRIFT_VOXELS)
+    tolerance = np.append(GRID_TOLERANCE_VOXELS / np.array(target.shape), GRID_TOLERANCE_VOXELS)
     is_whole = (np.abs(exact - whole) < tolerance) & (np.abs(whole) <= np.array([1, 1, 1, np.inf]))
     return np.where(is_whole, whole, exact)
 
 
-def on_whole_voxels(matrix: Affine) -> Affine:
-    """Shift a target-to-source index map so that axes of equal spacing meet source voxels, by half a voxel at most.
+def align_to_source(matrix: Affine) -> Affine:
+    """Shift a target-to-source index map by at most half a voxel, so that axes of equal spacing hit source voxels.
 
-    Half-way, the shift follows the target's direction, not the source's: a scan and its mirrored file stay equal.
+    Halfway, the shift follows the target's direction, not the source's, so that a scan and its mirrored file give
+    equal results.
     """
     matrix = matrix.copy()
     for row in matrix[:3]:

@@ -1,4 +1,4 @@
-"""One pass from any grid to any other: linear interpolation, with a low-pass where voxels grow.
+"""Resample from any grid to any other in one pass: linear interpolation, with a low-pass where voxels become larger.
 
 Elementwise numpy only, in a fixed order, so that the bits do not depend on threads or on the machine's BLAS.
 """
@@ -13,9 +13,9 @@ Volume = NDArray[np.float32]
 
 
 def resample(array: NDArray, affine: Affine, target: Grid, fill: float = 0.0) -> Volume:
-    """Values of `array` on the target grid, C-contiguous float32; `fill` where the target leaves the scan.
+    """Values of `array` on the target grid, C-contiguous float32; `fill` where the target extends beyond the scan.
 
-    A voxel belongs to the scan up to its own edge, half a step beyond its centre.
+    A voxel belongs to the scan up to its own edge, half a step beyond its center.
     """
     matrix = index_map(affine, target)
     if is_separable(matrix):
@@ -26,12 +26,12 @@ def resample(array: NDArray, affine: Affine, target: Grid, fill: float = 0.0) ->
 def to_original_grid(
     array: Volume, prepared_affine: Affine, original_shape: tuple[int, int, int], original_affine: Affine
 ) -> Volume:
-    """Put an array of network space, such as an attribution map, back onto the scan it came from; 0 outside."""
+    """Resample an array of network space, such as an attribution map, to the grid of its scan; 0 outside."""
     return resample(array, prepared_affine, Grid(original_shape, original_affine))
 
 
 def is_separable(matrix: Affine) -> bool:
-    """Does each source index depend on one target index alone?"""
+    """Whether each source index depends on a single target index."""
     used = matrix[:3, :3] != 0
     return bool((used.sum(0) == 1).all() and (used.sum(1) == 1).all())
 
@@ -40,7 +40,7 @@ def is_separable(matrix: Affine) -> bool:
 
 
 def resample_axes(array: NDArray, matrix: Affine, shape: tuple[int, int, int], fill: float) -> Volume:
-    """Turn the source into the target's axes as a view, then interpolate along one axis after the other."""
+    """View the source along the target's axes, then interpolate along one axis after another."""
     source_axis = [int(axis) for axis in np.argmax(matrix[:3, :3] != 0, axis=0)]
     array = array.transpose(source_axis)
     taps, inside = [], []
@@ -50,54 +50,55 @@ def resample_axes(array: NDArray, matrix: Affine, shape: tuple[int, int, int], f
             array = np.flip(array, axis)
             step, offset = -step, array.shape[axis] - 1 - offset
         positions = step * np.arange(shape[axis]) + offset
-        inside.append(reached(positions, array.shape[axis]))
-        taps.append(triangle(positions[inside[-1]], max(1.0, step), array.shape[axis]))
+        inside.append(positions_inside(positions, array.shape[axis]))
+        taps.append(triangle_kernel(positions[inside[-1]], max(1.0, step), array.shape[axis]))
     result = np.full(shape, fill, np.float32)
     if all(len(rows) for rows, _ in taps):
-        result[tuple(inside)] = blend_axes(array, taps)
+        result[tuple(inside)] = sum_axes(array, taps)
     return result
 
 
-def reached(positions: NDArray[np.float64], size: int) -> slice:
-    """The run of increasing positions that lie within an axis of `size` voxels."""
+def positions_inside(positions: NDArray[np.float64], size: int) -> slice:
+    """The range of increasing positions that are within an axis of `size` voxels."""
     first, last = np.searchsorted(positions, [-0.5, size - 0.5])
     return slice(int(first), int(last))
 
 
-def triangle(positions: NDArray[np.float64], width: float, size: int) -> tuple[NDArray[np.int64], Volume]:
-    """Source indices and weights, both (positions, taps), of a triangle `width` voxels to either side.
+def triangle_kernel(positions: NDArray[np.float64], width: float, size: int) -> tuple[NDArray[np.int64], Volume]:
+    """Source indices and weights, both (positions, taps), of a triangle that extends `width` voxels to either side.
 
-    Width 1 is linear interpolation; the step of a shrinking axis is its low-pass. At the border only real voxels count.
+    Width 1 is linear interpolation; the step of an axis that gets coarser makes it a low-pass. At the border only
+    existing voxels count.
     """
     first = np.ceil(positions - width).astype(np.int64)
     indices = first[:, None] + np.arange(int(2 * width) + 1)
     weights = np.clip(1 - np.abs(indices - positions[:, None]) / width, 0, None)
     weights[(indices < 0) | (indices >= size)] = 0
-    # Just outside the outermost centre no tap may be left: the border voxel then stands for itself.
+    # Just outside the outermost center all weights may be 0: the border voxel is used then.
     weights[weights.sum(1) == 0, 0] = 1
     return np.clip(indices, 0, size - 1), (weights / weights.sum(1, keepdims=True)).astype(np.float32)
 
 
-def blend_axes(array: NDArray, taps: list[tuple[NDArray[np.int64], Volume]]) -> Volume:
-    """Weighted sums along each axis, the one furthest apart in memory first, so that rows stay whole."""
+def sum_axes(array: NDArray, taps: list[tuple[NDArray[np.int64], Volume]]) -> Volume:
+    """Weighted sums along each axis, that of the largest stride first, so that rows stay contiguous."""
     needed = tuple(slice(indices.min(), indices.max() + 1) for indices, _ in taps)
     by_stride = sorted(range(3), key=lambda axis: -abs(array.strides[axis]))
     array = array[needed].transpose(by_stride)
     for position, axis in enumerate(by_stride):
         indices, weights = taps[axis]
-        array = blend(array, position, indices - needed[axis].start, weights)
+        array = weighted_sums(array, position, indices - needed[axis].start, weights)
     return array.transpose(np.argsort(by_stride))
 
 
-def blend(array: NDArray, axis: int, indices: NDArray[np.int64], weights: Volume) -> Volume:
+def weighted_sums(array: NDArray, axis: int, indices: NDArray[np.int64], weights: Volume) -> Volume:
     """Weighted sums, in float32 of any number type, of the slices `indices` (rows, taps) along one axis."""
-    # Slices across the innermost axis touch every cache line: lay it outermost first.
+    # Slices across the innermost axis touch every cache line, so move it outermost first.
     slices = np.ascontiguousarray(np.moveaxis(array, 2, 0)) if axis == 2 else np.moveaxis(array, axis, 0)
     result = np.empty((len(indices), *slices.shape[1:]), np.float32)
     term = np.empty(slices.shape[1:], np.float32)
     for row, sources, shares in zip(result, indices.tolist(), weights, strict=True):
         used = [(source, share) for source, share in zip(sources, shares, strict=True) if share]
-        # Converted here, slice by slice: a float copy of the whole scan would not fit into the processor's cache.
+        # Converted slice by slice: a float copy of the whole scan would not fit into the processor's cache.
         np.multiply(slices[used[0][0]], used[0][1], out=row, dtype=np.float32)
         for source, share in used[1:]:
             np.multiply(slices[source], share, out=term, dtype=np.float32)
@@ -110,7 +111,7 @@ def blend(array: NDArray, axis: int, indices: NDArray[np.int64], weights: Volume
 
 def resample_oblique(array: NDArray, matrix: Affine, shape: tuple[int, int, int], fill: float) -> Volume:
     """Low-pass along the source's axes, then trilinear interpolation at rotated or sheared positions."""
-    region = needed_region(array.shape, matrix, shape)
+    region = source_region(array.shape, matrix, shape)
     if any(part.start >= part.stop for part in region):
         return np.full(shape, fill, np.float32)
     offset = matrix[:3, 3] - [part.start for part in region]
@@ -123,16 +124,16 @@ def resample_oblique(array: NDArray, matrix: Affine, shape: tuple[int, int, int]
 
 
 def low_pass_sigma(matrix: Affine) -> NDArray[np.float64]:
-    """Gaussian width, in source voxels, that turns the interpolation's triangle into one as wide as the target's step.
+    """Standard deviation in source voxels that widens the interpolation's triangle to the target's step.
 
-    A triangle of half-width w has variance w^2 / 6, and interpolation itself brings w = 1.
+    A triangle of half-width w has variance w^2 / 6, and interpolation itself has w = 1.
     """
     step = np.linalg.norm(matrix[:3, :3], axis=1)
     return np.sqrt(np.clip(step**2 - 1, 0, None) / 6)
 
 
-def needed_region(source_shape: tuple[int, ...], matrix: Affine, shape: tuple[int, int, int]) -> tuple[slice, ...]:
-    """The part of the source under the target, with room for the low-pass."""
+def source_region(source_shape: tuple[int, ...], matrix: Affine, shape: tuple[int, int, int]) -> tuple[slice, ...]:
+    """The part of the source that the target covers, with a margin for the low-pass."""
     last = np.array(shape) - 1
     corners = np.array(np.meshgrid(*[(0, edge) for edge in last], indexing="ij")).reshape(3, -1)
     reach = matrix[:3, :3] @ corners + matrix[:3, 3:]
@@ -143,7 +144,7 @@ def needed_region(source_shape: tuple[int, ...], matrix: Affine, shape: tuple[in
 
 
 def is_outside(source_shape: tuple[int, ...], matrix: Affine, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Which target voxels have their centre beyond the scan's edge."""
+    """Which target voxels have their center beyond the scan's edge."""
     axes = np.ogrid[tuple(slice(size) for size in shape)]
     outside = np.zeros(shape, bool)
     for row, size in zip(matrix[:3], source_shape, strict=True):

@@ -1,4 +1,4 @@
-"""Validate scan files: problems, warnings and measured facts of each."""
+"""Validate scan files: the problems of each scan, and what was measured of it."""
 
 import hashlib
 import json
@@ -7,43 +7,41 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pipeline.imaging.cropping import mask_focus, refuse_mask_outside, refuse_point_outside
-from pipeline.imaging.geometry import Grid
-from pipeline.imaging.io.affine import spacing_of
-from pipeline.imaging.io.discover import ScanFiles, find_scans, hash_of
+from pipeline.imaging.cropping import check_mask_inside, check_point_inside, mask_target
+from pipeline.imaging.geometry import Grid, axcodes, spacing_mm
+from pipeline.imaging.io.discover import ScanFiles, find_scans, hash_scan
 from pipeline.imaging.io.read import (
-    hash_values,
-    orientation_of,
+    MissingChannel,
+    check_channels_present,
+    check_same_grid,
     read_stored,
-    refuse_missing,
-    refuse_other_grid,
-    refusing,
-    turned_grid,
-    warn_about_values,
+    reject_os_errors,
+    reorient_grid,
 )
+from pipeline.imaging.io.values import hash_values, warn_about_values
 from pipeline.imaging.problems import CODES, Findings, Problem, ScanProblem, Verdict
 
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What was measured of a scan, axes in the file's order."""
+    """Measurements of a scan, axes in the file's order."""
 
     shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     orientation: str
-    """Where each axis points, such as RAS."""
+    """The direction of each axis, such as RAS."""
     dtype: str
     """Number type as stored."""
     file_sha256: str
     voxel_sha256: str
-    """Of shape and values: equal for a scan saved again in another dtype or compression."""
+    """Of shape and values: equal for a scan that was saved again in another dtype or compression."""
 
 
 @dataclass(frozen=True)
 class ScanCheck:
-    """The outcome for one path; `facts` are None where the scan was rejected."""
+    """The result for one path; `facts` is None if the scan was rejected."""
 
     path: Path
     problems: tuple[Problem, ...]
@@ -57,18 +55,18 @@ class ScanCheck:
 
     @property
     def rejection(self) -> Problem | None:
-        """Why the scan cannot be used: the last thing found, for checking ends there."""
+        """Why the scan was rejected: the last problem, because checks end there."""
         return self.problems[-1] if self.facts is None else None
 
     def summary(self) -> dict[str, Any]:
-        """The form that `--json` prints."""
+        """The form in JSON output."""
         problems = [asdict(problem) | {"message": problem.message} for problem in self.problems]
         return {"path": str(self.path), "verdict": self.verdict, "problems": problems}
 
 
 @dataclass(frozen=True)
-class Inspected:
-    """One file that can be used: its facts and its grid."""
+class InspectedFile:
+    """A usable file: its facts and its grid."""
 
     path: Path
     facts: ScanFacts
@@ -76,7 +74,7 @@ class Inspected:
 
 
 def check_scan(path: Path, fill: float | None = None) -> ScanCheck:
-    """Read one scan as every stage would, and say what is wrong with it instead of raising."""
+    """Read one scan as every stage does, and return its problems instead of raising."""
     findings = Findings(path)
     try:
         found = inspect(findings, fill)
@@ -85,72 +83,72 @@ def check_scan(path: Path, fill: float | None = None) -> ScanCheck:
     return ScanCheck(path, tuple(findings.warnings), found.facts)
 
 
-def inspect(findings: Findings, fill: float | None = None) -> Inspected:
-    """Read the file that `findings` are about, and add to them; raises `ScanProblem` where it cannot be used."""
-    with refusing(findings):
+def inspect(findings: Findings, fill: float | None = None) -> InspectedFile:
+    """Read the file of `findings` and add its problems to them; raises `ScanProblem` for a rejected file."""
+    with reject_os_errors(findings):
         header, stored = read_stored(findings, fill)
         warn_about_values(stored, findings)
         facts = ScanFacts(
             shape=header.shape,
-            spacing_mm=tuple(float(size) for size in spacing_of(header.affine)),
-            orientation=orientation_of(header.affine),
+            spacing_mm=tuple(float(size) for size in spacing_mm(header.affine)),
+            orientation=axcodes(header.affine),
             dtype=header.dtype.name,
-            file_sha256=hash_of(findings.path),
+            file_sha256=hash_scan(findings.path),
             voxel_sha256=hash_values(stored, header),
         )
-    return Inspected(findings.path, facts, Grid(header.shape, header.affine))
+    return InspectedFile(findings.path, facts, Grid(header.shape, header.affine))
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a cohort puts up with, from its ingest section."""
+    """What a cohort accepts, from its section `ingest`."""
 
     fill_nonfinite: float | None = None
-    missing_channel: Literal["refuse", "zero"] = "refuse"
+    missing_channel: MissingChannel = "reject"
 
 
 def check_files(files: ScanFiles, tolerance: Tolerance) -> ScanCheck:
-    """Check one scan; a rejection bears the path of the file that is to blame, warnings that of the first."""
-    noticed = [Findings(path) for path in files.channels if path is not None]
+    """Check all files of a scan; a rejection has the path of the file that caused it, otherwise of the first."""
+    by_channel = [Findings(path) for path in files.channels if path is not None]
     mask = Findings(files.crop_mask) if files.crop_mask is not None else None
-    everything = [*noticed, mask] if mask else noticed
+    everything = [*by_channel, mask] if mask else by_channel
     try:
-        refuse_missing(files.channels, tolerance.missing_channel)
-        parts = [inspect(findings, tolerance.fill_nonfinite) for findings in noticed]
-        refuse_misfits(files, parts, mask)
-        facts = facts_of(files, parts)
+        check_channels_present(files.channels, tolerance.missing_channel)
+        parts = [inspect(findings, tolerance.fill_nonfinite) for findings in by_channel]
+        check_consistency(files, parts, mask)
+        facts = merge_facts(files, parts)
     except ScanProblem as problem:
-        return ScanCheck(problem.path, (*warnings_of(everything), problem.problem), None)
-    return ScanCheck(files.first, warnings_of(everything), facts)
+        return ScanCheck(problem.path, (*merge_warnings(everything), problem.problem), None)
+    return ScanCheck(files.first, merge_warnings(everything), facts)
 
 
-def refuse_misfits(files: ScanFiles, parts: list[Inspected], mask: Findings | None) -> None:
-    """Channels on other grids, a mask that is empty or elsewhere, a point outside; `mask` takes its reader's words."""
+def check_consistency(files: ScanFiles, parts: list[InspectedFile], mask: Findings | None) -> None:
+    """Reject channels on different grids and a mask or point outside the scan; `mask` collects the mask's warnings."""
     first = parts[0]
     for part in parts[1:]:
-        grid, _ = turned_grid(part.grid, first.grid.affine)
-        refuse_other_grid(grid, first.grid, Findings(part.path), first.path.name)
+        grid, _ = reorient_grid(part.grid, first.grid.affine)
+        check_same_grid(grid, first.grid, Findings(part.path), first.path.name)
     if mask is not None:
-        focus = mask_focus(files)
-        mask.warnings.extend(focus.problems)
-        refuse_mask_outside(files, focus, first.grid)
+        target = mask_target(files)
+        mask.warnings.extend(target.problems)
+        check_mask_inside(files, target, first.grid)
     if files.crop_center_mm is not None:
-        refuse_point_outside(files, first.grid)
+        check_point_inside(files, first.grid)
 
 
-def warnings_of(noticed: list[Findings]) -> tuple[Problem, ...]:
-    """Those of all files, each with the file it was found in where there are several."""
-    if len(noticed) == 1:
-        return tuple(noticed[0].warnings)
+def merge_warnings(by_file: list[Findings]) -> tuple[Problem, ...]:
+    """The warnings of all files; of several files, each warning names its file."""
+    if len(by_file) == 1:
+        return tuple(by_file[0].warnings)
     return tuple(
         replace(problem, found=f"{problem.found} in {findings.path.name}")
-        for findings in noticed
+        for findings in by_file
         for problem in findings.warnings
     )
 
 
-def facts_of(files: ScanFiles, parts: list[Inspected]) -> ScanFacts:
-    """Those of the first channel, with hashes over all of them."""
+def merge_facts(files: ScanFiles, parts: list[InspectedFile]) -> ScanFacts:
+    """The facts of the first channel, with hashes over all files."""
     facts = parts[0].facts
     if len(files.channels) > 1:
         voxels = "".join(part.facts.voxel_sha256 for part in parts)
@@ -159,7 +157,7 @@ def facts_of(files: ScanFiles, parts: list[Inspected]) -> ScanFacts:
 
 
 def report_scans(paths: list[Path], as_json: bool) -> int:
-    """Check all scans at or below `paths` and write the outcome to stdout; 1 if any is rejected, else 0.
+    """Check all scans at or below `paths` and print the result; returns 1 if any is rejected, else 0.
 
     Raises `ValueError` for a folder without scans.
     """
@@ -168,13 +166,13 @@ def report_scans(paths: list[Path], as_json: bool) -> int:
         checks = list(checks)
         sys.stdout.write(json.dumps({"scans": [check.summary() for check in checks]}, indent=2) + "\n")
     else:
-        checks = list(show_problems(checks))
-        sys.stdout.write(table_of(checks))
+        checks = list(print_problems(checks))
+        sys.stdout.write(format_table(checks))
     return int(any(check.verdict == "reject" for check in checks))
 
 
 def all_scans(paths: list[Path]) -> list[Path]:
-    """The scans at or below each path, each once."""
+    """The scans at or below the paths, each once."""
     scans: dict[Path, None] = {}
     for path in paths:
         found = list(find_scans(path))
@@ -184,16 +182,16 @@ def all_scans(paths: list[Path]) -> list[Path]:
     return list(scans)
 
 
-def show_problems(checks: Iterable[ScanCheck]) -> Iterable[ScanCheck]:
-    """Pass the checks on, writing a line a problem as each scan is done."""
+def print_problems(checks: Iterable[ScanCheck]) -> Iterable[ScanCheck]:
+    """Yield the checks, after printing a line per problem of each."""
     for check in checks:
         for problem in check.problems:
             sys.stdout.write(f"{problem.verdict:<6} {problem.code:<17} {check.path}: {problem.message}\n")
         yield check
 
 
-def table_of(checks: list[ScanCheck]) -> str:
-    """How many scans have each problem, and how many each verdict."""
+def format_table(checks: list[ScanCheck]) -> str:
+    """The number of scans with each problem and with each verdict."""
     codes = Counter(code for check in checks for code in {problem.code for problem in check.problems})
     rows = [("scans", "verdict", "code", "problem")]
     for code, count in codes.most_common():

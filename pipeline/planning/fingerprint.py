@@ -1,6 +1,6 @@
 """The fingerprint of a cohort: geometry of all development scans from their headers, voxels of a few.
 
-Anatomical axes stand in the order R, A, S (left to right, back to front, foot to head) whatever the files' own order.
+Anatomical axes are in the order R, A, S (left to right, back to front, foot to head), whatever the order in the files.
 """
 
 import hashlib
@@ -12,11 +12,11 @@ import pandas as pd
 
 from pipeline.config import Intensity
 from pipeline.core.columns import PATIENT_ID, SCAN_ID
-from pipeline.imaging.cropping import mask_focus
+from pipeline.imaging.cropping import mask_target
 from pipeline.imaging.foreground import find_foreground
-from pipeline.imaging.geometry import spacing_mm
-from pipeline.imaging.io.discover import ScanFiles, files_of
-from pipeline.imaging.io.read import Scan, orientation_of, read_scan
+from pipeline.imaging.geometry import axcodes, spacing_mm
+from pipeline.imaging.io.discover import ScanFiles, scan_files
+from pipeline.imaging.io.read import Scan, read_scan
 
 MAX_MEASURED = 30
 """Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""
@@ -36,28 +36,28 @@ class Geometry:
         return self.shape * self.spacing
 
     def along(self, orientation: str) -> "Geometry":
-        """The same along the axes (D, H, W) of an orientation such as SPL."""
+        """The same geometry along the axes (D, H, W) of an orientation such as SPL."""
         order = anatomical_axes(orientation)
         return Geometry(self.shape[:, order], self.spacing[:, order])
 
 
 @dataclass(frozen=True)
 class Voxels:
-    """What the voxels of one scan say."""
+    """What the voxels of one scan show."""
 
     scan_id: str
     body_mm: np.ndarray
-    """Extent along (R, A, S) of the body's box, or of the mask's where the input is cropped to one."""
+    """Extent along (R, A, S) of the body's box, or of the mask's box if the input is cropped to a mask."""
     low: float
     """Smallest value."""
     high: float
     """Largest value."""
     is_binary: bool
-    """Only two values, as in a mask."""
+    """Has at most two values, as a mask does."""
 
 
 def anatomical_axes(orientation: str) -> list[int]:
-    """For each letter the number of its axis among R, A, S."""
+    """The number of each letter's axis among R, A, S."""
     return [next(axis for axis, pair in enumerate(PAIRS) if letter in pair) for letter in orientation]
 
 
@@ -66,35 +66,35 @@ def read_geometry(table: pd.DataFrame) -> Geometry:
     shapes, spacings = [], []
     for shape, spacing, orientation in zip(table["shape"], table["spacing_mm"], table["orientation"], strict=True):
         order = np.argsort(anatomical_axes(orientation))
-        shapes.append(np.array(numbers(shape))[order])
-        spacings.append(np.array(numbers(spacing))[order])
+        shapes.append(np.array(parse_triple(shape))[order])
+        spacings.append(np.array(parse_triple(spacing))[order])
     return Geometry(np.array(shapes), np.array(spacings))
 
 
-def numbers(text: str) -> list[float]:
-    """The three numbers of `256x256x180`."""
+def parse_triple(text: str) -> list[float]:
+    """`256x256x180` as three numbers."""
     return [float(number) for number in text.split("x")]
 
 
 def choose_scans(table: pd.DataFrame, most: int = MAX_MEASURED) -> pd.DataFrame:
-    """At most so many rows, of different patients first, in an order that does not depend on that of the table."""
-    drawn = table.assign(order=[hashlib.sha256(scan.encode()).hexdigest() for scan in table[SCAN_ID]]).sort_values(
+    """At most `most` rows, from different patients first, in an order that does not depend on the order of the table."""
+    shuffled = table.assign(order=[hashlib.sha256(scan.encode()).hexdigest() for scan in table[SCAN_ID]]).sort_values(
         "order"
     )
-    repeat = drawn.groupby(PATIENT_ID).cumcount()
-    return drawn.assign(repeat=repeat).sort_values(["repeat", "order"])[:most].drop(columns=["order", "repeat"])
+    repeat = shuffled.groupby(PATIENT_ID).cumcount()
+    return shuffled.assign(repeat=repeat).sort_values(["repeat", "order"])[:most].drop(columns=["order", "repeat"])
 
 
 def measure_voxels(
     table: pd.DataFrame, raw: Path, intensity: Intensity, fill: float | None, to_mask: bool = False
 ) -> list[Voxels]:
-    """Read the chosen scans below `raw`, one at a time; of several channels the first that is there.
+    """Read the chosen scans below `raw`, one at a time; of several channels, the first one that exists.
 
-    `fill` replaces NaN voxels; with `to_mask` the box is that of the mask to crop to.
+    `fill` replaces NaN voxels; with `to_mask`, the box is that of the mask that the input is cropped to.
     """
     measured = []
     for row in table.to_dict("records"):
-        files = files_of(row, raw)
+        files = scan_files(row, raw)
         found = measure_scan(row[SCAN_ID], read_scan(files.first, fill), intensity)
         measured.append(replace(found, body_mm=mask_mm(files)) if to_mask else found)
     return measured
@@ -114,6 +114,6 @@ def measure_scan(scan_id: str, scan: Scan, intensity: Intensity) -> Voxels:
 
 def mask_mm(files: ScanFiles) -> np.ndarray:
     """Extent of the mask's box along (R, A, S)."""
-    focus = mask_focus(files)
+    focus = mask_target(files)
     extent = np.array([part.stop - part.start for part in focus.box]) * spacing_mm(focus.grid.affine)
-    return extent[np.argsort(anatomical_axes(orientation_of(focus.grid.affine)))]
+    return extent[np.argsort(anatomical_axes(axcodes(focus.grid.affine)))]

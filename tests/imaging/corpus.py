@@ -44,6 +44,7 @@ def bomb() -> bytes:
     return zipped(nifti() + bytes(64 << 20))
 
 
+EXTENSION = b"\1\0\0\0" + struct.pack("<ii", 32, 6) + b"a comment".ljust(24, b"\0")
 REJECTED = {
     "empty": ("NII-EMPTY", b""),
     "truncated.nii": ("NII-SHORT", nifti()[:-7]),
@@ -94,6 +95,10 @@ REJECTED = {
     "extension_odd.nii": ("NII-EXTENSION", nifti(between=b"\1\0\0\0" + struct.pack("<ii", 24, 4) + bytes(16))),
     "extension_negative.nii": ("NII-EXTENSION", nifti(between=b"\1\0\0\0" + struct.pack("<ii", -16, 4) + bytes(8))),
     "extension_huge.nii": ("NII-EXTENSION", nifti(between=b"\1\0\0\0" + struct.pack("<ii", 1 << 30, 4) + bytes(8))),
+    "extension_beyond.nii": ("NII-EXTENSION", nifti(between=EXTENSION, vox_offset=352 + 16)),
+    "extension_without_room.nii": ("NII-EXTENSION", nifti(between=EXTENSION, vox_offset=352)),
+    "extension_without_room.nii.gz": ("NII-EXTENSION", zipped(nifti(between=EXTENSION, vox_offset=352))),
+    "extension_without_room_2.nii": ("NII-EXTENSION", nifti(version=2, between=EXTENSION, vox_offset=544)),
     "singular.nii": ("NII-AFFINE", nifti(srow_z=[0, 2, 0, -30])),
     "parallel_axes.nii": ("NII-AFFINE", nifti(srow_x=[2, 2, 0, 0], srow_y=[0] * 4)),
     "zero_affine.nii": ("NII-AFFINE", nifti(srow_x=[0] * 4, srow_y=[0] * 4, srow_z=[0] * 4)),
@@ -156,7 +161,6 @@ WARNED = {
 }  # fmt: skip
 """File name: the code it is warned about with, its bytes, and the values it must be read as."""
 
-EXTENSION = b"\1\0\0\0" + struct.pack("<ii", 32, 6) + b"a comment".ljust(24, b"\0")
 MEMBERS = zipped(nifti()[:400]) + zipped(nifti()[400:600]) + zipped(nifti()[600:])
 
 ACCEPTED = {
@@ -171,6 +175,7 @@ ACCEPTED = {
     "left_handed.nii": (nifti(srow_x=[-2, 0, 0, 2]), VOXELS),
     "trailing_axis.nii": (nifti(VOXELS[..., None]), VOXELS),
     "extension.nii": (nifti(between=EXTENSION), VOXELS),
+    "extension_announced_only.nii": (nifti(between=b"\1\0\0\0"), VOXELS),
     "UPPER.NII.GZ": (zipped(nifti()), VOXELS),
     "with spaces and ünïcödé ☃.nii.gz": (zipped(nifti()), VOXELS),
 }

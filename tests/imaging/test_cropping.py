@@ -59,14 +59,14 @@ def test_a_mask_that_lies_outside_its_scan_is_refused_by_checking_and_by_prepari
     affine = np.eye(4)
     affine[:3, 3] = 500
     files = ScanFiles((scan,), crop_mask=save(tmp_path / "mask.nii", np.ones(SHAPE), affine))
-    with pytest.raises(ScanProblem, match=r"mask\.nii: a mask to crop to that lies outside the scan"):
+    with pytest.raises(ScanProblem, match=r"mask\.nii: the mask to crop to is outside the scan"):
         preprocess_scan(files, make_plan(crop="mask"))
     check = check_files(files, Tolerance())
     assert (check.path, check.rejection.code) == (files.crop_mask, "NII-CROP-OUTSIDE")
 
 
 def test_a_point_outside_the_scan_is_refused(scan):
-    with pytest.raises(ValueError, match=r"scan\.nii\.gz: the point to crop to lies outside the scan, got 900 0 0 mm"):
+    with pytest.raises(ValueError, match=r"scan\.nii\.gz: the point to crop to is outside the scan, got 900 0 0 mm"):
         preprocess_scan(ScanFiles((scan,), crop_center_mm=(900, 0, 0)), make_plan(crop="point"))
 
 
@@ -82,5 +82,5 @@ def test_what_the_reader_of_a_mask_notices_is_kept_with_its_name(scan, tmp_path)
 
 def test_an_empty_mask_is_refused_by_name(scan, tmp_path):
     mask = save(tmp_path / "mask.nii", np.zeros(SHAPE), np.eye(4))
-    with pytest.raises(ScanProblem, match=r"mask\.nii: a mask to crop to without any voxel"):
+    with pytest.raises(ScanProblem, match=r"mask\.nii: the mask to crop to is empty"):
         preprocess_scan(ScanFiles((scan,), crop_mask=mask), make_plan(crop="mask"))

@@ -2,7 +2,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.imaging.geometry import Grid, directions, index_map, network_grid, orientation, spacing_mm
+from pipeline.imaging.geometry import Grid, axcodes, axis_directions, index_map, network_grid, spacing_mm
 from tests.imaging.scan_making import centered_affine, random_linear
 
 ORIENTATIONS = ["SPL", "RAS", "LPS", "ASR", "ILA"]
@@ -15,7 +15,7 @@ def test_network_grid_points_where_the_plan_says(codes, tilt):
     for _ in range(20):
         scan = Grid((20, 24, 30), centered_affine(random_linear(rng), (20, 24, 30), rng.normal(0, 50, 3)))
         grid = network_grid(scan, scan.to_world(scan.center), codes, (3.0, 1.0, 1.5), (10, 20, 30), tilt)
-        assert "".join(nib.aff2axcodes(grid.affine)) == codes == orientation(grid.affine)
+        assert "".join(nib.aff2axcodes(grid.affine)) == codes == axcodes(grid.affine)
         np.testing.assert_allclose(spacing_mm(grid.affine), (3.0, 1.0, 1.5), rtol=1e-3)
 
 
@@ -42,21 +42,21 @@ def test_axes_of_equal_spacing_share_their_voxels_with_the_scan():
 def test_a_tilted_scan_keeps_its_own_axes_unless_it_is_straightened():
     tilted = random_linear(np.random.default_rng(3), largest_tilt_degrees=20)
     scan = Grid((20, 20, 20), centered_affine(tilted, (20, 20, 20), np.zeros(3)))
-    kept = directions(scan.affine, "RAS", "keep")
+    kept = axis_directions(scan.affine, "RAS", "keep")
     own = np.abs(kept.T @ (tilted / np.linalg.norm(tilted, axis=0)))
     np.testing.assert_allclose(np.sort(own, axis=0)[-1], 1, atol=1e-9)
-    np.testing.assert_array_equal(directions(scan.affine, "RAS", "straighten"), np.eye(3))
+    np.testing.assert_array_equal(axis_directions(scan.affine, "RAS", "straighten"), np.eye(3))
 
 
 def test_a_shear_is_taken_out():
     sheared = np.array([[1.0, 0.2, 0.0], [0.0, 1.0, 0.1], [0.0, 0.0, 2.0]])
-    axes = directions(centered_affine(sheared, (8, 8, 8), np.zeros(3)), "LPS", "keep")
+    axes = axis_directions(centered_affine(sheared, (8, 8, 8), np.zeros(3)), "LPS", "keep")
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
 
 
 def test_an_orientation_that_names_one_axis_twice_is_refused():
     with pytest.raises(ValueError, match="RLS.*expected one of RL, one of AP and one of IS"):
-        directions(np.eye(4), "RLS", "keep")
+        axis_directions(np.eye(4), "RLS", "keep")
 
 
 @pytest.mark.parametrize("num_voxels", [20, 21, 22, 23])

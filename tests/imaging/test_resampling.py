@@ -4,13 +4,13 @@ import SimpleITK as sitk
 import torch
 
 from pipeline.imaging.geometry import Grid, network_grid
-from pipeline.imaging.preprocessing import prepare
 from pipeline.imaging.resampling import resample, to_original_grid
 from tests.imaging.scan_making import (
     blob,
     centered_affine,
     centroid_mm,
     make_plan,
+    prepare,
     random_linear,
     stored_as,
     world_of_voxels,

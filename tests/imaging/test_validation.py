@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from pipeline.imaging.io.discover import find_scans
-from pipeline.imaging.io.read import ScanProblem, read_scan
-from pipeline.imaging.problems import CODES
+from pipeline.imaging.io.read import read_scan
+from pipeline.imaging.problems import CODES, ScanProblem
 from pipeline.imaging.validation import check_scan
 from tests.imaging.corpus import ACCEPTED, NO_FILES, REJECTED, WARNED
 from tests.imaging.io.test_dicom import BROKEN
@@ -150,7 +150,7 @@ def test_a_scan_that_does_not_fit_into_memory_is_refused(tmp_path):
     )
     words = [sys.executable, "-c", script, str(path)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
-    assert "than fit into memory, got Unable to allocate 12.9 GiB" in done.stdout
+    assert "too many voxels for a scan or for memory, got Unable to allocate 12.9 GiB" in done.stdout
 
 
 def test_a_folder_without_slices_is_no_scan(tmp_path):

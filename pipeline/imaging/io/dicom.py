@@ -1,4 +1,4 @@
-"""A folder of DICOM slices as one volume, with its geometry; what is not one even stack is refused."""
+"""Read a folder of DICOM slices as one volume with its affine; anything but one evenly spaced stack is rejected."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ from pipeline.imaging.io.nifti import Header
 from pipeline.imaging.problems import Findings
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-PLACE = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "Rows": 1, "Columns": 1}
-"""Tags that place a slice in space, and how many numbers each holds."""
-SAME_EXACTLY = ("SeriesInstanceUID", "Rows", "Columns", "BitsAllocated", "PixelRepresentation")
-SAME_ABOUT = ("ImageOrientationPatient", "PixelSpacing")
-EVEN = 0.05
-"""Share of the slice distance by which a slice may lie off its place."""
+PLACEMENT_TAGS = {"ImagePositionPatient": 3, "ImageOrientationPatient": 6, "PixelSpacing": 2, "Rows": 1, "Columns": 1}
+"""Tags that define the position of a slice in space, with the number of values of each."""
+IDENTICAL_TAGS = ("SeriesInstanceUID", "Rows", "Columns", "BitsAllocated", "PixelRepresentation")
+CLOSE_TAGS = ("ImageOrientationPatient", "PixelSpacing")
+MAX_UNEVENNESS = 0.05
+"""Largest distance of a slice from its expected position, as a share of the slice distance."""
 
 Slice = pydicom.Dataset
 
@@ -26,7 +26,7 @@ Slice = pydicom.Dataset
 def read_series(findings: Findings) -> tuple[Header, np.ndarray]:
     """Header and flat voxels, X (columns) fastest, slices in the order of their positions.
 
-    Values are as stored where one slope and intercept hold for all slices, else scaled to float32.
+    Values are as stored if all slices have the same slope and intercept, else scaled to float32.
     """
     paths = sorted(path for path in findings.path.iterdir() if path.is_file() and is_slice(path))
     slices = [read_slice(path, findings, with_pixels=False) for path in paths]
@@ -52,26 +52,26 @@ def read_slice(path: Path, findings: Findings, *, with_pixels: bool) -> Slice:
 
 @contextmanager
 def parsing(path: Path, findings: Findings) -> Iterator[None]:
-    """What one file's bytes make pydicom raise is a problem of that file."""
+    """Turn any error that pydicom raises for a file into a rejection of that file."""
     try:
         yield
     except (OSError, MemoryError):
         raise
-    # pydicom names no base class: damaged bytes end in any error of any of its parsers.
+    # pydicom has no base class of errors: damaged bytes can raise any error of any of its parsers.
     except Exception as error:
         findings.reject("DCM-READ", f"{path.name}: {str(error).partition(chr(10))[0] or type(error).__name__}")
 
 
 def parse_tags(one: Slice) -> None:
-    """Raise here, whatever pydicom raises, for tags of a wrong form, which are parsed when first asked for."""
-    for tag in SAME_EXACTLY:
+    """Access the tags, so that pydicom, which parses on first access, raises its errors for malformed ones here."""
+    for tag in IDENTICAL_TAGS:
         one.get(tag)
     for tag in ("NumberOfFrames", "SamplesPerPixel"):
         int(one.get(tag) or 1)
     slope, inter = scaling(one)
     if slope == 0 or not np.isfinite([slope, inter]).all():
-        raise ValueError(f"slope {slope} and intercept {inter}, expected finite numbers and a slope")
-    for tag, count in PLACE.items():
+        raise ValueError(f"slope {slope} and intercept {inter}, expected finite numbers and a slope other than 0")
+    for tag, count in PLACEMENT_TAGS.items():
         if (value := one.get(tag)) is None:
             continue
         numbers = np.atleast_1d(np.array(value, np.float64))
@@ -80,46 +80,46 @@ def parse_tags(one: Slice) -> None:
 
 
 def check_slices(slices: list[Slice], findings: Findings) -> None:
-    """Each is a grey slice with a place, and all are of one series and grid."""
+    """Reject slices that are not grayscale, have no position, or are not all of one series and grid."""
     for one in slices:
-        missing = [tag for tag in PLACE if one.get(tag) is None]
+        missing = [tag for tag in PLACEMENT_TAGS if one.get(tag) is None]
         if int(one.get("NumberOfFrames") or 1) > 1:
             findings.reject("DCM-FRAMES", f"{one.NumberOfFrames} frames in {name(one)}")
         if missing:
             findings.reject("DCM-TAG", f"no {', '.join(missing)} in {name(one)}")
         if int(one.get("SamplesPerPixel") or 1) != 1:
-            findings.reject("DCM-COLOUR", f"{one.SamplesPerPixel} samples a pixel in {name(one)}")
+            findings.reject("DCM-COLOUR", f"{one.SamplesPerPixel} samples per pixel in {name(one)}")
     if len(slices) < 2:
         findings.reject("NII-FLAT", f"{len(slices)} slice")
-    for tag in SAME_EXACTLY:
+    for tag in IDENTICAL_TAGS:
         values = sorted({str(one.get(tag)) for one in slices})
         if len(values) > 1:
             findings.reject("DCM-MIXED", f"{tag} {values[0]} and {values[1]}")
-    for tag in SAME_ABOUT:
+    for tag in CLOSE_TAGS:
         values = np.array([one[tag].value for one in slices], np.float64)
         if not np.allclose(values, values[0], atol=1e-3):
             findings.reject("DCM-MIXED", f"{tag} {values.min(0).tolist()} to {values.max(0).tolist()}")
 
 
 def check_stack(slices: list[Slice], findings: Findings) -> None:
-    """Slices, sorted, lie evenly on a line; it may lean, as with a tilted gantry."""
+    """Reject sorted slices that are not evenly spaced on a line; it may be oblique, as with a tilted gantry."""
     positions = np.array([position(one) for one in slices])
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
     step = float(np.median(steps))
     if steps.min() < 1e-3:
         findings.reject("DCM-TWICE", f"{name(slices[steps.argmin()])} and {name(slices[steps.argmin() + 1])}")
     line = np.linspace(positions[0], positions[-1], len(positions))
-    if np.linalg.norm(positions - line, axis=1).max() <= EVEN * step:
+    if np.linalg.norm(positions - line, axis=1).max() <= MAX_UNEVENNESS * step:
         return
     widest = int(steps.argmax())
     found = f"{steps[widest]:.4g} mm after {name(slices[widest])}, {step:.4g} mm elsewhere"
     multiple = steps[widest] / step
-    is_gap = round(multiple) >= 2 and abs(multiple - round(multiple)) <= EVEN * multiple
+    is_gap = round(multiple) >= 2 and abs(multiple - round(multiple)) <= MAX_UNEVENNESS * multiple
     findings.reject("DCM-GAP" if is_gap else "DCM-UNEVEN", found)
 
 
 def affine_of(slices: list[Slice]) -> np.ndarray:
-    """(4, 4) float64, indices of (column, row, slice) to RAS+ mm, where DICOM counts towards left and posterior."""
+    """(4, 4) float64, indices of (column, row, slice) to RAS+ mm; DICOM itself uses LPS."""
     along_row, along_column = directions(slices[0])
     between_rows, between_columns = (float(size) for size in slices[0].PixelSpacing)
     first, last = position(slices[0]), position(slices[-1])
@@ -132,7 +132,7 @@ def affine_of(slices: list[Slice]) -> np.ndarray:
 
 
 def read_pixels(paths: list[Path], shape: tuple[int, int, int], *, is_scaled: bool, findings: Findings) -> np.ndarray:
-    """(slices, rows, columns); scaled slice by slice where each has a scaling of its own, as in PET."""
+    """(slices, rows, columns); scaled slice by slice if slices differ in their scaling, as in PET."""
     volume = None
     for index, path in enumerate(paths):
         one = read_slice(path, findings, with_pixels=True)
@@ -150,17 +150,17 @@ def read_pixels(paths: list[Path], shape: tuple[int, int, int], *, is_scaled: bo
 
 
 def scaling(one: Slice) -> tuple[float, float]:
-    """Slope and intercept from stored values to the unit of the modality, such as HU."""
+    """Slope and intercept that convert stored values to the unit of the modality, such as HU."""
     return float(one.get("RescaleSlope", 1)), float(one.get("RescaleIntercept", 0))
 
 
 def position(one: Slice) -> np.ndarray:
-    """Centre of the first voxel in DICOM's LPS mm."""
+    """Center of the first voxel in DICOM's LPS mm."""
     return np.array(one.ImagePositionPatient, np.float64)
 
 
 def directions(one: Slice) -> np.ndarray:
-    """(2, 3): unit vectors of increasing column and of increasing row."""
+    """(2, 3): unit vectors along increasing column and along increasing row."""
     return np.array(one.ImageOrientationPatient, np.float64).reshape(2, 3)
 
 

@@ -9,46 +9,51 @@ from pathlib import Path
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.core.io import sha256
 
-HALVES = (".hdr", ".img")
-SEPARATOR = "|"
-"""Between the files of a scan in the column `path` of cohort.csv; nothing between two is a channel that is missing."""
+SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
+DICOM_SUFFIXES = (".dcm", ".ima")
+DICOM_MAGIC = b"DICM"
+DICOM_INDEX = "DICOMDIR"
+"""The standard's name for the list of files of a medium, itself a DICOM file."""
+PAIR_SUFFIXES = (".hdr", ".img")
+CHANNEL_SEPARATOR = "|"
+"""Between the files of a scan in the column `path` of cohort.csv; an empty name is a missing channel."""
 
 
 @dataclass(frozen=True)
 class ScanFiles:
-    """Where one scan lies."""
+    """The files that one scan consists of."""
 
     channels: tuple[Path | None, ...]
-    """A file or folder of DICOM slices a channel; None is one that was not acquired, but not all are."""
+    """One file or folder of DICOM slices per channel; None for a channel that was not acquired, but not for all."""
     crop_mask: Path | None = None
-    """A mask of what the input is centred on."""
+    """A mask of what the input is centered on."""
     crop_center_mm: tuple[float, float, float] | None = None
-    """The point that the input is centred on, in RAS millimetres."""
+    """The point that the input is centered on, in RAS millimeters."""
 
     @property
     def first(self) -> Path:
-        """The first file there is; the others lie on its grid."""
+        """The first file that exists; the others are on its grid."""
         return next(path for path in self.channels if path is not None)
 
     def sha256(self) -> str:
-        """Of the file itself, or of all that the scan is made from."""
-        parts = [hash_of(path) if path else "" for path in (*self.channels, self.crop_mask)]
+        """Of the file itself, or over everything that the scan consists of."""
+        parts = [hash_scan(path) if path else "" for path in (*self.channels, self.crop_mask)]
         if len(self.channels) == 1 and self.crop_mask is None and self.crop_center_mm is None:
             return parts[0]
         return hashlib.sha256(f"{parts}{self.crop_center_mm}".encode()).hexdigest()
 
 
 def split_paths(cell: str) -> list[str]:
-    """The paths in a cell of the column `path`, one a channel."""
-    return cell.split(SEPARATOR)
+    """The paths in a cell of the column `path`, one per channel."""
+    return cell.split(CHANNEL_SEPARATOR)
 
 
 def join_paths(paths: list[str]) -> str:
-    """The cell for one path a channel, empty where there is none."""
-    return SEPARATOR.join(paths)
+    """The cell of one path per channel, empty for a missing one."""
+    return CHANNEL_SEPARATOR.join(paths)
 
 
-def files_of(row: Mapping[str, str], raw: Path) -> ScanFiles:
+def scan_files(row: Mapping[str, str], raw: Path) -> ScanFiles:
     """The files below `raw` that a row of cohort.csv names."""
     mask, center = row.get(CROP_MASK), row.get(CROP_CENTER_MM)
     return ScanFiles(
@@ -58,9 +63,9 @@ def files_of(row: Mapping[str, str], raw: Path) -> ScanFiles:
     )
 
 
-def hash_of(path: Path) -> str:
-    """SHA-256 of a file, or over those of a pair's halves or of a series' files in the order of their names."""
-    if halves := halves_of(path):
+def hash_scan(path: Path) -> str:
+    """SHA-256 of a file; for a pair or a series, of the hashes of its files in the order of their names."""
+    if halves := pair_files(path):
         files = halves
     elif path.is_dir():
         files = [child for child in sorted(path.iterdir()) if child.is_file()]
@@ -69,23 +74,16 @@ def hash_of(path: Path) -> str:
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
-def halves_of(path: Path) -> tuple[Path, Path] | None:
-    """The .hdr and the .img of a pair, either of which may be given; None for another name."""
+def pair_files(path: Path) -> tuple[Path, Path] | None:
+    """The .hdr and the .img of a pair, of which either may be given; None for any other name."""
     stem, compression = (path.with_suffix(""), path.suffix) if path.suffix.lower() == ".gz" else (path, "")
-    if stem.suffix.lower() not in HALVES:
+    if stem.suffix.lower() not in PAIR_SUFFIXES:
         return None
-    suffixes = [half.upper() if stem.suffix.isupper() else half for half in HALVES]
-    # What was given keeps its own spelling, such as .Img.
-    suffixes[HALVES.index(stem.suffix.lower())] = stem.suffix
+    suffixes = [half.upper() if stem.suffix.isupper() else half for half in PAIR_SUFFIXES]
+    # The given file keeps its own spelling, such as .Img.
+    suffixes[PAIR_SUFFIXES.index(stem.suffix.lower())] = stem.suffix
     header, voxels = (path.with_name(stem.stem + suffix + compression) for suffix in suffixes)
     return header, voxels
-
-
-SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
-DICOM_SUFFIXES = (".dcm", ".ima")
-DICOM_MAGIC = b"DICM"
-DICOM_INDEX = "DICOMDIR"
-"""The name that the standard gives to a medium's list of files, itself a DICOM file."""
 
 
 def is_scan_name(path: Path) -> bool:
@@ -95,7 +93,8 @@ def is_scan_name(path: Path) -> bool:
 def find_scans(path: Path) -> Iterator[Path]:
     """The scans at or below a path, sorted: a .hdr/.img pair once, a DICOM series as its folder.
 
-    A path that is no folder is taken as a scan, and so is a file or folder that may not be read: checking says so.
+    A path that is not a folder counts as a scan. So does a file or folder without permission to read, so that checks
+    report it.
     """
     children = list_children(path)
     if children is None:
@@ -108,14 +107,14 @@ def find_scans(path: Path) -> Iterator[Path]:
             if not is_second_half(child):
                 yield child
         elif child.is_dir():
-            if not leads_back(child):
+            if not is_cyclic_link(child):
                 yield from find_scans(child)
         elif child.is_file() and not os.access(child, os.R_OK):
             yield child
 
 
 def list_children(path: Path) -> list[Path] | None:
-    """What lies in a folder of scans, sorted; None for a scan or what may not be read."""
+    """The content of a folder of scans, sorted; None for a scan or a folder without permission to read."""
     try:
         if not path.is_dir() or is_scan_name(path) or is_series(path):
             return None
@@ -124,26 +123,26 @@ def list_children(path: Path) -> list[Path] | None:
         return None
 
 
-def leads_back(folder: Path) -> bool:
-    """Is this a link to a folder it lies in, which a walk would follow for ever?"""
+def is_cyclic_link(folder: Path) -> bool:
+    """Whether this links to a folder that contains it, which a walk would follow forever."""
     return folder.is_symlink() and folder.resolve() in (folder.parent.resolve(), *folder.parent.resolve().parents)
 
 
 def is_second_half(path: Path) -> bool:
-    """Is this the .img beside a .hdr?"""
-    header, voxels = halves_of(path) or (path, None)
+    """Whether this is the .img beside a .hdr."""
+    header, voxels = pair_files(path) or (path, None)
     return path == voxels and header.exists()
 
 
 def is_series(folder: Path) -> bool:
-    """Does this folder hold DICOM slices? `OSError` where it may not be looked into."""
+    """Whether this folder contains DICOM slices; raises `OSError` without permission to read."""
     if not folder.is_dir() or is_scan_name(folder):
         return False
     return any(child.is_file() and os.access(child, os.R_OK) and is_slice(child) for child in folder.iterdir())
 
 
 def is_slice(path: Path) -> bool:
-    """A DICOM file, by its suffix or by its magic, for many have none or end as their UID does."""
+    """Whether this is a DICOM file, by suffix or magic; many have no suffix, or one that is part of a UID."""
     if path.name.startswith(".") or path.name.upper() == DICOM_INDEX or is_scan_name(path):
         return False
     if path.suffix.lower() in DICOM_SUFFIXES:

@@ -1,6 +1,7 @@
-"""NIfTI-1, NIfTI-2 and Analyze files: the header is checked before any voxel is read."""
+"""Read NIfTI-1 and NIfTI-2 files: the header is checked before any voxel is read."""
 
 import math
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +11,17 @@ from nibabel.nifti1 import header_dtype as nifti1_dtype
 from nibabel.nifti2 import header_dtype as nifti2_dtype
 
 from pipeline.imaging.io.affine import find_affine
-from pipeline.imaging.io.discover import halves_of
+from pipeline.imaging.io.discover import pair_files
 from pipeline.imaging.io.gzip import GZIP_MAGIC, Stream, open_stream
 from pipeline.imaging.problems import Findings
 
-NIFTI1_BYTES, NIFTI2_BYTES = 348, 540
-LARGEST_VOXELS = 1 << 31
-"""Over this, 1290 cubed, a header is wrong rather than a scan large."""
+NIFTI1_BYTES, NIFTI2_BYTES, FLAG_BYTES = 348, 540, 4
+MAX_EXTENSIONS = 10_000
+MAX_VOXELS = 1 << 31
+"""With more than this, 1290 cubed, the header is wrong rather than the scan large."""
 
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
-"""Datatype codes of the standard that are one real number a voxel."""
+"""Datatype codes of the standard with one real number per voxel."""
 COMPLEX = {32: "complex64", 1792: "complex128", 2048: "complex256"}
 RGB = {128: "RGB24", 2304: "RGBA32"}
 UNSUPPORTED = {0: "unknown", 1: "binary", 1536: "float128"}
@@ -27,7 +29,7 @@ UNSUPPORTED = {0: "unknown", 1: "binary", 1536: "float128"}
 
 @dataclass(frozen=True)
 class Header:
-    """What a NIfTI or DICOM header says, in mm, after every check."""
+    """The fields of a NIfTI or DICOM header after all checks, lengths in mm."""
 
     shape: tuple[int, int, int]
     dtype: np.dtype
@@ -36,7 +38,7 @@ class Header:
     """First byte of the voxels in their file."""
     slope: float
     inter: float
-    """value = slope · stored + inter; 1 and 0 where the file asks for no scaling."""
+    """value = slope · stored + inter; 1 and 0 if the file needs no scaling."""
     affine: np.ndarray
     """(4, 4) float64, voxel indices to RAS+ world coordinates in mm."""
 
@@ -50,14 +52,14 @@ class Header:
 
 
 def header_size(block: bytes) -> int:
-    """Bytes of the header that starts with these 12: NIfTI-2 has its magic up front."""
+    """Size of the header that starts with these 12 bytes: NIfTI-2 has its magic near the start."""
     return NIFTI2_BYTES if block[4:7] in (b"n+2", b"ni2") else NIFTI1_BYTES
 
 
 def parse_header(block: bytes, is_pair: bool, findings: Findings) -> Header:
-    """Read the 348 bytes of a NIfTI-1 or the 540 of a NIfTI-2 header.
+    """Parse the 348 bytes of a NIfTI-1 or the 540 of a NIfTI-2 header.
 
-    `is_pair` says that the voxels lie in a file of their own.
+    `is_pair` means that the voxels are in a file of their own.
     """
     check_magic(block, is_pair, findings)
     fields = read_fields(block, findings)
@@ -80,7 +82,7 @@ def check_magic(block: bytes, is_pair: bool, findings: Findings) -> None:
 
 
 def read_fields(block: bytes, findings: Findings) -> np.void:
-    """The header's fields in the byte order that makes sense of them."""
+    """The header's fields, in the byte order in which they are valid."""
     layout = nifti1_dtype if len(block) == NIFTI1_BYTES else nifti2_dtype
     little, big = (np.frombuffer(block, layout.newbyteorder(order))[0] for order in "<>")
     for fields in (little, big):
@@ -104,7 +106,7 @@ def read_shape(fields: np.void, findings: Findings) -> tuple[int, int, int]:
         findings.reject("NII-4D", f"shape {shape}, volumes 0 to {shape[3] - 1}")
     if num_axes < 3 or min(shape[:3]) < 2:
         findings.reject("NII-FLAT", f"shape {shape}")
-    if math.prod(shape) > LARGEST_VOXELS:
+    if math.prod(shape) > MAX_VOXELS:
         findings.reject("NII-HUGE", f"shape {shape}")
     return shape[:3]
 
@@ -125,7 +127,7 @@ def read_dtype(fields: np.void, findings: Findings) -> np.dtype:
 
 
 def read_offset(fields: np.void, smallest: int, findings: Findings) -> int:
-    """Where the voxels start."""
+    """First byte of the voxels."""
     offset = float(fields["vox_offset"])
     if not offset.is_integer() or offset < smallest:
         findings.reject("NII-OFFSET", f"{offset:g}, expected a whole number from {smallest}")
@@ -133,7 +135,7 @@ def read_offset(fields: np.void, smallest: int, findings: Findings) -> int:
 
 
 def read_scaling(fields: np.void, findings: Findings) -> tuple[float, float]:
-    """(slope, inter); a slope of zero means none."""
+    """(slope, inter); a slope of zero means no scaling."""
     slope, inter = float(fields["scl_slope"]), float(fields["scl_inter"])
     if slope == 0:
         return 1.0, 0.0
@@ -141,10 +143,6 @@ def read_scaling(fields: np.void, findings: Findings) -> tuple[float, float]:
         findings.warn("NII-SLOPE", f"slope {slope:g}, intercept {inter:g}")
         return 1.0, 0.0
     return slope, inter
-
-
-FLAG_BYTES = 4
-MOST_EXTENSIONS = 10_000
 
 
 def read_nifti(findings: Findings) -> tuple[Header, np.ndarray]:
@@ -156,12 +154,14 @@ def read_nifti(findings: Findings) -> tuple[Header, np.ndarray]:
         header, header_bytes = read_header(stream, is_pair, findings)
         if is_pair:
             stream = files.enter_context(open_stream(voxels_path, findings))
-            refuse_short(stream, header, findings)
+            check_length(stream, header, findings)
             skip(stream, header.vox_offset, findings)
         else:
             has_extensions = read_flag(stream, findings)
-            refuse_short(stream, header, findings)
+            check_length(stream, header, findings)
             position = header_bytes + FLAG_BYTES
+            if has_extensions and header.vox_offset == position:
+                return header, read_voxels(stream, header, findings, on_rest=reject_extension)
             if has_extensions:
                 position = skip_extensions(stream, position, header.vox_offset, findings)
             skip(stream, header.vox_offset - position, findings)
@@ -169,9 +169,9 @@ def read_nifti(findings: Findings) -> tuple[Header, np.ndarray]:
 
 
 def locate(findings: Findings) -> tuple[Path, Path]:
-    """Files of header and voxels: one and the same, or a pair of which either may be given."""
+    """Files of header and voxels: the same file twice, or a pair, of which either file may be given."""
     path = findings.path
-    halves = halves_of(path)
+    halves = pair_files(path)
     if halves is None:
         return path, path
     other = halves[1] if path == halves[0] else halves[0]
@@ -181,7 +181,7 @@ def locate(findings: Findings) -> tuple[Path, Path]:
 
 
 def read_header(stream: Stream, is_pair: bool, findings: Findings) -> tuple[Header, int]:
-    """The header, and how many bytes of the stream it took."""
+    """The header, and its size in bytes."""
     start = read(stream, NIFTI1_BYTES)
     if start.startswith(GZIP_MAGIC):
         findings.reject("NII-GZIP-TWICE", "gzip inside gzip")
@@ -192,19 +192,19 @@ def read_header(stream: Stream, is_pair: bool, findings: Findings) -> tuple[Head
     return parse_header(block, is_pair, findings), size
 
 
-def refuse_short(stream: Stream, header: Header, findings: Findings) -> None:
-    """Nothing is skipped over or allocated for what the file cannot hold."""
-    present = stream.most_bytes - header.vox_offset
+def check_length(stream: Stream, header: Header, findings: Findings) -> None:
+    """Reject a file too short for its voxels, before anything is skipped or allocated."""
+    present = stream.max_bytes - header.vox_offset
     if present < 0:
-        findings.reject("NII-OFFSET", f"{header.vox_offset}, beyond the end at {stream.most_bytes}")
+        findings.reject("NII-OFFSET", f"{header.vox_offset}, beyond the end at {stream.max_bytes}")
     if present == 0:
-        findings.reject("NII-HEADER-ONLY", f"{stream.most_bytes} bytes")
+        findings.reject("NII-HEADER-ONLY", f"{stream.max_bytes} bytes")
     if present < header.num_bytes:
         findings.reject("NII-SHORT", f"{present} bytes at most, {header.num_bytes} declared")
 
 
 def read_flag(stream: Stream, findings: Findings) -> bool:
-    """Do extensions follow the header? The first of the four bytes after it says so."""
+    """Whether extensions follow the header, from the first of the four bytes after it."""
     flag = read(stream, FLAG_BYTES)
     if len(flag) < FLAG_BYTES:
         findings.reject("NII-HEADER-ONLY", f"{len(flag)} bytes after the header")
@@ -212,18 +212,18 @@ def read_flag(stream: Stream, findings: Findings) -> bool:
 
 
 def skip_extensions(stream: Stream, position: int, vox_offset: int, findings: Findings) -> int:
-    """Walk over extensions, each of which says its own size, up to the voxels; returns the new position."""
-    for _ in range(MOST_EXTENSIONS):
+    """Skip the extensions, each of which starts with its size, up to the voxels; returns the new position."""
+    for _ in range(MAX_EXTENSIONS):
         if position == vox_offset:
             return position
         size = read_extension_size(stream, vox_offset - position, findings)
         skip(stream, size - 4, findings)
         position += size
-    findings.reject("NII-EXTENSION", f"over {MOST_EXTENSIONS} extensions")
+    findings.reject("NII-EXTENSION", f"over {MAX_EXTENSIONS} extensions")
 
 
 def read_extension_size(stream: Stream, room: int, findings: Findings) -> int:
-    """Bytes of the next extension, a multiple of 16, in whichever byte order makes sense."""
+    """Size of the next extension, a multiple of 16, in the byte order in which it is valid."""
     block = read(stream, 4)
     sizes = [int.from_bytes(block, order, signed=True) for order in ("little", "big")]
     for size in sizes:
@@ -232,14 +232,28 @@ def read_extension_size(stream: Stream, room: int, findings: Findings) -> int:
     findings.reject("NII-EXTENSION", f"{min(sizes, key=abs)} bytes, expected a multiple of 16 up to {room}")
 
 
-def read_voxels(stream: Stream, header: Header, findings: Findings) -> np.ndarray:
-    """Flat array of the stored values, in the machine's byte order."""
+def warn_of_rest(num_bytes: int, findings: Findings) -> None:
+    findings.warn("NII-EXTRA", f"{num_bytes} bytes")
+
+
+def reject_extension(num_bytes: int, findings: Findings) -> None:
+    """An extension is announced without room for it before the voxels, so they were read from inside it.
+
+    A file that ends with its voxels has no extension, although some writers announce one.
+    """
+    findings.reject("NII-EXTENSION", f"no room before vox_offset and {num_bytes} bytes after the image")
+
+
+def read_voxels(
+    stream: Stream, header: Header, findings: Findings, on_rest: Callable[[int, Findings], None] = warn_of_rest
+) -> np.ndarray:
+    """Flat array of the stored values, in the machine's byte order; `on_rest` is called if bytes follow them."""
     stored = np.empty(header.num_bytes // header.dtype.itemsize, header.dtype)
     count = stream.readinto(memoryview(stored).cast("B"))
     if count < header.num_bytes:
         findings.reject("NII-SHORT" if count else "NII-HEADER-ONLY", f"{count} bytes, {header.num_bytes} declared")
     if rest := stream.rest():
-        findings.warn("NII-EXTRA", f"{rest} bytes")
+        on_rest(rest, findings)
     if not header.dtype.isnative:
         stored = stored.byteswap(inplace=True).view(header.dtype.newbyteorder("="))
     return stored
@@ -252,7 +266,7 @@ def read(stream: Stream, count: int) -> bytes:
 
 
 def skip(stream: Stream, count: int, findings: Findings) -> None:
-    """Move on by so many bytes, which must be there."""
+    """Skip `count` bytes, which must exist."""
     scratch = memoryview(bytearray(min(count, 1 << 20)))
     while count > 0:
         step = stream.readinto(scratch[:count])

@@ -22,6 +22,6 @@ def write_nifti(path: Path, voxels: NDArray[np.generic], affine: NDArray[np.floa
 
 
 def compress(content: bytes) -> bytes:
-    """Gzip that looks for runs only: noise has no longer repetitions, and the search for them takes most of the time."""
+    """Gzip that looks for runs only: noise has no longer repetitions, and searching for them takes most of the time."""
     compressor = zlib.compressobj(level=1, wbits=GZIP, strategy=zlib.Z_RLE)
     return compressor.compress(content) + compressor.flush()

@@ -9,7 +9,8 @@ from nibabel.quaternions import quat2mat
 from pydicom.uid import generate_uid
 
 from pipeline.imaging.io.discover import find_scans
-from pipeline.imaging.io.read import ScanProblem, read_scan
+from pipeline.imaging.io.read import read_scan
+from pipeline.imaging.problems import ScanProblem
 from pipeline.imaging.validation import check_scan
 from tests.imaging.dicom_making import write_slices
 

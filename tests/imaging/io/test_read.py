@@ -14,7 +14,8 @@ from nibabel.orientations import io_orientation
 from nibabel.quaternions import mat2quat, quat2mat
 
 from pipeline.imaging.io.discover import find_scans
-from pipeline.imaging.io.read import ScanProblem, read_channels, read_scan
+from pipeline.imaging.io.read import read_channels, read_scan
+from pipeline.imaging.problems import ScanProblem
 from pipeline.imaging.validation import check_scan
 from tests.imaging.nifti_bytes import NIFTI1, VOXELS, nifti
 from tests.imaging.scan_making import stored_as
