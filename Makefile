@@ -61,7 +61,7 @@ endif
 
 .PHONY: sync
 sync: .venv/ready ## upload offline W&B runs, once a key is configured
-	@python -m pipeline.track --upload
+	@python -m pipeline.track upload
 
 .PHONY: lock
 lock: .venv/ready ## renew constraints.txt from pyproject.toml

@@ -17,5 +17,5 @@ report      all of the above                        reports/<cohort>/<experiment
 track       all of the above                        tracking/<cohort>.json, the W&B runs
 
 Beside the graph: `init` writes a cohort's config, `results` prints the table of figures, `compare` sets revisions of an
-experiment against each other, `quantise` writes a fold's weights in eight bits and what that costs.
+experiment against each other, `quantize` writes a fold's weights in eight bits and what that costs.
 """

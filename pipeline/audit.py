@@ -5,7 +5,8 @@ Reads   runs/<cohort>/<experiment>/{predictions/, embeddings/, fold-<k>-seed-<s>
 Writes  runs/<cohort>/<experiment>/{audits/, audit_summary.json}
 """
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.paths import Artifacts
 
@@ -16,8 +17,9 @@ def audit(config: Config) -> None:
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
     from pipeline.evaluation.audits.run import audit_run, write_audits
     from pipeline.evaluation.inputs import read_inputs
+    from pipeline.inference.compatibility import check_compatible
     from pipeline.inference.perturbations import predict_perturbed
-    from pipeline.inference.predictor import Predictor, check_compatible
+    from pipeline.inference.predictor import Predictor
     from pipeline.store.simple_features import measure_files, summarise_scans
     from pipeline.store.store import Store
 
@@ -28,10 +30,10 @@ def audit(config: Config) -> None:
     check_compatible(trained, config.model, cohort, first.fold)
     evidence = Evidence(
         predictions=case.predictions,
-        background=case.background,
-        summaries=summarise_scans(Store(cohort.preprocessed), case.background.splits[SCAN_ID]),
+        covariates=case.covariates,
+        summaries=summarise_scans(Store(cohort.preprocessed), case.covariates.splits[SCAN_ID]),
         embeddings={key: read_embeddings(run.embeddings(key)) for key in config.training_keys},
-        file_bytes=measure_files(cohort.raw, case.background.cohort),
+        file_bytes=measure_files(cohort.raw, case.covariates.cohort),
         changes=predict_perturbed(trained, cohort, first.fold),
         changes_key=first,
     )

@@ -6,7 +6,8 @@ Writes  nothing but the count of looks at test; prints
 
 from typing import Annotated
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.columns import TEST, TRAIN, VAL
 from pipeline.core.paths import Artifacts
 
@@ -14,7 +15,7 @@ from pipeline.core.paths import Artifacts
 def compare(
     config: Config,
     *revisions: Annotated[str, "git revisions, DVC experiments or 'workspace'; the first two are the primary pair"],
-    split: Annotated[str, "val, or test, which is counted as a look"] = VAL,
+    split: Annotated[str, "val, or test, which is recorded as a use of the test set"] = VAL,
 ) -> None:
     """Say which revision of the experiment ranks patients better, or that there is no evidence of a difference."""
     from rich.console import Console
@@ -22,11 +23,11 @@ def compare(
     from pipeline.evaluation.comparison import compare_experiments
     from pipeline.evaluation.pairing import read_revision
     from pipeline.evaluation.settings import Settings
-    from pipeline.evaluation.test_access_log import note_look
+    from pipeline.evaluation.test_access_log import record_test_evaluation
     from pipeline.reporting.text_tables import comparison_text
 
     if split not in (VAL, TEST):
-        raise ValueError(f"compare: unknown split '{split}', expected {VAL} or {TEST}; {TRAIN} was learned by heart.")
+        raise ValueError(f"compare: unknown split '{split}', expected {VAL} or {TEST}; the model has seen {TRAIN}.")
     if len(set(revisions)) < 2:
         raise ValueError(f"compare: expected two revisions or more, got {', '.join(revisions) or 'none'}; name them.")
     run = Artifacts(config.root).run(config.cohort.name, config.name)
@@ -35,7 +36,7 @@ def compare(
     found = compare_experiments(tables, settings, split)
     if split == TEST:
         for revision, table in tables.items():
-            note_look(run.looks, f"{config.name} of {revision}", table)
+            record_test_evaluation(run.looks, f"{config.name} of {revision}", table)
     Console().print(comparison_text(found, config.name, split), soft_wrap=True)
 
 

@@ -1,20 +1,22 @@
-"""Evaluate: figures with intervals from the predictions of all folds.
+"""Evaluate: metrics with intervals from the predictions of all folds.
 
 Reads   runs/<cohort>/<experiment>/predictions/, cohort.csv, splits.csv
 Writes  runs/<cohort>/<experiment>/evaluation/{metrics.json, summary.json, frozen/, tables/, plots/};
-        runs/<cohort>/test_looks.csv, one row a look at test
+        runs/<cohort>/test_looks.csv, one row per evaluation of the test set
 """
 
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.config import Config, Evaluation, cli
-from pipeline.config.load import check, check_cohort
+from pipeline.config import Config, Evaluation
+from pipeline.config.load import load_cohort
+from pipeline.config.validate import validate
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts, EvaluationPaths
 
 
 def evaluate(config: Config) -> None:
-    """Judge one experiment by its predictions."""
+    """Evaluate the predictions of one experiment."""
     from pipeline.evaluation.inputs import read_inputs
     from pipeline.evaluation.outputs import evaluate_task, note_checkpoints, write_evaluation
     from pipeline.evaluation.test_access_log import record_test_evaluation
@@ -25,30 +27,30 @@ def evaluate(config: Config) -> None:
     record_test_evaluation(run.looks, config.name, case.predictions)
 
 
-def evaluate_file(
+def evaluate_table(
+    predictions: Annotated[Path, "table of predictions, from this pipeline or any other"],
     *,
-    predictions: Annotated[Path, "table of predictions, from this pipeline or any other; needs no config"],
-    out: Annotated[Path, "folder for the figures"],
-    cohort: Annotated[Path | None, "table with patient_id and covariates; with --run, config of a cohort"] = None,
-    splits: Annotated[Path | None, "table with patient_id, label, split and fold: who trained, for the floors"] = None,
-    covariates: Annotated[list[str] | None, "columns of --cohort to judge by group"] = None,
-    acquisition: Annotated[list[str] | None, "those that say how scans were made"] = None,
-    site: Annotated[str | None, "the one that names the site"] = None,
-    label_source: Annotated[list[str] | None, "those that the label was made from, to be left out"] = None,
-    intersections: Annotated[list[str] | None, "columns to judge together, such as sex+site"] = None,
+    out: Annotated[Path, "folder for the results"],
+    cohort: Annotated[Path | None, "table with patient_id and covariates"] = None,
+    splits: Annotated[Path | None, "table with patient_id, label, split and fold, for the baselines"] = None,
+    covariates: Annotated[list[str] | None, "columns of --cohort to evaluate by group"] = None,
+    acquisition: Annotated[list[str] | None, "columns of --cohort that describe the acquisition"] = None,
+    site: Annotated[str | None, "column of --cohort that names the site"] = None,
+    label_source: Annotated[list[str] | None, "columns that the label was made from, which are left out"] = None,
+    intersections: Annotated[list[str] | None, "columns to combine into subgroups, such as sex+site"] = None,
     task: Annotated[str, "binary, multiclass, ordinal or multilabel"] = "auto",
     prevalence: Annotated[float | None, "share of the positive class where the model would be used"] = None,
     operating_point: Annotated[str | None, "youden, sensitivity, specificity or cost"] = None,
     operating_target: Annotated[float | None, "the sensitivity or specificity to keep"] = None,
-    miss_cost: Annotated[float | None, "false alarms that a miss is worth, for cost"] = None,
+    miss_cost: Annotated[float | None, "false positives that a false negative is worth, for cost"] = None,
     patient_rule: Annotated[str | None, "mean or max: how scans of a patient become one"] = None,
     calibration_bins: Annotated[str | None, "equal_width or equal_count"] = None,
-    conformal_coverage: Annotated[float | None, "share of patients whose set shall hold their class"] = None,
+    conformal_coverage: Annotated[float | None, "share of patients whose conformal set contains their class"] = None,
     confidence: Annotated[float | None, "level of every interval"] = None,
     num_bootstrap: Annotated[int | None, "resamples of patients"] = None,
-    seed: Annotated[int | None, "fixes the resamples"] = None,
+    seed: Annotated[int | None, "seed of the resamples"] = None,
 ) -> None:
-    """Judge a bare table."""
+    """Evaluate a table of predictions without a config."""
     from pipeline.evaluation.covariates import read_covariates
     from pipeline.evaluation.inputs import Roles
     from pipeline.evaluation.outputs import evaluate_task, write_evaluation
@@ -69,7 +71,7 @@ def evaluate_file(
         "intersections": [words.split("+") for words in intersections or ()],
     }
     given = {name: value for name, value in chosen.items() if value is not None}
-    settings = Settings(task=task, **check(Evaluation, given, where="options").model_dump())
+    settings = Settings(task=task, **validate(Evaluation, given, where="options").model_dump())
     roles = Roles(
         clinical=tuple(covariates or ()),
         acquisition=tuple(acquisition or ()),
@@ -84,12 +86,12 @@ def evaluate_file(
 
 
 def evaluate_external(
+    run: Annotated[Path, "runs/<cohort>/<experiment>, or one training in it"],
     *,
-    run: Annotated[Path, "runs/<cohort>/<experiment>, or one fold of it: judge it frozen on another cohort"],
-    cohort: Annotated[Path, "config of that cohort, already ingested"],
-    out: Annotated[Path | None, "folder for the figures; default: external/<cohort> in the run's folder"] = None,
+    cohort: Annotated[Path, "config of the other cohort, already ingested"],
+    out: Annotated[Path | None, "folder for the results (default: external/<cohort> in the run's folder)"] = None,
 ) -> None:
-    """Judge a frozen run on an external cohort: its own threshold and calibration, nothing fitted anew."""
+    """Evaluate a run on another cohort with its own threshold and calibration; nothing is fitted again."""
     from rich.console import Console
 
     from pipeline.core.io import write_csv
@@ -101,12 +103,12 @@ def evaluate_external(
     from pipeline.inference.ensemble import CrossValidatedRun
     from pipeline.reporting.text_tables import external_table
 
-    trained, external = CrossValidatedRun.load(run), check_cohort(str(cohort))
+    trained, external = CrossValidatedRun.load(run), load_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())
     frozen = trained.read_fitted()
     paths = Artifacts(trained.config.root).cohort(external.name)
     predictions = trained.predict_cohort(paths)
-    # Its splits, if it has any, say nothing about who trained this run.
+    # Its splits, if it has any, are not those of this run.
     background = read_covariates(paths.cohort, None, **column_roles(external.columns))
     evaluation = evaluate_external_cohort(predictions, settings, frozen, background)
     written = EvaluationPaths(out) if out else trained.paths.external(external.name)
@@ -116,4 +118,4 @@ def evaluate_external(
 
 
 if __name__ == "__main__":
-    cli.run(evaluate, predictions=evaluate_file, run=evaluate_external)
+    cli.run(evaluate, table=evaluate_table, external=evaluate_external)

@@ -4,7 +4,8 @@ Reads   runs/<cohort>/<experiment>/{fold-<k>-seed-<s>/best.ckpt, predictions/fol
 Writes  runs/<cohort>/<experiment>/explanations/ maps as NIfTI on each scan's own grid, pictures, captions.json
 """
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts
 
 

@@ -1,4 +1,4 @@
-"""Ingest: check every scan and label, and write one verified row a scan.
+"""Ingest: check every scan and label, and write one verified row per scan.
 
 Reads   data/<cohort>/raw/, data/<cohort>/labels.csv
 Writes  data/<cohort>/cohort.csv, data/<cohort>/ingest.json
@@ -7,28 +7,29 @@ Writes  data/<cohort>/cohort.csv, data/<cohort>/ingest.json
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts
 
 
-def ingest(config: Config, *, workers: Annotated[int | None, "processes (default: one a processor)"] = None) -> None:
+def ingest(config: Config, *, workers: Annotated[int | None, "processes (default: one per CPU)"] = None) -> None:
     """Check every scan and label of the cohort; stop with all problems listed, or write the cohort's table."""
     from pipeline.cohorts.ingest import ingest_cohort
-    from pipeline.core.parallel import cores_at_hand
+    from pipeline.core.parallel import available_cpus
 
-    ingest_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name), workers or cores_at_hand())
+    ingest_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name), workers or available_cpus())
 
 
-def check(
+def check_scans(
+    paths: Annotated[list[Path], "scans and folders of scans"],
     *,
-    check: Annotated[list[Path], "check these files and folders instead, without any config"],
-    json: Annotated[bool, "print the outcome as JSON"] = False,
+    json: Annotated[bool, "print the result as JSON"] = False,
 ) -> int:
-    """Check scans one by one; exit code 1 if any is rejected."""
+    """Check scans one by one, without a config; the exit code is 1 if any is rejected."""
     from pipeline.imaging.validation import report_scans
 
-    return report_scans(check, as_json=json)
+    return report_scans(paths, as_json=json)
 
 
 if __name__ == "__main__":
-    cli.run(ingest, check=check)
+    cli.run(ingest, check=check_scans)

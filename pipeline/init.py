@@ -4,57 +4,51 @@ Reads   SCANS, TABLE (CSV with any separator, TSV, Excel or Parquet)
 Writes  configs/cohorts/<name>.yaml
 """
 
-import argparse
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from pipeline.config.cli import describe
+from pipeline.core import cli
 from pipeline.core.errors import did_you_mean
 
-ROLES = ("scan_id", "patient_id", "path", "label")
 
-
-def init(arguments: argparse.Namespace) -> None:
-    """Guess which column is what, ask for what must not be guessed, write the config, say what to run next."""
+def init(
+    scans: Annotated[Path, "folder that paths in the table start from"],
+    table: Annotated[Path, "a row per scan: CSV, TSV, Excel or Parquet"],
+    *,
+    name: Annotated[str | None, "of the cohort (default: the folder's)"] = None,
+    positive_class: Annotated[str | None, "the class whose probability is reported"] = None,
+    modality: Annotated[str | None, "CT, MR, PET, mask or other"] = None,
+    laterality: Annotated[str | None, "relevant, or irrelevant if left and right may be swapped"] = None,
+    scan_id: Annotated[str | None, "column of the scan id (default: guessed)"] = None,
+    patient_id: Annotated[str | None, "column of the patient id (default: guessed)"] = None,
+    path: Annotated[str | None, "column of the path (default: guessed)"] = None,
+    label: Annotated[str | None, "column of the label (default: guessed)"] = None,
+) -> None:
+    """Guess the role of each column, ask for what must not be guessed, write the config, and name the next command."""
     from pipeline.cohorts.init_config import Answers, draft_cohort, write_draft
     from pipeline.config.load import COHORTS
 
-    given = {role: getattr(arguments, role) for role in ROLES if getattr(arguments, role)}
-    answers = Answers(arguments.positive_class, arguments.modality, arguments.laterality)
-    asking = ask if sys.stdin.isatty() else None
-    cohort = draft_cohort(arguments.scans, arguments.table, arguments.name, given, answers, asking)
-    path = write_draft(cohort, COHORTS)
-    sys.stdout.write(f"{path.read_text(encoding='utf-8')}\nWrote {path}. Next: dvc exp run -S cohort={cohort.name}\n")
+    roles = {"scan_id": scan_id, "patient_id": patient_id, "path": path, "label": label}
+    given = {role: column for role, column in roles.items() if column}
+    answers = Answers(positive_class, modality, laterality)
+    cohort = draft_cohort(scans, table, name, given, answers, ask if sys.stdin.isatty() else None)
+    written = write_draft(cohort, COHORTS)
+    text = written.read_text(encoding="utf-8")
+    sys.stdout.write(f"{text}\nWrote {written}. Next: dvc exp run -S cohort={cohort.name}\n")
 
 
 def ask(question: str, choices: tuple[str, ...]) -> str:
-    """Ask on the terminal until the answer is one of the choices."""
+    """Ask on the terminal until the answer is one of the choices; a closed terminal counts as Ctrl-C."""
     while True:
-        answer = input(f"{question.replace('_', ' ')} ({', '.join(choices)}): ").strip()
+        try:
+            answer = input(f"{question.replace('_', ' ')} ({', '.join(choices)}): ").strip()
+        except EOFError:
+            raise KeyboardInterrupt from None
         if answer in choices:
             return answer
-        sys.stdout.write(f"'{answer}' is none of them.{did_you_mean(answer, choices)}\n")
-
-
-def parse(words: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m pipeline.init", description=init.__doc__, allow_abbrev=False)
-    parser.add_argument("scans", type=Path, metavar="SCANS", help="folder that paths in the table start from")
-    parser.add_argument("table", type=Path, metavar="TABLE", help="a row a scan: CSV, TSV, Excel or Parquet")
-    parser.add_argument("--name", help="of the cohort (default: the folder's)")
-    parser.add_argument("--positive-class", metavar="CLASS", help="the class whose probability is reported")
-    parser.add_argument("--modality", help="CT, MR, PET, mask or other")
-    parser.add_argument("--laterality", help="relevant, or irrelevant where left and right may be swapped")
-    for role in ROLES:
-        help_text = f"which column is the {role.replace('_', ' ')} (default: guessed)"
-        parser.add_argument(f"--{role.replace('_', '-')}", metavar="COLUMN", help=help_text)
-    return parser.parse_args(words)
+        sys.stdout.write(f"'{answer}' is not one of them.{did_you_mean(answer, choices)}\n")
 
 
 if __name__ == "__main__":
-    arguments = parse()
-    try:
-        init(arguments)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {describe(error)}")
-    except (KeyboardInterrupt, EOFError):
-        sys.exit(130)
+    cli.run(init)

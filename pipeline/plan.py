@@ -4,36 +4,41 @@ Reads   cohort.csv, splits.csv, raw scans of the development set, an edited plan
 Writes  plan.yaml
 """
 
-from typing import Annotated
-
-from pipeline.config import Config, cli
+from pipeline.config import Config, Plan
+from pipeline.core import cli
 from pipeline.core.columns import TRAIN
 from pipeline.core.paths import Artifacts
 
 
-def plan(
-    config: Config,
-    *,
-    dry_run: Annotated[bool, "only show the plan, with hours and disk from a short probe of this machine"] = False,
-) -> None:
+def plan(config: Config) -> None:
     """Write plan.yaml; lines that were edited by hand in an earlier one are kept and marked."""
+    from pipeline.planning.plan_file import write_plan
+
+    write_plan(Artifacts(config.root).cohort(config.cohort.name).plan, make_plan(config)[0])
+
+
+def preview(config: Config) -> None:
+    """Show the plan, with hours and disk from a short probe of this machine; write nothing."""
+    from pipeline.training.cost_estimate import log_cost_estimate
+
+    planned, num_scans = make_plan(config)
+    log_cost_estimate(config, planned, num_scans=num_scans)
+
+
+def make_plan(config: Config) -> tuple[Plan, int]:
+    """The logged plan, and the number of training scans of the config's fold."""
     from pipeline.cohorts.label_table import read_cohort
     from pipeline.core.folds import read_splits, rows_of_fold
     from pipeline.planning.cost import local_machine
-    from pipeline.planning.plan_file import log_plan, write_plan
+    from pipeline.planning.plan_file import log_plan
     from pipeline.planning.planner import replan
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     table, splits = read_cohort(paths.cohort), read_splits(paths.splits)
     planned = replan(config.cohort, table, splits, paths.raw, paths.plan, local_machine())
     log_plan(planned)
-    if dry_run:
-        from pipeline.training.cost_estimate import forecast_here
-
-        forecast_here(config, planned, num_scans=len(rows_of_fold(splits, config.fold)[TRAIN]))
-    else:
-        write_plan(paths.plan, planned)
+    return planned, len(rows_of_fold(splits, config.fold)[TRAIN])
 
 
 if __name__ == "__main__":
-    cli.run(plan)
+    cli.run(plan, preview=preview)

@@ -7,14 +7,16 @@ Writes  runs/<cohort>/<experiment>/{predictions/, embeddings/}fold-<k>-seed-<s>.
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts, TrainingPaths
 
 
 def predict(config: Config) -> None:
     """Predict validation and test scans of one fold, and prove that raw scans give the same."""
-    from pipeline.inference.new_scans import predict_fold
-    from pipeline.inference.predictor import Predictor, check_compatible
+    from pipeline.inference.compatibility import check_compatible
+    from pipeline.inference.fold_predictions import predict_fold
+    from pipeline.inference.predictor import Predictor
 
     paths = Artifacts(config.root)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
@@ -24,12 +26,12 @@ def predict(config: Config) -> None:
 
 
 def predict_scans(
-    *,
-    run: Annotated[Path, "runs/<cohort>/<experiment> for all its trainings together, or fold-<k>-seed-<s> in it for one"],
     scans: Annotated[list[Path], "scans, folders of scans, or a table with the training table's columns of files"],
+    *,
+    run: Annotated[Path, "runs/<cohort>/<experiment> for the mean of its trainings, or one training in it"],
     out: Annotated[Path, "table to write"] = Path("predictions.csv"),
 ) -> None:
-    """Predict new scans, straight from their raw files: with one fold, or the mean of all folds, each calibrated."""
+    """Predict new scans from their raw files with one training, or with the mean of all trainings, each calibrated."""
     from pipeline.inference.ensemble import Ensemble
     from pipeline.inference.new_scans import predict_files
     from pipeline.inference.predictor import Predictor
@@ -39,4 +41,4 @@ def predict_scans(
 
 
 if __name__ == "__main__":
-    cli.run(predict, run=predict_scans)
+    cli.run(predict, scans=predict_scans)

@@ -1,33 +1,34 @@
 """Preprocess: bring every scan of the cohort into the network's space.
 
 Reads   cohort.csv, plan.yaml, raw scans
-Writes  data/<cohort>/preprocessed/, one NIfTI a scan and manifest.json
+Writes  data/<cohort>/preprocessed/, one NIfTI per scan and manifest.json
 """
 
 from typing import Annotated
 
-from pipeline.config import Config, Plan, cli
+from pipeline.config import Config, Plan
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts
 
 
 def preprocess(
     config: Config,
     *,
-    workers: Annotated[int | None, "processes on this machine (default: one a processor)"] = None,
+    workers: Annotated[int | None, "processes on this machine (default: one per CPU)"] = None,
     scheduler: Annotated[
         str | None, "address of a Dask scheduler, such as tcp://host:8786, to work there instead"
     ] = None,
 ) -> None:
     """Prepare the scans that are new or whose file, plan or code changed."""
     from pipeline.cohorts.label_table import read_cohort
-    from pipeline.config.load import check_file
-    from pipeline.core.parallel import cores_at_hand
+    from pipeline.config.load import load_yaml
+    from pipeline.core.parallel import available_cpus
     from pipeline.store.build import preprocess_cohort
     from pipeline.store.store import Store
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
-    plan = check_file(Plan, paths.plan)
-    workers = workers or cores_at_hand()
+    plan = load_yaml(Plan, paths.plan)
+    workers = workers or available_cpus()
     preprocess_cohort(
         read_cohort(paths.cohort), paths.raw, plan, Store(paths.preprocessed), workers=workers, scheduler=scheduler
     )

@@ -4,7 +4,8 @@ Reads   data/<cohort>/{cohort.csv, ingest.json, splits.csv, leakage.json, plan.y
 Writes  reports/<cohort>/{<experiment>.html, cohort.html, index.html}, each a file that needs nothing else
 """
 
-from pipeline.config import Config, cli
+from pipeline.config import Config
+from pipeline.core import cli
 from pipeline.core.paths import COHORT_PAGE, Artifacts
 
 

@@ -18,7 +18,8 @@ def results(config: Config) -> None:
     paths, cohort = Artifacts(config.root), config.cohort.name
     names = config.experiments or (config.name,)
     console = Console()
-    console.print(results_table({name: paths.run(cohort, name).evaluation.metrics for name in names}, cohort, config.evaluation))
+    metrics = {name: paths.run(cohort, name).evaluation.metrics for name in names}
+    console.print(results_table(metrics, cohort, config.evaluation))
     console.print(f"Report: {paths.report(cohort)}", soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""Runs: every training of a cohort beside the others, without a server.
+"""Runs: a table of all trainings of a cohort, without a server.
 
 Reads   runs/<cohort>/
 Writes  nothing; prints
@@ -8,14 +8,15 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.config import Config, cli
-from pipeline.core.paths import Artifacts, FoldPaths
+from pipeline.config import Config
+from pipeline.core import cli
+from pipeline.core.paths import Artifacts, TrainingPaths
 
 LINE_WIDTH = 140
 
 
 def runs(config: Config) -> None:
-    """List the trainings of a cohort: how they stand, what differs in their configs, figures with intervals, size."""
+    """List the trainings of a cohort: status, differences between their configs, metrics with intervals, size."""
     from rich.console import Console
 
     from pipeline.tracking.runs_table import details, find_runs, runs_table
@@ -28,20 +29,18 @@ def runs(config: Config) -> None:
         console.print(line, soft_wrap=True, markup=False)
 
 
-def run_of_model(
-    *, model: Annotated[Path, "a best.ckpt, wherever it lies now; prints its W&B run and its experiment"]
-) -> None:
-    """Tell which run a model file comes from."""
+def identify(checkpoint: Annotated[Path, "a best.ckpt, in any folder"]) -> None:
+    """Print the W&B run and the experiment that a checkpoint comes from."""
     from rich.console import Console
 
-    from pipeline.tracking.results import key_of
-    from pipeline.tracking.step_log import run_id_from
+    from pipeline.tracking.results import training_hash
+    from pipeline.tracking.step_log import find_run_id
     from pipeline.training.checkpoint import TrainedCheckpoint
 
-    trained = TrainedCheckpoint.read(model)
-    config, key = trained.config, key_of(trained)
-    # A trial of a sweep has another id than its key; the record beside the model knows it, and the run has the key.
-    run_id = run_id_from(FoldPaths(model.parent).tracking, key)
+    trained = TrainedCheckpoint.read(checkpoint)
+    config, key = trained.config, training_hash(trained)
+    # The id of a trial of a sweep is not its key; the record beside the checkpoint has the id.
+    run_id = find_run_id(TrainingPaths(checkpoint.parent).tracking, key)
     Console(soft_wrap=True, highlight=False).print(
         f"run {run_id} (config.key {key}) of project {config['tracking']['project']}: {config['name']} on "
         f"{config['cohort']['name']}, fold {config['fold']}, epoch {trained.epoch}"
@@ -49,4 +48,4 @@ def run_of_model(
 
 
 if __name__ == "__main__":
-    cli.run(runs, model=run_of_model)
+    cli.run(runs, identify=identify)

@@ -1,33 +1,55 @@
 """Split: every patient to the locked test set or to folds, and a gate against leaks.
 
-Reads   cohort.csv, raw scans, files given for the split, an earlier splits.csv, an edited plan.yaml
-Writes  leakage.json; splits.csv and links to the given files only where no leak crosses it
+Reads   cohort.csv, raw scans, files given for the split, an earlier splits.csv
+Writes  leakage.json; splits.csv and links to the given files only if no leak crosses the split
 """
 
-from pipeline.config import Config, Plan, cli
-from pipeline.core.paths import Artifacts
+from pipeline.config import Config, Split
+from pipeline.core import cli
+from pipeline.core.paths import Artifacts, CohortPaths
+
+GIVEN_FILES = {
+    "file": "split.csv",
+    "pretraining_patients": "pretraining_patients.txt",
+    "statistics_patients": "statistics_patients.txt",
+}
+"""Keys of the `split` section that name a file of the user's, and the name of the link to it."""
 
 
 def split(config: Config) -> None:
-    """Divide the cohort's patients; stop with every leak listed, or write splits.csv."""
+    """Divide the cohort's patients; stop with a list of all leaks, or write splits.csv."""
     from pipeline.cohorts.label_table import read_cohort
-    from pipeline.config.load import check_file
     from pipeline.core.folds import read_splits, write_splits
-    from pipeline.splits.leakage import check_accepted, find_leaks, stop_at_leaks, write_leakage
-    from pipeline.splits.linked_files import follow_given_files
+    from pipeline.splits.leakage import check_accepted, check_leaks, find_leaks, write_leakage
     from pipeline.splits.splitting import split_patients
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     cohort, table = config.cohort, read_cohort(paths.cohort)
     previous = read_splits(paths.splits) if paths.splits.exists() else None
     splits = split_patients(table, cohort.split, cohort.columns, previous)
-    plan = check_file(Plan, paths.plan) if paths.plan.exists() else None
-    leakage = find_leaks(table, splits, cohort, paths.raw, plan)
+    leakage = find_leaks(table, splits, cohort, paths.raw)
     write_leakage(paths.leakage, leakage)
     check_accepted(leakage, cohort.split.accepted_leaks)
-    stop_at_leaks(leakage, paths.leakage)
+    check_leaks(leakage, paths.leakage)
     write_splits(paths.splits, splits)
-    follow_given_files(cohort.split, paths)
+    link_given_files(cohort.split, paths)
+
+
+def link_given_files(settings: Split, paths: CohortPaths) -> None:
+    """Link the user's files beside the cohort, so that DVC sees an edit.
+
+    A key without a file gets an empty one: DVC expects the output.
+    """
+    from pipeline.core.io import expand
+
+    for key, name in GIVEN_FILES.items():
+        link, given = paths.given(name), getattr(settings, key)
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+        if given:
+            link.symlink_to(expand(given, f"split.{key}").resolve())
+        else:
+            link.touch()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Track: add final figures, charts, tables and artifacts to the W&B runs of the trainings, and one run over all.
+"""Track: add final metrics, charts, tables and artifacts to the W&B runs of the trainings, and one run over all.
 
-Reads   runs/<cohort>/, reports/<cohort>/, dvc.lock; preprocessed scans where pixels may leave
+Reads   runs/<cohort>/, reports/<cohort>/, dvc.lock; preprocessed scans if images may be sent
 Writes  tracking/<cohort>.json: what was sent, under which run ids
 """
 
@@ -8,43 +8,51 @@ import logging
 from pathlib import Path
 from typing import Annotated
 
-from pipeline.config import Config, cli
-from pipeline.config.load import resolve
+from pipeline.config import Config
+from pipeline.config.experiments import Experiments
+from pipeline.core import cli
 from pipeline.core.paths import Artifacts
 
-
-def track(
-    config: Config, *, dry_run: Annotated[bool, "list what would be sent, and send nothing"] = False
-) -> int | None:
-    """Complete the W&B runs of every experiment and fold, offline unless a key is configured."""
-    from pipeline.tracking.collect import pack
-    from pipeline.tracking.preview import forecast, is_finished, last_steps, list_contents, send
-
-    paths = Artifacts(config.root)
-    record = paths.tracking(config.cohort.name)
-    if dry_run:
-        return list_contents(pack(config, last_steps(record)) if is_finished(config) else forecast(config))
-    return send(pack(config, last_steps(record)), paths.wandb, record)
+log = logging.getLogger(__name__)
 
 
-def save_report_layout(
-    *, layout: Annotated[str, "ENTITY/PROJECT: save a report there that lays its runs out; needs a key"]
-) -> None:
-    """Save a layout for reviewers of the experiments of params.yaml on the W&B server."""
+def track(experiments: Experiments) -> int | None:
+    """Complete the W&B runs of every training, offline unless a key is configured."""
+    from pipeline.tracking.collect import collect_payloads
+    from pipeline.tracking.sync import last_steps, send
+
+    paths = Artifacts(experiments.root)
+    record = paths.tracking(experiments.main.cohort.name)
+    return send(collect_payloads(experiments, last_steps(record)), paths.wandb, record)
+
+
+def preview(experiments: Experiments) -> None:
+    """List everything that track would send, and send nothing."""
+    from pipeline.tracking.collect import collect_payloads
+    from pipeline.tracking.preview import is_finished, preview_payloads, print_payloads
+    from pipeline.tracking.sync import last_steps
+
+    record = Artifacts(experiments.root).tracking(experiments.main.cohort.name)
+    finished = is_finished(experiments)
+    print_payloads(collect_payloads(experiments, last_steps(record)) if finished else preview_payloads(experiments))
+
+
+def save_report_layout(project: Annotated[str, "ENTITY/PROJECT on the W&B server; needs a key"]) -> None:
+    """Save a W&B report that lays out the experiments of params.yaml for reviewers."""
     from pipeline.tracking.layout import save_layout
 
-    entity, slash, project = layout.partition("/")
-    if not (entity and slash and project):
-        raise ValueError(f"--layout: expected ENTITY/PROJECT, got '{layout}'.")
-    logging.getLogger(__name__).info("saved as %s", save_layout(entity, project, resolve(None, []).experiments))
+    entity, slash, name = project.partition("/")
+    if not (entity and slash and name):
+        raise ValueError(f"track layout: expected ENTITY/PROJECT, got '{project}'.")
+    log.info("saved as %s", save_layout(entity, name, Config.from_command_line(None, []).experiments))
 
 
-def upload_offline_runs(*, upload: Annotated[bool, "send the offline runs of all cohorts to the server"]) -> int:
-    """What `make sync` does."""
+def upload_offline_runs() -> int:
+    """Upload the offline runs of all cohorts to the W&B server, as `make sync` does."""
     from pipeline.tracking.sync import upload_runs
 
     return upload_runs(Artifacts(Path(".")).wandb)
 
 
 if __name__ == "__main__":
-    cli.run(track, layout=save_report_layout, upload=upload_offline_runs)
+    cli.run(track, preview=preview, upload=upload_offline_runs, layout=save_report_layout)

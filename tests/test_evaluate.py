@@ -46,7 +46,7 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
     cohort.to_csv(tmp_path / "cohort.csv", index=False)
     done = run(
         "evaluate",
-        "--predictions",
+        "table",
         table,
         "--out",
         tmp_path / "out",
@@ -89,20 +89,20 @@ def test_a_bare_table_can_have_all_that_a_config_can_say(table, tmp_path):
     words += ["--patient-rule", "max", "--calibration-bins", "equal_count", "--conformal-coverage", "0.8"]
     words += ["--miss-cost", "3", "--seed", "1", "--num-bootstrap", "100"]
     out = tmp_path / "out"
-    done = run("evaluate", "--predictions", table, "--out", out, "--cohort", tmp_path / "cohort.csv", *words)
+    done = run("evaluate", "table", table, "--out", out, "--cohort", tmp_path / "cohort.csv", *words)
     assert done.returncode == 0, done.stderr
     baselines = pd.read_csv(out / "baselines.csv").set_index("name")
     assert baselines.loc["clinical covariates", "auroc"] > 0 and baselines.loc["acquisition", "columns"] == "site"
     assert set(pd.read_csv(out / "tables" / "subgroups.csv")["covariate"]) == {"age", "site"}
     assert json.loads((out / "frozen" / "operating_point.json").read_text())["patient"]["rule"] == "sensitivity"
     assert json.loads((out / "frozen" / "conformal.json").read_text())["patient"]["coverage"] == 0.8
-    done = run("evaluate", "--predictions", table, "--out", out, "--site", "site")
+    done = run("evaluate", "table", table, "--out", out, "--site", "site")
     assert done.returncode == 1 and "need the table that --cohort names" in done.stderr
 
 
 def test_an_impossible_probability_is_one_clear_line(table, tmp_path):
     table.write_text(table.read_text().replace(predictions().iloc[5]["prob_disease"].astype(str), "nan"))
-    done = run("evaluate", "--predictions", table, "--out", tmp_path / "out")
+    done = run("evaluate", "table", table, "--out", tmp_path / "out")
     assert done.returncode == 1
     assert "scan '005' has prob_disease = nan" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
@@ -115,8 +115,8 @@ def test_tables_of_several_labels_and_of_another_prevalence_are_judged_without_a
     labels.loc[::3, "label"] += ";cyst"
     labels.to_csv(tmp_path / "labels.csv", index=False)
     for words, metric in (
-        (["--predictions", tmp_path / "labels.csv", "--task", "multilabel"], "auroc_cyst"),
-        (["--predictions", table, "--prevalence", "0.02"], "positive_predictive_value_at_prevalence"),
+        (["table", tmp_path / "labels.csv", "--task", "multilabel"], "auroc_cyst"),
+        (["table", table, "--prevalence", "0.02"], "positive_predictive_value_at_prevalence"),
     ):
         done = run("evaluate", *words, "--out", tmp_path / "out", "--num-bootstrap", "100")
         assert done.returncode == 0, done.stderr

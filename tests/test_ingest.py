@@ -28,7 +28,7 @@ def scans(tmp_path) -> Path:
 
 
 def test_check_prints_a_line_a_problem_and_a_table_and_fails_on_a_bad_scan(scans):
-    done = ingest("--check", scans)
+    done = ingest("check", scans)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert [line.split()[:2] for line in lines[:3]] == [
@@ -40,7 +40,7 @@ def test_check_prints_a_line_a_problem_and_a_table_and_fails_on_a_bad_scan(scans
 
 
 def test_check_prints_json_for_programs(scans):
-    done = ingest("--check", scans / "good.nii.gz", scans / "sub", "--json")
+    done = ingest("check", scans / "good.nii.gz", scans / "sub", "--json")
     assert done.returncode == 1
     outcome = {Path(scan["path"]).name: scan for scan in json.loads(done.stdout)["scans"]}
     assert {name: scan["verdict"] for name, scan in outcome.items()} == {
@@ -51,20 +51,20 @@ def test_check_prints_json_for_programs(scans):
 
 
 def test_check_passes_with_warnings_alone(scans):
-    done = ingest("--check", scans / "good.nii.gz", scans / "sub" / "doubtful.nii")
+    done = ingest("check", scans / "good.nii.gz", scans / "sub" / "doubtful.nii")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_check_of_an_empty_folder_is_an_error(tmp_path):
-    done = ingest("--check", tmp_path)
+    done = ingest("check", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {tmp_path}: no scans in this folder") and done.stderr.count("\n") == 1
 
 
 def test_checking_loads_no_network_library(scans):
     script = (
-        "import sys; from pathlib import Path; from pipeline.ingest import check\n"
-        "check(check=[Path(sys.argv[1])]); print({'torch', 'monai'} & set(sys.modules))"
+        "import sys; from pathlib import Path; from pipeline.ingest import check_scans\n"
+        "check_scans([Path(sys.argv[1])]); print({'torch', 'monai'} & set(sys.modules))"
     )
     command = [sys.executable, "-c", script, str(scans)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])

@@ -60,13 +60,16 @@ def test_metrics_follow_from_predictions_alone(finished: Path) -> None:
 def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     shutil.copytree(copy / "data/cubes", copy / "data/elsewhere", symlinks=True)
     shutil.copy(copy / "configs/cohorts/cubes.yaml", copy / "configs/cohorts/elsewhere.yaml")
-    said = Commands(copy)("evaluate", "--run", str(RUN), "--cohort", "elsewhere.yaml", "--out", "outside").stdout
+    said = Commands(copy)("evaluate", "external", str(RUN), "--cohort", "elsewhere.yaml", "--out", "outside").stdout
     assert "As it is" in said and "Intercept fitted anew" in said
     outside = pd.read_csv(copy / "outside/predictions.csv").set_index("scan_id")
     own = predictions_of(copy).set_index("scan_id")
     assert len(outside) == len(pd.read_csv(copy / "data/cubes/cohort.csv"))
     assert np.allclose(outside.loc[own.index, "prob_cube"], own["prob_cube"], atol=1e-6)
-    frozen = [json.loads((folder / "frozen/operating_point.json").read_text()) for folder in (copy / RUN / "evaluation", copy / "outside")]
+    frozen = [
+        json.loads((folder / "frozen/operating_point.json").read_text())
+        for folder in (copy / RUN / "evaluation", copy / "outside")
+    ]
     assert frozen[0] == frozen[1]
     metrics = json.loads((copy / "outside/metrics.json").read_text())["test"]["scan"]
     called = outside["prob_cube"] >= frozen[0]["scan"]["threshold"]
@@ -126,7 +129,7 @@ def test_a_raw_scan_gives_the_stored_probability(finished: Path, tmp_path: Path)
     expected = predictions_of(finished).iloc[0]
     scan = finished / "cubes" / "scans" / f"{expected['scan_id']}.nii.gz"
     out = tmp_path / "new.csv"
-    Commands(finished)("predict", "--run", str(RUN / "fold-0-seed-0"), "--scans", str(scan), "--out", str(out))
+    Commands(finished)("predict", "scans", str(scan), "--run", str(RUN / "fold-0-seed-0"), "--out", str(out))
     assert pd.read_csv(out)["prob_cube"].item() == pytest.approx(expected["prob_cube"], abs=1e-6)
 
 
@@ -137,7 +140,14 @@ def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, t
     shutil.copy(good, folder / "good.nii.gz")
     (folder / "bad.nii.gz").write_bytes(good.read_bytes()[:500])
     done = Commands(finished)(
-        "predict", "--run", str(RUN / "fold-0-seed-0"), "--scans", str(folder), "--out", str(tmp_path / "new.csv"), check=False
+        "predict",
+        "scans",
+        str(folder),
+        "--run",
+        str(RUN / "fold-0-seed-0"),
+        "--out",
+        str(tmp_path / "new.csv"),
+        check=False,
     )
     assert done.returncode == 1
     assert "1 of 2 scans" in done.stderr and "bad.nii.gz" in done.stderr and "Traceback" not in done.stderr

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from pipeline.config import Plan
-from pipeline.config.load import check_file
+from pipeline.config.load import load_yaml
 
 
 @pytest.mark.slow
@@ -18,7 +18,7 @@ def test_a_plan_is_forecast_written_shown_with_reasons_and_keeps_what_is_edited(
     assert "splits.csv is missing; 'dvc repro split' writes it" in stopped.stderr
 
     command("split")
-    forecast = command("plan", "--dry-run").stderr.splitlines()[-1]
+    forecast = command("plan", "preview").stderr.splitlines()[-1]
     assert re.fullmatch(
         r"tiny on \d+ scans: about [\d.]+ h a fold .* MB of memory beyond the libraries, .* MB on disk", forecast
     )
@@ -26,8 +26,8 @@ def test_a_plan_is_forecast_written_shown_with_reasons_and_keeps_what_is_edited(
 
     shown = command("plan").stderr
     assert re.search(r"spacing_mm +\[2\.0, 2\.0, 2\.0\]  # set in the config of cubes", shown)
-    assert check_file(Plan, file).size_voxels == (16, 16, 16)
+    assert load_yaml(Plan, file).size_voxels == (16, 16, 16)
 
     file.write_text(file.read_text().replace("batch_size: 2", "batch_size: 3"))
     assert "edited by hand" in command("plan").stderr
-    assert check_file(Plan, file).batch_size == 3
+    assert load_yaml(Plan, file).batch_size == 3

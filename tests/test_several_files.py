@@ -72,7 +72,7 @@ def test_channels_reach_the_network_in_training_and_for_new_scans(sessions):
         [HEADER[2:7], [f"{known}.nii.gz", "" if known == "p03" else f"{known}_flair", *CENTER]],
     )
     run = str(sessions / "runs" / "cubes" / "tiny" / "fold-0-seed-0")
-    command("predict", "--run", run, "--scans", str(sessions / "cubes" / "new.csv"), "--out", "new.csv")
+    command("predict", "scans", str(sessions / "cubes" / "new.csv"), "--run", run, "--out", "new.csv")
     assert pd.read_csv(sessions / "new.csv")["prob_cube"].item() == pytest.approx(told["prob_cube"][known], abs=1e-6)
 
 

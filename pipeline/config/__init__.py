@@ -4,13 +4,23 @@ An experiment (`configs/*.yaml`) says how a model is made and judged; a cohort (
 scans are and how they are prepared; `Config` is the two together, which is what a stage gets.
 """
 
-from pipeline.config.cohort import Cohort, Columns, Ingest, Preprocess, Split
-from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
+from pipeline.config.augmentation import Augmentation
+from pipeline.config.cohort import Cohort
+from pipeline.config.columns import Columns
+from pipeline.config.config import Config
+from pipeline.config.evaluation import Evaluation
+from pipeline.config.experiments import Experiments
+from pipeline.config.explanation import Explanation
+from pipeline.config.ingest import Ingest
 from pipeline.config.intensity import Histogram, Intensity, Rescale, Suv, Unchanged, Window, ZScore
-from pipeline.config.plan import Forecast, Plan
+from pipeline.config.model import Model
+from pipeline.config.plan import CostEstimate, Plan
+from pipeline.config.preprocess import Preprocess
 from pipeline.config.section import TAGS, Section
-from pipeline.config.source import FolderSource, MedmnistSource, PhantomSource
-from pipeline.config.whole import Config
+from pipeline.config.source import Source
+from pipeline.config.split import Split
+from pipeline.config.tracking import Tracking
+from pipeline.config.training import Training
 
 __all__ = [
     "TAGS",
@@ -18,20 +28,19 @@ __all__ = [
     "Cohort",
     "Columns",
     "Config",
+    "CostEstimate",
     "Evaluation",
+    "Experiments",
     "Explanation",
-    "FolderSource",
-    "Forecast",
     "Histogram",
     "Ingest",
     "Intensity",
-    "MedmnistSource",
     "Model",
-    "PhantomSource",
     "Plan",
     "Preprocess",
     "Rescale",
     "Section",
+    "Source",
     "Split",
     "Suv",
     "Tracking",

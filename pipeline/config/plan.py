@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveInt
 
 from pipeline.config.intensity import Intensity
-from pipeline.config.section import Millimetres, Section, Voxels
+from pipeline.config.section import Millimeters, Section, Voxels
+from pipeline.config.transform_spec import TransformSpec
 
 EFFECTIVE_BATCH = 8
 """Scans an update, reached by accumulation."""
@@ -19,7 +20,7 @@ def num_channels(channels: Sequence[str], missing_channel: str) -> int:
     return max(1, len(channels)) * (2 if missing_channel == "zero" else 1)
 
 
-class Forecast(Section):
+class CostEstimate(Section):
     """What the plan will cost on this machine; rough, from a short probe."""
 
     disk_mb: NonNegativeFloat
@@ -36,7 +37,7 @@ class Plan(Section):
     """`plan.yaml`: the decided form of `Preprocess` with the advice that goes with it, and a reason for each line."""
 
     orientation: Annotated[str, Field(pattern=r"^[RLAPIS]{3}$")]
-    spacing_mm: Millimetres
+    spacing_mm: Millimeters
     size_voxels: Voxels
     crop: Literal["foreground", "center", "mask", "point"]
     tilt: Literal["keep", "straighten"] = "keep"
@@ -46,8 +47,10 @@ class Plan(Section):
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
     channels: tuple[str, ...] = ()
     """Columns of the label table that name a file each; none where a scan is one file."""
-    missing_channel: Literal["refuse", "zero"] = "refuse"
+    missing_channel: Literal["reject", "zero"] = "reject"
     """From the cohort's ingest section."""
+    extra: tuple[TransformSpec, ...] = ()
+    """Transforms of the cohort's preprocess section, after normalization."""
     standards: tuple[tuple[float, ...], ...] = ()
     """Mean deciles of each image over a fold's training scans, for the scheme histogram; learned by training alone."""
     batch_size: PositiveInt
@@ -61,7 +64,7 @@ class Plan(Section):
     """What `model.name: auto` stands for: frozen 2D features, 2D slices with low-rank updates, or a 3D network."""
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
     """What `augmentation.strength: auto` stands for."""
-    forecast: Forecast | None = None
+    cost_estimate: CostEstimate | None = None
     measured: tuple[str, ...] = ()
     """Development scans whose voxels were looked at; all others gave their header only."""
     reasons: dict[str, str]

@@ -23,27 +23,35 @@ AHEAD = 2
 
 
 def run_jobs(
-    function: Callable[[Job], Result], jobs: Sequence[Job], *, workers: int = 1, scheduler: str | None = None
+    function: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    workers: int = 1,
+    scheduler: str | None = None,
+    preload: tuple[str, ...] = (),
 ) -> Iterator[Result]:
     """Results as they come. `function`, jobs and results are pickled, except in one process.
 
     `scheduler` is the address of a Dask scheduler, whose workers see the same files; `workers` counts processes here.
+    Modules in `preload` are imported once for all processes here, beside the one that defines `function`.
     """
     if scheduler is not None:
         yield from on_cluster(function, jobs, scheduler)
     elif workers > 1 and len(jobs) > 1:
-        yield from in_processes(function, jobs, min(workers, len(jobs)))
+        yield from in_processes(function, jobs, min(workers, len(jobs)), preload)
     else:
         yield from map(function, jobs)
 
 
-def in_processes(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+def in_processes(
+    function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, preload: tuple[str, ...]
+) -> Iterator[Result]:
     """This process and, where they are worth their start, others, which inherit nothing: no thread here hangs them."""
     waiting = deque(jobs)
     seconds_a_job = yield from alone_while_short(function, waiting)
     if not waiting:
         return
-    with ProcessPoolExecutor(workers - 1, mp_context=clean_processes(home(function))) as pool:
+    with ProcessPoolExecutor(workers - 1, mp_context=clean_processes([home(function), *preload])) as pool:
         try:
             yield from shared(pool, function, waiting, workers - 1, patience(seconds_a_job))
         except BrokenProcessPool:
@@ -100,7 +108,7 @@ def shared(
 def start(pool: Executor, others: int, up: Event) -> None:
     """Bring the processes up, and say when one answers: each imports the main module, which may be a long script."""
     for _ in range(others):
-        pool.submit(cores_at_hand).add_done_callback(lambda answer: up.set())
+        pool.submit(available_cpus).add_done_callback(lambda answer: up.set())
 
 
 def num_at_hand(num_waiting: int, others: int) -> int:
@@ -108,7 +116,7 @@ def num_at_hand(num_waiting: int, others: int) -> int:
     return AHEAD * others if num_waiting > others else others if num_waiting else 0
 
 
-def cores_at_hand() -> int:
+def available_cpus() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -118,8 +126,8 @@ def home(function: Callable[[Job], Result]) -> str:
     return function.func.__module__ if isinstance(function, functools.partial) else function.__module__
 
 
-def clean_processes(module: str) -> multiprocessing.context.BaseContext:
-    """A forkserver that has imported `module` for all its children, where its search path has it; else fresh processes.
+def clean_processes(modules: list[str]) -> multiprocessing.context.BaseContext:
+    """A forkserver that has imported `modules` for all its children, if its search path has them; else fresh processes.
 
     In Python 3.11 that path is the environment's and the current folder, not this process's; and each child imports
     the main module for itself, which for a stage is small.
@@ -127,7 +135,7 @@ def clean_processes(module: str) -> multiprocessing.context.BaseContext:
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([module])
+    context.set_forkserver_preload(modules)
     return context
 
 

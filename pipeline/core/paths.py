@@ -213,9 +213,9 @@ class TrainingPaths:
         return self.folder / "best.int8.ckpt"
 
     @property
-    def quantised(self) -> Path:
+    def quantized(self) -> Path:
         """The cost of eight bits on the validation scans."""
-        return self.folder / "quantised.json"
+        return self.folder / "quantized.json"
 
     @property
     def last(self) -> Path:

@@ -1,16 +1,88 @@
-"""How far work on many scans has come."""
+"""What a running command shows: its log on stderr and in a file, and the progress of long work."""
 
+import logging
+import sys
+import time
 from collections.abc import Iterator
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
-Outcome = TypeVar("Outcome")
+Result = TypeVar("Result")
+LOG_EVERY_S = 30.0
+"""Seconds between two lines of progress in a log."""
+LOGGERS = ("pipeline", "__main__")
+"""A stage is `__main__` when it runs, its modules are below `pipeline`."""
+log = logging.getLogger(__name__)
 
 
-def watched(outcomes: Iterator[Outcome], total: int, stage: str) -> Iterator[Outcome]:
-    """The same outcomes, one a scan, under a line with rate and time left, where somebody watches."""
+def log_to_stderr() -> None:
+    """Show messages of the pipeline from level INFO, and warnings of other libraries; nothing at a second call."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(is_shown)
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.INFO)
+
+
+def is_shown(record: logging.LogRecord) -> bool:
+    """A terminal shows a bar in place of lines of progress."""
+    return record.name != __name__ or not sys.stderr.isatty()
+
+
+def log_to_file(path: Path) -> None:
+    """Append the same messages to a file, with the time; a folder that cannot be written to only means no file."""
+    handler = WhenNeededHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(process)d %(message)s"))
+    for name in LOGGERS:
+        logging.getLogger(name).addHandler(handler)
+
+
+class WhenNeededHandler(logging.FileHandler):
+    """A log file that is made, with its folder, at the first message."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8", delay=True)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.stream is None:
+            try:
+                Path(self.baseFilename).parent.mkdir(parents=True, exist_ok=True)
+                self.stream = self._open()
+            except OSError:
+                return
+        super().emit(record)
+
+
+def show_progress(results: Iterator[Result], total: int, stage: str, unit: str = "scans") -> Iterator[Result]:
+    """The same results under a bar with rate and time left on a terminal, and a line in the log every half minute."""
+    began = logged = time.monotonic()
+    with progress_bar(stage, is_enabled=total > 0) as progress:
+        task = progress.add_task(stage, total=total, rate="")
+        for done, result in enumerate(results, start=1):
+            yield result
+            speed = progress.tasks[task].speed
+            progress.update(task, advance=1, rate=f"{speed:.1f} {unit}/s" if speed else "")
+            now = time.monotonic()
+            if now - logged >= LOG_EVERY_S:
+                logged = now
+                log.info("%s", progress_line(stage, done, total, now - began, unit))
+
+
+def progress_bar(stage: str, is_enabled: bool) -> "Progress":
+    """A line on a terminal, and nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     columns = (
         TextColumn(stage),
         BarColumn(),
@@ -20,9 +92,18 @@ def watched(outcomes: Iterator[Outcome], total: int, stage: str) -> Iterator[Out
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not (total and console.is_terminal)) as progress:
-        task = progress.add_task(stage, total=total, rate="")
-        for outcome in outcomes:
-            yield outcome
-            speed = progress.tasks[task].speed
-            progress.update(task, advance=1, rate=f"{speed:.1f} scans/s" if speed else "")
+    return Progress(*columns, console=console, disable=not (is_enabled and console.is_terminal))
+
+
+def progress_line(stage: str, done: int, total: int, seconds: float, unit: str) -> str:
+    """`preprocess: 40 of 120 scans in 2 min, about 4 min left`."""
+    left = seconds / done * (total - done)
+    return f"{stage}: {done} of {total} {unit} in {format_duration(seconds)}, about {format_duration(left)} left"
+
+
+def format_duration(seconds: float) -> str:
+    """Seconds up to two minutes, minutes up to two hours, else hours."""
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -26,7 +26,9 @@ def test_params_choose_experiment_and_cohort() -> None:
 
 
 def test_overrides_reach_experiment_and_cohort() -> None:
-    config = load_config("tiny.yaml", ["training.learning_rate=1e-4", "cohort.split.num_folds=3", "fold=1", "folds=[0, 1]"])
+    config = load_config(
+        "tiny.yaml", ["training.learning_rate=1e-4", "cohort.split.num_folds=3", "fold=1", "folds=[0, 1]"]
+    )
     assert config.training.learning_rate == 1e-4
     assert (config.cohort.split.num_folds, config.fold) == (3, 1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.parallel import cores_at_hand, run_jobs
+from pipeline.core.parallel import available_cpus, run_jobs
 
 
 def kill_own_process(_: int) -> None:
@@ -89,7 +89,7 @@ def test_only_the_processors_that_may_be_used_are_counted():
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        assert cores_at_hand() == 1
+        assert available_cpus() == 1
     finally:
         os.sched_setaffinity(0, allowed)
 

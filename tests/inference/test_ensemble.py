@@ -56,7 +56,7 @@ def of_folds(folder: Path, scan: Path) -> dict[str, float]:
 
 def test_all_folds_together_give_the_mean_of_calibrated_probabilities_and_a_call(two_folds: Path) -> None:
     scan = two_folds / "cubes" / "scans" / "p001_0.nii.gz"
-    done = Commands(two_folds)("predict", "--run", str(RUN), "--scans", str(scan), "--out", "new.csv")
+    done = Commands(two_folds)("predict", "scans", str(scan), "--run", str(RUN), "--out", "new.csv")
     assert "mean of 2 folds" in done.stderr and "0.550" in done.stderr and "approximate" in done.stderr
     row = pd.read_csv(two_folds / "new.csv").iloc[0]
     own = of_folds(two_folds, scan)
@@ -114,7 +114,7 @@ def test_a_fold_trained_again_since_the_evaluation_is_refused(two_folds: Path) -
     trained = TrainedCheckpoint.read(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
     replace(trained, epoch=trained.epoch + 1).write(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
     scan = str(two_folds / "cubes" / "scans" / "p001_0.nii.gz")
-    done = Commands(two_folds)("predict", "--run", str(RUN), "--scans", scan, check=False)
+    done = Commands(two_folds)("predict", "scans", scan, "--run", str(RUN), check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "fold-1-seed-0/best.ckpt: not the checkpoint that" in done.stderr and "pipeline.evaluate" in done.stderr
 

@@ -10,21 +10,21 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from pipeline.config.load import load_config
-from pipeline.track import track
-from pipeline.tracking.preview import tracking_of
+from pipeline.config.experiments import Experiments
+from pipeline.track import preview
 from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun
 
 RUN = Path("runs/cubes/tiny")
+EXPERIMENTS = "experiments=[tiny, open, shut]"
 
 
 def dry_run(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, *words: str) -> str:
-    """What `track --dry-run` prints there."""
+    """What `track preview` prints there."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("CUBES", str(folder / "cubes"))
-    assert not track(load_config(None, list(words)), dry_run=True)
+    preview(Experiments.from_command_line(None, words))
     return capsys.readouterr().out
 
 
@@ -98,7 +98,7 @@ def test_an_experiment_is_tracked_by_its_own_file_and_narrowed_by_words_alone(
     monkeypatch.chdir(project)
 
     def told(name: str, *words: str) -> tuple[str, bool]:
-        tracking = tracking_of(load_config("tiny.yaml", list(words)), name)
+        tracking = Experiments.from_command_line("tiny.yaml", [EXPERIMENTS, *words]).configs[name].tracking
         return tracking.mode, tracking.log_images
 
     assert told("open") == ("auto", True) and told("shut") == ("offline", False)
@@ -106,7 +106,8 @@ def test_an_experiment_is_tracked_by_its_own_file_and_narrowed_by_words_alone(
     assert told("open", "tracking.mode=none") == ("none", True)
     assert told("open", "tracking.log_images=false") == ("auto", False)
     assert told("shut", "tracking.mode=auto", "tracking.log_images=true") == ("offline", False)
-    assert tracking_of(load_config("tiny.yaml", ["tracking.project=mine"]), "open").project == "mine"
+    renamed = Experiments.from_command_line("tiny.yaml", [EXPERIMENTS, "tracking.project=mine"])
+    assert renamed.configs["open"].tracking.project == "mine"
 
 
 @pytest.mark.slow

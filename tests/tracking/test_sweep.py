@@ -69,9 +69,9 @@ def test_the_run_of_a_trial_is_found_from_its_model_and_the_other_way_round(fini
     trained = TrainingPaths(folder / "runs/cubes/trial-q7/fold-0-seed-0")
     record, run = read_record(trained.tracking), OfflineRun(folder, "q7")
     assert record.run_id == "q7" and len(run.parts) == 1 and run.config["key"] == record.key
-    assert f"run q7 (config.key {record.key})" in Commands(folder)("runs", "--model", str(trained.best)).stdout
+    assert f"run q7 (config.key {record.key})" in Commands(folder)("runs", "identify", str(trained.best)).stdout
     shutil.copy(trained.best, tmp_path / "elsewhere.ckpt")
-    assert f"config.key {record.key}" in Commands(folder)("runs", "--model", str(tmp_path / "elsewhere.ckpt")).stdout
+    assert f"config.key {record.key}" in Commands(folder)("runs", "identify", str(tmp_path / "elsewhere.ckpt")).stdout
 
 
 def documented_queue() -> list[str]:

@@ -21,7 +21,7 @@ NOBODY_LISTENS = "http://127.0.0.1:9"
 
 def upload(folder: Path, **environment: str) -> tuple[int, str]:
     commands = commands_in(folder, **{"WANDB_BASE_URL": NOBODY_LISTENS, **environment})
-    done = commands("track", "--upload", check=False)
+    done = commands("track", "upload", check=False)
     assert "Traceback" not in done.stderr
     return done.returncode, done.stderr
 
@@ -61,7 +61,7 @@ def test_a_layout_says_what_it_needs() -> None:
 
 @pytest.mark.slow
 def test_a_layout_goes_to_an_entity_and_a_project(tmp_path: Path) -> None:
-    done = Commands(tmp_path)("track", "--layout", "volumes", check=False)
+    done = Commands(tmp_path)("track", "layout", "volumes", check=False)
     assert done.returncode == 1 and "ENTITY/PROJECT" in done.stderr
 
 

@@ -121,7 +121,7 @@ def test_the_model_artifact_is_the_file_and_the_file_leads_back_to_the_run(finis
     model, file = run.artifacts["cubes-tiny-model"], finished / RUN / "fold-0-seed-0/best.ckpt"
     assert hex_digest(model, "best.ckpt") == hashlib.md5(file.read_bytes()).hexdigest()
     assert {"best", "latest", "fold-0-seed-0"} == set(model["aliases"])
-    assert run.run_id in Commands(finished)("runs", "--model", str(file)).stdout
+    assert run.run_id in Commands(finished)("runs", "identify", str(file)).stdout
 
 
 @pytest.mark.slow

@@ -135,10 +135,10 @@ def test_a_run_is_repeated_by_the_config_that_it_left(finished: Path, tmp_path: 
     assert (copy / FOLD / "config.yaml").read_text() == (finished / FOLD / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize(("check", "says"), [("overfit", "learnt by heart"), ("rate", "falls fastest at")])
+@pytest.mark.parametrize(("check", "says"), [("overfit_batch", "overfit one batch"), ("lr_finder", "falls fastest at")])
 def test_a_check_says_what_it_found_and_writes_nothing(finished: Path, check: str, says: str) -> None:
     before = sorted(finished.rglob("*"))
-    assert says in Commands(finished)("train", "--check", check).stderr
+    assert says in Commands(finished)("train", "check", check).stderr
     assert sorted(finished.rglob("*")) == before
 
 

@@ -1,15 +1,20 @@
 """An experiment and a cohort together: what a stage gets."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Self
 
-from pydantic import NonNegativeInt, PrivateAttr, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 
+from pipeline.config.augmentation import Augmentation
 from pipeline.config.cohort import Cohort
-from pipeline.config.experiment import Augmentation, Evaluation, Explanation, Model, Tracking, Training
-from pipeline.config.section import FoldName, Name, Section
-from pipeline.core.folds import parse_fold
-from pipeline.core.paths import OTHER_PAGES
+from pipeline.config.evaluation import Evaluation
+from pipeline.config.explanation import Explanation
+from pipeline.config.model import Model
+from pipeline.config.section import Name, Section
+from pipeline.config.tracking import Tracking
+from pipeline.config.training import Training
+from pipeline.core.paths import OTHER_PAGES, TrainingKey
 
 
 class Config(Section):
@@ -19,14 +24,18 @@ class Config(Section):
     """The experiment: its file's name."""
     cohort: Cohort
     """The cohort's own file; on the command line `cohort=NAME` picks it and `cohort.split.num_folds=3` changes it."""
-    fold: FoldName = 0
-    """Which fold validates, from 0; `0-seed-1` trains fold 0 once more, with the next seed."""
-    folds: tuple[FoldName, ...] = (0,)
-    """Folds that are trained, from params.yaml, such as [0, 1] or [0, 0-seed-1, 0-seed-2]."""
+    fold: NonNegativeInt = 0
+    """Which fold validates, from 0."""
+    seed: NonNegativeInt = 0
+    """Seed of initial weights, order and augmentation."""
+    folds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    """Folds that are trained, from params.yaml."""
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    """Seeds with which each fold is trained, from params.yaml."""
     experiments: tuple[Name, ...] = ()
     """Experiments that are compared, from params.yaml."""
-    seed: NonNegativeInt = 0
-    """Initial weights, order and augmentation."""
+    plugins: tuple[str, ...] = Field(default=(), exclude=True)
+    """Modules of your own, found from the current folder, that register losses, metrics and more; never recorded."""
     model: Model
     augmentation: Augmentation = Augmentation()
     training: Training = Training()
@@ -35,7 +44,20 @@ class Config(Section):
     tracking: Tracking = Tracking()
     root: Path = Path(".")
     """Folder that holds data/, runs/ and reports/."""
-    _given: tuple[str, ...] = PrivateAttr(default=())
+
+    @classmethod
+    def from_command_line(cls, file: str | None, overrides: Sequence[str]) -> Self:
+        """The experiment `file` (default: the first of params.yaml) on its cohort, changed by `section.key=value`."""
+        from pipeline.config.load import load_config
+
+        return load_config(file, overrides)
+
+    @classmethod
+    def reference(cls) -> str:
+        """Every key with type, default and meaning."""
+        from pipeline.config.reference import config_reference
+
+        return config_reference(cls)
 
     @model_validator(mode="after")
     def _own_pages(self) -> "Config":
@@ -44,25 +66,15 @@ class Config(Section):
                 raise ValueError(f"an experiment cannot be named '{name}': that is a page of the report; rename it")
         return self
 
-    def remember(self, given: Iterable[str]) -> "Config":
-        """The same config, which knows the words of the command line that changed keys of it."""
-        config = self.model_copy()
-        config._given = tuple(given)
-        return config
-
-    def given(self, section: str) -> list[str]:
-        """The words of the command line that changed keys of a section."""
-        return [word for word in self._given if word.startswith(f"{section}.")]
+    @property
+    def training_key(self) -> TrainingKey:
+        """The training that `fold` and `seed` name."""
+        return TrainingKey(self.fold, self.seed)
 
     @property
-    def fold_number(self) -> int:
-        """The fold of splits.csv."""
-        return parse_fold(self.fold)[0]
-
-    @property
-    def fold_seed(self) -> int:
-        """The seed of this training: the experiment's own, or one further for each repeat."""
-        return self.seed + parse_fold(self.fold)[1]
+    def training_keys(self) -> tuple[TrainingKey, ...]:
+        """Every training of the experiment: each fold with each seed."""
+        return tuple(TrainingKey(fold, seed) for fold in self.folds for seed in self.seeds)
 
     @model_validator(mode="after")
     def _possible_pairs(self) -> "Config":

@@ -1,0 +1,41 @@
+"""Section `columns`: the role of each column of the label table."""
+
+from pipeline.config.section import Section
+
+
+class Columns(Section):
+    """Which column of the label table plays which role."""
+
+    scan_id: str = "scan_id"
+    """Unique name of a scan, kept as text."""
+    patient_id: str = "patient_id"
+    """Who was scanned, kept as text; never on two sides of a split."""
+    path: str = "path"
+    """Scan file or folder of DICOM slices, relative to the scans folder."""
+    channels: tuple[str, ...] = ()
+    """Where a scan is several files on one grid: the columns that name one each, in place of `path`."""
+    crop_mask: str | None = None
+    """File of a mask in the scan's world, relative to the scans folder; for preprocess.crop: mask."""
+    crop_center_mm: tuple[str, str, str] | None = None
+    """Columns of a point's R, A and S in mm; for preprocess.crop: point."""
+    label: str = "label"
+    """The class to predict."""
+    split: str | None = None
+    """A split to use as it is: train, val or test."""
+    label_source: tuple[str, ...] = ()
+    """What the label was made from; kept out of every model and audit."""
+    clinical: tuple[str, ...] = ()
+    """Covariates of the patient, such as age and sex."""
+    acquisition: tuple[str, ...] = ()
+    """Covariates of the scanner or protocol."""
+    site: str | None = None
+    """Where the scan was made."""
+    group: tuple[str, ...] = ()
+    """Further columns whose values may not straddle a split, such as a family."""
+    date: str | None = None
+    """When the scan was made, as YYYY-MM-DD; for a split by date."""
+
+    @property
+    def covariates(self) -> tuple[str, ...]:
+        """Columns that figures may be broken down by."""
+        return (*self.clinical, *self.acquisition, *([self.site] if self.site else []))
