@@ -1,4 +1,4 @@
-"""What the plan stage decides: `plan.yaml`."""
+"""`plan.yaml`: what the plan stage decides."""
 
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -10,13 +10,11 @@ from pipeline.config.section import Millimeters, Section, Voxels
 from pipeline.config.transform_spec import TransformSpec
 
 EFFECTIVE_BATCH = 8
-"""Scans an update, reached by accumulation."""
-CUT_SHORT, EDITED = "cut short", "edited by hand"
-"""How the reason for a line begins that does not follow from the other lines."""
+"""Scans per update, reached by accumulation."""
 
 
 def num_channels(channels: Sequence[str], missing_channel: str) -> int:
-    """Channels of the input: the images, then where channels may be missing as many that say which are there."""
+    """Channels of the input: the images and, if channels may be missing, as many masks that say which are present."""
     return max(1, len(channels)) * (2 if missing_channel == "zero" else 1)
 
 
@@ -34,7 +32,7 @@ class CostEstimate(Section):
 
 
 class Plan(Section):
-    """`plan.yaml`: the decided form of `Preprocess` with the advice that goes with it, and a reason for each line."""
+    """`plan.yaml`: the values of every `auto` in `preprocess`, `model` and `training`, with a reason per line."""
 
     orientation: Annotated[str, Field(pattern=r"^[RLAPIS]{3}$")]
     spacing_mm: Millimeters
@@ -46,35 +44,37 @@ class Plan(Section):
     fill_nonfinite: FiniteFloat | None = None
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
     channels: tuple[str, ...] = ()
-    """Columns of the label table that name a file each; none where a scan is one file."""
+    """Columns of the label table that name one file each; empty if a scan is one file."""
     missing_channel: Literal["reject", "zero"] = "reject"
     """From the cohort's ingest section."""
     extra: tuple[TransformSpec, ...] = ()
     """Transforms of the cohort's preprocess section, after normalization."""
     standards: tuple[tuple[float, ...], ...] = ()
-    """Mean deciles of each image over a fold's training scans, for the scheme histogram; learned by training alone."""
+    """Mean deciles of each image over the training scans of a fold, for the scheme histogram; only training sets it."""
     batch_size: PositiveInt
     accumulate: PositiveInt
     max_epochs: PositiveInt
+    max_epochs_from: Literal["steps", "cpu_hours", "user"] = "steps"
+    """What max_epochs follows from: a number of steps, the hours that a CPU affords, or the user's edit of the plan."""
     patience: PositiveInt | None = None
     """Epochs without improvement after which training may stop."""
     stem_stride: Voxels = (4, 4, 4)
-    """First downsampling along (D, H, W) that leaves two tokens an axis in the last of four stages."""
+    """First downsampling along (D, H, W) that leaves two tokens per axis in the last of four stages."""
     model: Literal["frozen_2d", "lora_2d", "network_3d"] = "frozen_2d"
     """What `model.name: auto` stands for: frozen 2D features, 2D slices with low-rank updates, or a 3D network."""
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
     """What `augmentation.strength: auto` stands for."""
     cost_estimate: CostEstimate | None = None
     measured: tuple[str, ...] = ()
-    """Development scans whose voxels were looked at; all others gave their header only."""
+    """Development scans whose voxels were read; of all others only the header was."""
     reasons: dict[str, str]
     digests: dict[str, str] = {}
-    """Of each line as planned; a line that no longer agrees with its digest was edited by hand."""
+    """Digest of each line as planned; a line with another digest was edited by hand."""
 
     @property
     def is_length_by_steps(self) -> bool:
-        """Do the epochs stand for a number of steps, rather than for a time or for somebody's choice?"""
-        return not self.reasons.get("max_epochs", "").startswith((CUT_SHORT, EDITED))
+        """Whether larger batches need more epochs, because the epochs stand for a number of steps."""
+        return self.max_epochs_from == "steps"
 
     @property
     def num_images(self) -> int:

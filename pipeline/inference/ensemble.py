@@ -1,4 +1,4 @@
-"""The folds of an experiment as one classifier, also on another cohort."""
+"""The trainings of an experiment together: an ensemble for new scans, predictions on another cohort."""
 
 import logging
 from collections import Counter
@@ -15,58 +15,60 @@ from pipeline.config import Config
 from pipeline.core.columns import SPLIT, TEST
 from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey, TrainingPaths
 from pipeline.evaluation.calibration import Calibration
-from pipeline.evaluation.decision_rule import Frozen
+from pipeline.evaluation.decision_rule import FittedOnValidation
 from pipeline.evaluation.outputs import read_checkpoints, read_fitted
-from pipeline.imaging.io.discover import ScanFiles, files_of
-from pipeline.imaging.preprocessing import Prepared
-from pipeline.inference.predictor import Prediction, Predictor, Volume, prediction_table
+from pipeline.imaging.io.discover import ScanFiles, scan_files
+from pipeline.imaging.preprocessing import PreparedScan
+from pipeline.inference.fold_predictions import prediction_table
+from pipeline.inference.predictor import Prediction, Predictor, Volume
 from pipeline.store.build import plan_hash
 
 log = logging.getLogger(__name__)
 LEVEL = "scan"
-"""New scans come without patients."""
+"""Level of the fitted calibration and threshold: patients of new scans are unknown."""
 
 
 class Ensemble:
-    """Several trained folds, with what the evaluate stage froze on their validation patients."""
+    """Several trainings, with the calibration and threshold that evaluation fitted on validation patients."""
 
-    def __init__(self, folds: Mapping[str, Predictor], frozen: Frozen) -> None:
+    def __init__(self, folds: Mapping[str, Predictor], fitted: FittedOnValidation) -> None:
         self.folds = folds
-        self.calibrations = usable(folds, frozen.calibrations)
-        first = next(iter(folds.values()))
-        self.classes = first.classes
-        self.columns = first.columns
-        self.prepare_with = first
-        self.threshold = frozen.point.threshold
-        log.info("%s", describe(folds, self.calibrations, frozen))
+        self.calibrations = common_calibrations(folds, fitted.calibrations)
+        self.first = next(iter(folds.values()))
+        self.classes = self.first.classes
+        self.columns = self.first.columns
+        self.threshold = fitted.point.threshold
+        log.info("%s", format_ensemble(folds, self.calibrations, fitted))
 
     @classmethod
     def load(cls, run: Path) -> "Ensemble":
-        """All folds of `runs/<cohort>/<experiment>`, which has been evaluated."""
+        """All trainings of `runs/<cohort>/<experiment>`, which must have been evaluated."""
         trained = CrossValidatedRun.load(run)
         return cls({key.name: model for key, model in trained.folds.items()}, trained.read_fitted()[LEVEL])
 
-    def prepare(self, scan: ScanFiles | Path) -> Prepared:
-        """A raw scan as the folds see it, which share one plan: loading them made sure."""
-        return self.prepare_with.prepare(scan)
+    def prepare(self, scan: ScanFiles | Path) -> PreparedScan:
+        """Preprocess a raw scan, for all trainings alike: `CrossValidatedRun.load` checks that they share one plan."""
+        return self.first.prepare(scan)
 
     def predict(self, volume: Volume) -> Prediction:
-        """A prepared volume (C, D, H, W) -> the mean of the folds' calibrated probabilities (K,), no embeddings."""
+        """A preprocessed volume (C, D, H, W) -> the mean calibrated probabilities (K,), without embeddings."""
         calibrated = [
             self.calibrations[name].apply(model.predict(volume).probs[None])[0] for name, model in self.folds.items()
         ]
         return Prediction(np.mean(calibrated, axis=0), embeddings=())
 
 
-def usable(folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibration]) -> dict[str, Calibration]:
-    """The calibration of each fold, or of none where one has none: a mean of both kinds would mean nothing.
+def common_calibrations(
+    folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibration]
+) -> dict[str, Calibration]:
+    """The calibration of each training, or no calibration if one has none: the two kinds cannot be averaged.
 
-    One fold alone is used as it predicts, for that is what its threshold was chosen on.
+    One training alone is not calibrated, because its threshold was chosen on uncalibrated probabilities.
     """
     missing = [name for name in folds if name not in calibrations]
     if missing:
         raise ValueError(
-            f"calibration.json: nothing was frozen for {', '.join(missing)}, got {', '.join(calibrations) or 'none'}; "
+            f"calibration.json: no calibration of {', '.join(missing)}, got {', '.join(calibrations) or 'none'}; "
             "run 'python -m pipeline.evaluate' with all folds of the run first."
         )
     own = {name: calibrations[name] for name in folds}
@@ -76,20 +78,21 @@ def usable(folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibratio
     return dict.fromkeys(own, plain) if plain else own
 
 
-def describe(folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibration], frozen: Frozen) -> str:
-    """What the probabilities are, and how far the threshold can be trusted."""
-    fitted = next(iter(calibrations.values()))
-    kind = f"as predicted ({fitted.reason})" if fitted.method == "none" else "calibrated"
-    point = frozen.point
+def format_ensemble(
+    folds: Mapping[str, Predictor], calibrations: Mapping[str, Calibration], fitted: FittedOnValidation
+) -> str:
+    """How the probabilities are computed, and how reliable the threshold is."""
+    first, point = next(iter(calibrations.values())), fitted.point
+    kind = f"as predicted ({first.reason})" if first.method == "none" else "calibrated"
     if point.threshold is None:
         return f"mean of {len(folds)} folds' probabilities, {kind}; no threshold: {point.reason}"
     note = f" ({point.reason})" if point.reason else ""
-    return f"mean of {len(folds)} folds' probabilities, {kind}; called from {point.threshold:.3f} on{note}"
+    return f"mean of {len(folds)} folds' probabilities, {kind}; threshold {point.threshold:.3f}{note}"
 
 
 @dataclass(frozen=True)
 class CrossValidatedRun:
-    """The folds of one experiment."""
+    """The trainings of one experiment: its folds and seeds."""
 
     paths: RunPaths
     folds: dict[TrainingKey, Predictor]
@@ -97,40 +100,40 @@ class CrossValidatedRun:
 
     @classmethod
     def load(cls, run: Path) -> "CrossValidatedRun":
-        """All folds of a run's folder, or the one whose folder is given."""
-        alone = TrainingPaths(run).best.is_file()
-        trainings = [TrainingPaths(run)] if alone else RunPaths(run).find_trainings()
+        """All trainings in the folder of a run, or the one whose folder is given."""
+        is_single = TrainingPaths(run).best.is_file()
+        trainings = [TrainingPaths(run)] if is_single else RunPaths(run).find_trainings()
         loaded = [Predictor.load(training.best) for training in trainings if training.best.is_file()]
         if not loaded:
-            raise FileNotFoundError(f"{run}: no trained fold here, expected fold-<k>-seed-<s>/best.ckpt; train first.")
+            raise FileNotFoundError(f"{run}: no checkpoint found, expected fold-<k>-seed-<s>/best.ckpt; train first.")
         folds = by_training(loaded)
-        refuse_odd(folds, "plan", lambda trained: plan_hash(trained.plan))
-        refuse_odd(folds, "order of classes", lambda trained: tuple(trained.classes))
-        return cls(RunPaths(run.parent if alone else run), folds)
+        check_consistent(folds, "plan", lambda trained: plan_hash(trained.plan))
+        check_consistent(folds, "order of classes", lambda trained: tuple(trained.classes))
+        return cls(RunPaths(run.parent if is_single else run), folds)
 
     @property
     def config(self) -> Config:
-        """What the first fold was trained with."""
+        """The config of the first training."""
         return next(iter(self.folds.values())).config
 
-    def read_fitted(self) -> dict[str, Frozen]:
-        """What the evaluate stage froze, by level; ValueError where a fold was trained again since."""
-        frozen, evaluated = read_fitted(self.paths.evaluation), read_checkpoints(self.paths.evaluation)
+    def read_fitted(self) -> dict[str, FittedOnValidation]:
+        """What evaluation fitted on validation, by level; ValueError if a fold was trained again after it."""
+        fitted, evaluated = read_fitted(self.paths.evaluation), read_checkpoints(self.paths.evaluation)
         for key, trained in self.folds.items():
             if evaluated.get(key.name, trained.sha256) != trained.sha256:
                 raise ValueError(
-                    f"{trained.path}: not the checkpoint that {self.paths.evaluation.checkpoints} says was evaluated, so its "
-                    "calibration and threshold are another's; run 'python -m pipeline.predict' and "
+                    f"{trained.path}: not the evaluated checkpoint of {self.paths.evaluation.checkpoints}, so that "
+                    "calibration and threshold do not belong to it; run 'python -m pipeline.predict' and "
                     "'python -m pipeline.evaluate' again."
                 )
-        return frozen
+        return fitted
 
     def predict_cohort(self, cohort: CohortPaths) -> pd.DataFrame:
-        """Every scan of cohort.csv by every fold, straight from the raw files, as rows of one test set."""
+        """Predict the raw file of every scan of cohort.csv with every training, as rows of one test set."""
         rows = read_cohort(cohort.cohort).assign(**{SPLIT: TEST})
         tables = []
         for key, trained in self.folds.items():
-            scans = [files_of(row, cohort.raw) for row in rows.to_dict("records")]
+            scans = [scan_files(row, cohort.raw) for row in rows.to_dict("records")]
             volumes = (trained.prepare(scan).array for scan in track(scans, f"predict, {key}"))
             predictions = list(trained.predict_all(volumes))
             tables.append(prediction_table(rows, predictions, classes=trained.classes, key=key))
@@ -138,26 +141,28 @@ class CrossValidatedRun:
 
 
 def by_training(loaded: Iterable[Predictor]) -> dict[TrainingKey, Predictor]:
-    """Each checkpoint by what its own config says it is; two of the same training are an error."""
+    """Each checkpoint by the training that its config names; two of the same training are an error."""
     folds: dict[TrainingKey, Predictor] = {}
     for trained in sorted(loaded, key=lambda trained: trained.config.training_key):
         key = trained.config.training_key
         if key in folds:
             raise ValueError(
-                f"{trained.path}: it is {key}, as {folds[key].path} is, expected one checkpoint of each training; move "
-                "one of them out of the run's folder."
+                f"{trained.path}: the checkpoint of {key}, and so is {folds[key].path}, expected one of each training; "
+                "move one of them out of the folder of the run."
             )
         folds[key] = trained
     return folds
 
 
-def refuse_odd(folds: Mapping[TrainingKey, Predictor], what: str, of: Callable[[Predictor], Hashable]) -> None:
-    """Folds whose probabilities stand side by side must see the same scans and name the same classes."""
-    values = {fold: of(trained) for fold, trained in folds.items()}
+def check_consistent(
+    folds: Mapping[TrainingKey, Predictor], what: str, value_of: Callable[[Predictor], Hashable]
+) -> None:
+    """ValueError if a training differs from the others, so that its probabilities cannot be compared or averaged."""
+    values = {key: value_of(trained) for key, trained in folds.items()}
     usual = Counter(values.values()).most_common(1)[0][0]
-    for fold, value in values.items():
+    for key, value in values.items():
         if value != usual:
             raise ValueError(
-                f"{folds[fold].path}: its {what} is not that of the other folds of this run; train it again as they "
-                "were, or take it out of the run's folder."
+                f"{folds[key].path}: its {what} differs from that of the other trainings of this run; train it again "
+                "as they were, or move it out of the folder of the run."
             )

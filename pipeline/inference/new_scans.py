@@ -1,4 +1,4 @@
-"""Predict raw scans that no cohort knows, and the scans of a fold."""
+"""Predict new scans, which belong to no cohort, from their raw files."""
 
 import logging
 from collections.abc import Iterator
@@ -10,41 +10,38 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from pipeline.cohorts.label_table import file_columns, read_cohort, read_table, select_files, with_hint
+from pipeline.cohorts.label_table import file_columns, quote_with_hint, read_table, select_files
 from pipeline.config import Columns
-from pipeline.core.columns import PATH, PROB_PREFIX, SCAN_ID, SPLIT, TEST, TRAIN, VAL
-from pipeline.core.folds import read_splits, rows_of_fold
-from pipeline.core.io import write_csv, write_json
-from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey
-from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans
-from pipeline.imaging.preprocessing import Prepared
-from pipeline.inference.predictor import Prediction, Predictor, Volume, prediction_table, write_embeddings
-from pipeline.store.store import Store
+from pipeline.core.columns import PATH, PROB_PREFIX
+from pipeline.core.io import write_csv
+from pipeline.imaging.io.discover import ScanFiles, find_scans, scan_files
+from pipeline.imaging.preprocessing import PreparedScan
+from pipeline.inference.predictor import Prediction, Volume
 from pipeline.training.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
-TABLES = (".csv", ".tsv", ".parquet")
-CALLED = "called"
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+PREDICTED = "predicted"
 
 
 class ScanClassifier(Protocol):
-    """A trained fold, or several together."""
+    """A `Predictor`, or an `Ensemble` of several."""
 
     columns: Columns
-    """Of the table that it was trained from."""
+    """Columns of the label table that it was trained with."""
     classes: list[str]
     threshold: float | None
-    """From which probability of the second class it is called; None where nothing was chosen."""
+    """Smallest probability of the second class at which it is predicted; None if evaluation chose none."""
 
-    def prepare(self, scan: ScanFiles) -> Prepared: ...
+    def prepare(self, scan: ScanFiles) -> PreparedScan: ...
 
     def predict(self, volume: Volume) -> Prediction: ...
 
 
 def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None:
-    """Write `path, prob_<class>…`, and `called` where a threshold was chosen.
+    """Write `path, prob_<class>…`, and `predicted` if there is a threshold.
 
-    Scans that cannot be read, or are too much for the memory, are listed in one error at the end, the others kept.
+    Scans that cannot be read, or need too much memory, are listed in one error after the others have been written.
     """
     files = list(find_files(scans, trained.columns))
     rows, problems = [], []
@@ -57,71 +54,42 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            problems.append(f"{name}: out of memory; predict it on its own, or on a machine that has more.")
+            problems.append(f"{name}: out of memory; predict it alone, or on a machine with more memory.")
             continue
-        rows.append([name, *probs, *called(trained, probs)])
+        rows.append([name, *probs, *predicted_class(trained, probs)])
     columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes)]
-    write_csv(out, pd.DataFrame(rows, columns=columns + ([CALLED] if trained.threshold is not None else [])))
+    write_csv(out, pd.DataFrame(rows, columns=columns + ([PREDICTED] if trained.threshold is not None else [])))
     log.info("%s: %d scans", out, len(rows))
     if problems:
         raise ValueError("\n".join([f"{len(problems)} of {len(files)} scans could not be predicted:", *problems]))
 
 
-def called(trained: ScanClassifier, probs: NDArray[np.float64]) -> list[str]:
-    """The class of two that the threshold calls; nothing without one."""
+def predicted_class(trained: ScanClassifier, probs: NDArray[np.float64]) -> list[str]:
+    """The class of two on its side of the threshold; empty without one."""
     return [] if trained.threshold is None else [trained.classes[int(probs[1] >= trained.threshold)]]
 
 
-def find_files(places: list[Path], columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
-    """Each scan by name: files and DICOM folders themselves, all below other folders, and the rows of tables."""
-    for place in places:
-        if not place.exists():
-            raise FileNotFoundError(f"{place}: no such file or folder.")
-        if place.suffix.lower() in TABLES:
-            yield from rows_of(place, columns)
+def find_files(paths: list[Path], columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
+    """Each scan with its name: files, DICOM series, all scans below other folders, and the rows of tables."""
+    for path in paths:
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: no such file or folder.")
+        if path.suffix.lower() in TABLE_SUFFIXES:
+            yield from table_scans(path, columns)
             continue
-        found = list(find_scans(place))
+        found = list(find_scans(path))
         if not found:
-            raise FileNotFoundError(f"{place}: no scans here, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
-        yield from ((str(path), ScanFiles((path,))) for path in found)
+            raise FileNotFoundError(f"{path}: no scans here, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
+        yield from ((str(scan), ScanFiles((scan,))) for scan in found)
 
 
-def rows_of(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
-    """The scans of a table with the columns of files that the training's table had, relative to its own folder."""
+def table_scans(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
+    """The scans of a table that has the file columns of the training's table; paths are relative to its folder."""
     table = read_table(path)
     for name in file_columns(columns):
         if name not in table.columns:
-            raise ValueError(f"{path}: no column {with_hint(name, table.columns)} among {', '.join(table.columns)}.")
+            raise ValueError(
+                f"{path}: no column {quote_with_hint(name, table.columns)} among {', '.join(table.columns)}."
+            )
     for row in pd.DataFrame(select_files(table, columns)).to_dict("records"):
-        yield row[PATH], files_of(row, path.parent)
-
-
-TOLERANCE = 1e-6
-
-
-def predict_fold(trained: Predictor, cohort: CohortPaths, run: RunPaths, key: TrainingKey) -> None:
-    """Write predictions and embeddings of the scans that this training did not train on."""
-    store = Store(cohort.preprocessed)
-    rows = rows_of_fold(read_splits(cohort.splits), key.fold)
-    prove_same_from_raw(trained, store, cohort, rows[TRAIN][SCAN_ID].iloc[0])
-    held_out = pd.concat([rows[split].assign(**{SPLIT: split}) for split in (VAL, TEST)])
-    volumes = (store.read(scan_id)[0] for scan_id in held_out[SCAN_ID])
-    steps = track(trained.predict_all(volumes), description="predict", total=len(held_out))
-    predictions = list(steps)
-    write_embeddings(run.embeddings(key), held_out[SCAN_ID].tolist(), predictions)
-    table = prediction_table(held_out, predictions, classes=trained.classes, key=key)
-    write_csv(run.predictions(key), table)
-    write_json(run.predicted_by(key), {"checkpoint": trained.sha256})
-    log.info("%s: %d scans", run.predictions(key), len(table))
-
-
-def prove_same_from_raw(trained: Predictor, store: Store, cohort: CohortPaths, scan_id: str) -> None:
-    """Preprocessing at prediction must be that of training: one training scan, from its raw file and from the store."""
-    raw = files_of(read_cohort(cohort.cohort).set_index(SCAN_ID).loc[scan_id], cohort.raw)
-    stored = trained.predict(store.read(scan_id)[0]).probs
-    fresh = trained.predict(trained.prepare(raw).array).probs
-    if not np.allclose(stored, fresh, rtol=0, atol=TOLERANCE):
-        raise ValueError(
-            f"{raw.first}: predicted from the raw file its probabilities are {fresh.round(4)}, from the store "
-            f"{stored.round(4)}, expected the same; run 'dvc repro preprocess', then train again."
-        )
+        yield row[PATH], scan_files(row, path.parent)

@@ -1,4 +1,4 @@
-"""One prepared scan as a file: uncompressed int16 NIfTI-1 that any viewer opens, with a record of how it was made.
+"""One preprocessed scan as a file: uncompressed int16 NIfTI-1 that any viewer opens, with a record of how it was made.
 
 On disk the last axis of (C, D, H, W) runs fastest, as NIfTI's first: the file's axes are (W, H, D), or (W, H, D, C) of
 several channels, and its affine's columns stand in that order. Values are codes times a power of two, so decoding is
@@ -15,7 +15,6 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-import torch
 from isal.isal_zlib import crc32
 from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 
@@ -26,7 +25,7 @@ from pipeline.imaging.voxel_codes import Codes, Volume, decode
 HEADER = header_dtype.newbyteorder("<")
 EXTENSION_START = 352
 LARGEST_START = 1 << 20
-"""Where voxels begin at the latest: no record is that long."""
+"""Largest offset of the voxels: no record is that long."""
 CHECKSUM = slice(148, 156)
 """Where the header's free text, `descrip`, holds the file's CRC-32 in hexadecimal, taken with zeros here."""
 COMMENT = 6
@@ -34,8 +33,8 @@ COMMENT = 6
 
 
 @dataclass(frozen=True)
-class Record:
-    """What an entry was made from; hashes are SHA-256 in hexadecimal."""
+class ScanRecord:
+    """What a stored scan was made from; hashes are SHA-256 in hexadecimal."""
 
     scan_id: str
     source_sha256: str
@@ -45,19 +44,19 @@ class Record:
     code_sha256: str
     """The modules that shape voxels."""
     voxels_sha256: str
-    """The codes as they lie on disk."""
+    """The codes in the order of the file."""
     warnings: tuple[str, ...] = ()
-    """What the scan's reader should know."""
+    """What a reader of the results should know."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A stored scan: memory-mapped codes (C, D, H, W), their scale, the affine of that grid, and the record."""
+class StoredVolume:
+    """A stored scan: codes (C, D, H, W), their scale, the affine of that grid, and the record."""
 
     codes: Codes
     slope: float
     affine: Affine
-    record: Record
+    record: ScanRecord
 
     def decode(self, out: Volume | None = None) -> Volume:
         """The voxel values, in a new array or in `out`."""
@@ -68,11 +67,11 @@ def sha256_of(codes: Codes) -> str:
     return hashlib.sha256(np.ascontiguousarray(codes)).hexdigest()
 
 
-def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: Record) -> None:
+def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: ScanRecord) -> None:
     """Write the file of codes (C, D, H, W), whole or not at all, but see `Store.sync`."""
     header = Nifti1Header(endianness="<")
     header.set_data_dtype(np.int16)
-    # Some viewers take a fourth axis, even of one, for a film.
+    # Some viewers treat a fourth axis as time, even if its length is 1.
     header.set_data_shape(codes.shape[::-1] if len(codes) > 1 else codes.shape[:0:-1])
     header.set_xyzt_units("mm")
     header.set_sform(affine[:, [2, 1, 0, 3]], code="scanner")
@@ -91,8 +90,8 @@ def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: 
 def checksum_of(content: memoryview) -> bytes:
     """CRC-32 of an entry's file, header, record and voxels.
 
-    It is made for damage, of which it misses one case in four billion. Reading a file for it takes a sixth of the time
-    of reading it for SHA-256, which counts: every run reads the whole store, and most prepare little or nothing.
+    A CRC detects damage, and misses one case in four billion. It takes a sixth of the time of SHA-256, which matters:
+    every run reads the whole store, and most runs prepare few scans or none.
     """
     before = crc32(bytes(CHECKSUM.stop - CHECKSUM.start), crc32(content[: CHECKSUM.start]))
     return b"%08x" % crc32(content[CHECKSUM.stop :], before)
@@ -105,8 +104,8 @@ def is_intact(path: Path) -> bool:
 
 
 @dataclass(frozen=True)
-class Start:
-    """What stands before an entry's voxels."""
+class EntryHeader:
+    """What comes before the voxels of an entry."""
 
     num_bytes: int
     """Of header and record together."""
@@ -114,25 +113,35 @@ class Start:
     """(C, D, H, W)"""
     slope: float
     affine: Affine
-    record: Record
+    record: ScanRecord
 
 
-def read_entry(path: Path) -> Entry:
+def read_entry(path: Path) -> StoredVolume:
     """Map an entry; a file that is short, foreign or without a record is an error."""
-    start = read_start(path)
+    # Only here: stages that need a scan or two do not wait for torch, see `load_entry`.
+    import torch
+
+    start = read_entry_header(path)
     # torch keeps no file open behind a map, as numpy and mmap do: a cohort has more scans than a process may open.
     mapped = torch.from_file(str(path), size=(start.num_bytes // 2) + math.prod(start.shape), dtype=torch.int16)
     codes = mapped[start.num_bytes // 2 :].reshape(start.shape).numpy()
     codes.flags.writeable = False
-    return Entry(codes, start.slope, start.affine, start.record)
+    return StoredVolume(codes, start.slope, start.affine, start.record)
 
 
-def read_record(path: Path) -> Record:
+def load_entry(path: Path) -> StoredVolume:
+    """The same entry read into memory, without torch."""
+    start = read_entry_header(path)
+    codes = np.fromfile(path, "<i2", offset=start.num_bytes).reshape(start.shape)
+    return StoredVolume(codes, start.slope, start.affine, start.record)
+
+
+def read_record(path: Path) -> ScanRecord:
     """How an entry was made, without its voxels; the same errors as `read_entry`."""
-    return read_start(path).record
+    return read_entry_header(path).record
 
 
-def read_start(path: Path) -> Start:
+def read_entry_header(path: Path) -> EntryHeader:
     """Of a file that must be whole by its size."""
     with path.open("rb") as stream:
         num_bytes = os.fstat(stream.fileno()).st_size
@@ -145,15 +154,15 @@ def read_start(path: Path) -> Start:
     if record is None:
         raise ValueError(f"{path}: not a whole entry of the store; 'dvc repro preprocess' writes it again.")
     affine = np.array([header["srow_x"], header["srow_y"], header["srow_z"], (0, 0, 0, 1)], np.float64)
-    return Start(before, shape, float(header["scl_slope"]), affine[:, [2, 1, 0, 3]], record)
+    return EntryHeader(before, shape, float(header["scl_slope"]), affine[:, [2, 1, 0, 3]], record)
 
 
-def parse_record(extension: bytes) -> Record | None:
+def parse_record(extension: bytes) -> ScanRecord | None:
     """The record in a NIfTI extension: its size and code as int32, then JSON, then padding."""
     if int.from_bytes(extension[4:8], "little") != COMMENT:
         return None
     try:
         content = json.loads(extension[8:].rstrip(b"\0"))
-        return Record(**{**content, "warnings": tuple(content["warnings"])})
+        return ScanRecord(**{**content, "warnings": tuple(content["warnings"])})
     except (ValueError, TypeError, KeyError):
         return None

@@ -1,4 +1,4 @@
-"""The store: a folder of prepared scans, one file each, and a manifest.
+"""The store: a folder of preprocessed scans, one file each, and a manifest.
 
 Every entry carries its own record and appears by rename, so writers need no lock: two that prepare the same scan write
 the same bytes, and a kill at any moment leaves whole entries and at worst a hidden temporary file. The manifest is a
@@ -7,8 +7,9 @@ summary of the records, written last.
 
 import hashlib
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -19,7 +20,16 @@ from numpy.typing import NDArray
 from pipeline.core.io import sync_file, write_json
 from pipeline.imaging.geometry import Affine
 from pipeline.imaging.voxel_codes import encode
-from pipeline.store.nifti_entry import Entry, Record, is_intact, read_entry, read_record, sha256_of, write_entry
+from pipeline.store.nifti_entry import (
+    ScanRecord,
+    StoredVolume,
+    is_intact,
+    load_entry,
+    read_entry,
+    read_record,
+    sha256_of,
+    write_entry,
+)
 
 SUFFIX = ".nii"
 ABANDONED_AFTER_S = 3600
@@ -27,7 +37,7 @@ ABANDONED_AFTER_S = 3600
 
 
 class Store:
-    """Prepared scans of one cohort, by scan id."""
+    """Preprocessed scans of one cohort, by scan id."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -48,10 +58,10 @@ class Store:
         plan_sha256: str,
         code_sha256: str,
         warnings: tuple[str, ...] = (),
-    ) -> Record:
+    ) -> ScanRecord:
         """Keep a prepared scan (C, D, H, W); OSError if the folder cannot be written or the disk is full."""
         codes, slope = encode(array)
-        record = Record(scan_id, source_sha256, plan_sha256, code_sha256, sha256_of(codes), warnings)
+        record = ScanRecord(scan_id, source_sha256, plan_sha256, code_sha256, sha256_of(codes), warnings)
         write_entry(self.path(scan_id), codes, slope, affine, record)
         return record
 
@@ -60,21 +70,24 @@ class Store:
         for scan_id in scan_ids:
             sync_file(self.path(scan_id))
 
-    def entry(self, scan_id: str) -> Entry:
+    def entry(self, scan_id: str) -> StoredVolume:
         """The scan as it is stored, memory-mapped."""
+        return self._open(scan_id, read_entry)
+
+    def read(self, scan_id: str) -> tuple[NDArray[np.float32], Affine]:
+        """Voxels (C, D, H, W) and the affine from their index to RAS millimeters."""
+        entry = self._open(scan_id, load_entry)
+        return entry.decode(), entry.affine
+
+    def _open(self, scan_id: str, opened: Callable[[Path], StoredVolume]) -> StoredVolume:
         path = self.path(scan_id)
         try:
-            return read_entry(path)
+            return opened(path)
         except FileNotFoundError:
             message = f"{path}: scan '{scan_id}' is not in the store; 'dvc repro preprocess' writes it."
             raise FileNotFoundError(message) from None
 
-    def read(self, scan_id: str) -> tuple[NDArray[np.float32], Affine]:
-        """Voxels (C, D, H, W) and the affine from their index to RAS millimetres."""
-        entry = self.entry(scan_id)
-        return entry.decode(), entry.affine
-
-    def record(self, scan_id: str) -> Record | None:
+    def record(self, scan_id: str) -> ScanRecord | None:
         """How the scan was made; None if it is missing, not whole or another scan's."""
         try:
             record = read_record(self.path(scan_id))
@@ -87,16 +100,18 @@ class Store:
         return sorted(unquote(path.name.removesuffix(SUFFIX)) for path in self.folder.glob(f"[!.]*{SUFFIX}"))
 
     def prune(self, keep: Iterable[str]) -> None:
-        """Remove every other scan, and what killed writers left behind."""
+        """Remove every other scan, and temporary files of writers that were killed."""
         kept = set(keep)
         for scan_id in self.scan_ids():
             if scan_id not in kept:
                 self.path(scan_id).unlink(missing_ok=True)
         for temporary in self.folder.glob(f".*{SUFFIX}"):
-            if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
-                temporary.unlink(missing_ok=True)
+            # A writer beside this one may rename its file at any moment.
+            with suppress(FileNotFoundError):
+                if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
+                    temporary.unlink()
 
-    def write_manifest(self, records: Iterable[Record]) -> None:
+    def write_manifest(self, records: Iterable[ScanRecord]) -> None:
         """Write manifest.json: the record of every scan, sorted."""
         ordered = sorted(records, key=lambda record: record.scan_id)
         write_json(self.folder / "manifest.json", {"scans": [asdict(record) for record in ordered]})

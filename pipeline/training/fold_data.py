@@ -1,17 +1,19 @@
-"""One fold as training needs it: its scans, classes and settings."""
+"""The data of one fold: its scans, classes, plan and settings."""
 
 from dataclasses import dataclass
 
 import pandas as pd
+from monai.transforms import Compose
 
 from pipeline.config import Config, Histogram, Plan, Training
-from pipeline.config.load import check_file
+from pipeline.config.load import load_yaml
 from pipeline.core.columns import SCAN_ID, TRAIN, VAL
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import read_json
 from pipeline.core.paths import CohortPaths
-from pipeline.data.augmentation.pipeline import Augmenter, augmentation_settings
+from pipeline.data.augmentation.pipeline import augmentation_settings, augmentation_transforms
 from pipeline.data.datamodule import ScanDataModule
+from pipeline.imaging.extra_transforms import build_extra, own_names
 from pipeline.imaging.intensity import fit_standards
 from pipeline.store.store import Store
 from pipeline.training.provenance import hash_of_data
@@ -20,7 +22,7 @@ from pipeline.training.targets import Task, count_classes, task_of, with_targets
 
 @dataclass(frozen=True)
 class Fold:
-    """The scans of one fold and how they are trained on."""
+    """The scans of one fold and the settings for training on them."""
 
     scans: ScanDataModule
     rows: dict[str, pd.DataFrame]
@@ -30,19 +32,19 @@ class Fold:
     task: Task
     plan: Plan
     training: Training
-    """Without `auto`."""
+    """With no `auto` left."""
     data_hash: str
-    """SHA-256 of the voxels and labels that are trained on and validated with."""
+    """SHA-256 of the voxels and labels of the training and validation scans."""
 
     @property
     def class_counts(self) -> list[int]:
-        """Training scans that show each class."""
+        """Training scans of each class."""
         return count_classes(self.rows[TRAIN], self.classes, self.task)
 
 
 def load_fold(config: Config, paths: CohortPaths) -> Fold:
-    """Gather one fold from the files of its cohort; no setting of the config is still `auto`."""
-    plan = check_file(Plan, paths.plan)
+    """Load one fold from the files of its cohort; the config has no `auto` left."""
+    plan = load_yaml(Plan, paths.plan)
     classes = read_json(paths.ingest)["classes"]
     task = task_of(config.cohort, classes)
     rows = rows_of_fold(read_splits(paths.splits), config.fold)
@@ -50,7 +52,7 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
     if training.monitor == "auroc" and config.model.learns_by_gradient:
         check_auroc_defined(rows[VAL], classes, task)
     store = Store(paths.preprocessed)
-    plan = learn(plan, store, rows[TRAIN][SCAN_ID])
+    plan = fit_intensity(plan, store, rows[TRAIN][SCAN_ID])
     scans = ScanDataModule(
         store,
         train=with_targets(rows[TRAIN], classes, task),
@@ -59,14 +61,22 @@ def load_fold(config: Config, paths: CohortPaths) -> Fold:
         num_workers=training.num_workers,
         seed=config.seed,
         balanced=training.sampling == "balanced",
-        augment=Augmenter(augmentation_settings(config.augmentation, config.cohort, plan)),
+        augment=augmentation_of(config, plan),
         standards=plan.standards,
     )
     return Fold(scans, rows, classes, task, plan, training, hash_of_data(store, rows))
 
 
-def learn(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
-    """The plan with what its intensity scheme learns from the training scans of this fold, if it learns anything."""
+def augmentation_of(config: Config, plan: Plan) -> Compose:
+    """The random transforms of the training scans, those that the config adds by name at the end."""
+    extra = config.augmentation.extra
+    # The config is a local file: what it names may be imported.
+    added = build_extra(extra, own_names(extra), where="augmentation.extra")
+    return augmentation_transforms(augmentation_settings(config.augmentation, config.cohort, plan), added)
+
+
+def fit_intensity(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
+    """The plan with the landmarks that histogram standardization fits to the training scans of this fold."""
     if not isinstance(plan.intensity, Histogram):
         return plan
     volumes = (store.read(scan_id)[0] for scan_id in train_scans)
@@ -74,15 +84,15 @@ def learn(plan: Plan, store: Store, train_scans: pd.Series) -> Plan:
 
 
 def check_auroc_defined(val: pd.DataFrame, classes: list[str], task: Task) -> None:
-    """Epochs are compared by an AUROC over the validation scans `val`, which needs scans with and without a class."""
+    """ValueError if the AUROC over the validation scans `val`, which selects the checkpoint, is undefined."""
     counts = count_classes(val, classes, task)
     if task == "multilabel":
         is_undefined = all(count in (0, len(val)) for count in counts)
     else:
         is_undefined = 0 in counts
     if is_undefined:
-        found = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
+        counted = ", ".join(f"{count} {name}" for name, count in zip(classes, counts, strict=True))
         raise ValueError(
-            f"training.monitor: the AUROC of {len(val)} validation scans is undefined, got {found}, expected some of "
-            "each class; set training.monitor=loss, or divide the patients into fewer folds."
+            f"training.monitor: the AUROC of {len(val)} validation scans is undefined, got {counted}, expected some of "
+            "each class; set training.monitor=loss, or use fewer folds."
         )

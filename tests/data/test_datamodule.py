@@ -3,14 +3,21 @@ from pathlib import Path
 import pytest
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
+from monai.data import DataLoader
+from monai.transforms import RandGaussianNoise
 from torch import nn
 
-from pipeline.data.augmentation.pipeline import AugmentationSettings, Augmenter
+from pipeline.data.augmentation.pipeline import augmentation_transforms
+from pipeline.data.augmentation.registry import AugmentationSettings
 from pipeline.data.datamodule import ScanDataModule
 from pipeline.store.store import Store
 from tests.data.store_making import SHAPE, make_store
 
-AUGMENT = Augmenter(AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True))
+AUGMENT = augmentation_transforms(
+    AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True),
+    # Of MONAI's own, as a config may add it.
+    [RandGaussianNoise(prob=0.5)],
+)
 
 
 class Linear(LightningModule):
@@ -22,7 +29,7 @@ class Linear(LightningModule):
         self.losses = []
 
     def training_step(self, batch, batch_index):
-        loss = nn.functional.cross_entropy(self.network(batch["volume"].flatten(1) / 100), batch["label"])
+        loss = nn.functional.cross_entropy(self.network(batch["image"].flatten(1) / 100), batch["label"])
         self.losses.append(loss.item())
         return loss
 
@@ -83,15 +90,16 @@ def test_workers_do_not_change_the_batches(tmp_path):
         batches.append([batch for _ in range(2) for batch in data.train_dataloader()])
     for alone, helped in zip(*batches, strict=True):
         assert alone["scan_id"] == helped["scan_id"]
-        assert torch.equal(alone["volume"], helped["volume"])
+        assert torch.equal(alone["image"], helped["image"])
 
 
 def test_validation_and_test_come_in_order_and_unaugmented(tmp_path):
     store, table = make_store(tmp_path, 6)
     data = ScanDataModule(store, train=table[:2], val=table[2:5], test=table[5:], batch_size=2, augment=AUGMENT)
     assert [name for batch in data.val_dataloader() for name in batch["scan_id"]] == ["s2", "s3", "s4"]
+    assert isinstance(data.test_dataloader(), DataLoader)
     (batch,) = data.test_dataloader()
-    assert torch.equal(batch["volume"][0], torch.from_numpy(store.read("s5")[0]))
+    assert torch.equal(batch["image"][0], torch.from_numpy(store.read("s5")[0]))
 
 
 def test_scans_missing_from_the_store_are_said_before_training(tmp_path):
@@ -99,3 +107,12 @@ def test_scans_missing_from_the_store_are_said_before_training(tmp_path):
     store.path("s1").unlink()
     with pytest.raises(FileNotFoundError, match="1 scans are not in the store, such as 's1'"):
         ScanDataModule(store, train=table, val=table, batch_size=2)
+
+
+def test_making_a_loader_leaves_the_global_generator_as_it_is(tmp_path):
+    store, table = make_store(tmp_path, 3)
+    data = ScanDataModule(store, train=table, val=table, batch_size=2)
+    torch.manual_seed(7)
+    before = torch.random.get_rng_state()
+    list(data.train_dataloader())
+    assert torch.equal(torch.random.get_rng_state(), before)

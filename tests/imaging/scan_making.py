@@ -1,11 +1,20 @@
 """Scans with known content, on any grid, and plans to prepare them by."""
 
+from collections.abc import Sequence
+
 import nibabel as nib
 import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from pipeline.config import Plan
+from pipeline.imaging.io.monai_reader import PRESENT
+from pipeline.imaging.preprocessing import PreparedScan, original_errors
+from pipeline.imaging.transforms import IMAGE, volume_transforms
 
 
 def make_plan(**changes) -> Plan:
@@ -22,6 +31,17 @@ def make_plan(**changes) -> Plan:
         "reasons": {},
     }
     return Plan(**{**content, **changes})
+
+
+def prepare(images: Sequence[NDArray | None], affine: NDArray, plan: Plan) -> PreparedScan:
+    """Preprocess images (X, Y, Z) that are in memory, by the transforms of a plan; None is one that is missing."""
+    shape = next(image.shape for image in images if image is not None)
+    channels = [np.zeros(shape, np.uint8) if image is None else image for image in images]
+    stacked = np.ascontiguousarray(np.stack([channel.T for channel in channels]))
+    image = MetaTensor(torch.from_numpy(stacked), affine=torch.from_numpy(affine[:, [2, 1, 0, 3]]))
+    image.meta[PRESENT] = [image is not None for image in images]
+    with original_errors():
+        return PreparedScan(Compose(volume_transforms(plan))({IMAGE: image})[IMAGE])
 
 
 def centered_affine(linear: np.ndarray, shape: tuple[int, ...], center_mm: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from pipeline.data.dataset import ScanDataset
 from pipeline.imaging.intensity import LEVELS, correct_bias, fit_standards, scale_intensity, to_standards
 from pipeline.imaging.preprocessing import preprocess_scan
 from pipeline.store.store import Store
-from pipeline.training.fold_data import learn
+from pipeline.training.fold_data import fit_intensity
 from tests.imaging.scan_making import make_plan
 
 RNG = np.random.default_rng(0)
@@ -115,17 +115,17 @@ def test_only_training_scans_are_learned_from_and_all_are_loaded_by_what_was_lea
     for name, power in (("a", 0.5), ("b", 2.0), ("c", 4.0)):
         store.write(name, scan(power), np.eye(4), **HASHES)
     plan = make_plan(intensity={"scheme": "histogram"})
-    learned = learn(plan, store, pd.Series(["a", "b"]))
+    learned = fit_intensity(plan, store, pd.Series(["a", "b"]))
     assert learned.standards == fit_standards([store.read("a")[0], store.read("b")[0]], num_images=1)
     dataset = ScanDataset(store, pd.DataFrame({"scan_id": ["c"], "label": [0]}), standards=learned.standards)
     expected, _ = store.read("c")
     to_standards(expected, learned.standards)
-    np.testing.assert_array_equal(dataset.__getitems__([(0, 0)])["volume"][0].numpy(), expected)
+    np.testing.assert_array_equal(dataset.__getitems__([(0, 0)])["image"][0].numpy(), expected)
 
 
 def test_schemes_that_learn_nothing_leave_the_plan_as_it_is(tmp_path):
     plan = make_plan(intensity={"scheme": "zscore"})
-    assert learn(plan, Store(tmp_path), pd.Series(["a"])) is plan
+    assert fit_intensity(plan, Store(tmp_path), pd.Series(["a"])) is plan
 
 
 WITHOUT = """

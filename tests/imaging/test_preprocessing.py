@@ -2,9 +2,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from pipeline.imaging.preprocessing import prepare, preprocess_scan
+from pipeline.imaging.preprocessing import preprocess_scan
 from pipeline.store.store import Store
-from tests.imaging.scan_making import make_plan
+from tests.imaging.scan_making import make_plan, prepare
 
 HASHES = {"source_sha256": "a", "plan_sha256": "b", "code_sha256": "c"}
 
@@ -49,9 +49,7 @@ def test_a_body_that_does_not_fit_is_said_along_its_axis():
     array[5:55, 20:40, 20:40] = 100
     plan = make_plan(orientation="SPL", spacing_mm=(1, 1, 1), size_voxels=(30, 30, 40), crop="foreground")
     warnings = prepare([array], np.eye(4), plan).warnings
-    assert warnings == (
-        "over 10% of the body's extent along W lies outside the input; raise size_voxels or spacing_mm",
-    )
+    assert warnings == ("over 10% of the body's extent along W is outside the input; raise size_voxels or spacing_mm",)
 
 
 def test_outside_the_scan_is_the_scans_own_background():

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from pipeline.imaging.io.discover import ScanFiles
-from pipeline.store.build import Job, Versions, attempt, preprocess_cohort
+from pipeline.store.build import Job, Versions, prepare_one, preprocess_cohort
 from pipeline.store.store import Store
 from tests.imaging.scan_making import centered_affine, make_plan, random_linear
 
@@ -111,14 +111,16 @@ def test_an_entry_with_a_flipped_bit_is_found_and_written_again(raw, alone, tmp_
     store.path("s1").write_bytes(content)
     before = written_at(store)
     preprocess_cohort(table(raw), raw, PLAN, store)
-    assert contents(store) == alone and "1 stored scans are damaged and are redone: s1" in caplog.text
+    assert contents(store) == alone and "1 stored scans are damaged and are done again: s1" in caplog.text
     assert [scan for scan, when in written_at(store).items() if when != before[scan]] == ["s1"]
 
 
 def test_a_worker_with_other_code_stops_the_run(raw, tmp_path):
     job = Job("s0", ScanFiles((raw / "s0.nii.gz",)), None)
-    with pytest.raises(ValueError, match="not that of the run, .* expected 0000.*; bring both to one version"):
-        attempt(job, plan=PLAN, folder=tmp_path / "store", versions=Versions("", "0" * 64))
+    with pytest.raises(
+        ValueError, match="another version of this pipeline, .* expected 0000.*; install the same version"
+    ):
+        prepare_one(job, plan=PLAN, folder=tmp_path / "store", versions=Versions("", "0" * 64))
     assert not (tmp_path / "store").exists()
 
 
@@ -141,7 +143,7 @@ def test_bad_scans_are_all_named_and_the_good_ones_are_stored(raw, tmp_path):
 
 def test_a_file_that_changed_after_it_was_checked_is_refused(raw, tmp_path):
     checked = table(raw).assign(file_sha256="0" * 64)
-    with pytest.raises(ValueError, match="not the file that was checked, its hash differs; run 'dvc repro ingest'"):
+    with pytest.raises(ValueError, match="its hash changed since it was validated; run 'dvc repro ingest'"):
         preprocess_cohort(checked, raw, PLAN, Store(tmp_path / "store"))
 
 
@@ -161,6 +163,7 @@ PREPARE = """
 import os, sys
 from pathlib import Path
 import pandas as pd
+import pipeline.imaging.preprocessing  # while this process may still read the libraries
 from pipeline.config import Plan
 from pipeline.store.build import preprocess_cohort
 from pipeline.store.store import Store
@@ -227,4 +230,4 @@ def test_warnings_are_summed_up_also_for_scans_prepared_earlier(raw, tmp_path, c
     for _ in range(2):
         caplog.clear()
         preprocess_cohort(table(raw), raw, small, Store(tmp_path / "store"))
-        assert any("along D lies outside the input" in message for message in caplog.messages)
+        assert any("along D is outside the input" in message for message in caplog.messages)

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.imaging.voxel_codes import decode, encode
-from pipeline.store.nifti_entry import Record, read_entry, sha256_of, write_entry
+from pipeline.store.nifti_entry import ScanRecord, read_entry, sha256_of, write_entry
 from tests.imaging.scan_making import centered_affine, random_linear
 
-RECORD = Record("scan é/1", "a" * 64, "b" * 64, "c" * 64, "d" * 64, ("something to know",))
+RECORD = ScanRecord("scan é/1", "a" * 64, "b" * 64, "c" * 64, "d" * 64, ("something to know",))
 
 
 def rotated_affine(shape: tuple[int, ...]) -> np.ndarray:

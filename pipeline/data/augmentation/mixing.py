@@ -2,7 +2,7 @@
 
     mixer = Mixer(mixup=0.2, cutmix=1.0, seed=config.seed)
     if mixer.is_on:
-        volumes, targets = mixer(batch["volume"], one_hot, epoch=epoch, scan_ids=batch["scan_id"])
+        volumes, targets = mixer(batch["image"], one_hot, epoch=epoch, scan_ids=batch["scan_id"])
 
 Axes: B batch, C channels, D H W depth height width, K classes. It works where the tensors are, so that a GPU mixes what
 is on it already; every choice is drawn on the CPU from (seed, epoch, scan), so that no device or worker changes it.

@@ -1,59 +1,89 @@
-"""Which augmentations a cohort allows, and the chain that applies them."""
+"""The augmentations that a cohort allows, as one `Compose` of MONAI's random transforms."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, RandomizableTransform, Transform
 from torch import Tensor
 
-from pipeline.config import Augmentation, Cohort, Plan
-from pipeline.data.augmentation.intensity import (
-    bias_field,
-    blur,
-    gamma,
-    ghosting,
-    lower_resolution,
-    motion,
-    noise,
-    scale_and_shift,
+from pipeline.config import Augmentation as AugmentationConfig
+from pipeline.config import Cohort, Plan
+from pipeline.data.augmentation.registry import (
+    AUGMENTATIONS,
+    INTENSITY,
+    SPATIAL,
+    Augmentation,
+    AugmentationSettings,
+    Strength,
 )
-from pipeline.data.augmentation.spatial import deform, flip, random_crop, turn
 
-Strength = Literal["none", "light", "medium", "strong"]
-STRENGTHS: dict[Strength, float] = {"none": 0.0, "light": 1 / 3, "medium": 2 / 3, "strong": 1.0}
-"""Share of the full probability of each change: strength says how often, never how far."""
+PROBABILITY_SCALE: dict[Strength, float] = {"none": 0.0, "light": 1 / 3, "medium": 2 / 3, "strong": 1.0}
+"""Share of the full probability of each augmentation: strength says how often, never how far."""
 ANISOTROPIC_FROM = 3.0
 """Ratio of the largest to the smallest spacing from which scans are stacks of slices."""
+LARGEST_SEED = 2**32
+Change = Callable[[Tensor, np.random.Generator], Tensor]
 
 
-@dataclass(frozen=True)
-class AugmentationSettings:
-    """Everything that an `Augmenter` depends on."""
+class RandomAugmentation(RandomizableTransform):
+    """A registered augmentation of an image (C, D, H, W), made with its probability.
 
-    strength: Strength
-    spacing_mm: tuple[float, float, float]
-    """Along (D, H, W)."""
-    flip_axis: int | None = None
-    """The left-right axis where it may be flipped."""
-    rotation_axes: tuple[int, ...] = (0, 1, 2)
-    """Axes that scans may be turned about."""
-    num_images: int = 1
-    """Channels that are images; those after them say which are there."""
-    crop_share: float = 0.0
-    """Most that is cut off at a side, as a share of the axis."""
-    is_deformable: bool = False
-    """May size and shape change?"""
-    is_mask: bool = False
-    """Masks have no tones: they only move."""
-    is_mr: bool = False
-    """May it show what only happens in MR?"""
+    Spatial ones are the same in all images of a scan, the others differ; channels after the images, which say what is
+    there, stay as they are. Whether it is made is drawn from MONAI's random state, how from a generator seeded by it.
+    """
+
+    def __init__(self, entry: Augmentation, prob: float, settings: AugmentationSettings) -> None:
+        super().__init__(prob)
+        self.entry = entry
+        self.num_images = settings.num_images
+        self.change = partial(entry.function, **entry.options(settings))
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self.randomize(None)
+        if not self._do_transform:
+            return image
+        rng = np.random.default_rng(self.R.randint(LARGEST_SEED, dtype="uint32"))
+        voxels = image.as_tensor() if isinstance(image, MetaTensor) else image
+        images = list(voxels[: self.num_images])
+        if self.entry.kind == SPATIAL:
+            changed = apply_same(images, self.change, rng)
+        else:
+            changed = [self.change(volume, rng) for volume in images]
+        stacked = torch.stack([*changed, *voxels[self.num_images :]])
+        return MetaTensor(stacked, meta=dict(image.meta)) if isinstance(image, MetaTensor) else stacked
 
 
-def decide_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan) -> Augmentation:
-    """What the config leaves to `auto`, from the plan and from what the cohort says of itself."""
+def apply_same(images: list[Tensor], change: Change, rng: np.random.Generator) -> list[Tensor]:
+    """The same random change of each image (D, H, W)."""
+    state, changed = rng.bit_generator.state, []
+    for image in images:
+        rng.bit_generator.state = state
+        changed.append(change(image, rng))
+    return changed
+
+
+def augmentation_transforms(settings: AugmentationSettings, extra: Sequence[Transform] = ()) -> Compose:
+    """What the settings allow, in the order in which it arises: pose, scanner, display; then the user's `extra`."""
+    kinds = (SPATIAL,) if settings.is_mask else (SPATIAL, INTENSITY)
+    chosen = [entry for kind in kinds for entry in AUGMENTATIONS.entries() if entry.kind == kind]
+    transforms = [
+        RandomAugmentation(entry, prob, settings)
+        for entry in chosen
+        if entry.applies(settings) and (prob := probability(entry, settings.strength)) > 0
+    ]
+    return Compose([*transforms, *extra])
+
+
+def probability(entry: Augmentation, strength: Strength) -> float:
+    """How often the augmentation is made at a strength."""
+    return PROBABILITY_SCALE[strength] * entry.prob if entry.follows_strength else entry.prob
+
+
+def resolve_augmentation(augmentation: AugmentationConfig, cohort: Cohort, plan: Plan) -> AugmentationConfig:
+    """What the config leaves to `auto`, from the plan and from the keys of the cohort."""
     auto = {
         "strength": plan.augmentation,
         "flip_left_right": cohort.laterality == "irrelevant",
@@ -64,16 +94,16 @@ def decide_augmentation(augmentation: Augmentation, cohort: Cohort, plan: Plan) 
     )
 
 
-def augmentation_settings(decided: Augmentation, cohort: Cohort, plan: Plan) -> AugmentationSettings:
-    """Everything an `Augmenter` needs to know; nothing in `decided` is still `auto`."""
+def augmentation_settings(resolved: AugmentationConfig, cohort: Cohort, plan: Plan) -> AugmentationSettings:
+    """The settings for a cohort; no key of `resolved` is still `auto`."""
     return AugmentationSettings(
-        strength=decided.strength,
+        strength=resolved.strength,
         spacing_mm=plan.spacing_mm,
-        flip_axis=left_right_axis(plan.orientation) if decided.flip_left_right else None,
+        flip_axis=left_right_axis(plan.orientation) if resolved.flip_left_right else None,
         rotation_axes=rotation_axes(plan.spacing_mm),
         num_images=plan.num_images,
-        crop_share=decided.random_crop,
-        is_deformable=decided.zoom,
+        crop_share=resolved.random_crop,
+        is_deformable=resolved.zoom,
         is_mask=cohort.modality == "mask",
         is_mr=cohort.modality == "MR",
     )
@@ -84,66 +114,7 @@ def left_right_axis(orientation: str) -> int:
 
 
 def rotation_axes(spacing_mm: tuple[float, float, float]) -> tuple[int, ...]:
-    """All three, or only the slice normal where turning about another would mix thick slices."""
+    """All three, or only the slice normal where a rotation about another axis would mix thick slices."""
     if max(spacing_mm) / min(spacing_mm) < ANISOTROPIC_FROM:
         return 0, 1, 2
     return (spacing_mm.index(max(spacing_mm)),)
-
-
-Change = Callable[[Tensor, np.random.Generator], Tensor]
-FLIP_PROBABILITY = 0.5
-
-
-class Augmenter:
-    """Apply the changes that the settings allow, in the order in which they would arise: pose, scanner, display.
-
-    Changes of place are the same in all channels of a scan, the others differ; channels after the images, which say
-    what is there, stay as they are. `places` and `looks` pair each change with its probability.
-    """
-
-    def __init__(self, settings: AugmentationSettings) -> None:
-        share = STRENGTHS[settings.strength]
-        self.num_images = settings.num_images
-        self.places = [(share * probability, change) for probability, change in changes_of_place(settings)]
-        self.looks = [(share * probability, change) for probability, change in changes_of_look(settings)]
-        if settings.flip_axis is not None and share > 0:
-            # A mirrored scan is as likely as the scan itself, at any strength.
-            self.places.insert(0, (FLIP_PROBABILITY, partial(flip, axis=settings.flip_axis)))
-        if settings.crop_share > 0:
-            # Asked for by name, so made always: its size is drawn from none at all to the share.
-            self.places.insert(0, (1.0, partial(random_crop, share=settings.crop_share)))
-
-    def __call__(self, volume: Tensor, rng: np.random.Generator) -> Tensor:
-        """A changed copy of a volume (C, D, H, W), or the volume itself."""
-        images = list(volume[: self.num_images])
-        for probability, change in self.places:
-            if rng.random() < probability:
-                images = alike(images, change, rng)
-        for probability, change in self.looks:
-            if rng.random() < probability:
-                images = [change(image, rng) for image in images]
-        return torch.stack([*images, *volume[self.num_images :]])
-
-
-def alike(images: list[Tensor], change: Change, rng: np.random.Generator) -> list[Tensor]:
-    """The same random change of each image (D, H, W)."""
-    state, changed = rng.bit_generator.state, []
-    for image in images:
-        rng.bit_generator.state = state
-        changed.append(change(image, rng))
-    return changed
-
-
-def changes_of_place(settings: AugmentationSettings) -> list[tuple[float, Change]]:
-    """Where things lie, with the probability of each change when augmentation is strong."""
-    turning = partial(turn, axes=settings.rotation_axes, spacing_mm=settings.spacing_mm)
-    return [(0.8, turning), *([(0.3, deform)] if settings.is_deformable else [])]
-
-
-def changes_of_look(settings: AugmentationSettings) -> list[tuple[float, Change]]:
-    """How things look, with the probability of each change when augmentation is strong; none for masks."""
-    if settings.is_mask:
-        return []
-    of_scanner = [(0.2, bias_field), (0.1, ghosting), (0.1, motion)] if settings.is_mr else []
-    of_sharpness = [(0.2, partial(blur, spacing_mm=settings.spacing_mm)), (0.2, lower_resolution), (0.2, noise)]
-    return [*of_scanner, *of_sharpness, (0.5, scale_and_shift), (0.3, gamma)]

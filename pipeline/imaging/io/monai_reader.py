@@ -1,41 +1,53 @@
-"""The project's reading as a reader for MONAI's `LoadImage`."""
+"""This project's reading as a reader for MONAI's `LoadImage`."""
 
-from collections.abc import Sequence
+import logging
+import warnings
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.data import ImageReader
+from monai.transforms import LoadImaged
 from monai.utils import MetaKeys, SpaceKeys
+from numpy.typing import NDArray
 
 from pipeline.imaging.io.discover import is_scan_name
-from pipeline.imaging.io.read import read_channels
+from pipeline.imaging.io.read import Channels, MissingChannel, read_channels
+
+PRESENT = "present_channels"
+"""Key of the metadata: whether each channel was acquired."""
+WARNINGS = "warnings"
+"""Key of the metadata: what a reader of the results should know about the scan, a line each."""
+Source = Path | str | None
 
 
 class ScanReader(ImageReader):
-    """`LoadImage(reader=ScanReader())` checks, inflates and verifies as every stage does.
+    """`load_scan("image", ScanReader())` validates, inflates and verifies a scan as every stage does.
 
-    The file's fastest axis comes last, so that its memory is used as it is, where MONAI's own reader copies it into
-    another order: the array is (Z, Y, X), and the affine has its columns in that order. Every voxel keeps its place
-    in the world, which is all that `Orientation` and `Spacing` go by. Several files become channels.
+    The array is (Z, Y, X): the fastest axis of the file comes last, so that its memory is used as it is, where MONAI's
+    own reader copies it into another order. The affine has its columns in that order, so every voxel keeps its place
+    in the world. Several files become channels; voxels keep the type they are stored with.
     """
 
-    def __init__(self, fill: float | None = None):
+    def __init__(self, fill: float | None = None, missing: MissingChannel = "reject") -> None:
         super().__init__()
         self.fill = fill
-        """Replaces NaN and infinite voxels, which are refused without it."""
+        """Replaces NaN and infinite voxels, which are rejected without it."""
+        self.missing = missing
+        """Whether a channel without a file, given as None, is rejected or read as zeros."""
 
-    def verify_suffix(self, filename: Sequence[Path | str] | Path | str) -> bool:
-        return all(is_scan_name(path) for path in as_paths(filename))
+    def verify_suffix(self, filename: Sequence[Source] | Source) -> bool:
+        return all(is_scan_name(path) for path in as_paths(filename) if path is not None)
 
-    def read(self, data: Sequence[Path | str] | Path | str) -> list[Path]:
-        """The paths alone: `LoadImage` takes an error here for a hint to try its other readers."""
+    def read(self, data: Sequence[Source] | Source) -> list[Path | None]:
+        """The paths alone: `LoadImage` takes an error here as a hint to try its other readers."""
         return as_paths(data)
 
-    def get_data(self, img: list[Path]) -> tuple[np.ndarray, dict[str, Any]]:
+    def get_data(self, img: list[Path | None]) -> tuple[NDArray, dict[str, Any]]:
         """Array (Z, Y, X), or (C, Z, Y, X) of several files, and what a MetaTensor needs to know of it."""
-        channels = read_channels(img, fill=self.fill)
-        array = channels.stacked().transpose(0, 3, 2, 1)
+        channels = read_channels(img, missing=self.missing, fill=self.fill)
+        array = native(channels.stacked().transpose(0, 3, 2, 1))
         affine = channels.grid.affine[:, [2, 1, 0, 3]]
         has_channels = len(img) > 1
         return array if has_channels else array[0], {
@@ -44,8 +56,40 @@ class ScanReader(ImageReader):
             MetaKeys.SPACE: SpaceKeys.RAS,
             MetaKeys.SPATIAL_SHAPE: np.array(array.shape[1:]),
             MetaKeys.ORIGINAL_CHANNEL_DIM: 0 if has_channels else float("nan"),
+            PRESENT: [scan is not None for scan in channels.scans],
+            WARNINGS: merge_warnings(channels),
         }
 
 
-def as_paths(filename: Sequence[Path | str] | Path | str) -> list[Path]:
-    return [Path(filename)] if isinstance(filename, Path | str) else [Path(path) for path in filename]
+def load_scan(key: Hashable, reader: ScanReader) -> LoadImaged:
+    """MONAI's loading of `key` by this reader alone, voxels as they are stored.
+
+    MONAI also prepares each of its own readers, one of which warns about a GPU decoder that nothing here asks for.
+    """
+    plugin = logging.getLogger("monai.data.nvimgcodec_pydicom_plugin")
+    level = plugin.level
+    plugin.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            return LoadImaged(key, reader=reader, dtype=None, image_only=True, expanduser=False)
+    finally:
+        plugin.setLevel(level)
+
+
+def as_paths(filename: Sequence[Source] | Source) -> list[Path | None]:
+    """One path or several as a list; None is a channel that was not acquired."""
+    sources = [filename] if filename is None or isinstance(filename, Path | str) else filename
+    return [None if path is None else Path(path) for path in sources]
+
+
+def native(array: NDArray) -> NDArray:
+    """The array in a number type that torch has: of this machine's byte order, of 64 bits at most."""
+    dtype = np.dtype(np.float64) if array.dtype.itemsize > 8 else array.dtype.newbyteorder("=")
+    return array.astype(dtype, copy=False)
+
+
+def merge_warnings(channels: Channels) -> list[str]:
+    """Each kind of warning once."""
+    problems = (problem for scan in channels.present for problem in scan.warnings)
+    return list(dict.fromkeys(f"{problem.message} [{problem.code}]" for problem in problems))

@@ -3,21 +3,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from monai.data import MetaTensor
 from pydantic import TypeAdapter
 from scipy import ndimage
 
 from pipeline.config import Augmentation, Cohort, Plan
 from pipeline.data.augmentation.pipeline import (
-    AugmentationSettings,
-    Augmenter,
     augmentation_settings,
-    decide_augmentation,
+    augmentation_transforms,
+    resolve_augmentation,
 )
+from pipeline.data.augmentation.registry import AUGMENTATIONS, INTENSITY, AugmentationSettings
 
 SOURCE = {"kind": "folder", "scans": "scans", "table": "labels.csv"}
 
 
-def settled(planned: str = "strong", orientation: str = "SPL", spacing_mm=(1.0, 1.0, 1.0), augmentation=None, **cohort):
+def settings_for(
+    planned: str = "strong", orientation: str = "SPL", spacing_mm=(1.0, 1.0, 1.0), augmentation=None, **cohort
+):
     content = {"name": "c", "source": SOURCE, "modality": "MR", "laterality": "irrelevant", **cohort}
     plan = Plan(
         orientation=orientation,
@@ -32,45 +35,45 @@ def settled(planned: str = "strong", orientation: str = "SPL", spacing_mm=(1.0, 
         reasons={},
     )
     cohort = TypeAdapter(Cohort).validate_python(content)
-    decided = decide_augmentation(Augmentation(**(augmentation or {})), cohort, plan)
-    return augmentation_settings(decided, cohort, plan)
+    resolved = resolve_augmentation(Augmentation(**(augmentation or {})), cohort, plan)
+    return augmentation_settings(resolved, cohort, plan)
 
 
 @pytest.mark.parametrize("strength", ["none", "light", "strong"])
 def test_auto_is_the_plan_s_strength_and_the_config_s_beats_it(strength):
-    assert settled(strength).strength == strength
-    assert settled(strength, augmentation={"strength": "medium"}).strength == "medium"
+    assert settings_for(strength).strength == strength
+    assert settings_for(strength, augmentation={"strength": "medium"}).strength == "medium"
 
 
 @pytest.mark.parametrize(("orientation", "axis"), [("SPL", 2), ("RAS", 0), ("ARS", 1)])
 def test_the_flip_is_along_left_and_right_wherever_that_axis_lies(orientation, axis):
-    assert settled(orientation=orientation).flip_axis == axis
+    assert settings_for(orientation=orientation).flip_axis == axis
 
 
 def test_where_laterality_matters_nothing_is_flipped_unless_asked():
-    assert settled(laterality="relevant").flip_axis is None
-    assert settled(laterality="relevant", augmentation={"flip_left_right": True}).flip_axis == 2
-    assert settled(augmentation={"flip_left_right": False}).flip_axis is None
+    assert settings_for(laterality="relevant").flip_axis is None
+    assert settings_for(laterality="relevant", augmentation={"flip_left_right": True}).flip_axis == 2
+    assert settings_for(augmentation={"flip_left_right": False}).flip_axis is None
 
 
 def test_size_changes_only_where_it_is_not_diagnostic_unless_asked():
-    assert not settled().is_deformable
-    assert settled(size_is_diagnostic=False).is_deformable
-    assert settled(augmentation={"zoom": True}).is_deformable
+    assert not settings_for().is_deformable
+    assert settings_for(size_is_diagnostic=False).is_deformable
+    assert settings_for(augmentation={"zoom": True}).is_deformable
 
 
 @pytest.mark.parametrize(
     ("spacing_mm", "axes"),
     [((1.0, 1.0, 1.0), (0, 1, 2)), ((2.9, 1.0, 1.0), (0, 1, 2)), ((3.0, 1.0, 1.0), (0,)), ((1.0, 4.0, 1.0), (1,))],
 )
-def test_stacks_of_slices_turn_in_plane_only(spacing_mm, axes):
-    assert settled(spacing_mm=spacing_mm).rotation_axes == axes
+def test_stacks_of_slices_are_rotated_in_plane_only(spacing_mm, axes):
+    assert settings_for(spacing_mm=spacing_mm).rotation_axes == axes
 
 
-def test_the_modality_decides_about_tones_and_artifacts():
-    assert settled().is_mr and not settled().is_mask
-    assert settled(modality="mask").is_mask and not settled(modality="mask").is_mr
-    assert not settled(modality="CT").is_mr
+def test_the_modality_decides_about_intensities_and_artifacts():
+    assert settings_for().is_mr and not settings_for().is_mask
+    assert settings_for(modality="mask").is_mask and not settings_for(modality="mask").is_mr
+    assert not settings_for(modality="CT").is_mr
 
 
 VOLUME = torch.from_numpy(
@@ -80,8 +83,8 @@ FULL = AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_
 
 
 def outcomes(settings: AugmentationSettings, volume: torch.Tensor = VOLUME, number: int = 40) -> list[torch.Tensor]:
-    augment = Augmenter(settings)
-    return [augment(volume, np.random.default_rng(seed)) for seed in range(number)]
+    augment = augmentation_transforms(settings)
+    return [augment.set_random_state(seed=seed)(volume) for seed in range(number)]
 
 
 def share_changed(settings: AugmentationSettings) -> float:
@@ -135,7 +138,7 @@ def test_thick_slices_are_never_mixed():
         torch.testing.assert_close(changed, slices, atol=1e-4, rtol=0)
 
 
-def test_channels_move_together_and_differ_in_looks_alone():
+def test_channels_move_together_and_differ_in_intensity_alone():
     pair = VOLUME.repeat(2, 1, 1, 1)
     moving = replace(FULL, num_images=2, is_mask=True, crop_share=0.2)
     assert all(torch.equal(changed[0], changed[1]) for changed in outcomes(moving, pair))
@@ -147,3 +150,39 @@ def test_missing_channels_and_what_says_so_stay_as_they_are():
     settings = replace(FULL, num_images=2, crop_share=0.2)
     for changed in outcomes(settings, scan, number=100):
         assert torch.equal(changed[1:], scan[1:])
+
+
+def test_the_state_decides_alone_and_a_meta_tensor_keeps_its_grid():
+    affine = torch.diag(torch.tensor([2.0, 1, 1, 1], dtype=torch.float64))
+    augment = augmentation_transforms(FULL)
+    plain = augment.set_random_state(seed=5)(VOLUME)
+    augment(VOLUME)
+    traced = augment.set_random_state(seed=5)(MetaTensor(VOLUME, affine=affine))
+    assert torch.equal(traced.as_tensor(), plain) and torch.equal(traced.affine, affine)
+
+
+def test_every_augmentation_is_made_as_often_as_its_entry_says():
+    for entry in AUGMENTATIONS.entries():
+        (transform,) = [
+            transform
+            for transform in augmentation_transforms(replace(FULL, crop_share=0.2)).transforms
+            if transform.entry is entry
+        ]
+        made = 0
+        for seed in range(200):
+            transform.set_random_state(seed=seed)
+            transform(VOLUME)
+            made += transform._do_transform
+        assert made == pytest.approx(200 * entry.prob, abs=28), entry.name
+
+
+def test_a_registered_augmentation_is_made_where_it_applies(monkeypatch):
+    monkeypatch.setattr(AUGMENTATIONS, "_entries", dict(AUGMENTATIONS._loaded()))
+    AUGMENTATIONS.register(
+        "negate", title="negative", kind=INTENSITY, prob=1.0, applies=lambda settings: settings.is_mr
+    )(lambda volume, rng: -volume)
+    quiet = replace(FULL, strength="light", flip_axis=None)
+    names = [transform.entry.name for transform in augmentation_transforms(quiet).transforms]
+    assert names[-1] == "negate"
+    assert "negate" not in [t.entry.name for t in augmentation_transforms(replace(quiet, is_mr=False)).transforms]
+    assert "negate" not in [t.entry.name for t in augmentation_transforms(replace(quiet, is_mask=True)).transforms]

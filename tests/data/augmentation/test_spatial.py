@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 from torch.nn import functional
 
-from pipeline.data.augmentation.spatial import deform, flip, plane_rotation, random_crop, turn
+from pipeline.data.augmentation.spatial import elastic, flip, plane_rotation, random_crop, rotate
 
 ISOTROPIC = (1.0, 1.0, 1.0)
 
@@ -34,7 +34,7 @@ def test_a_turn_is_scipys_rotation_in_millimetres(spacing):
 def test_turning_about_one_axis_leaves_each_of_its_slices_to_itself():
     slices = torch.arange(6.0).view(6, 1, 1).expand(6, 20, 20)
     for seed in range(5):
-        turned = turn(slices, np.random.default_rng(seed), axes=(0,), spacing_mm=(5.0, 1.0, 1.0))
+        turned = rotate(slices, np.random.default_rng(seed), axes=(0,), spacing_mm=(5.0, 1.0, 1.0))
         torch.testing.assert_close(turned, slices, atol=1e-5, rtol=0)
 
 
@@ -43,7 +43,7 @@ def test_turns_go_both_ways_about_every_axis_by_fifteen_degrees_at_most():
     line[20, 20, 30] = line[20, 20, 29] = line[20, 20, 31] = 1
     moves = []
     for seed in range(60):
-        turned = turn(line, np.random.default_rng(seed), axes=(0, 1, 2), spacing_mm=ISOTROPIC)
+        turned = rotate(line, np.random.default_rng(seed), axes=(0, 1, 2), spacing_mm=ISOTROPIC)
         moves.append(centroid(turned) - centroid(line))
     reach = 10 * np.sin(np.deg2rad(15)) + 0.05 * 41 + 0.2
     across = np.array(moves)[:, :2]
@@ -60,7 +60,7 @@ def test_deforming_changes_size_and_shape_but_no_values_beyond_the_range():
     ball = torch.from_numpy((np.linalg.norm(np.indices((32, 32, 32)) - 15.5, axis=0) < 9).astype(np.float32))
     volumes = []
     for seed in range(20):
-        deformed = deform(ball, np.random.default_rng(seed))
+        deformed = elastic(ball, np.random.default_rng(seed))
         assert deformed.min() > -1e-5 and deformed.max() < 1 + 1e-5
         assert np.abs(centroid(deformed) - 15.5).max() < 4
         volumes.append(float(deformed.sum() / ball.sum()))
@@ -71,8 +71,8 @@ def test_a_constant_volume_stays_constant_wherever_it_moves():
     constant = torch.full((12, 13, 14), 3.0)
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        torch.testing.assert_close(turn(constant, rng, axes=(0, 1, 2), spacing_mm=ISOTROPIC), constant)
-        torch.testing.assert_close(deform(constant, rng), constant)
+        torch.testing.assert_close(rotate(constant, rng, axes=(0, 1, 2), spacing_mm=ISOTROPIC), constant)
+        torch.testing.assert_close(elastic(constant, rng), constant)
 
 
 def test_a_random_crop_is_a_window_of_the_scan_padded_by_its_border():

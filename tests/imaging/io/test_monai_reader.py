@@ -8,7 +8,7 @@ from monai.transforms import LoadImage, Orientation
 from nibabel.quaternions import quat2mat
 
 from pipeline.imaging.io.monai_reader import ScanReader
-from pipeline.imaging.io.read import ScanProblem
+from pipeline.imaging.problems import ScanProblem
 from tests.imaging.nifti_bytes import VOXELS, nifti
 
 
