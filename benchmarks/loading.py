@@ -20,16 +20,16 @@ from torch.utils.data import DataLoader
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
-from pipeline.data.augmentation.pipeline import (
-    AugmentationSettings,  # noqa: E402
-    Augmenter,  # noqa: E402
-)
+from pipeline.data.augmentation.pipeline import augmentation_transforms  # noqa: E402
+from pipeline.data.augmentation.registry import AugmentationSettings  # noqa: E402
 from pipeline.data.datamodule import ScanDataModule  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
 from pipeline.store.store import Store  # noqa: E402
 
 SHAPE, NUM_SCANS, BATCH_SIZE, REPEATS, STEPS = (64, 64, 48), 64, 4, 5, 13
-AUGMENT = Augmenter(AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True))
+AUGMENT = augmentation_transforms(
+    AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), flip_axis=2, is_mr=True)
+)
 
 
 def make_scans(folder: Path) -> tuple[Store, pd.DataFrame, list[np.ndarray]]:
@@ -52,14 +52,14 @@ def persistent_loader(folder: Path, arrays: list[np.ndarray]) -> DataLoader:
         """A transform of MONAI's own kind: what a bare function returns is not cached."""
 
         def __call__(self, item: dict[str, int]) -> dict[str, torch.Tensor | int]:
-            return {"volume": torch.from_numpy(arrays[item["index"]]), "label": item["index"] % 2}
+            return {"image": torch.from_numpy(arrays[item["index"]]), "label": item["index"] % 2}
 
     dataset = PersistentDataset([{"index": index} for index in range(NUM_SCANS)], [Load()], cache_dir=folder)
     return DataLoader(dataset, BATCH_SIZE, shuffle=True)
 
 
 def one_epoch(loader: DataLoader) -> int:
-    return sum(len(batch["volume"]) for batch in loader)
+    return sum(len(batch["image"]) for batch in loader)
 
 
 def waiting_share(data: ScanDataModule) -> tuple[float, float]:
@@ -71,7 +71,7 @@ def waiting_share(data: ScanDataModule) -> tuple[float, float]:
     asked = time.perf_counter()
     for batch in batches:
         received = time.perf_counter()
-        loss = torch.nn.functional.cross_entropy(network(batch["volume"]), batch["label"])
+        loss = torch.nn.functional.cross_entropy(network(batch["image"]), batch["label"])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,6 @@ from benchmarks.preprocess_cohort import time_cohort  # noqa: E402
 from benchmarks.t1_like import PLAN, SHAPE, SIZE, SPACING_MM, write_scan  # noqa: E402
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.config import Plan  # noqa: E402
-from pipeline.imaging.io.read import read_scan  # noqa: E402
 from pipeline.imaging.preprocessing import preprocess_scan  # noqa: E402
 from pipeline.store.store import Store  # noqa: E402
 
@@ -93,8 +93,8 @@ def floor(path: Path) -> None:
     )
 
 
-def whole_step(path: Path, plan: Plan, store: Store) -> None:
-    prepared = preprocess_scan(path, plan)
+def whole_step(path: Path, plan: Plan, transforms: Callable, store: Store) -> None:
+    prepared = preprocess_scan(path, plan, transforms)
     store.write(path.name, prepared.array, prepared.affine, **HASHES)
 
 
@@ -103,24 +103,28 @@ def time_one_scan(folder: Path) -> dict[str, float]:
     import torch
     from monai.transforms import LoadImage
 
+    from pipeline.imaging.io.monai_reader import ScanReader, load_scan
+    from pipeline.imaging.transforms import scan_transforms
+
     path, oblique = folder / "scan.nii.gz", folder / "oblique.nii.gz"
     write_scan(path, 0)
     write_scan(oblique, 0, tilt_degrees=15)
     store, load, stock = Store(folder / "one"), LoadImage(image_only=True), monai_stock(folder)
+    read, straight, tilted = load_scan("image", ScanReader()), scan_transforms(PLAN), scan_transforms(OBLIQUE)
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
     torch.set_num_threads(1)
     try:
         return in_turn(
             REPEATS,
-            read=lambda: read_scan(path),
+            read=lambda: read({"image": path}),
             read_monai=lambda: load(path),
             inflate_alone=lambda: igzip.decompress(path.read_bytes()),
-            prepare=lambda: whole_step(path, PLAN, store),
+            prepare=lambda: whole_step(path, PLAN, straight, store),
             prepare_monai=lambda: stock(path),
             prepare_torchio=lambda: torchio_stock(path, folder),
             floor=lambda: floor(path),
-            prepare_oblique=lambda: whole_step(oblique, OBLIQUE, store),
+            prepare_oblique=lambda: whole_step(oblique, OBLIQUE, tilted, store),
         )
     finally:
         os.sched_setaffinity(0, cores)

@@ -58,6 +58,6 @@ def plain_loop(config: Config, fold: Fold) -> Iterator[None]:
     batch: Batch
     for _ in range(STEP_EPOCHS):
         for batch in batches:
-            step(network, optimizer, batch["volume"], batch["label"], training.clip_norm)
+            step(network, optimizer, batch["image"], batch["label"], training.clip_norm)
             schedule.step()
             yield
