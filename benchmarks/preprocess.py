@@ -24,7 +24,6 @@ from benchmarks.preprocess_cohort import time_cohort  # noqa: E402
 from benchmarks.t1_like import PLAN, SHAPE, SIZE, SPACING_MM, write_scan  # noqa: E402
 from benchmarks.timing import Ratio, in_turn, report  # noqa: E402
 from pipeline.config import Plan  # noqa: E402
-from pipeline.imaging.preprocessing import preprocess_scan  # noqa: E402
 from pipeline.store.store import Store  # noqa: E402
 
 OBLIQUE = PLAN.model_copy(update={"tilt": "straighten"})
@@ -94,6 +93,8 @@ def floor(path: Path) -> None:
 
 
 def whole_step(path: Path, plan: Plan, transforms: Callable, store: Store) -> None:
+    from pipeline.imaging.preprocessing import preprocess_scan
+
     prepared = preprocess_scan(path, plan, transforms)
     store.write(path.name, prepared.array, prepared.affine, **HASHES)
 
