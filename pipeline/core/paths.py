@@ -193,7 +193,7 @@ class EvaluationPaths:
 
     @property
     def checkpoints(self) -> Path:
-        """The SHA-256 of each evaluated checkpoint, by training: the other files of this folder hold for these alone."""
+        """The SHA-256 of each evaluated checkpoint, by training: the other files here hold for these alone."""
         return self.folder / "frozen" / "checkpoints.json"
 
 

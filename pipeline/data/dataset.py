@@ -12,11 +12,11 @@ from monai.transforms import Compose
 from torch import Tensor
 
 from pipeline.core.columns import LABEL, SCAN_ID
+from pipeline.core.errors import original_errors
 from pipeline.data.rng import scan_seed
 from pipeline.data.sampler import Key
-from pipeline.imaging.intensity import Deciles
-from pipeline.imaging.preprocessing import Volume, original_errors
-from pipeline.imaging.transforms import MatchHistogram
+from pipeline.imaging.histogram_standardization import Deciles, MatchHistogram
+from pipeline.imaging.voxel_codes import Volume
 from pipeline.store.nifti_entry import StoredVolume
 from pipeline.store.store import Store
 

@@ -1,6 +1,6 @@
 """Voxel grids in world coordinates: orientation, spacing, and the grid of the network's input.
 
-World coordinates are RAS millimetres. An affine is a 4x4 matrix from voxel index to world; an orientation such as
+World coordinates are RAS millimeters. An affine is a 4x4 matrix from voxel index to world; an orientation such as
 "SPL" gives the direction in which each index increases (the convention of nibabel and MONAI): here the first index to
 superior, the second to posterior, the third to left, which gives axial slices in radiological view.
 """
@@ -27,7 +27,7 @@ class Grid:
     affine: Affine
 
     def to_world(self, index: NDArray[np.float64]) -> NDArray[np.float64]:
-        """RAS millimetres of a voxel index (3,)."""
+        """RAS millimeters of a voxel index (3,)."""
         return self.affine[:3, :3] @ index + self.affine[:3, 3]
 
     @property

@@ -1,6 +1,4 @@
-"""Intensities: windowing, z-score, rescaling, histogram standardization, N4 bias correction."""
-
-from collections.abc import Iterable
+"""Intensities: windowing, z-score, rescaling, N4 bias correction."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,33 +64,6 @@ def foreground_percentiles(
 
 def body_values(array: Volume, foreground: NDArray[np.bool_]) -> Volume:
     return array[foreground] if foreground.any() else array
-
-
-Deciles = tuple[float, ...]
-LEVELS = tuple(range(10, 100, 10))
-"""Percentiles that are matched."""
-
-
-def fit_standards(volumes: Iterable[Volume], num_images: int) -> tuple[Deciles, ...]:
-    """Mean deciles of each image over volumes (C, D, H, W); images that a scan lacks do not count."""
-    found: list[list[Deciles]] = [[] for _ in range(num_images)]
-    for volume in volumes:
-        for deciles, image in zip(found, volume, strict=False):
-            if image.any():
-                deciles.append(deciles_of(image))
-    return tuple(tuple(np.mean(deciles or [np.array(LEVELS) / 100], axis=0).tolist()) for deciles in found)
-
-
-def deciles_of(image: Volume) -> Deciles:
-    """Of the body, which is what lies above 0."""
-    return tuple(np.percentile(image[image > 0], LEVELS).tolist())
-
-
-def to_standards(volume: Volume, standards: tuple[Deciles, ...]) -> None:
-    """Move the deciles of each image to its standard, in place; channels after the images stay as they are."""
-    for image, standard in zip(volume, standards, strict=False):
-        if image.any():
-            image[:] = np.interp(image, (0, *deciles_of(image), 1), (0, *standard, 1))
 
 
 SHRINK = 4

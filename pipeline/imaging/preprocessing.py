@@ -1,7 +1,5 @@
 """Run the preprocessing transforms on one scan, and put a map of the network's space back on the scan."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from monai.transforms import Compose
 from numpy.typing import NDArray
 
 from pipeline.config import Plan
+from pipeline.core.errors import original_errors
 from pipeline.imaging.geometry import Affine
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.io.monai_reader import WARNINGS
@@ -62,18 +61,6 @@ def preprocess_scan(files: ScanFiles | Path, plan: Plan, transforms: Compose | N
     except ValueError as error:
         raise ValueError(f"{files.first}: {error}") from error
     return PreparedScan(sample[IMAGE])
-
-
-@contextmanager
-def original_errors() -> Iterator[None]:
-    """MONAI wraps each error of a transform in a RuntimeError; the error itself is what a user can act on."""
-    try:
-        yield
-    except RuntimeError as error:
-        cause: BaseException = error
-        while isinstance(cause, RuntimeError) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        raise cause from None
 
 
 def map_on_scan(values: NDArray[np.float32], prepared: PreparedScan, transforms: Compose) -> nib.Nifti1Image:

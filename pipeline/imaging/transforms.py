@@ -24,7 +24,7 @@ from pipeline.imaging.cropping import CropTarget, find_crop_target, truncation_w
 from pipeline.imaging.extra_transforms import OnImage, deterministic
 from pipeline.imaging.foreground import find_foreground, is_body
 from pipeline.imaging.geometry import Affine, Grid, network_grid
-from pipeline.imaging.intensity import Deciles, correct_bias, scale_intensity, to_standards
+from pipeline.imaging.intensity import correct_bias, scale_intensity
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.io.monai_reader import PRESENT, WARNINGS, ScanReader, load_scan
 from pipeline.imaging.resampling import resample, to_original_grid
@@ -182,17 +182,6 @@ class RoundToStored(ImageTransform):
         return like(image, decode(*encode(channels)), image_affine(image))
 
 
-class MatchHistogram(Transform):
-    """Move the deciles of each image (C, D, H, W) to those of the training scans, in place."""
-
-    def __init__(self, standards: tuple[Deciles, ...]) -> None:
-        self.standards = standards
-
-    def __call__(self, image: torch.Tensor) -> torch.Tensor:
-        to_standards(as_numpy(image), self.standards)
-        return image
-
-
 def check_channel_ranges(channels: NDArray[np.float32], num_images: int) -> None:
     """An image of far smaller values than another would be rounded away.
 
@@ -250,8 +239,3 @@ def like(image: MetaTensor, channels: NDArray, affine: Affine) -> MetaTensor:
         meta={**image.meta, "affine": torch.from_numpy(affine)},
         applied_operations=list(image.applied_operations),
     )
-
-
-def as_numpy(image: torch.Tensor) -> NDArray[np.float32]:
-    """The voxels of a tensor or a MetaTensor, sharing memory."""
-    return (image.as_tensor() if isinstance(image, MetaTensor) else image).numpy()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from pipeline.config import Plan
+from pipeline.core.errors import original_errors
 from pipeline.imaging.io.monai_reader import PRESENT
-from pipeline.imaging.preprocessing import PreparedScan, original_errors
+from pipeline.imaging.preprocessing import PreparedScan
 from pipeline.imaging.transforms import IMAGE, volume_transforms
 
 
@@ -75,7 +76,7 @@ def blob(shape: tuple[int, ...], affine: np.ndarray, center_mm: np.ndarray, widt
 
 
 def centroid_mm(array: np.ndarray, affine: np.ndarray) -> np.ndarray:
-    """World point of the centre of mass."""
+    """World point of the center of mass."""
     index = [
         (array.sum(axis=tuple({0, 1, 2} - {axis})) * np.arange(size)).sum() / array.sum()
         for axis, size in enumerate(array.shape)

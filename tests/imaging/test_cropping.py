@@ -29,7 +29,7 @@ def middle_mm(prepared) -> np.ndarray:
     return (prepared.affine @ [*((np.array(prepared.array.shape[1:]) - 1) / 2), 1])[:3]
 
 
-def test_the_input_is_centred_on_a_mask_on_a_grid_of_its_own(scan, tmp_path):
+def test_the_input_is_centered_on_a_mask_with_its_own_grid(scan, tmp_path):
     affine = np.diag([-2.0, 1.0, 3.0, 1.0])
     affine[:3, 3] = [60, -50, -45]
     mask = np.linalg.norm(np.moveaxis(np.indices((60, 100, 30)), 0, -1) @ affine[:3, :3].T + affine[:3, 3] - SPOT_MM,
@@ -42,7 +42,7 @@ def test_the_input_is_centred_on_a_mask_on_a_grid_of_its_own(scan, tmp_path):
     assert any("of the mask's extent along D" in warning for warning in small.warnings)
 
 
-def test_the_input_is_centred_on_a_point_to_half_a_voxel(scan):
+def test_the_input_is_centered_on_a_point_to_half_a_voxel(scan):
     files = ScanFiles((scan,), crop_center_mm=tuple(SPOT_MM))
     prepared = preprocess_scan(files, make_plan(crop="point", size_voxels=(12, 12, 12)))
     assert np.linalg.norm((middle_mm(prepared) - SPOT_MM) / 2.0) < 0.5 * np.sqrt(3)
@@ -55,7 +55,7 @@ def test_what_the_plan_crops_to_must_be_given(scan, crop):
         preprocess_scan(scan, make_plan(crop=crop))
 
 
-def test_a_mask_that_lies_outside_its_scan_is_refused_by_checking_and_by_preparing(scan, tmp_path):
+def test_a_mask_outside_its_scan_is_rejected_by_checks_and_by_preprocessing(scan, tmp_path):
     affine = np.eye(4)
     affine[:3, 3] = 500
     files = ScanFiles((scan,), crop_mask=save(tmp_path / "mask.nii", np.ones(SHAPE), affine))
@@ -65,7 +65,7 @@ def test_a_mask_that_lies_outside_its_scan_is_refused_by_checking_and_by_prepari
     assert (check.path, check.rejection.code) == (files.crop_mask, "NII-CROP-OUTSIDE")
 
 
-def test_a_point_outside_the_scan_is_refused(scan):
+def test_a_point_outside_the_scan_is_rejected(scan):
     with pytest.raises(ValueError, match=r"scan\.nii\.gz: the point to crop to is outside the scan, got 900 0 0 mm"):
         preprocess_scan(ScanFiles((scan,), crop_center_mm=(900, 0, 0)), make_plan(crop="point"))
 
@@ -80,7 +80,7 @@ def test_what_the_reader_of_a_mask_notices_is_kept_with_its_name(scan, tmp_path)
     assert any("NII-BITPIX" in warning for warning in preprocess_scan(files, make_plan(crop="mask")).warnings)
 
 
-def test_an_empty_mask_is_refused_by_name(scan, tmp_path):
+def test_an_empty_mask_is_rejected_by_name(scan, tmp_path):
     mask = save(tmp_path / "mask.nii", np.zeros(SHAPE), np.eye(4))
     with pytest.raises(ScanProblem, match=r"mask\.nii: the mask to crop to is empty"):
         preprocess_scan(ScanFiles((scan,), crop_mask=mask), make_plan(crop="mask"))

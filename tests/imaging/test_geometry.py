@@ -19,7 +19,7 @@ def test_network_grid_points_where_the_plan_says(codes, tilt):
         np.testing.assert_allclose(spacing_mm(grid.affine), (3.0, 1.0, 1.5), rtol=1e-3)
 
 
-def test_network_grid_is_centred_on_the_point_to_half_a_voxel():
+def test_network_grid_is_centered_on_the_point_to_half_a_voxel():
     rng = np.random.default_rng(1)
     for _ in range(50):
         scan = Grid((20, 24, 30), centered_affine(random_linear(rng), (20, 24, 30), rng.normal(0, 50, 3)))
@@ -54,7 +54,7 @@ def test_a_shear_is_taken_out():
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-12)
 
 
-def test_an_orientation_that_names_one_axis_twice_is_refused():
+def test_an_orientation_that_names_one_axis_twice_is_rejected():
     with pytest.raises(ValueError, match="RLS.*expected one of RL, one of AP and one of IS"):
         axis_directions(np.eye(4), "RLS", "keep")
 

@@ -33,7 +33,7 @@ def test_a_shrunken_mask_is_its_occupancy():
     assert 0 <= prepared.array.min() and prepared.array.max() == pytest.approx(1, abs=1e-4)
 
 
-def test_the_input_is_centred_on_the_body_only_where_the_plan_asks():
+def test_the_input_is_centered_on_the_body_only_if_the_plan_says_so():
     array = np.zeros((60, 60, 60), np.float32)
     array[40:50, 10:20, 25:35] = 100
     on_body = prepare(

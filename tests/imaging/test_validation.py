@@ -55,7 +55,7 @@ def test_doubtful_file_is_read_right_with_one_warning(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_unusual_file_is_read_right_without_a_word(name, tmp_path):
+def test_unusual_file_is_read_right_without_a_warning(name, tmp_path):
     content, voxels = ACCEPTED[name]
     path = write(tmp_path, name, content)
     assert check_scan(path).problems == ()
@@ -93,7 +93,7 @@ def test_micron_are_converted_to_mm(tmp_path):
     np.testing.assert_allclose(scan.affine, read_scan(write(tmp_path, "mm.nii", nifti())).affine)
 
 
-def test_fill_replaces_nonfinite_voxels_and_says_so(tmp_path):
+def test_fill_replaces_nonfinite_voxels_with_a_warning(tmp_path):
     voxels = VOXELS.astype("f4")
     voxels[0, 0, 0], voxels[1, 1, 1] = np.nan, np.inf
     path = write(tmp_path, "nan.nii", nifti(voxels))
@@ -140,7 +140,7 @@ def test_what_may_not_be_read_is_named_and_stops_no_other():
     assert found == {"closed": "NII-ACCESS", "closed.nii": "NII-ACCESS", "good.nii": "ok", "notes": "NII-ACCESS"}
 
 
-def test_a_scan_that_does_not_fit_into_memory_is_refused(tmp_path):
+def test_a_scan_that_does_not_fit_into_memory_is_rejected(tmp_path):
     path = write(tmp_path, "large.nii", nifti(VOXELS.astype("f8"), dim=[3, 1200, 1200, 1200, 1, 1, 1, 1]))
     os.truncate(path, 352 + 8 * 1200**3)
     script = (

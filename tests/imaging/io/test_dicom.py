@@ -118,14 +118,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_what_is_no_even_stack_is_refused(tmp_path, name):
+def test_anything_but_an_even_stack_is_rejected(tmp_path, name):
     folder = write_series(tmp_path / "series")
     BROKEN[name](folder)
     check = check_scan(folder)
     assert (check.verdict, check.problems[-1].code) == ("reject", name.split()[0])
 
 
-def test_single_slice_given_as_a_file_is_told_from_nifti(tmp_path):
+def test_single_slice_given_as_a_file_is_not_taken_for_nifti(tmp_path):
     folder = write_series(tmp_path / "series")
     assert check_scan(folder / "0.dcm").problems[-1].code == "DCM-FILE"
 

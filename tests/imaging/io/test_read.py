@@ -243,7 +243,7 @@ def test_channels_keep_their_order_values_and_place(write):
     [(VOXELS[:-1], {}), (VOXELS, {"srow_x": [2, 0, 0, -9]}), (VOXELS, {"srow_x": [-2, 0, 0, 4]})],
     ids=["another shape", "moved by half a voxel", "flipped and moved"],
 )
-def test_channels_on_another_grid_are_refused_by_name(write, voxels, fields):
+def test_channels_on_another_grid_are_rejected_by_name(write, voxels, fields):
     with pytest.raises(ScanProblem, match=r"flair\.nii.*t1\.nii") as caught:
         read_channels([write("t1"), write("flair", voxels, **fields)])
     assert caught.value.code == "NII-CHANNEL-GRID"
@@ -262,7 +262,7 @@ def test_rounding_of_the_affine_is_no_other_grid(write):
     assert read_channels([write("t1"), write("flair", srow_x=[2.001, 0, 0, -10.001])]).stacked().shape[0] == 2
 
 
-def test_missing_channel_is_refused_or_zeros(write):
+def test_missing_channel_is_rejected_or_zeros(write):
     path = write("t1")
     with pytest.raises(ScanProblem, match="no file for channel 1 of 2"):
         read_channels([path, None])
@@ -271,6 +271,6 @@ def test_missing_channel_is_refused_or_zeros(write):
     np.testing.assert_array_equal(channels.grid.affine, read_scan(path).affine)
 
 
-def test_a_scan_without_any_file_is_refused():
+def test_a_scan_without_any_file_is_rejected():
     with pytest.raises(ValueError, match="no channel of the scan has a file"):
         read_channels([None, None], missing="zero")
