@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import LABEL, PATIENT_ID
-from pipeline.evaluation.covariates import Background
-from pipeline.evaluation.cv_design import PART, division_of, rounds
+from pipeline.evaluation.covariates import Covariates
+from pipeline.evaluation.cv_design import PART, held_out_rounds, patient_partitions
 from pipeline.evaluation.sample import Array, Sample, varies
-from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, why_no_spread
+from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import logit_interval, normal_quantile
 
@@ -29,8 +29,8 @@ NUMBERS_APART = "x"
 
 
 @dataclass(frozen=True)
-class Floor:
-    """A row of floors.csv; what is None has a reason."""
+class Baseline:
+    """A row of baselines.csv; what is None has a reason."""
 
     name: str
     columns: str
@@ -39,57 +39,61 @@ class Floor:
     low: float | None = None
     high: float | None = None
     advantage: float | None = None
-    """AUROC of the model minus that of the floor …"""
+    """AUROC of the model minus that of the baseline …"""
     advantage_low: float | None = None
     advantage_high: float | None = None
     reason: str | None = None
 
 
-def judge_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> pd.DataFrame:
+def evaluate_baselines(sample: Sample, rows: pd.DataFrame, covariates: Covariates, confidence: float) -> pd.DataFrame:
     """A row a set of columns; `rows` (one a row of the two-class sample) name patient, split and fold."""
-    floors = column_floors(sample, rows, background, confidence)
-    return pd.DataFrame(floors, columns=list(Floor.__dataclass_fields__))
+    baselines = covariate_baselines(sample, rows, covariates, confidence)
+    return pd.DataFrame(baselines, columns=list(Baseline.__dataclass_fields__))
 
 
-def column_floors(sample: Sample, rows: pd.DataFrame, background: Background, confidence: float) -> list[Floor]:
+def covariate_baselines(
+    sample: Sample, rows: pd.DataFrame, covariates: Covariates, confidence: float
+) -> list[Baseline]:
     return [
-        judge_floor(sample, rows, background, name, columns, confidence)
-        for name, columns in background.predictors.items()
+        evaluate_baseline(sample, rows, covariates, name, columns, confidence)
+        for name, columns in covariates.predictors.items()
     ]
 
 
-def judge_floor(
-    sample: Sample, rows: pd.DataFrame, background: Background, name: str, columns: tuple[str, ...], confidence: float
-) -> Floor:
+def evaluate_baseline(
+    sample: Sample, rows: pd.DataFrame, covariates: Covariates, name: str, columns: tuple[str, ...], confidence: float
+) -> Baseline:
     shown = ", ".join(columns)
     if not columns:
-        return Floor(name, shown, sample.num_patients, reason="no column has this role")
-    if background.splits is None:
-        return Floor(name, shown, sample.num_patients, reason="without splits.csv there is nobody to fit on")
+        return Baseline(name, shown, sample.num_patients, reason="no column has this role")
+    if covariates.splits is None:
+        return Baseline(name, shown, sample.num_patients, reason="without splits.csv there is nobody to fit on")
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
-        return Floor(name, shown, sample.num_patients, reason=f"under {FEWEST_PATIENTS} patients of a class")
-    features = features_of(background.cohort, columns)
-    scores = held_out_probs(features, background.splits, sample.class_names[1], rows[PATIENT_ID])
-    return compare_with_floor(sample, scores, name, shown, confidence)
+        return Baseline(name, shown, sample.num_patients, reason=f"under {FEWEST_PATIENTS} patients of a class")
+    features = features_of(covariates.cohort, columns)
+    scores = held_out_probs(features, covariates.splits, sample.class_names[1], rows[PATIENT_ID])
+    return compare_with_baseline(sample, scores, name, shown, confidence)
 
 
-def compare_with_floor(sample: Sample, scores: Array, name: str, shown: str, confidence: float) -> Floor:
-    """The floor's row, from its score (n,) for each row of the sample."""
+def compare_with_baseline(sample: Sample, scores: Array, name: str, shown: str, confidence: float) -> Baseline:
+    """The baseline's row, from its score (n,) for each row of the sample."""
     if np.isnan(scores).any():
-        return Floor(name, shown, sample.num_patients, reason="splits.csv lacks patients, or folds to fit on")
+        return Baseline(name, shown, sample.num_patients, reason="splits.csv lacks patients, or folds to fit on")
     if not varies(scores, sample.folds):
-        return Floor(name, shown, sample.num_patients, reason="nothing varies")
+        return Baseline(name, shown, sample.num_patients, reason="nothing varies")
     both = np.stack([sample.probs[:, 1], scores], axis=1)
     aurocs, covariance = clustered_auroc(sample.labels == 1, both, sample.patients, sample.folds)
-    floor, variance = float(aurocs[1]), float(covariance[1, 1])
-    reason = "the columns give the label away entirely" if floor == 1 else why_no_spread(variance)
+    baseline, variance = float(aurocs[1]), float(covariance[1, 1])
+    reason = "the columns give the label away entirely" if baseline == 1 else reason_no_variance(variance)
     if reason:
-        return Floor(name, shown, sample.num_patients, floor, reason=reason)
+        return Baseline(name, shown, sample.num_patients, baseline, reason=reason)
     contrast = np.array([1, -1])
     advantage = float(contrast @ aurocs)
     reach = normal_quantile(confidence) * float(np.sqrt(max(0.0, contrast @ covariance @ contrast)))
-    low, high = logit_interval(floor, variance, confidence)
-    return Floor(name, shown, sample.num_patients, floor, low, high, advantage, advantage - reach, advantage + reach)
+    low, high = logit_interval(baseline, variance, confidence)
+    return Baseline(
+        name, shown, sample.num_patients, baseline, low, high, advantage, advantage - reach, advantage + reach
+    )
 
 
 def held_out_probs(
@@ -99,10 +103,10 @@ def held_out_probs(
 
     `features` has a row a patient, `fit` makes a regression. NaN for patients that no model has not seen.
     """
-    patients = division_of(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
+    patients = patient_partitions(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
     known, is_positive = features.reindex(patients.index).to_numpy(), (patients[LABEL] == positive).to_numpy()
     probs, is_asked = np.full(len(patients), np.nan), patients.index.isin(asked)
-    for seen, judged in rounds(patients[PART].to_numpy()):
+    for seen, judged in held_out_rounds(patients[PART].to_numpy()):
         if seen.any() and (judged & is_asked).any():
             probs[judged] = (fit or fit_and_score)(known[seen], is_positive[seen], known[judged])
     return pd.Series(probs, patients.index).reindex(asked).to_numpy()

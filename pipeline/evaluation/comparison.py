@@ -9,14 +9,14 @@ import pandas as pd
 from scipy.stats import t as student
 
 from pipeline.core.columns import VAL
+from pipeline.evaluation.metrics.decisions import is_correct
 from pipeline.evaluation.metrics.discrimination import auroc
-from pipeline.evaluation.pairing import Contender, pair_up
-from pipeline.evaluation.registry import is_right
+from pipeline.evaluation.pairing import Candidate, align_candidates
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, clustered_mcnemar, why_no_spread
+from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, clustered_mcnemar, reason_no_variance
 from pipeline.evaluation.uncertainty.bootstrap import resamples
-from pipeline.evaluation.uncertainty.estimates import smallest_detectable
+from pipeline.evaluation.uncertainty.estimates import minimum_detectable_difference
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Difference:
     reason: str | None = None
 
 
-def normal_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
+def obuchowski_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
     """From the covariance of all scores over patients, and the variance over seeds."""
     reference, samples = first[0], [*first, *second]
     scores = np.stack([sample.probs[:, 1] for sample in samples], axis=1)
@@ -40,7 +40,7 @@ def normal_difference(first: list[Sample], second: list[Sample], settings: Setti
     return student_difference(aurocs, contrast, float(contrast @ covariance @ contrast), settings.confidence)
 
 
-def resampled_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
+def bootstrap_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
     """The same by resampling patients, each resample judging all models."""
     blocks = [
         [auroc(sample.weighted(weighted.weights)) for sample in (*first, *second)]
@@ -63,7 +63,7 @@ def student_difference(aurocs: Array, contrast: Array, of_patients: float, confi
     groups = [part for part in (aurocs[contrast > 0], aurocs[contrast < 0]) if len(part) > 1]
     of_seeds = [float(part.var(ddof=1)) / len(part) for part in groups]
     variance = of_patients + sum(of_seeds)
-    reason = why_unjudged(variance, aurocs)
+    reason = reason_untestable(variance, aurocs)
     if reason:
         return Difference(value, reason=reason)
     uncertain = sum(part**2 / (len(group) - 1) for part, group in zip(of_seeds, groups, strict=True))
@@ -74,9 +74,9 @@ def student_difference(aurocs: Array, contrast: Array, of_patients: float, confi
     return Difference(value, error, value - reach, value + reach, p_value)
 
 
-def why_unjudged(variance: float, aurocs: Array) -> str | None:
+def reason_untestable(variance: float, aurocs: Array) -> str | None:
     """What keeps a difference of this variance from being judged, None where nothing does."""
-    reason = why_no_spread(variance)
+    reason = reason_no_variance(variance)
     if reason is None or not np.isfinite(variance):
         return reason
     if np.isin(aurocs, (0, 1)).all():
@@ -104,7 +104,7 @@ class Comparison:
     accuracy_difference: float | None
     accuracy_p_value: float | None
     """McNemar's test at the thresholds frozen on validation; None where one has no threshold."""
-    smallest_detectable: float | None
+    minimum_detectable_difference: float | None
     """Difference of AUROCs that would be found with a chance of 80 % with these patients."""
     num_patients: int
     num_seeds: int
@@ -127,7 +127,7 @@ class Comparison:
         return (
             f"No evidence of a difference between {self.subject} ({self.difference:+.3f}, "
             f"{self.low:+.3f} to {self.high:+.3f}); "
-            f"with these patients one under {self.smallest_detectable:.3f} would often be missed."
+            f"with these patients one under {self.minimum_detectable_difference:.3f} would often be missed."
         )
 
 
@@ -136,8 +136,8 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
 
     ValueError where they did not predict the same patients, or a class has too few of them.
     """
-    contenders = pair_up(tables, settings, split)
-    pairs = [compare_pair(first, second, settings) for first, second in combinations(contenders, 2)]
+    candidates = align_candidates(tables, settings, split)
+    pairs = [compare_pair(first, second, settings) for first, second in combinations(candidates, 2)]
     if not pairs:
         return []
     others = [pair for pair in pairs[1:] if pair.p_value is not None]
@@ -148,9 +148,9 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
     return [replace(pairs[0], is_primary=True), *adjusted]
 
 
-def compare_pair(first: Contender, second: Contender, settings: Settings) -> Comparison:
+def compare_pair(first: Candidate, second: Candidate, settings: Settings) -> Comparison:
     """Obuchowski's covariance for two classes, the paired clustered bootstrap for more; seeds widen either."""
-    measure = normal_difference if first.pooled.is_binary else resampled_difference
+    measure = obuchowski_difference if first.pooled.is_binary else bootstrap_difference
     found = measure(first.seeds, second.seeds, settings)
     accuracy_difference, accuracy_p_value = compare_accuracies(first, second)
     return Comparison(
@@ -164,18 +164,18 @@ def compare_pair(first: Contender, second: Contender, settings: Settings) -> Com
         adjusted_p_value=found.p_value,
         accuracy_difference=accuracy_difference,
         accuracy_p_value=accuracy_p_value,
-        smallest_detectable=None if found.error is None else smallest_detectable(found.error),
+        minimum_detectable_difference=None if found.error is None else minimum_detectable_difference(found.error),
         num_patients=first.pooled.num_patients,
         num_seeds=min(len(first.seeds), len(second.seeds)),
         reason=found.reason,
     )
 
 
-def compare_accuracies(first: Contender, second: Contender) -> tuple[float, float] | tuple[None, None]:
+def compare_accuracies(first: Candidate, second: Candidate) -> tuple[float, float] | tuple[None, None]:
     """Difference of the accuracies at the frozen thresholds with McNemar's p-value; None without both thresholds."""
     if first.pooled.is_binary and None in (first.pooled.threshold, second.pooled.threshold):
         return None, None
-    right = [is_right(contender.pooled) for contender in (first, second)]
+    right = [is_correct(contender.pooled) for contender in (first, second)]
     return float(right[0].mean() - right[1].mean()), clustered_mcnemar(*right, first.pooled.patients)
 
 

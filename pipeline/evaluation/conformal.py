@@ -13,15 +13,16 @@ import numpy as np
 from scipy.stats import beta
 
 from pipeline.evaluation.operating_point import APPROXIMATE
-from pipeline.evaluation.registry import Metric, Rows, every_row
+from pipeline.evaluation.registry import Metric, metric_title
 from pipeline.evaluation.sample import Array, Sample, Weighted
+from pipeline.evaluation.uncertainty.methods import Rows, Wilson
 
 PATIENTS_FOR_SETS, PATIENTS_FOR_STRICT_SETS, STRICT_COVERAGE = 20, 40, 0.95
 
 
 @dataclass(frozen=True)
 class Conformal:
-    """Frozen limits, or the reason why there are none; plain enough to be kept as JSON."""
+    """FittedOnValidation limits, or the reason why there are none; plain enough to be kept as JSON."""
 
     coverage: float
     """Share of patients of each class whose set shall hold it."""
@@ -42,7 +43,7 @@ class Conformal:
 
 def fit_conformal(validation: Sample | None, coverage: float, num_models: int = 1) -> Conformal:
     """The limits that keep `coverage` in each class; with several models only roughly, so without a range."""
-    reason = why_not(validation, coverage)
+    reason = reason_unavailable(validation, coverage)
     if validation is None or reason:
         return Conformal(coverage, reason=reason)
     counts = dict(zip(validation.class_names, validation.patients_of_class.tolist(), strict=True))
@@ -57,7 +58,7 @@ def fit_conformal(validation: Sample | None, coverage: float, num_models: int = 
     return Conformal(coverage, limits, counts, ranges)
 
 
-def why_not(validation: Sample | None, coverage: float) -> str | None:
+def reason_unavailable(validation: Sample | None, coverage: float) -> str | None:
     if validation is None:
         return "no validation rows"
     if len(validation.labels) != validation.num_patients:
@@ -90,19 +91,19 @@ def coverage_range(num_patients: int, coverage: float, within: float = 0.95) -> 
 def conformal_metrics(conformal: Conformal) -> dict[str, Metric]:
     """What the sets do on patients they were not fitted on."""
     return {
-        "conformal_coverage": share(partial(holds_truth, conformal)),
-        "conformal_abstention_rate": share(partial(abstains, conformal)),
+        "conformal_coverage": share("conformal_coverage", partial(covers_label, conformal)),
+        "conformal_abstention_rate": share("conformal_abstention_rate", partial(abstains, conformal)),
     }
 
 
-def share(hits: Rows) -> Metric:
-    def figure(weighted: Weighted) -> Array:
+def share(name: str, hits: Rows) -> Metric:
+    def share_of_hits(weighted: Weighted) -> Array:
         return weighted.mean(hits(weighted.sample).astype(float))
 
-    return Metric(figure, hits, every_row)
+    return Metric(name, share_of_hits, metric_title(name), Wilson(hits), needs_every_class=False)
 
 
-def holds_truth(conformal: Conformal, sample: Sample) -> Array:
+def covers_label(conformal: Conformal, sample: Sample) -> Array:
     return conformal.sets(sample)[np.arange(len(sample.labels)), sample.labels]
 
 

@@ -7,18 +7,19 @@ import pandas as pd
 
 from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SPLIT
 from pipeline.core.errors import did_you_mean
+from pipeline.core.tables import read_table
 
 MEASURED = ("shape", "spacing_mm", "orientation", "dtype")
 """Columns that ingest adds to every cohort: how a scan was made, whatever it shows."""
 
 
 @dataclass(frozen=True)
-class Background:
+class Covariates:
     """The cohort's table with the roles of its columns."""
 
     cohort: pd.DataFrame
     splits: pd.DataFrame | None = None
-    """splits.csv; without it there is nobody to fit a floor on."""
+    """splits.csv; without it there is nobody to fit a baseline on."""
     clinical: tuple[str, ...] = ()
     acquisition: tuple[str, ...] = ()
     """Scanner, protocol and site."""
@@ -28,7 +29,7 @@ class Background:
     """What the label was made from; in none of the sets below, whatever its other roles."""
 
     def __post_init__(self) -> None:
-        for name in self.covariates:
+        for name in self.subgroup_columns:
             if name not in self.cohort:
                 raise ValueError(
                     f"cohort table: no column '{name}'.{did_you_mean(name, self.cohort.columns)} "
@@ -36,7 +37,7 @@ class Background:
                 )
 
     @property
-    def covariates(self) -> tuple[str, ...]:
+    def subgroup_columns(self) -> tuple[str, ...]:
         """Columns that figures are broken down by."""
         return self.without_label_source((*self.clinical, *self.acquisition))
 
@@ -53,7 +54,7 @@ class Background:
         return tuple(name for name in names if name not in self.label_source)
 
 
-def read_background(
+def read_covariates(
     cohort: Path,
     splits: Path | None,
     *,
@@ -61,11 +62,11 @@ def read_background(
     acquisition: tuple[str, ...],
     site: str | None,
     label_source: tuple[str, ...],
-) -> Background:
+) -> Covariates:
     """What is known of a cohort's patients, from its files and the roles of its columns."""
-    return Background(
-        cohort=read_background_table(cohort),
-        splits=read_background_table(splits, LABEL, SPLIT, FOLD) if splits else None,
+    return Covariates(
+        cohort=read_patient_table(cohort),
+        splits=read_patient_table(splits, LABEL, SPLIT, FOLD) if splits else None,
         clinical=clinical,
         acquisition=acquisition + ((site,) if site else ()),
         site=site,
@@ -73,11 +74,9 @@ def read_background(
     )
 
 
-def read_background_table(path: Path, *columns: str) -> pd.DataFrame:
+def read_patient_table(path: Path, *columns: str) -> pd.DataFrame:
     """cohort.csv or splits.csv, or a table from elsewhere with patient_id and the given columns; all text."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; 'dvc repro' writes a cohort's tables.")
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table = read_table(path, "'dvc repro' writes a cohort's tables")
     for column in (PATIENT_ID, *columns):
         if column not in table:
             raise ValueError(

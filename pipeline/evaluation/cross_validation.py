@@ -1,8 +1,8 @@
-"""A nested or repeated division judged as a whole, from its parts: outer parts, or repeats.
+"""Evaluate nested or repeated cross-validation as a whole, from its parts: outer parts, or repeats.
 
-Each part has models of its own, and so a threshold frozen on its own validation patients. Outer parts test different
-patients, who are laid side by side as those of folds are. Repeats judge the same patients again: a figure is the mean
-over the repeats, and its interval draws patients, each with all of its repeats, which are no new patients.
+Each part has its own models, and its own threshold from its own validation patients. Outer parts test different
+patients, whose rows are concatenated like those of folds. Repeats evaluate the same patients again: a metric is the mean
+over the repeats, and its interval draws patients, each with all repeats, because repeats add no patients.
 """
 
 from collections.abc import Mapping
@@ -12,61 +12,72 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import FOLD, PATIENT_ID, SEED, TEST
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.curves import OPERATING_POINTS, operating_table, plot_tables
-from pipeline.evaluation.cv_design import divisions
+from pipeline.evaluation.cv_design import cv_parts
 from pipeline.evaluation.ensembling import PATIENT, SCAN
 from pipeline.evaluation.evaluate import (
     Evaluation,
-    Judged,
+    LevelResult,
+    baselines_of,
     evaluate_table,
-    floors_of,
     subgroups_of,
 )
+from pipeline.evaluation.metrics import select_metrics
 from pipeline.evaluation.models_table import SHOWN
 from pipeline.evaluation.predictions import check_predictions
-from pipeline.evaluation.registry import catalogue
 from pipeline.evaluation.sample import Array, sample_of
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.estimates import Entry, Estimate, estimate_metrics, smallest_difference
-from pipeline.evaluation.uncertainty.repeated import Shared, estimate_means, mean_value
+from pipeline.evaluation.uncertainty.estimates import (
+    Entry,
+    Estimate,
+    estimate_metrics,
+    minimum_detectable_auroc_difference,
+)
+from pipeline.evaluation.uncertainty.repeated import RepeatedSamples, estimate_means, mean_value
 
 Parts = Mapping[str, Evaluation]
-WITHOUT_INTERVAL = "the mean of {}, each of which was judged by itself"
+WITHOUT_INTERVAL = "the mean of {}, each evaluated by itself"
 
 
-def evaluate_divided(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
-    """Every outer part or repeat by itself and then together; any other division as it is."""
-    parts = divisions(check_predictions(predictions), "predictions")
-    found = {name: evaluate_table(rows, settings, background) for name, rows in parts.items()}
-    return next(iter(found.values())) if len(found) == 1 else put_together(found, settings, background)
+def evaluate_cross_validation(
+    predictions: pd.DataFrame, settings: Settings, covariates: Covariates | None = None
+) -> Evaluation:
+    """Evaluate each outer part or repeat, then all together; any other design is evaluated as it is."""
+    parts = cv_parts(check_predictions(predictions), "predictions")
+    found = {name: evaluate_table(rows, settings, covariates) for name, rows in parts.items()}
+    return next(iter(found.values())) if len(found) == 1 else combine_parts(found, settings, covariates)
 
 
-def put_together(found: Parts, settings: Settings, background: Background | None) -> Evaluation:
+def combine_parts(found: Parts, settings: Settings, covariates: Covariates | None) -> Evaluation:
     """The tables behind the headline are those of all outer parts, or of the first repeat."""
     first = next(iter(found.values()))
-    together = replace(
+    combined = replace(
         first,
         metrics={
             split: {level: combine(found, split, level, settings) for level in (SCAN, PATIENT)}
             for split in first.metrics
         },
-        frozen={level: {name: part.frozen[level] for name, part in found.items()} for level in (SCAN, PATIENT)},
+        fitted={level: {name: part.fitted[level] for name, part in found.items()} for level in (SCAN, PATIENT)},
         models=pd.concat([part.models for part in found.values()] + [models_of(found)], ignore_index=True),
     )
     split, level = first.headline
-    shown = [part.judged[level][split] for part in found.values()]
-    return together if not are_apart(shown, split) else show(together, side_by_side(shown), background, settings)
+    shown = [part.results[level][split] for part in found.values()]
+    if not test_different_patients(shown, split):
+        return combined
+    return with_headline_tables(combined, concatenate(shown), covariates, settings)
 
 
-def show(evaluation: Evaluation, shown: Judged, background: Background | None, settings: Settings) -> Evaluation:
+def with_headline_tables(
+    evaluation: Evaluation, shown: LevelResult, covariates: Covariates | None, settings: Settings
+) -> Evaluation:
     """The tables of the headline from the patients of all outer parts."""
     return replace(
         evaluation,
         plots=plot_tables(shown.sample, None, settings)
         | {OPERATING_POINTS: operating_table(None, shown.sample, settings)},
-        subgroups=subgroups_of(shown, background, settings),
-        floors=floors_of(shown, background, settings.confidence),
+        subgroups=subgroups_of(shown, covariates, settings),
+        baselines=baselines_of(shown, covariates, settings.confidence),
     )
 
 
@@ -77,9 +88,9 @@ def combine(parts: Parts, split: str, level: str, settings: Settings) -> dict[st
         metric: without_interval({name: own[metric] for name, own in entries.items()})
         for metric in next(iter(entries.values()))
     }
-    judged = [part.judged[level][split] for part in parts.values() if split in part.judged[level]]
-    if len(judged) == len(parts):
-        found |= together(judged, split, entries, settings)
+    results = [part.results[level][split] for part in parts.values() if split in part.results[level]]
+    if len(results) == len(parts):
+        found |= combined_metrics(results, split, entries, settings)
     return {name: estimate.entry() for name, estimate in found.items()}
 
 
@@ -88,49 +99,53 @@ def without_interval(entries: Mapping[str, Entry]) -> Estimate:
     return mean if mean.reason else replace(mean, reason=WITHOUT_INTERVAL.format(", ".join(entries)))
 
 
-def together(
-    judged: list[Judged], split: str, entries: Mapping[str, Mapping[str, Entry]], settings: Settings
+def combined_metrics(
+    results: list[LevelResult], split: str, entries: Mapping[str, Mapping[str, Entry]], settings: Settings
 ) -> dict[str, Estimate]:
-    """The metrics of the catalogue, of outer parts side by side or as means over repeats."""
-    if are_apart(judged, split):
-        sample = side_by_side(judged).sample
-        found = estimate_metrics(sample, catalogue(sample, settings), settings)
+    """The registered metrics, of concatenated outer parts or as means over repeats."""
+    if test_different_patients(results, split):
+        sample = concatenate(results).sample
+        found = estimate_metrics(sample, select_metrics(sample, settings), settings)
     else:
-        found = estimate_means(entries, shared(judged), catalogue(judged[0].sample, settings), settings)
-    return found | {"auroc_smallest_difference": smallest_difference(found["auroc"], settings.confidence)}
+        found = estimate_means(
+            entries, repeated_samples(results), select_metrics(results[0].sample, settings), settings
+        )
+    return found | {
+        "auroc_minimum_detectable_difference": minimum_detectable_auroc_difference(found["auroc"], settings.confidence)
+    }
 
 
-def are_apart(judged: list[Judged], split: str) -> bool:
+def test_different_patients(results: list[LevelResult], split: str) -> bool:
     """Do the parts test different patients?"""
-    patients = pd.concat([part.rows[PATIENT_ID].drop_duplicates() for part in judged])
+    patients = pd.concat([part.rows[PATIENT_ID].drop_duplicates() for part in results])
     return split == TEST and patients.is_unique
 
 
-def side_by_side(judged: list[Judged]) -> Judged:
-    """The rows of all parts, each at its own threshold and ranked among its own."""
-    rows = pd.concat([part.rows.assign(**{FOLD: number}) for number, part in enumerate(judged)], ignore_index=True)
+def concatenate(results: list[LevelResult]) -> LevelResult:
+    """The rows of all parts, each with its own threshold and ranked within its part."""
+    rows = pd.concat([part.rows.assign(**{FOLD: number}) for number, part in enumerate(results)], ignore_index=True)
     reason = "each outer part has a calibration of its own"
-    return Judged(rows, replace(sample_of(rows), threshold=thresholds(judged)), None, reason)
+    return LevelResult(rows, replace(sample_of(rows), threshold=thresholds(results)), None, reason)
 
 
-def thresholds(judged: list[Judged]) -> Array | None:
+def thresholds(results: list[LevelResult]) -> Array | None:
     """(n,) of each row; None where a part has none."""
-    own = [part.sample.threshold for part in judged]
+    own = [part.sample.threshold for part in results]
     if any(threshold is None for threshold in own):
         return None
-    return np.repeat(np.array(own, dtype=float), [len(part.rows) for part in judged])
+    return np.repeat(np.array(own, dtype=float), [len(part.rows) for part in results])
 
 
-def shared(judged: list[Judged]) -> Shared:
-    """The same patients in every repeat; drawn without strata of folds, since a patient is in another one each time."""
-    union = sample_of(pd.concat([part.rows.assign(**{FOLD: 0}) for part in judged], ignore_index=True))
-    ends = np.cumsum([len(part.rows) for part in judged])
+def repeated_samples(results: list[LevelResult]) -> RepeatedSamples:
+    """The same patients in every repeat; resamples ignore folds, since a patient's fold differs between repeats."""
+    union = sample_of(pd.concat([part.rows.assign(**{FOLD: 0}) for part in results], ignore_index=True))
+    ends = np.cumsum([len(part.rows) for part in results])
     rows = np.split(np.arange(ends[-1]), ends[:-1])
-    return Shared(union, [part.sample for part in judged], rows)
+    return RepeatedSamples(union, [part.sample for part in results], rows)
 
 
 def models_of(parts: Parts) -> pd.DataFrame:
-    """A row a part and figure, its folds taken together."""
+    """One row per part and metric, over all its folds."""
     rows = []
     for name, part in parts.items():
         split, level = part.headline

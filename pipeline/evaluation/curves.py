@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import FOLD
-from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, stated_and_happened
+from pipeline.evaluation.metrics import select_metrics
+from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, predicted_and_observed
 from pipeline.evaluation.operating_point import RULES, choose_operating_point
-from pipeline.evaluation.registry import catalogue
 from pipeline.evaluation.sample import Array, Sample, Weighted
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.bootstrap import resamples
@@ -75,7 +75,7 @@ def rule_rows(validation: Sample | None, shown: Sample, settings: Settings, num_
     if point.threshold is None or point.rule != settings.operating_point:
         return [{"rule": settings.operating_point, "reason": point.reason}]
     sample = replace(shown, threshold=point.threshold)
-    metrics = {name: metric for name, metric in catalogue(sample, settings).items() if name in SHOWN}
+    metrics = {name: metric for name, metric in select_metrics(sample, settings).items() if name in SHOWN}
     return [
         {"rule": point.rule, "threshold": point.threshold, "metric": name, **found.entry(), CAVEAT: point.reason}
         for name, found in estimate_metrics(sample, metrics, settings).items()
@@ -148,15 +148,15 @@ def precision_recall_points(true_positives: Array, false_positives: Array, at: A
 
 def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
     """A row a bin that holds anything: mean stated probability, observed share with its interval, rows, patients."""
-    stated, happened = stated_and_happened(sample)
-    bins = bin_of(stated, settings.calibration_bins)
+    predicted, observed = predicted_and_observed(sample)
+    bins = bin_of(predicted, settings.calibration_bins)
     rows = []
     for number in range(NUM_BINS):
         inside = bins == number
         if inside.any():
-            hits, patients = happened[inside], sample.patients[inside]
+            hits, patients = observed[inside], sample.patients[inside]
             low, high = wilson_interval(hits.mean(), effective_count(hits, patients), settings.confidence)
-            rows.append((stated[inside].mean(), hits.mean(), low, high, inside.sum(), len(np.unique(patients))))
+            rows.append((predicted[inside].mean(), hits.mean(), low, high, inside.sum(), len(np.unique(patients))))
     return pd.DataFrame(rows, columns=EMPTY_CALIBRATION.columns)
 
 

@@ -1,4 +1,4 @@
-"""The design of a cross-validation, told from its predictions: nested, repeated, out-of-fold rounds."""
+"""The design of a cross-validation, told from its predictions: nested, repeated, out-of-fold held_out_rounds."""
 
 from collections.abc import Iterator, Mapping
 
@@ -12,7 +12,7 @@ MODEL = [SEED, FOLD]
 """Columns that name the fitted model of a row."""
 
 
-def divisions(table: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
+def cv_parts(table: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
     """The rows of each outer part or repeat, by the folds that it has; a division that is neither is one alone."""
     is_test = table[SPLIT] == TEST
     is_nested = not set(table.loc[is_test, PATIENT_ID]).isdisjoint(table.loc[~is_test, PATIENT_ID])
@@ -24,7 +24,7 @@ def divisions(table: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
         groups = repeats(table[table[SPLIT] == VAL]) or [sorted(table[FOLD].unique())]
     parts = {f"folds {', '.join(map(str, folds))}": table[table[FOLD].isin(folds)] for folds in groups}
     for rows in parts.values():
-        check_division(rows, where)
+        check_cv_design(rows, where)
     return parts
 
 
@@ -49,8 +49,8 @@ def repeats(validation: pd.DataFrame) -> list[list[int]]:
     return groups if is_repeated else []
 
 
-def check_division(table: pd.DataFrame, where: str) -> None:
-    """ValueError where the folds are of several divisions: outer parts, or repeats."""
+def check_cv_design(table: pd.DataFrame, where: str) -> None:
+    """ValueError where the folds are of several cv_parts: outer parts, or repeats."""
     check_nested(table, where)
     for _, rows in table[table[SPLIT] == VAL].groupby(SEED):
         check_repeated(rows, where)
@@ -121,7 +121,7 @@ TEST_PART, TRAIN_ONLY = -1, -2
 """Parts beside the folds: the locked test set, and development patients that never validate."""
 
 
-def parts_of(splits: pd.DataFrame) -> NDArray:
+def partitions_of(splits: pd.DataFrame) -> NDArray:
     """(num_scans,) the fold in which each row of splits.csv validates, or one of the two parts beside the folds."""
     folds = pd.to_numeric(splits[FOLD], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     developed = np.where(np.isnan(folds), TRAIN_ONLY, folds)
@@ -129,13 +129,13 @@ def parts_of(splits: pd.DataFrame) -> NDArray:
     return np.where(splits[SPLIT] == TEST, TEST_PART, developed).astype(int)
 
 
-def division_of(splits: pd.DataFrame) -> pd.DataFrame:
+def patient_partitions(splits: pd.DataFrame) -> pd.DataFrame:
     """`patient_id, label, part`, a row for each part that a patient has scans in: one, unless the splits leak."""
-    rows = splits[[PATIENT_ID, LABEL]].assign(**{PART: parts_of(splits)})
+    rows = splits[[PATIENT_ID, LABEL]].assign(**{PART: partitions_of(splits)})
     return rows.drop_duplicates([PATIENT_ID, PART], ignore_index=True)
 
 
-def rounds(parts: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
+def held_out_rounds(parts: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
     """(seen, judged) as boolean masks of the rows, for each part that is ever judged; `parts` is (n,)."""
     develops = parts != TEST_PART
     for part in np.unique(parts[parts != TRAIN_ONLY]):

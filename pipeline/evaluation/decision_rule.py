@@ -1,4 +1,4 @@
-"""What is fitted on validation and applied as it is: threshold, calibration, conformal sets."""
+"""The decision rule that is fitted on validation and then fixed: calibration, threshold, conformal sets."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,30 +6,30 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.evaluation.conformal import Conformal, fit_conformal
-from pipeline.evaluation.ensembling import Calibrations, fit_calibrations, pool, validation_of
+from pipeline.evaluation.ensembling import Calibrations, ensemble_models, fit_calibrations, validation_of
 from pipeline.evaluation.operating_point import OperatingPoint, choose_operating_point
 from pipeline.evaluation.predictions import class_names
 from pipeline.evaluation.settings import Settings
 
 
 @dataclass(frozen=True)
-class Frozen:
-    """At one level."""
+class FittedOnValidation:
+    """The fitted parts at one level."""
 
     calibrations: Calibrations
     point: OperatingPoint
     conformal: Conformal
 
 
-FrozenByLevel = Mapping[str, Frozen | Mapping[str, Frozen]]
-"""With several labels a scan, each label has its own."""
+FittedByLevel = Mapping[str, FittedOnValidation | Mapping[str, FittedOnValidation]]
+"""By level; with several labels per scan, then by label."""
 
 
-def freeze(units: pd.DataFrame, settings: Settings) -> Frozen:
-    """Fit on the validation rows of `units`, a row a model and unit; reasons stand in for what cannot be fitted."""
+def fit_on_validation(units: pd.DataFrame, settings: Settings) -> FittedOnValidation:
+    """Fit on the validation rows of `units`, one row per model and unit; each part that cannot be fitted has a reason."""
     calibrations = fit_calibrations(units)
-    validation = validation_of(pool(units, calibrations).stated) if len(units) else None
-    return Frozen(
+    validation = validation_of(ensemble_models(units, calibrations).rows) if len(units) else None
+    return FittedOnValidation(
         calibrations,
         choose_operating_point(validation, settings, len(class_names(units)), num_models=len(calibrations)),
         fit_conformal(validation, settings.conformal_coverage, num_models=len(calibrations)),

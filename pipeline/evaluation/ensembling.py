@@ -1,8 +1,8 @@
-"""From the predictions of several fitted models to one row a scan or patient.
+"""Ensemble the predictions of several trained models: one row per scan or patient.
 
-A model is one fold of one seed. Two models' probabilities need not mean the same, so each is calibrated on its own
-validation patients before probabilities are averaged (test) or laid side by side (validation). Where a model has too
-few patients to be calibrated on, all are pooled as they are, and that is said.
+A model is one fold of one seed. The probabilities of two models are not on one scale, so each model is calibrated on
+its own validation patients before probabilities are averaged (test) or concatenated (validation). Where a model has too
+few validation patients for a calibration, all are used as predicted, with the reason.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,8 +15,8 @@ from pipeline.core.paths import TrainingKey
 from pipeline.evaluation.calibration import Calibration, fit_calibration
 from pipeline.evaluation.predictions import (
     MODEL,
+    aggregate_by_patient,
     average_folds,
-    by_patient,
     num_patients_with_mixed_labels,
     prob_columns,
 )
@@ -25,16 +25,19 @@ from pipeline.evaluation.sample import Sample, sample_of
 SCAN, PATIENT = "scan", "patient"
 Calibrations = dict[str, Calibration]
 """By the name of the model."""
+CALIBRATED_BEFORE_AVERAGING = (
+    "each model was calibrated before averaging, so the uncalibrated name already refers to calibrated probabilities"
+)
 
 
 @dataclass(frozen=True)
-class Pooled:
-    """One level's rows, one a unit and split."""
+class EnsemblePredictions:
+    """One level's rows, one per unit and split."""
 
-    stated: pd.DataFrame
-    """What is judged: one model's probabilities as predicted, or the pooled ones of several."""
-    corrected: pd.DataFrame | None
-    """The one model's probabilities after its calibration …"""
+    rows: pd.DataFrame
+    """What is evaluated: the probabilities of one model as predicted, or the averaged ones of several."""
+    calibrated: pd.DataFrame | None
+    """The probabilities of a single model after its calibration …"""
     reason: str
     """… or why there are none."""
 
@@ -42,18 +45,18 @@ class Pooled:
 def units_by_level(predictions: pd.DataFrame, patient_rule: str) -> dict[str, pd.DataFrame]:
     """A row a model and unit at both levels; splits where a patient has scans of two labels have no patients."""
     single = [rows for _, rows in predictions.groupby(SPLIT, sort=False) if not num_patients_with_mixed_labels(rows)]
-    patients = by_patient(pd.concat(single), patient_rule) if single else predictions.iloc[:0]
+    patients = aggregate_by_patient(pd.concat(single), patient_rule) if single else predictions.iloc[:0]
     return {SCAN: predictions, PATIENT: patients}
 
 
 def by_model(units: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """The rows of each fitted model."""
+    """The name and the rows of each trained model."""
     for (seed, fold), rows in units.groupby(MODEL):
         yield TrainingKey(fold, seed).name, rows
 
 
 def fit_calibrations(units: pd.DataFrame) -> Calibrations:
-    """Each model's correction, fitted on its own validation rows."""
+    """The calibration of each model, fitted on its own validation rows."""
     return {name: fit_calibration(validation_of(rows)) for name, rows in by_model(units)}
 
 
@@ -63,35 +66,35 @@ def validation_of(rows: pd.DataFrame) -> Sample | None:
     return sample_of(validation) if len(validation) else None
 
 
-def pool(units: pd.DataFrame, calibrations: Mapping[str, Calibration]) -> Pooled:
-    """One row a unit, from one model or several; calibrations of models that are not there are left aside."""
+def ensemble_models(units: pd.DataFrame, calibrations: Mapping[str, Calibration]) -> EnsemblePredictions:
+    """One row per unit, from one model or several; calibrations of absent models are ignored."""
     calibrations = {name: calibrations[name] for name, _ in by_model(units)}
-    plain = next((fitted for fitted in calibrations.values() if fitted.method == "none"), None)
-    if plain is not None:
-        return Pooled(average_folds(units), None, plain.reason)
-    corrected = average_folds(apply_calibrations(units, calibrations))
+    uncalibrated = next((fitted for fitted in calibrations.values() if fitted.method == "none"), None)
+    if uncalibrated is not None:
+        return EnsemblePredictions(average_folds(units), None, uncalibrated.reason)
+    calibrated_rows = average_folds(apply_calibrations(units, calibrations))
     if len(calibrations) > 1:
-        return Pooled(corrected, None, "each model was calibrated before pooling: this is the figure without the word")
-    return Pooled(average_folds(units), corrected, "")
+        return EnsemblePredictions(calibrated_rows, None, CALIBRATED_BEFORE_AVERAGING)
+    return EnsemblePredictions(average_folds(units), calibrated_rows, "")
 
 
 def apply_calibrations(units: pd.DataFrame, calibrations: Mapping[str, Calibration]) -> pd.DataFrame:
-    """The same rows with corrected probabilities."""
-    parts = [calibrated(rows, calibrations[name]) for name, rows in by_model(units)]
-    # In the order they came in: pooled rows of both levels and of all labels then stay in step.
-    return pd.concat(parts).loc[units.index] if parts else units
+    """The same rows with calibrated probabilities."""
+    calibrated_parts = [calibrate(rows, calibrations[name]) for name, rows in by_model(units)]
+    # Keep the order of `units`: rows of both levels and of all labels then stay aligned.
+    return pd.concat(calibrated_parts).loc[units.index] if calibrated_parts else units
 
 
-def calibrated(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
-    """One model's rows with corrected probabilities."""
+def calibrate(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """One model's rows with calibrated probabilities."""
     columns = prob_columns(rows)
     probs = calibration.apply(rows[columns].to_numpy(dtype=float))
     return rows.assign(**dict(zip(columns, probs.T, strict=True)))
 
 
 def on_ensemble_scale(rows: pd.DataFrame, model: str, calibrations: Mapping[str, Calibration]) -> pd.DataFrame:
-    """One model's rows on the scale of what `pool` gives for all: calibrated where several models all are."""
-    return calibrated(rows, calibrations[model]) if len(calibrations) > 1 and are_fitted(calibrations) else rows
+    """One model's rows on the scale of `ensemble_models`: calibrated where several models all are."""
+    return calibrate(rows, calibrations[model]) if len(calibrations) > 1 and are_fitted(calibrations) else rows
 
 
 def are_fitted(calibrations: Mapping[str, Calibration]) -> bool:

@@ -1,4 +1,4 @@
-"""From the whole table of predictions to everything that is reported about it."""
+"""Evaluate a table of predictions of one cross-validation part: all metrics, tables and fitted decision rules."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,32 +6,29 @@ from dataclasses import dataclass
 import pandas as pd
 
 from pipeline.core.columns import SPLIT, TEST, TRAIN, VAL
-from pipeline.evaluation.baselines import judge_floors
+from pipeline.evaluation.baselines import evaluate_baselines
 from pipeline.evaluation.conformal import Conformal, conformal_metrics
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.curves import OPERATING_POINTS, operating_table, plot_tables
-from pipeline.evaluation.cv_design import check_division
-from pipeline.evaluation.decision_rule import Frozen, FrozenByLevel, freeze
-from pipeline.evaluation.ensembling import PATIENT, SCAN, Pooled, pool, units_by_level
-from pipeline.evaluation.models_table import judge_cuts, judge_models
-from pipeline.evaluation.one_vs_rest import about_class, named, one_class
-from pipeline.evaluation.predictions import check_predictions, patients_of_two_labels
-from pipeline.evaluation.registry import Metric, catalogue
+from pipeline.evaluation.cv_design import check_cv_design
+from pipeline.evaluation.decision_rule import FittedByLevel, FittedOnValidation, fit_on_validation
+from pipeline.evaluation.ensembling import PATIENT, SCAN, EnsemblePredictions, ensemble_models, units_by_level
+from pipeline.evaluation.metrics import select_metrics
+from pipeline.evaluation.models_table import metrics_by_cut, metrics_by_model
+from pipeline.evaluation.one_vs_rest import covariates_of_class, named, one_vs_rest_table
+from pipeline.evaluation.predictions import check_predictions, num_patients_with_mixed_labels
+from pipeline.evaluation.registry import Metric
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import ORDINAL, Settings
-from pipeline.evaluation.subgroups import judge_subgroups
-from pipeline.evaluation.uncertainty.estimates import Entry, Estimate, estimate_metrics, smallest_difference
+from pipeline.evaluation.subgroups import evaluate_subgroups
+from pipeline.evaluation.uncertainty.estimates import (
+    Entry,
+    Estimate,
+    estimate_metrics,
+    minimum_detectable_auroc_difference,
+)
 
 Metrics = dict[str, dict[str, dict[str, Entry]]]
-CALIBRATED = (
-    "brier_score",
-    "brier_miscalibration",
-    "log_loss",
-    "expected_calibration_error",
-    "calibration_slope",
-    "calibration_intercept",
-)
-"""Metrics that a calibration may change; the others look at the order alone."""
 
 
 @dataclass(frozen=True)
@@ -39,30 +36,33 @@ class Evaluation:
     """What the evaluate stage writes."""
 
     metrics: Metrics
-    frozen: FrozenByLevel
+    fitted: FittedByLevel
     """Fitted on validation."""
     headline: tuple[str, str]
     """(split, level) that the plot tables show."""
     plots: dict[str, pd.DataFrame]
     models: pd.DataFrame
-    """Each model of the headline by itself."""
+    """Metrics of each model of the headline."""
     subgroups: pd.DataFrame | None
-    """Of the headline, with more than two classes of each against the rest; None without a background."""
-    floors: pd.DataFrame | None
+    """Of the headline, with more than two classes of each against the rest; None without covariates."""
+    baselines: pd.DataFrame | None
     """Likewise."""
-    judged: Mapping[str, dict[str, "Judged"]]
-    """By level and split."""
+    results: "ResultsByLevel"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One split at one level: its rows, and the arrays at the frozen threshold, before and after calibration."""
+class LevelResult:
+    """One split at one level: its rows, and their arrays at the frozen threshold, before and after calibration."""
 
     rows: pd.DataFrame
     sample: Sample
-    corrected: Sample | None
+    calibrated: Sample | None
     reason: str
-    """Why nothing was corrected."""
+    """Why there is no calibrated sample."""
+
+
+ResultsByLevel = Mapping[str, dict[str, LevelResult]]
+"""By level, then by split."""
 
 
 def evaluate_predictions(predictions: pd.DataFrame, settings: Settings | None = None) -> Metrics:
@@ -73,124 +73,138 @@ def evaluate_predictions(predictions: pd.DataFrame, settings: Settings | None = 
 def evaluate_table(
     predictions: pd.DataFrame,
     settings: Settings,
-    background: Background | None = None,
-    frozen: FrozenByLevel | None = None,
+    covariates: Covariates | None = None,
+    fitted: FittedByLevel | None = None,
 ) -> Evaluation:
-    """One division: freeze on validation, or take what was frozen before; judge every split, the headline in detail."""
+    """Evaluate one cross-validation part: every split by metrics, the headline with tables.
+
+    Thresholds, calibrations and conformal sets are fitted on validation, unless `fitted` has them.
+    """
     predictions = check_predictions(predictions)
-    check_division(predictions, "predictions")
+    check_cv_design(predictions, "predictions")
     units = units_by_level(predictions, settings.patient_rule)
-    if frozen is None:
-        frozen = {level: freeze(rows, settings) for level, rows in units.items()}
-    judged = judge_units(units, frozen)
-    split, level = headline_of(judged)
-    shown, validation = judged[level][split], judged[level][VAL].sample if VAL in judged[level] else None
+    if fitted is None:
+        fitted = {level: fit_on_validation(rows, settings) for level, rows in units.items()}
+    results = level_results(units, fitted)
+    split, level = headline_of(results)
+    shown, validation = results[level][split], results[level][VAL].sample if VAL in results[level] else None
     return Evaluation(
-        metrics=all_metrics(judged, frozen, settings),
-        frozen=frozen,
+        metrics=all_metrics(results, fitted, settings),
+        fitted=fitted,
         headline=(split, level),
-        # On validation the calibration was fitted: drawn there, it would flatter itself.
-        plots=plot_tables(shown.sample, None if split == VAL else shown.corrected, settings)
-        | {OPERATING_POINTS: operating_table(validation, shown.sample, settings, len(frozen[level].calibrations))},
-        models=judge_models(units[level][units[level][SPLIT] == split], settings),
-        subgroups=subgroups_of(shown, background, settings),
-        floors=floors_of(shown, background, settings.confidence),
-        judged=judged,
+        # The calibration was fitted on validation, where its curve would look perfect.
+        plots=plot_tables(shown.sample, None if split == VAL else shown.calibrated, settings)
+        | {OPERATING_POINTS: operating_table(validation, shown.sample, settings, len(fitted[level].calibrations))},
+        models=metrics_by_model(units[level][units[level][SPLIT] == split], settings),
+        subgroups=subgroups_of(shown, covariates, settings),
+        baselines=baselines_of(shown, covariates, settings.confidence),
+        results=results,
     )
 
 
-def subgroups_of(shown: Judged, background: Background | None, settings: Settings) -> pd.DataFrame | None:
-    if background is None:
+def subgroups_of(shown: LevelResult, covariates: Covariates | None, settings: Settings) -> pd.DataFrame | None:
+    if covariates is None:
         return None
     if shown.sample.is_binary:
-        return judge_subgroups(shown.sample, shown.rows, background, settings)
+        return evaluate_subgroups(shown.sample, shown.rows, covariates, settings)
     return named(
-        {name: judge_subgroups(sample_of(rows), rows, background, settings) for name, rows in by_class(shown).items()},
+        {
+            name: evaluate_subgroups(sample_of(rows), rows, covariates, settings)
+            for name, rows in by_class(shown).items()
+        },
         "covariate",
     )
 
 
-def floors_of(shown: Judged, background: Background | None, confidence: float) -> pd.DataFrame | None:
-    if background is None:
+def baselines_of(shown: LevelResult, covariates: Covariates | None, confidence: float) -> pd.DataFrame | None:
+    if covariates is None:
         return None
     if shown.sample.is_binary:
-        return judge_floors(shown.sample, shown.rows, background, confidence)
+        return evaluate_baselines(shown.sample, shown.rows, covariates, confidence)
     return named(
         {
-            name: judge_floors(sample_of(rows), rows, about_class(background, name), confidence)
+            name: evaluate_baselines(sample_of(rows), rows, covariates_of_class(covariates, name), confidence)
             for name, rows in by_class(shown).items()
         },
         "name",
     )
 
 
-def by_class(shown: Judged) -> dict[str, pd.DataFrame]:
-    """The rows with two answers, each class against the rest."""
-    return {name: one_class(shown.rows, name) for name in shown.sample.class_names}
+def by_class(shown: LevelResult) -> dict[str, pd.DataFrame]:
+    """The rows as a table of two classes for each class against the rest."""
+    return {name: one_vs_rest_table(shown.rows, name) for name in shown.sample.class_names}
 
 
-def judge_units(units: Mapping[str, pd.DataFrame], frozen: FrozenByLevel) -> dict[str, dict[str, Judged]]:
-    """What is judged, by level and split: pooled over models, at the frozen threshold."""
-    return {level: splits_of(pool(rows, frozen[level].calibrations), frozen[level]) for level, rows in units.items()}
-
-
-def splits_of(pooled: Pooled, frozen: Frozen) -> dict[str, Judged]:
-    """Everything of a level, by split."""
-    found = {}
-    for split, rows in pooled.stated.groupby(SPLIT, sort=False):
-        sample = sample_of(rows, frozen.point.threshold)
-        after = None if pooled.corrected is None else sample_of(pooled.corrected.loc[rows.index])
-        found[str(split)] = Judged(rows, sample, after, pooled.reason)
-    return found
-
-
-def headline_of(judged: Mapping[str, dict[str, Judged]]) -> tuple[str, str]:
-    """Test before validation before training, patients before scans."""
-    split = next(split for split in (TEST, VAL, TRAIN) if split in judged[SCAN])
-    return split, PATIENT if split in judged[PATIENT] else SCAN
-
-
-def all_metrics(judged: Mapping[str, dict[str, Judged]], frozen: FrozenByLevel, settings: Settings) -> Metrics:
-    """By split, level and name."""
+def level_results(units: Mapping[str, pd.DataFrame], fitted: FittedByLevel) -> ResultsByLevel:
+    """Every split at every level: the ensemble of all models, at the frozen threshold."""
     return {
-        split: {
-            level: judge(judged[level][split], split, frozen[level], settings)
-            if split in judged[level]
-            else nothing(judged[SCAN][split], settings)
-            for level in (SCAN, PATIENT)
-        }
-        for split in (TRAIN, VAL, TEST)
-        if split in judged[SCAN]
+        level: results_of_splits(ensemble_models(rows, fitted[level].calibrations), fitted[level])
+        for level, rows in units.items()
     }
 
 
-def judge(judged: Judged, split: str, frozen: Frozen, settings: Settings) -> dict[str, Entry]:
-    """All metrics of one split at one level, and again those that calibration changes."""
-    metrics = catalogue(judged.sample, settings)
-    estimates = estimate_metrics(judged.sample, metrics, settings)
-    estimates["auroc_smallest_difference"] = smallest_difference(estimates["auroc"], settings.confidence)
-    if settings.task == ORDINAL and not judged.sample.is_binary:
-        estimates |= judge_cuts(judged.sample, settings)
+def results_of_splits(ensemble: EnsemblePredictions, fitted: FittedOnValidation) -> dict[str, LevelResult]:
+    """Every split of one level."""
+    found = {}
+    for split, rows in ensemble.rows.groupby(SPLIT, sort=False):
+        sample = sample_of(rows, fitted.point.threshold)
+        calibrated = None if ensemble.calibrated is None else sample_of(ensemble.calibrated.loc[rows.index])
+        found[str(split)] = LevelResult(rows, sample, calibrated, ensemble.reason)
+    return found
+
+
+def headline_of(results: ResultsByLevel) -> tuple[str, str]:
+    """Test before validation before training, patients before scans."""
+    split = next(split for split in (TEST, VAL, TRAIN) if split in results[SCAN])
+    return split, PATIENT if split in results[PATIENT] else SCAN
+
+
+def all_metrics(results: ResultsByLevel, fitted: FittedByLevel, settings: Settings) -> Metrics:
+    """By split, level and name."""
+    return {
+        split: {
+            level: compute_metrics(results[level][split], split, fitted[level], settings)
+            if split in results[level]
+            else undefined_metrics(results[SCAN][split], settings)
+            for level in (SCAN, PATIENT)
+        }
+        for split in (TRAIN, VAL, TEST)
+        if split in results[SCAN]
+    }
+
+
+def compute_metrics(
+    result: LevelResult, split: str, fitted: FittedOnValidation, settings: Settings
+) -> dict[str, Entry]:
+    """All metrics of one split at one level; those that calibration changes are computed again after it."""
+    metrics = select_metrics(result.sample, settings)
+    estimates = estimate_metrics(result.sample, metrics, settings)
+    estimates["auroc_minimum_detectable_difference"] = minimum_detectable_auroc_difference(
+        estimates["auroc"], settings.confidence
+    )
+    if settings.task == ORDINAL and not result.sample.is_binary:
+        estimates |= metrics_by_cut(result.sample, settings)
     if split != TRAIN:
-        estimates |= judge_calibrated(judged, split, metrics, settings)
-        estimates |= judge_sets(judged.sample, split, frozen.conformal, settings)
+        estimates |= calibrated_metrics(result, split, metrics, settings)
+        estimates |= conformal_set_metrics(result.sample, split, fitted.conformal, settings)
     return {name: estimate.entry() for name, estimate in estimates.items()}
 
 
-def judge_calibrated(
-    judged: Judged, split: str, metrics: Mapping[str, Metric], settings: Settings
+def calibrated_metrics(
+    result: LevelResult, split: str, metrics: Mapping[str, Metric], settings: Settings
 ) -> dict[str, Estimate]:
-    chosen = {name: metrics[name] for name in CALIBRATED if name in metrics}
-    if split == VAL and judged.corrected is not None:
-        found = undefined(chosen, judged.sample, "the calibration was fitted on these patients")
-    elif judged.corrected is None:
-        found = undefined(chosen, judged.sample, judged.reason)
+    """The metrics that calibration changes, as `calibrated_<name>`."""
+    chosen = {name: metric for name, metric in metrics.items() if metric.recalibrated}
+    if split == VAL and result.calibrated is not None:
+        found = undefined(chosen, result.sample, "the calibration was fitted on these patients")
+    elif result.calibrated is None:
+        found = undefined(chosen, result.sample, result.reason)
     else:
-        found = estimate_metrics(judged.corrected, chosen, settings)
+        found = estimate_metrics(result.calibrated, chosen, settings)
     return {f"calibrated_{name}": estimate for name, estimate in found.items()}
 
 
-def judge_sets(sample: Sample, split: str, conformal: Conformal, settings: Settings) -> dict[str, Estimate]:
+def conformal_set_metrics(sample: Sample, split: str, conformal: Conformal, settings: Settings) -> dict[str, Estimate]:
     metrics = conformal_metrics(conformal)
     reason = conformal.reason or ("the sets were fitted on these patients" if split == VAL else None)
     return undefined(metrics, sample, reason) if reason else estimate_metrics(sample, metrics, settings)
@@ -200,9 +214,9 @@ def undefined(metrics: Mapping[str, Metric], sample: Sample, reason: str) -> dic
     return {name: Estimate(None, None, None, sample.num_patients, reason) for name in metrics}
 
 
-def nothing(scans: Judged, settings: Settings) -> dict[str, Entry]:
-    """The patient level where a patient has no single label."""
-    count = patients_of_two_labels(scans.rows)
+def undefined_metrics(scans: LevelResult, settings: Settings) -> dict[str, Entry]:
+    """The patient level where a patient has scans of different labels."""
+    count = num_patients_with_mixed_labels(scans.rows)
     reason = f"{count} patients have scans of different labels, so a patient has no single one"
-    empty = undefined(catalogue(scans.sample, settings), scans.sample, reason)
+    empty = undefined(select_metrics(scans.sample, settings), scans.sample, reason)
     return {name: estimate.entry() for name, estimate in empty.items()}

@@ -1,7 +1,7 @@
-"""A frozen run on an external cohort: as it is, and with the intercept alone fitted anew.
+"""Evaluate a frozen run on an external cohort: as it is, and after refitting the intercept alone.
 
-Where only the share of the disease differs, shifting every logit by one number repairs the probabilities; what stays
-wrong after that is more than prevalence.
+Where only the prevalence differs, shifting every logit by one number corrects the probabilities; what remains wrong
+after that is not due to prevalence.
 """
 
 from collections.abc import Mapping
@@ -11,53 +11,58 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import TEST
-from pipeline.evaluation.covariates import Background
-from pipeline.evaluation.decision_rule import Frozen
+from pipeline.evaluation.covariates import Covariates
+from pipeline.evaluation.decision_rule import FittedOnValidation
 from pipeline.evaluation.ensembling import by_model
-from pipeline.evaluation.evaluate import CALIBRATED, Evaluation, Judged, evaluate_table, undefined
+from pipeline.evaluation.evaluate import Evaluation, LevelResult, evaluate_table, undefined
+from pipeline.evaluation.metrics import select_metrics
 from pipeline.evaluation.metrics.calibration import logistic_fit, logit
 from pipeline.evaluation.predictions import check_predictions
-from pipeline.evaluation.registry import catalogue
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.estimates import Entry, estimate_metrics
 
 PARTS = 10
-"""Patients are divided in so many parts, and each part is shifted by what the others say."""
-SHIFTED = (*CALIBRATED, "accuracy", "balanced_accuracy", "sensitivity", "specificity")
-"""Metrics that a shift of the logit changes."""
+"""Parts of the patients; each part is shifted by the intercept of the others."""
 
 
-def evaluate_frozen(
-    predictions: pd.DataFrame, settings: Settings, frozen: Mapping[str, Frozen], background: Background | None = None
+def evaluate_external_cohort(
+    predictions: pd.DataFrame,
+    settings: Settings,
+    fitted: Mapping[str, FittedOnValidation],
+    covariates: Covariates | None = None,
 ) -> Evaluation:
-    """All rows are test rows, judged by what was frozen; `recalibrated_<metric>` after the shift."""
-    check_models(predictions, frozen)
-    found = evaluate_table(predictions, settings, background, frozen)
+    """All rows are test rows, at the frozen threshold and calibration; `recalibrated_<metric>` after the shift."""
+    check_models(predictions, fitted)
+    found = evaluate_table(predictions, settings, covariates, fitted)
     levels = {
-        level: entries | recalibrated(found.judged[level].get(TEST), settings)
+        level: entries | recalibrated(found.results[level].get(TEST), settings)
         for level, entries in found.metrics[TEST].items()
     }
     return replace(found, metrics={TEST: levels})
 
 
-def check_models(predictions: pd.DataFrame, frozen: Mapping[str, Frozen]) -> None:
-    """Every model that predicted has something frozen."""
-    known = next(iter(frozen.values())).calibrations
-    strangers = [name for name, _ in by_model(check_predictions(predictions)) if name not in known]
-    if strangers:
+def check_models(predictions: pd.DataFrame, fitted: Mapping[str, FittedOnValidation]) -> None:
+    """Raise ValueError unless every model that predicted has a fitted calibration."""
+    known = next(iter(fitted.values())).calibrations
+    unknown = [name for name, _ in by_model(check_predictions(predictions)) if name not in known]
+    if unknown:
         raise ValueError(
-            f"calibration.json: nothing was frozen for {', '.join(strangers)}, got {', '.join(known)}; "
+            f"calibration.json: nothing was frozen for {', '.join(unknown)}, got {', '.join(known)}; "
             "run 'python -m pipeline.evaluate' with all folds of the run first."
         )
 
 
-def recalibrated(judged: Judged | None, settings: Settings) -> dict[str, Entry]:
-    if judged is None:
+def recalibrated(result: LevelResult | None, settings: Settings) -> dict[str, Entry]:
+    if result is None:
         return {}
-    # As it was judged: after the calibration its threshold would stand on another scale.
-    sample = judged.sample
-    metrics = {name: metric for name, metric in catalogue(sample, settings).items() if name in SHIFTED}
+    # As predicted: after the calibration its threshold would stand on another scale.
+    sample = result.sample
+    metrics = {
+        name: metric
+        for name, metric in select_metrics(sample, settings).items()
+        if metric.recalibrated or metric.shifted
+    }
     shifted = shift_intercept(sample)
     if isinstance(shifted, str):
         found = undefined(metrics, sample, shifted)
@@ -67,7 +72,7 @@ def recalibrated(judged: Judged | None, settings: Settings) -> dict[str, Entry]:
 
 
 def shift_intercept(sample: Sample) -> Sample | str:
-    """The sample with each part's logits moved by the intercept of the other parts, or why that cannot be done."""
+    """The sample with each part's logits shifted by the intercept of the other parts, or the reason why not."""
     if not sample.is_binary:
         return "an intercept is fitted for two classes only"
     shifts = np.empty(len(sample.labels))

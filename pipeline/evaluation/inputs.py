@@ -7,21 +7,21 @@ import pandas as pd
 
 from pipeline.config import Columns, Config
 from pipeline.core.paths import Artifacts
-from pipeline.evaluation.covariates import Background, read_covariates
+from pipeline.evaluation.covariates import Covariates, read_covariates
 from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL, Settings
 
 
 @dataclass(frozen=True)
-class Case:
+class EvaluationInputs:
     """One experiment, to be judged from tables alone."""
 
     predictions: pd.DataFrame
-    background: Background
+    covariates: Covariates
     settings: Settings
 
 
-class Roles(TypedDict):
+class ColumnRoles(TypedDict):
     """The columns that evaluation takes, by their role."""
 
     clinical: tuple[str, ...]
@@ -30,8 +30,8 @@ class Roles(TypedDict):
     label_source: tuple[str, ...]
 
 
-def column_roles(columns: Columns) -> Roles:
-    return Roles(
+def column_roles(columns: Columns) -> ColumnRoles:
+    return ColumnRoles(
         clinical=columns.clinical,
         acquisition=columns.acquisition,
         site=columns.site,
@@ -39,12 +39,12 @@ def column_roles(columns: Columns) -> Roles:
     )
 
 
-def read_inputs(config: Config) -> Case:
+def read_inputs(config: Config) -> EvaluationInputs:
     """The tables of the config's experiment and cohort, checked."""
     paths, columns = Artifacts(config.root), config.cohort.columns
     run = paths.run(config.cohort.name, config.name)
     cohort = paths.cohort(config.cohort.name)
-    background = read_covariates(cohort.cohort, cohort.splits, **column_roles(columns))
+    covariates = read_covariates(cohort.cohort, cohort.splits, **column_roles(columns))
     settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
     tables = [run.predictions(key) for key in config.training_keys]
-    return Case(read_folds(tables, several_labels=settings.task == MULTILABEL), background, settings)
+    return EvaluationInputs(read_folds(tables, several_labels=settings.task == MULTILABEL), covariates, settings)

@@ -8,49 +8,40 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.ensembling import PATIENT, SCAN
 from pipeline.evaluation.evaluate import Evaluation, Metrics, evaluate_table
-from pipeline.evaluation.one_vs_rest import about_class, joined, named, one_class
+from pipeline.evaluation.metrics import METRICS, select_metrics
+from pipeline.evaluation.metrics.decisions import is_correct
+from pipeline.evaluation.one_vs_rest import covariates_of_class, joined, named, one_vs_rest_table
 from pipeline.evaluation.predictions import check_predictions, class_names
-from pipeline.evaluation.registry import Metric, catalogue, every_row, is_right
+from pipeline.evaluation.registry import Metric, metric_title
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.estimates import Entry, Estimate, estimate_metrics
-from pipeline.evaluation.uncertainty.repeated import Shared, estimate_means, mean_value
+from pipeline.evaluation.uncertainty.methods import Wilson
+from pipeline.evaluation.uncertainty.repeated import RepeatedSamples, estimate_means, mean_value
 
-AVERAGED = (
-    "auroc",
-    "average_precision",
-    "accuracy",
-    "majority_floor",
-    "balanced_accuracy",
-    "sensitivity",
-    "specificity",
-    "f1",
-    "mcc",
-    "brier_score",
-)
-"""Figures whose mean over the labels is reported."""
+EXACT_MATCH = "exact_match"
 
 
-def evaluate_labels(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
+def evaluate_labels(predictions: pd.DataFrame, settings: Settings, covariates: Covariates | None = None) -> Evaluation:
     """Each label judged by itself, their figures named `<metric>_<label>`, and the means over all labels."""
     table = check_predictions(predictions, several_labels=True)
     labels = {
-        name: evaluate_table(one_class(table, name), settings, about_class(background, name))
+        name: evaluate_table(one_vs_rest_table(table, name), settings, covariates_of_class(covariates, name))
         for name in class_names(table)
     }
     any_label = next(iter(labels.values()))
     return Evaluation(
         metrics=all_metrics(labels, settings),
-        frozen={level: {name: label.frozen[level] for name, label in labels.items()} for level in (SCAN, PATIENT)},
+        fitted={level: {name: label.fitted[level] for name, label in labels.items()} for level in (SCAN, PATIENT)},
         headline=any_label.headline,
         plots={plot: joined({name: label.plots[plot] for name, label in labels.items()}) for plot in any_label.plots},
         models=joined({name: label.models for name, label in labels.items()}),
         subgroups=named({name: label.subgroups for name, label in labels.items()}, "covariate"),
-        floors=named({name: label.floors for name, label in labels.items()}, "name"),
-        judged={},
+        baselines=named({name: label.baselines for name, label in labels.items()}, "name"),
+        results={},
     )
 
 
@@ -73,14 +64,15 @@ def all_metrics(labels: Mapping[str, Evaluation], settings: Settings) -> Metrics
 def means(labels: Mapping[str, Evaluation], split: str, level: str, settings: Settings) -> dict[str, Entry]:
     """The mean of each figure over the labels; undefined where it is for any."""
     entries = {name: label.metrics[split][level] for name, label in labels.items()}
-    samples = [label.judged[level][split].sample for label in labels.values() if split in label.judged[level]]
+    samples = [label.results[level][split].sample for label in labels.values() if split in label.results[level]]
     if len(samples) < len(labels):
-        found = {metric: mean_value({name: entry[metric] for name, entry in entries.items()}) for metric in AVERAGED}
+        averaged = [metric.name for metric in METRICS.entries() if metric.averaged]
+        found = {metric: mean_value({name: entry[metric] for name, entry in entries.items()}) for metric in averaged}
     else:
         every = np.arange(len(samples[0].labels))
-        shared = Shared(by_pattern(samples), samples, [every] * len(samples))
-        metrics = {name: metric for name, metric in catalogue(samples[0], settings).items() if name in AVERAGED}
-        found = estimate_means(entries, shared, metrics, settings) | exact_match(samples, settings)
+        repeated = RepeatedSamples(by_pattern(samples), samples, [every] * len(samples))
+        metrics = {name: metric for name, metric in select_metrics(samples[0], settings).items() if metric.averaged}
+        found = estimate_means(entries, repeated, metrics, settings) | exact_match(samples, settings)
     return {name: estimate.entry() for name, estimate in found.items()}
 
 
@@ -94,6 +86,12 @@ def by_pattern(samples: list[Sample]) -> Sample:
 
 def exact_match(samples: list[Sample], settings: Settings) -> dict[str, Estimate]:
     """Share of rows with every label called right."""
-    hits = np.all([is_right(sample) for sample in samples], axis=0)
-    metric = Metric(lambda weighted: weighted.mean(hits.astype(float)), lambda _: hits, every_row)
-    return estimate_metrics(samples[0], {"exact_match": metric}, settings)
+    hits = np.all([is_correct(sample) for sample in samples], axis=0)
+    metric = Metric(
+        EXACT_MATCH,
+        lambda weighted: weighted.mean(hits.astype(float)),
+        metric_title(EXACT_MATCH),
+        Wilson(lambda _: hits),
+        needs_every_class=False,
+    )
+    return estimate_metrics(samples[0], {EXACT_MATCH: metric}, settings)

@@ -6,13 +6,13 @@ from dataclasses import replace
 import pandas as pd
 
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, PROB_PREFIX
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.predictions import prob_columns
 
 OF_LABEL = "of_label"
 
 
-def one_class(table: pd.DataFrame, name: str) -> pd.DataFrame:
+def one_vs_rest_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
     """The question whether the class is present, as a table of two classes, the positive one last."""
     prob, kept = table[PROB_PREFIX + name], table.drop(columns=prob_columns(table))
     probs = {PROB_PREFIX + absent(name): 1 - prob, PROB_PREFIX + name: prob}
@@ -28,12 +28,12 @@ def presence(labels: pd.Series, name: str) -> pd.Series:
     return labels.map(lambda label: name if name in label.split(LABEL_SEPARATOR) else absent(name))
 
 
-def about_class(background: Background | None, name: str) -> Background | None:
-    """The background with this class alone to learn from."""
-    if background is None or background.splits is None:
-        return background
-    labels = presence(background.splits[LABEL], name)
-    return replace(background, splits=background.splits.assign(**{LABEL: labels}))
+def covariates_of_class(covariates: Covariates | None, name: str) -> Covariates | None:
+    """The covariates with this class alone to learn from."""
+    if covariates is None or covariates.splits is None:
+        return covariates
+    labels = presence(covariates.splits[LABEL], name)
+    return replace(covariates, splits=covariates.splits.assign(**{LABEL: labels}))
 
 
 def joined(tables: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame | None:

@@ -12,7 +12,7 @@ from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 
 RULES = ("youden", "sensitivity", "specificity", "cost")
-EVEN_ODDS = 0.5
+DEFAULT_THRESHOLD = 0.5
 APPROXIMATE = "approximate, since each validation patient has one model's probability and a test patient the mean of {}"
 STRICT_TARGET = 0.95
 PATIENTS_FOR_STRICT_TARGET = 40
@@ -35,9 +35,11 @@ def choose_operating_point(
     if num_classes > 2:
         return OperatingPoint("most_probable", None, "with several classes the most probable one is called")
     if validation is None:
-        return OperatingPoint("even_odds", EVEN_ODDS, "the table has no validation rows to choose a threshold on")
+        return OperatingPoint("default", DEFAULT_THRESHOLD, "the table has no validation rows to choose a threshold on")
     if validation.patients_of_class.min() == 0:
-        return OperatingPoint("even_odds", EVEN_ODDS, "validation has one class only, no threshold can be chosen on it")
+        return OperatingPoint(
+            "default", DEFAULT_THRESHOLD, "validation has one class only, no threshold can be chosen on it"
+        )
     concerned = {"sensitivity": 1, "specificity": 0}.get(settings.operating_point)
     if concerned is not None and settings.operating_target >= STRICT_TARGET:
         count = validation.patients_of_class[concerned]
@@ -65,7 +67,7 @@ def best_threshold(validation: Sample, settings: Settings) -> float:
         "cost": lambda: -expected_cost(validation, sensitivity, specificity, settings.miss_cost),
     }[settings.operating_point]()
     best = thresholds[np.isclose(preference, preference.max(), rtol=0, atol=1e-12)]
-    return float(best[np.abs(best - EVEN_ODDS).argmin()])
+    return float(best[np.abs(best - DEFAULT_THRESHOLD).argmin()])
 
 
 def candidates(probs: Array) -> Array:

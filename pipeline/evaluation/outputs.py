@@ -1,6 +1,5 @@
 """Evaluate a table by its task, and write the files of an evaluation."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,19 +11,19 @@ from pipeline.core.io import read_json, write_csv, write_json
 from pipeline.core.paths import EvaluationPaths, RunPaths, TrainingKey
 from pipeline.evaluation.calibration import Calibration
 from pipeline.evaluation.conformal import Conformal
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.cross_validation import evaluate_cross_validation
-from pipeline.evaluation.decision_rule import Frozen, FittedByLevel
+from pipeline.evaluation.decision_rule import FittedByLevel, FittedOnValidation
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Evaluation, Metrics
 from pipeline.evaluation.multilabel import evaluate_labels
 from pipeline.evaluation.operating_point import OperatingPoint
 from pipeline.evaluation.settings import MULTILABEL, Settings
 
 
-def evaluate_task(predictions: pd.DataFrame, settings: Settings, background: Background | None = None) -> Evaluation:
+def evaluate_task(predictions: pd.DataFrame, settings: Settings, covariates: Covariates | None = None) -> Evaluation:
     """Everything that is reported about the table, by the task of the settings."""
     judge = evaluate_labels if settings.task == MULTILABEL else evaluate_cross_validation
-    return judge(predictions, settings, background)
+    return judge(predictions, settings, covariates)
 
 
 SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_baseline", "brier_score")
@@ -34,9 +33,9 @@ def write_evaluation(evaluation: Evaluation, paths: EvaluationPaths) -> None:
     """The files of an evaluation, each whole or not at all."""
     write_json(paths.metrics, evaluation.metrics)
     write_json(paths.summary, summarise(evaluation.metrics))
-    write_fitted(evaluation.frozen, paths)
+    write_fitted(evaluation.fitted, paths)
     write_csv(paths.models, evaluation.models)
-    for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.floors, paths.baselines)):
+    for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.baselines, paths.baselines)):
         # Where there is nothing to judge the file is there all the same, empty, for whatever waits for it.
         write_csv(path, table if table is not None else pd.DataFrame(columns=["none"]))
     split, level = evaluation.headline
@@ -44,11 +43,11 @@ def write_evaluation(evaluation: Evaluation, paths: EvaluationPaths) -> None:
         write_csv(paths.plot(name), table.assign(split=split, level=level))
 
 
-def write_fitted(frozen: FittedByLevel, paths: EvaluationPaths) -> None:
+def write_fitted(fitted: FittedByLevel, paths: EvaluationPaths) -> None:
     """What later patients are judged by, in files of its own."""
     files = {"point": paths.operating_point, "calibrations": paths.calibration, "conformal": paths.conformal}
     for name, path in files.items():
-        write_json(path, {level: part(fitted, name) for level, fitted in frozen.items()})
+        write_json(path, {level: part(fitted, name) for level, fitted in fitted.items()})
 
 
 def note_checkpoints(paths: RunPaths, keys: Iterable[TrainingKey]) -> None:
@@ -69,14 +68,14 @@ def read_checkpoints(paths: EvaluationPaths) -> dict[str, str]:
     return read_json(paths.checkpoints)
 
 
-def part(fitted: Frozen | Mapping[str, Frozen], name: str) -> Any:
+def part(fitted: FittedOnValidation | Mapping[str, FittedOnValidation], name: str) -> Any:
     """One field as plain values; by label where each has its own."""
-    if isinstance(fitted, Frozen):
+    if isinstance(fitted, FittedOnValidation):
         return asdict(fitted)[name]
     return {label: part(own, name) for label, own in fitted.items()}
 
 
-def read_fitted(paths: EvaluationPaths) -> dict[str, Frozen]:
+def read_fitted(paths: EvaluationPaths) -> dict[str, FittedOnValidation]:
     """What `write_fitted` wrote, of one class a scan."""
     for path in (paths.operating_point, paths.calibration, paths.conformal):
         if not path.is_file():
@@ -89,7 +88,7 @@ def read_fitted(paths: EvaluationPaths) -> dict[str, Frozen]:
             "expected one; only runs of one class a scan and one division can be applied frozen."
         )
     return {
-        level: Frozen(
+        level: FittedOnValidation(
             {name: Calibration(**fitted) for name, fitted in calibrations[level].items()},
             OperatingPoint(**points[level]),
             Conformal(**conformal[level]),
@@ -118,4 +117,4 @@ def has_values(entries: dict) -> bool:
 def read_metrics(path: Path) -> Metrics:
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' writes it.")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return read_json(path)

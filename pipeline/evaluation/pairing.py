@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT, VAL
-from pipeline.evaluation.cv_design import check_division
-from pipeline.evaluation.decision_rule import freeze
-from pipeline.evaluation.ensembling import PATIENT, SCAN, Calibrations, pool, units_by_level
+from pipeline.core.tables import parse_table
+from pipeline.evaluation.cv_design import check_cv_design
+from pipeline.evaluation.decision_rule import fit_on_validation
+from pipeline.evaluation.ensembling import PATIENT, SCAN, Calibrations, ensemble_models, units_by_level
 from pipeline.evaluation.predictions import ALL_FOLDS, check_predictions, class_names
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import MULTILABEL, Settings
@@ -18,7 +19,7 @@ from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 
 
 @dataclass(frozen=True)
-class Contender:
+class Candidate:
     """An experiment on the rows that all are compared on."""
 
     name: str
@@ -28,32 +29,32 @@ class Contender:
     """The folds of each seed together."""
 
 
-def pair_up(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) -> list[Contender]:
+def align_candidates(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) -> list[Candidate]:
     """One contender a table; ValueError where they are not about the same patients, or too few."""
     if settings.task == MULTILABEL:
         raise ValueError("task multilabel: experiments with several labels a scan are not compared; see their figures.")
     checked = {name: check_predictions(table, where=name) for name, table in tables.items()}
     for name, table in checked.items():
-        check_division(table, where=name)
+        check_cv_design(table, where=name)
     levels = {name: units_by_level(table, settings.patient_rule) for name, table in checked.items()}
     # Patients where each has one label in this split, else scans.
     level = PATIENT if all((units[PATIENT][SPLIT] == split).any() for units in levels.values()) else SCAN
-    contenders = [contend(name, units[level], settings, split) for name, units in levels.items()]
-    check_same(contenders, {name: rows_of(units[level], split) for name, units in levels.items()}, split)
-    return contenders
+    candidates = [make_candidate(name, units[level], settings, split) for name, units in levels.items()]
+    check_same(candidates, {name: rows_of(units[level], split) for name, units in levels.items()}, split)
+    return candidates
 
 
-def contend(name: str, units: pd.DataFrame, settings: Settings, split: str) -> Contender:
-    frozen = freeze(units, settings)
-    pooled = sample_of(rows_of(pool(units, frozen.calibrations).stated, split), frozen.point.threshold)
-    seeds = [seed_sample(rows, frozen.calibrations, split) for _, rows in units.groupby(SEED)]
+def make_candidate(name: str, units: pd.DataFrame, settings: Settings, split: str) -> Candidate:
+    fitted = fit_on_validation(units, settings)
+    pooled = sample_of(rows_of(ensemble_models(units, fitted.calibrations).rows, split), fitted.point.threshold)
+    seeds = [seed_sample(rows, fitted.calibrations, split) for _, rows in units.groupby(SEED)]
     if any(len(seed.labels) != len(pooled.labels) for seed in seeds):
         raise ValueError(f"{name}: its seeds judged different {split} patients, expected the same; predict with all.")
-    return Contender(name, pooled, seeds)
+    return Candidate(name, pooled, seeds)
 
 
 def seed_sample(units: pd.DataFrame, calibrations: Calibrations, split: str) -> Sample:
-    return sample_of(rows_of(pool(units, calibrations).stated, split))
+    return sample_of(rows_of(ensemble_models(units, calibrations).rows, split))
 
 
 def rows_of(units: pd.DataFrame, split: str) -> pd.DataFrame:
@@ -65,7 +66,7 @@ def key_of(units: pd.DataFrame) -> str:
     return SCAN_ID if SCAN_ID in units else PATIENT_ID
 
 
-def check_same(contenders: list[Contender], rows: Mapping[str, pd.DataFrame], split: str) -> None:
+def check_same(candidates: list[Candidate], rows: Mapping[str, pd.DataFrame], split: str) -> None:
     first, reference = next(iter(rows.items()))
     for name, table in rows.items():
         if class_names(table) != class_names(reference):
@@ -79,7 +80,7 @@ def check_same(contenders: list[Contender], rows: Mapping[str, pd.DataFrame], sp
                 f"{name}: {len({patient for _, patient, *_ in different})} {split} patients differ from those of "
                 f"{first}, or were judged in other folds, expected the same; predict with the same folds."
             )
-    fewest = contenders[0].pooled.patients_of_class.min() if contenders else 0
+    fewest = candidates[0].pooled.patients_of_class.min() if candidates else 0
     if fewest < FEWEST_PATIENTS:
         raise ValueError(f"{split}: a class has {fewest} patients, a comparison needs {FEWEST_PATIENTS}.")
 
@@ -92,7 +93,7 @@ def identities(rows: pd.DataFrame) -> set[tuple[str, str, str, int]]:
 
 
 if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+    pass
 
 WORKSPACE = "workspace"
 """DVC's word for the files as they lie here."""
@@ -109,7 +110,9 @@ def read_revision(revision: str, folder: Path) -> pd.DataFrame:
 
     try:
         files = DVCFileSystem(rev=None if revision == WORKSPACE else revision)
-        tables = [read_table(files, path) for path in sorted(files.glob(f"{folder.as_posix()}/fold-*.csv"))]
+        tables = [
+            parse_table(files.read_bytes(path), path) for path in sorted(files.glob(f"{folder.as_posix()}/fold-*.csv"))
+        ]
     except (DvcException, SCMError, OSError) as error:
         raise ValueError(
             f"{revision}: its predictions cannot be read ({error}); name a revision that git or DVC knows, and "
@@ -118,8 +121,3 @@ def read_revision(revision: str, folder: Path) -> pd.DataFrame:
     if not tables:
         raise ValueError(f"{revision}: no fold-<k>.csv in {folder}, expected predictions; 'dvc repro' writes them.")
     return pd.concat(tables, ignore_index=True)
-
-
-def read_table(files: "AbstractFileSystem", path: str) -> pd.DataFrame:
-    with files.open(path) as stream:
-        return pd.read_csv(stream, dtype=str, keep_default_na=False)

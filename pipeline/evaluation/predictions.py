@@ -23,6 +23,7 @@ from pipeline.core.columns import (
     VAL,
 )
 from pipeline.core.errors import did_you_mean
+from pipeline.core.tables import read_table
 from pipeline.evaluation.cv_design import MODEL, check_roles
 
 SUM_TOLERANCE = 1e-3
@@ -32,9 +33,8 @@ ALL_FOLDS = -1
 
 def read_predictions(path: Path, *, several_labels: bool = False) -> pd.DataFrame:
     """A checked table from a CSV file; ids and labels stay text, so that `007` and a class called `NA` survive."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.predict' writes it.")
-    return check_predictions(pd.read_csv(path, dtype=str, keep_default_na=False), str(path), several_labels)
+    table = read_table(path, "'python -m pipeline.predict' writes it")
+    return check_predictions(table, str(path), several_labels)
 
 
 def read_folds(paths: list[Path], *, several_labels: bool = False) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def check_predictions(
     for column in (SCAN_ID, PATIENT_ID, LABEL):
         table[column] = table[column].astype(str)
     check_values(table, SPLIT, [TRAIN, VAL, TEST], where)
-    check_values(parts_of_labels(table) if several_labels else table, LABEL, class_names(table), where)
+    check_values(explode_labels(table) if several_labels else table, LABEL, class_names(table), where)
     check_probabilities(table, where)
     if not several_labels:
         check_sums(table, where)
@@ -124,7 +124,7 @@ def check_values(table: pd.DataFrame, column: str, known: list[str], where: str)
         )
 
 
-def parts_of_labels(table: pd.DataFrame) -> pd.DataFrame:
+def explode_labels(table: pd.DataFrame) -> pd.DataFrame:
     """A row a scan and class that it shows."""
     parts = table.assign(**{LABEL: table[LABEL].str.split(LABEL_SEPARATOR)}).explode(LABEL)
     return parts[~parts[LABEL].isin(["", NO_LABEL])]
@@ -186,7 +186,7 @@ def average_folds(predictions: pd.DataFrame) -> pd.DataFrame:
     return averaged.reset_index()
 
 
-def by_patient(scans: pd.DataFrame, rule: str) -> pd.DataFrame:
+def aggregate_by_patient(scans: pd.DataFrame, rule: str) -> pd.DataFrame:
     """One row a patient and model, of scans with one label a patient.
 
     `mean` averages the scans' probabilities; `max` takes the scan that is most confident of anything but the first
@@ -201,6 +201,6 @@ def by_patient(scans: pd.DataFrame, rule: str) -> pd.DataFrame:
     return scans.loc[strongest, [*keys, *columns]].reset_index(drop=True)
 
 
-def patients_of_two_labels(scans: pd.DataFrame) -> int:
+def num_patients_with_mixed_labels(scans: pd.DataFrame) -> int:
     """Patients whose scans do not share a label: no single right answer exists for them."""
     return int((scans.groupby(PATIENT_ID)[LABEL].nunique() > 1).sum())

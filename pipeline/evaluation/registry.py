@@ -1,183 +1,154 @@
-"""Which figures are reported, and which interval suits each."""
+"""The registry of metrics: one decorated function reports a metric everywhere.
+
+    @METRICS.register("youden_index", title="Youden's index", applies=has_two_classes, interval=Bootstrap((-1, 1)))
+    def youden_index(weighted: Weighted) -> Array:
+        return sensitivity(weighted) + specificity(weighted) - 1
+
+`metrics.json`, the report, the summary for DVC (`summary=True`) and W&B take the metric from here. The metrics of this
+package are registered by the modules of `pipeline.evaluation.metrics`; a module under `plugins` in a config registers
+its own in the same way.
+"""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
-
-from pipeline.evaluation.metrics import brier_parts, calibration, decisions, discrimination
+from pipeline.core.registry import Registry
 from pipeline.evaluation.sample import Array, Sample, Weighted
 from pipeline.evaluation.settings import ORDINAL, Settings
-from pipeline.evaluation.uncertainty.bootstrap import Figure
+from pipeline.evaluation.uncertainty.methods import Bootstrap, Interval
 
-Rows = Callable[[Sample], Array]
-UNBOUNDED = (-np.inf, np.inf)
+MetricFunction = Callable[..., Array]
+"""(weighted sample, **settings) -> (R,) one value per resample, NaN where it is undefined."""
+
+
+def always(sample: Sample, settings: Settings) -> bool:
+    return True
+
+
+def has_two_classes(sample: Sample, settings: Settings) -> bool:
+    return sample.is_binary
+
+
+def has_ordered_classes(sample: Sample, settings: Settings) -> bool:
+    return settings.task == ORDINAL and not sample.is_binary
+
+
+def has_prevalence(sample: Sample, settings: Settings) -> bool:
+    return sample.is_binary and settings.prevalence is not None
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure; a share says what of what, a ranking which class it is about."""
+    """One metric: what it is called, how it is computed, and where it is reported."""
 
-    figure: Figure
-    hits: Rows | None = None
-    """For shares: (n,) boolean, the rows that count as right …"""
-    among: Rows | None = None
-    """… among these."""
-    is_ranking: bool = False
-    """Is it about the order of scores, which must then vary?"""
-    ranked_class: int | None = None
-    """For the AUROC of one class against the rest."""
+    name: str
+    """Key in metrics.json."""
+    fn: MetricFunction
+    title: str
+    """Shown to readers."""
+    interval: Interval = Bootstrap()
+    interval_of_several: Interval | None = None
+    """With more than two classes; by default the same."""
+    applies: Callable[[Sample, Settings], bool] = always
     needs_threshold: bool = False
-    has_spread: bool = True
-    """Does it vary between resamples that keep the labels?"""
-    grows_by_chance: bool = False
-    """Is it a sum of gaps, to which chance adds more than resampling can show?"""
-    bounds: tuple[float, float] = (0.0, 1.0)
-    """Lowest and highest value that the figure can have."""
+    """Of two classes: is it undefined without an operating point?"""
+    needs_every_class: bool = True
+    """Is it undefined where a class has no patients?"""
+    ranks: bool = False
+    """Does it depend on the order of the scores, which must then vary?"""
+    settings: tuple[str, ...] = ()
+    """Names of evaluation settings that `fn` takes by keyword."""
+    of_class: "ClassMetric | None" = None
+    """With more than two classes: the same of each class against the rest, as `<name>_<class>`."""
+    averaged: bool = False
+    """With several labels per scan: is the mean over the labels reported?"""
+    recalibrated: bool = False
+    """Is it reported again after calibration (`calibrated_<name>`), and on an external cohort after the intercept was
+    refitted (`recalibrated_<name>`)?"""
+    shifted: bool = False
+    """Or only after the intercept was refitted?"""
+    summary: bool = False
+    """Is it shown by `dvc metrics show`?"""
+    digits: int = 3
+    """Decimals that a reader is shown."""
+
+    def bind(self, sample: Sample, settings: Settings) -> "Metric":
+        """The metric with its settings filled in and the interval that suits the number of classes."""
+        chosen = {name: getattr(settings, name) for name in self.settings}
+        bound = replace(self, fn=partial(self.fn, **chosen)) if chosen else self
+        if sample.is_binary or self.interval_of_several is None:
+            return bound
+        # A mean over classes, which every class is needed for.
+        return replace(bound, interval=self.interval_of_several, needs_every_class=True)
 
 
-def catalogue(sample: Sample, settings: Settings) -> dict[str, Metric]:
-    """Metrics by name, in the order of reporting."""
-    if sample.is_binary:
-        rates = binary_rates() | prevalence_metrics(settings.prevalence)
-        stated = probability_metrics(settings.calibration_bins, largest_brier_score=1) | binary_calibration()
-        return ranking_metrics(ranked_class=1) | decision_metrics(rates) | stated
-    grades = ordinal_metrics(sample.num_classes) if settings.task == ORDINAL else {}
-    decided = decision_metrics(mean_rates() | grades)
-    stated = probability_metrics(settings.calibration_bins, largest_brier_score=2)
-    return ranking_metrics(ranked_class=None) | decided | stated | class_metrics(sample)
+@dataclass(frozen=True)
+class ClassMetric:
+    """A metric of class k against the rest: `fn(weighted, k)`, with `interval(k)`."""
+
+    fn: Callable[[Weighted, int], Array]
+    interval: Callable[[int], Interval]
+    ranks: bool = False
+    needs_every_class: bool = True
 
 
-def ranking_metrics(ranked_class: int | None) -> dict[str, Metric]:
+def make_metric(name: str, fn: MetricFunction, **details: object) -> Metric:
+    return Metric(name=name, fn=fn, **details)
+
+
+METRICS: Registry[Metric] = Registry("metric", make_metric)
+AFTER = {"recalibrated_": "intercept refitted", "calibrated_": "calibrated"}
+"""Prefixes of metrics that are computed again, and their words in a title."""
+DERIVED = {
+    "auroc_minimum_detectable_difference": "AUROC, minimum detectable difference",
+    "auroc_from": "AUROC, this grade or above",
+    "conformal_coverage": "Coverage of conformal sets",
+    "conformal_abstention_rate": "Abstention rate of conformal sets",
+    "exact_match": "All labels correct",
+}
+"""Titles of what is derived from other metrics or from fitted sets."""
+
+
+def select_metrics(sample: Sample, settings: Settings) -> dict[str, Metric]:
+    """The metrics that apply, by name, each ready to be computed; those of single classes come last."""
+    chosen = [metric for metric in METRICS.entries() if metric.applies(sample, settings)]
+    found = {metric.name: metric.bind(sample, settings) for metric in chosen}
+    return found if sample.is_binary else found | class_metrics(chosen, sample)
+
+
+def class_metrics(chosen: list[Metric], sample: Sample) -> dict[str, Metric]:
+    """Each class against the rest."""
     return {
-        "auroc": Metric(discrimination.auroc, is_ranking=True, ranked_class=ranked_class),
-        "average_precision": Metric(discrimination.average_precision, is_ranking=True),
-    }
-
-
-def decision_metrics(rates: dict[str, Metric]) -> dict[str, Metric]:
-    """Figures of the called classes, with the rates in their place."""
-    called = partial(Metric, needs_threshold=True)
-    return {
-        "accuracy": called(decisions.accuracy, is_right, every_row),
-        "majority_floor": Metric(decisions.majority_floor, has_spread=False),
-        "balanced_accuracy": called(decisions.balanced_accuracy),
-        **rates,
-        "f1": called(decisions.f1),
-        "mcc": called(decisions.mcc, bounds=(-1, 1)),
-        "kappa": called(decisions.kappa, bounds=(-1, 1)),
-    }
-
-
-def probability_metrics(binning: str, largest_brier_score: float) -> dict[str, Metric]:
-    return {
-        "brier_score": Metric(calibration.brier_score, bounds=(0, largest_brier_score)),
-        "brier_miscalibration": Metric(brier_parts.brier_miscalibration, grows_by_chance=True),
-        "brier_discrimination": Metric(brier_parts.brier_discrimination, grows_by_chance=True),
-        "brier_uncertainty": Metric(brier_parts.brier_uncertainty, has_spread=False),
-        "log_loss": Metric(calibration.log_loss, bounds=(0, np.inf)),
-        "expected_calibration_error": Metric(
-            partial(calibration.expected_calibration_error, binning=binning), grows_by_chance=True
-        ),
-    }
-
-
-def binary_rates() -> dict[str, Metric]:
-    """About the positive class of two; shares of rows, so with a Wilson interval."""
-    share = partial(Metric, needs_threshold=True)
-    return {
-        "sensitivity": share(decisions.sensitivity, is_right, is_positive),
-        "specificity": share(decisions.specificity, is_right, is_negative),
-        "positive_predictive_value": share(decisions.positive_predictive_value, is_right, is_called),
-        "negative_predictive_value": share(decisions.negative_predictive_value, is_right, is_not_called),
-        "accuracy_at_even_odds": Metric(accuracy_at_even_odds, is_right_at_even_odds, every_row),
-    }
-
-
-def binary_calibration() -> dict[str, Metric]:
-    return {
-        "calibration_slope": Metric(calibration.calibration_slope, bounds=UNBOUNDED),
-        "calibration_intercept": Metric(calibration.calibration_intercept, bounds=UNBOUNDED),
-    }
-
-
-def prevalence_metrics(prevalence: float | None) -> dict[str, Metric]:
-    """Predictive values where the positive class has the user's share."""
-    if prevalence is None:
-        return {}
-    return {
-        f"{name}_predictive_value_at_prevalence": Metric(
-            partial(decisions.value_at_prevalence, prevalence=prevalence, of_call=of_call), needs_threshold=True
+        f"{metric.name}_{name}": Metric(
+            name=f"{metric.name}_{name}",
+            fn=partial(metric.of_class.fn, k=k),
+            title=f"{metric.title}, {name}",
+            interval=metric.of_class.interval(k),
+            ranks=metric.of_class.ranks,
+            needs_every_class=metric.of_class.needs_every_class,
         )
-        for name, of_call in (("positive", True), ("negative", False))
+        for k, name in enumerate(sample.class_names)
+        for metric in chosen
+        if metric.of_class
     }
 
 
-def mean_rates() -> dict[str, Metric]:
-    """Means over more than two classes, which are no shares of rows."""
-    return {
-        "sensitivity": Metric(decisions.sensitivity),
-        "specificity": Metric(decisions.specificity),
-        "positive_predictive_value": Metric(decisions.positive_predictive_value),
-        "negative_predictive_value": Metric(decisions.negative_predictive_value),
-    }
+def metric_title(name: str) -> str:
+    """`calibrated_brier_score` -> `Brier score, calibrated`; `auroc_grade2` -> `AUROC, grade2`."""
+    titles = {metric.name: metric.title for metric in METRICS.entries()} | DERIVED
+    if name in titles:
+        return titles[name]
+    for prefix, words in AFTER.items():
+        if name.startswith(prefix):
+            return f"{metric_title(name.removeprefix(prefix))}, {words}"
+    known = max((key for key in titles if name.startswith(f"{key}_")), key=len, default=None)
+    return f"{titles[known]}, {name.removeprefix(known + '_')}" if known else name
 
 
-def ordinal_metrics(num_classes: int) -> dict[str, Metric]:
-    """Figures that hold a call two grades off for worse than one grade off."""
-    return {
-        "quadratic_kappa": Metric(decisions.quadratic_kappa, bounds=(-1, 1)),
-        "mean_grades_off": Metric(decisions.mean_grades_off, bounds=(0, num_classes - 1)),
-    }
-
-
-def class_metrics(sample: Sample) -> dict[str, Metric]:
-    """One class against the rest, for each of several."""
-    metrics = {}
-    for k, name in enumerate(sample.class_names):
-        metrics[f"auroc_{name}"] = Metric(partial(discrimination.class_auroc, k=k), is_ranking=True, ranked_class=k)
-        metrics[f"average_precision_{name}"] = Metric(partial(discrimination.class_average_precision, k=k))
-        metrics[f"sensitivity_{name}"] = Metric(partial(class_sensitivity, k=k), is_right, partial(is_class, k=k))
-    return metrics
-
-
-def class_sensitivity(weighted: Weighted, k: int) -> Array:
-    return decisions.recalls(weighted)[:, k]
-
-
-def accuracy_at_even_odds(weighted: Weighted) -> Array:
-    """Accuracy of the more probable class: comparable with figures published without a chosen threshold."""
-    return weighted.mean(is_right_at_even_odds(weighted.sample).astype(float))
-
-
-def is_right_at_even_odds(sample: Sample) -> Array:
-    return (sample.probs[:, 1] > 0.5) == (sample.labels == 1)
-
-
-def is_right(sample: Sample) -> Array:
-    return sample.preds == sample.labels
-
-
-def every_row(sample: Sample) -> Array:
-    return np.ones(len(sample.labels), dtype=bool)
-
-
-def is_class(sample: Sample, k: int) -> Array:
-    return sample.labels == k
-
-
-def is_positive(sample: Sample) -> Array:
-    return sample.labels == 1
-
-
-def is_negative(sample: Sample) -> Array:
-    return sample.labels == 0
-
-
-def is_called(sample: Sample) -> Array:
-    return sample.preds == 1
-
-
-def is_not_called(sample: Sample) -> Array:
-    return sample.preds == 0
+def metric_digits(name: str) -> int:
+    """Decimals of the metric that `name` is derived from."""
+    for prefix in AFTER:
+        name = name.removeprefix(prefix)
+    known = max((key for key in METRICS if name == key or name.startswith(f"{key}_")), key=len, default=None)
+    return METRICS.get(known).digits if known else Metric.digits

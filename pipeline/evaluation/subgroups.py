@@ -9,29 +9,29 @@ from scipy.stats import chi2
 from pipeline.core.columns import FOLD, NESTED, PATIENT_ID, SPLIT, TEST, VAL
 from pipeline.core.errors import did_you_mean
 from pipeline.evaluation.comparison import holm
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, why_no_spread
+from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import logit_interval
 
 SEEN = "site seen in training"
 
 
-def site_is_unseen(patients: pd.DataFrame, background: Background) -> Array | None:
+def site_is_unseen(patients: pd.DataFrame, covariates: Covariates) -> Array | None:
     """(P,) boolean, None where no site is named, nobody is known to have trained, or every site was seen.
 
     `patients`, a row each, have patient, split and fold. A validation patient is judged by a model that trained on the
     other folds, a test patient by models that together saw all of them.
     """
-    if background.site is None or background.splits is None:
+    if covariates.site is None or covariates.splits is None:
         return None
-    sites = background.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[background.site]
-    development = background.splits[background.splits[SPLIT] != TEST].drop_duplicates(PATIENT_ID)
+    sites = covariates.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[covariates.site]
+    development = covariates.splits[covariates.splits[SPLIT] != TEST].drop_duplicates(PATIENT_ID)
     trained_site, trained_fold = sites.reindex(development[PATIENT_ID]).to_numpy(), numbers(development[FOLD])
     of_patients = sites.reindex(patients[PATIENT_ID]).to_numpy()
-    left_out = left_out_folds(patients, background.splits)
+    left_out = left_out_folds(patients, covariates.splits)
     unseen = np.zeros(len(patients), dtype=bool)
     for fold in np.unique(left_out):
         rows = left_out == fold
@@ -80,17 +80,19 @@ class Subgroup:
 COLUMNS = list(Subgroup.__dataclass_fields__)
 
 
-def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, settings: Settings) -> pd.DataFrame:
+def evaluate_subgroups(sample: Sample, rows: pd.DataFrame, covariates: Covariates, settings: Settings) -> pd.DataFrame:
     """A row a group of each covariate and intersection; a patient is in the group of its first scan.
 
     `rows`, one a row of the two-class sample, name patient, split and fold.
     """
     found: list[Subgroup] = []
     p_values: dict[str, float] = {}
-    for covariate, groups in groupings(rows, background, settings.intersections).items():
+    for covariate, groups in groupings(rows, covariates, settings.intersections).items():
         if not any(groups):
             found.append(ungrouped(sample, covariate))
-        judged = [judge_group(sample, groups == name, covariate, name, settings.confidence) for name in unique(groups)]
+        judged = [
+            evaluate_group(sample, groups == name, covariate, name, settings.confidence) for name in unique(groups)
+        ]
         found += [row for row, _ in judged]
         p_value = difference(judged)
         if p_value is not None:
@@ -104,17 +106,17 @@ def judge_subgroups(sample: Sample, rows: pd.DataFrame, background: Background, 
 
 
 def groupings(
-    rows: pd.DataFrame, background: Background, intersections: tuple[tuple[str, ...], ...]
+    rows: pd.DataFrame, covariates: Covariates, intersections: tuple[tuple[str, ...], ...]
 ) -> dict[str, Array]:
     """(P,) name of each patient's group, by covariate, by intersection, and by whether its site was trained on."""
     patients = rows.drop_duplicates(PATIENT_ID)
-    of_patients = background.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patients[PATIENT_ID])
-    coded = {*background.acquisition, background.site}
-    found = {name: group_names(of_patients[name], is_coded=name in coded) for name in background.covariates}
+    of_patients = covariates.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID).reindex(patients[PATIENT_ID])
+    coded = {*covariates.acquisition, covariates.site}
+    found = {name: group_names(of_patients[name], is_coded=name in coded) for name in covariates.subgroup_columns}
     for names in intersections:
         check_intersection(names, found)
         found[" and ".join(names)] = intersect([found[name] for name in names])
-    unseen = site_is_unseen(patients, background)
+    unseen = site_is_unseen(patients, covariates)
     return found if unseen is None else found | {SEEN: np.where(unseen, "no", "yes")}
 
 
@@ -167,7 +169,7 @@ def unique(groups: Array) -> list[str]:
     return sorted({name for name in groups if name}, key=lambda name: (name.startswith("over"), name))
 
 
-def judge_group(
+def evaluate_group(
     sample: Sample, is_member: Array, covariate: str, name: str, confidence: float
 ) -> tuple[Subgroup, float | None]:
     """The group's row, and the variance of its AUROC where it has one; `is_member` is (P,)."""
@@ -178,7 +180,7 @@ def judge_group(
         return Subgroup(covariate, name, part.num_patients, None, None, None, reason=reason), None
     aurocs, covariance = clustered_auroc(part.labels == 1, part.probs[:, [1]], part.patients, part.folds)
     auroc, variance = float(aurocs[0]), float(covariance[0, 0])
-    reason = why_no_spread(variance)
+    reason = reason_no_variance(variance)
     if reason:
         return Subgroup(covariate, name, part.num_patients, auroc, None, None, reason=reason), None
     low, high = logit_interval(auroc, variance, confidence)

@@ -8,12 +8,13 @@ import pandas as pd
 
 from pipeline.core.columns import SPLIT, TEST
 from pipeline.core.io import write_csv
+from pipeline.core.tables import read_table
 
 log = logging.getLogger(__name__)
 COLUMNS = ["experiment", "predictions"]
 
 
-def count_look(path: Path, experiment: str, predictions: pd.DataFrame) -> int | None:
+def count_test_evaluations(path: Path, experiment: str, predictions: pd.DataFrame) -> int | None:
     """Note these test predictions, unless they were looked at before; how many different ones were, None without test.
 
     The same predictions judged again, with another interval say, are no new look.
@@ -23,19 +24,19 @@ def count_look(path: Path, experiment: str, predictions: pd.DataFrame) -> int | 
         return None
     text = test.sort_values(list(test.columns)).to_csv(index=False)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    looks = pd.read_csv(path, dtype=str) if path.is_file() else pd.DataFrame(columns=COLUMNS, dtype=str)
+    looks = read_table(path) if path.is_file() else pd.DataFrame(columns=COLUMNS, dtype=str)
     if digest not in set(looks["predictions"]):
         looks.loc[len(looks)] = [experiment, digest]
         write_csv(path, looks)
     return len(looks)
 
 
-def note_look(path: Path, experiment: str, predictions: pd.DataFrame) -> None:
+def record_test_evaluation(path: Path, experiment: str, predictions: pd.DataFrame) -> None:
     """Count the look and say it aloud."""
-    looks = count_look(path, experiment, predictions)
+    looks = count_test_evaluations(path, experiment, predictions)
     if looks is not None:
         log.info("%s: look %d at the locked test set; choices made after a look flatter the next figure", path, looks)
 
 
-def read_looks(path: Path) -> int:
-    return len(pd.read_csv(path)) if path.is_file() else 0
+def count_recorded_evaluations(path: Path) -> int:
+    return len(read_table(path)) if path.is_file() else 0

@@ -7,8 +7,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.baselines import compare_with_floor, judge_floors
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.baselines import compare_with_baseline, evaluate_baselines
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.sample import Sample
 
 Cohort = tuple[Sample, pd.DataFrame, pd.DataFrame, pd.DataFrame]
@@ -48,8 +48,8 @@ def made(shortcut: float, patients: int = 200, seed: int = 0) -> Cohort:
 
 def judge(shortcut: float, seed: int = 0) -> pd.DataFrame:
     sample, rows, cohort, splits = made(shortcut, seed=seed)
-    background = Background(cohort, splits, clinical=("age",), acquisition=("site",))
-    return judge_floors(sample, rows, background, 0.95).set_index("name")
+    covariates = Covariates(cohort, splits, clinical=("age",), acquisition=("site",))
+    return evaluate_baselines(sample, rows, covariates, 0.95).set_index("name")
 
 
 def test_the_clinical_floor_is_a_logistic_regression_fitted_on_development():
@@ -94,20 +94,20 @@ def test_validation_patients_are_scored_by_models_that_never_saw_them():
     rows = np.arange(60)
     sample = Sample(labels[:60], np.full((60, 2), 0.5), rows, rows * 0, ("healthy", "lesion"))
     judged = pd.DataFrame({"patient_id": ids[:60], "split": "val", "fold": 0})
-    found = judge_floors(sample, judged, Background(cohort, splits, clinical=("code",)), 0.95)
+    found = evaluate_baselines(sample, judged, Covariates(cohort, splits, clinical=("code",)), 0.95)
     assert found.set_index("name").loc["clinical covariates", "auroc"] == 0
 
 
 def test_a_floor_that_varies_between_folds_alone_has_no_figure():
     sample, *_ = made(0.0)
     folded = replace(sample, folds=np.arange(len(sample.labels)) % 5)
-    found = compare_with_floor(folded, folded.folds / 10, "clinical covariates", "age", 0.95)
+    found = compare_with_baseline(folded, folded.folds / 10, "clinical covariates", "age", 0.95)
     assert (found.auroc, found.reason) == (None, "nothing varies")
 
 
 def test_without_columns_or_splits_the_reason_is_given():
     sample, rows, cohort, _ = made(0.0)
-    found = judge_floors(sample, rows, Background(cohort[["patient_id", "age"]], clinical=("age",)), 0.95)
+    found = evaluate_baselines(sample, rows, Covariates(cohort[["patient_id", "age"]], clinical=("age",)), 0.95)
     assert found.set_index("name")["reason"].to_dict() == {
         "clinical covariates": "without splits.csv there is nobody to fit on",
         "acquisition": "no column has this role",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from pipeline.evaluation.registry import catalogue
+from pipeline.evaluation.metrics import select_metrics
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.estimates import estimate_metrics
@@ -53,8 +53,8 @@ def coverage(
     """Share of intervals that hold the truth, which is that of a hundred thousand patients; `classes` are counts."""
     rng = np.random.default_rng(5)
     large = study(rng, auroc, *(100_000 * count // sum(classes) for count in classes))
-    metrics = {name: catalogue(large, QUICK)[name] for name in names}
-    truth = {name: float(metric.figure(large.weighted())[0]) for name, metric in metrics.items()}
+    metrics = {name: select_metrics(large, QUICK)[name] for name in names}
+    truth = {name: float(metric.fn(large.weighted())[0]) for name, metric in metrics.items()}
     held = dict.fromkeys(names, 0)
     for _ in range(studies):
         sample = study(rng, auroc, *classes, num_folds=num_folds)

@@ -32,7 +32,7 @@ def test_test_probabilities_are_the_mean_of_those_calibrated_by_fold(make_predic
     truth = test["label"] == "lesion"
     assert metrics["brier_score"]["value"] == pytest.approx(brier_score_loss(truth, np.mean(corrected, axis=0)))
     assert metrics["auroc"]["value"] == pytest.approx(roc_auc_score(truth, np.mean(corrected, axis=0)))
-    assert "calibrated before pooling" in metrics["calibrated_brier_score"]["reason"]
+    assert "calibrated before averaging" in metrics["calibrated_brier_score"]["reason"]
 
 
 def test_a_fold_too_small_to_calibrate_leaves_all_as_they_are(make_predictions):
@@ -45,7 +45,7 @@ def test_a_fold_too_small_to_calibrate_leaves_all_as_they_are(make_predictions):
 
 
 def test_a_threshold_from_several_folds_is_said_to_be_approximate(make_predictions):
-    point = evaluate_table(make_predictions(patients=120, num_folds=3), QUICK).frozen["patient"].point
+    point = evaluate_table(make_predictions(patients=120, num_folds=3), QUICK).fitted["patient"].point
     assert "approximate" in point.reason
     assert "mean of 3" in point.reason
 

@@ -132,7 +132,7 @@ def test_scores_that_vary_between_folds_alone_are_null_with_the_reason(make_pred
 def test_folds_of_one_class_each_are_null_with_the_reason(make_predictions):
     table = make_predictions(num_folds=2)
     entry = evaluate_predictions(table[table["split"] == "val"], QUICK)["val"]["patient"]["auroc"]
-    assert (entry["value"], entry["reason"]) == (None, "no fold holds both a class and the rest")
+    assert (entry["value"], entry["reason"]) == (None, "no fold has both a class and the rest")
 
 
 def test_one_scan_a_patient_gives_the_interval_of_a_plain_share(make_predictions):

@@ -29,7 +29,7 @@ def test_what_was_frozen_is_applied_as_it_is_after_a_way_through_files(make_pred
     home = evaluate_table(make_predictions(patients=110), QUICK)
     write_evaluation(home, EvaluationPaths(tmp_path))
     fitted = read_fitted(EvaluationPaths(tmp_path))
-    assert {level: fitted.point for level, fitted in frozen.items()} == {
+    assert {level: fitted.point for level, fitted in fitted.items()} == {
         level: fitted.point for level, fitted in home.fitted.items()
     }
     table = external_cohort(make_predictions, 0.0)

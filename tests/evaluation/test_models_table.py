@@ -13,7 +13,7 @@ def test_grades_are_judged_by_their_order(make_predictions):
     probs = test[[f"prob_grade{k}" for k in range(4)]].to_numpy()
     calls = probs.argmax(1)
     assert metrics["quadratic_kappa"]["value"] == pytest.approx(cohen_kappa_score(labels, calls, weights="quadratic"))
-    assert metrics["mean_grades_off"]["value"] == pytest.approx(mean_absolute_error(labels, calls))
+    assert metrics["mean_absolute_error"]["value"] == pytest.approx(mean_absolute_error(labels, calls))
     for grade in (1, 2, 3):
         entry = metrics[f"auroc_from_grade{grade}"]
         assert entry["value"] == pytest.approx(roc_auc_score(labels >= grade, probs[:, grade:].sum(1)))
@@ -22,7 +22,7 @@ def test_grades_are_judged_by_their_order(make_predictions):
 
 def test_classes_without_an_order_have_no_such_figures(make_predictions):
     metrics = evaluate_predictions(make_predictions(num_classes=3), Settings(num_bootstrap=100))["test"]["scan"]
-    assert not {"quadratic_kappa", "mean_grades_off", "auroc_from_grade1"} & set(metrics)
+    assert not {"quadratic_kappa", "mean_absolute_error", "auroc_from_grade1"} & set(metrics)
 
 
 def test_an_unknown_task_suggests_the_nearest():

@@ -57,4 +57,4 @@ def test_without_validation_even_odds_are_used_and_said():
 def test_validation_of_one_class_cannot_choose(make_sample):
     sample = make_sample()
     point = choose_operating_point(sample.select(sample.labels == 0), Settings(), 2)
-    assert (point.rule, point.threshold) == ("even_odds", 0.5)
+    assert (point.rule, point.threshold) == ("default", 0.5)

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from pipeline.evaluation.predictions import (
-    average_folds,
     aggregate_by_patient,
+    average_folds,
     check_predictions,
     class_names,
     read_folds,

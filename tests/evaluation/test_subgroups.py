@@ -5,13 +5,13 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.subgroups import SEEN, judge_subgroups, site_is_unseen
+from pipeline.evaluation.subgroups import SEEN, evaluate_subgroups, site_is_unseen
 
 
-def background(test_sites: list[str]) -> Background:
+def covariates(test_sites: list[str]) -> Covariates:
     """Forty development patients of north (fold 0) and south (fold 1), and test patients of the given sites."""
     ids = [f"p{row}" for row in range(40 + len(test_sites))]
     sites = ["north", "south"] * 20 + test_sites
@@ -23,24 +23,24 @@ def background(test_sites: list[str]) -> Background:
         }
     )
     cohort = pd.DataFrame({"patient_id": ids, "site": sites})
-    return Background(cohort, splits, acquisition=("site",), site="site")
+    return Covariates(cohort, splits, acquisition=("site",), site="site")
 
 
 def test_a_test_patient_is_unseen_where_no_development_patient_has_the_site():
-    known = background(["north", "west", "south", "west"])
+    known = covariates(["north", "west", "south", "west"])
     rows = pd.DataFrame({"patient_id": ["p40", "p41", "p42", "p43"], "split": "test", "fold": -1})
     assert site_is_unseen(rows, known).tolist() == [False, True, False, True]
 
 
 def test_a_validation_patient_is_unseen_where_its_fold_holds_the_whole_site():
     rows = pd.DataFrame({"patient_id": ["p0", "p1"], "split": "val", "fold": [0, 1]})
-    assert site_is_unseen(rows, background([])).all()
+    assert site_is_unseen(rows, covariates([])).all()
     elsewhere = rows.assign(fold=[1, 0])
-    assert site_is_unseen(elsewhere, background([])) is None
+    assert site_is_unseen(elsewhere, covariates([])) is None
 
 
 def test_in_a_nested_division_a_patient_is_unseen_where_no_other_part_has_the_site():
-    known = background([])
+    known = covariates([])
     known.splits["split"] = "nested"
     rows = pd.DataFrame({"patient_id": ["p0", "p2"], "split": "test", "fold": -1})
     assert site_is_unseen(rows, known).all()
@@ -50,12 +50,12 @@ def test_in_a_nested_division_a_patient_is_unseen_where_no_other_part_has_the_si
 
 def test_unseen_sites_are_a_group_with_its_own_figure(make_sample):
     sites = ["west" if row % 3 == 0 else "north" for row in range(90)]
-    known = background(sites)
+    known = covariates(sites)
     ids = np.array([f"p{40 + row}" for row in range(90)])
     sample = make_sample(rows=90)
     one_each = type(sample)(sample.labels, sample.probs, np.arange(90), sample.folds, sample.class_names)
     rows = pd.DataFrame({"patient_id": ids, "split": "test", "fold": -1})
-    found = judge_subgroups(one_each, rows, known, Settings()).set_index(["covariate", "group"])
+    found = evaluate_subgroups(one_each, rows, known, Settings()).set_index(["covariate", "group"])
     assert found.loc[(SEEN, "no"), "num_patients"] == 30
     assert found.loc[(SEEN, "no"), "auroc"] == pytest.approx(found.loc[("site", "west"), "auroc"])
 
@@ -66,14 +66,14 @@ def test_intersections_are_groups_on_request_and_unknown_ones_are_refused(make_s
     ids = [f"p{row}" for row in range(patients)]
     cohort = pd.DataFrame({"patient_id": ids, "sex": ["F", "F", "M", "M"] * (patients // 4) + ["F"] * (patients % 4)})
     cohort["site"] = np.where(np.arange(patients) % 2, "north", "south")
-    known = Background(cohort, clinical=("sex",), acquisition=("site",))
+    known = Covariates(cohort, clinical=("sex",), acquisition=("site",))
     rows = pd.DataFrame({"patient_id": [ids[patient] for patient in sample.patients], "split": "test", "fold": 0})
-    found = judge_subgroups(sample, rows, known, Settings(intersections=(("sex", "site"),)))
+    found = evaluate_subgroups(sample, rows, known, Settings(intersections=(("sex", "site"),)))
     both = found[found["covariate"] == "sex and site"]
     assert set(both["group"]) == {"F, north", "F, south", "M, north", "M, south"}
     assert both["num_patients"].sum() == patients
     with pytest.raises(ValueError, match="'sexx' is no covariate. Did you mean 'sex'"):
-        judge_subgroups(sample, rows, known, Settings(intersections=(("sexx", "site"),)))
+        evaluate_subgroups(sample, rows, known, Settings(intersections=(("sexx", "site"),)))
 
 
 def made(signals: dict[str, float], patients: int = 80, seed: int = 0) -> tuple[Sample, pd.DataFrame, pd.DataFrame]:
@@ -91,7 +91,7 @@ def made(signals: dict[str, float], patients: int = 80, seed: int = 0) -> tuple[
 
 
 def judge(sample: Sample, rows: pd.DataFrame, cohort: pd.DataFrame, *covariates: str) -> pd.DataFrame:
-    return judge_subgroups(sample, rows, Background(cohort, clinical=covariates), Settings())
+    return evaluate_subgroups(sample, rows, Covariates(cohort, clinical=covariates), Settings())
 
 
 def test_each_group_has_the_auroc_of_its_own_patients():
@@ -152,7 +152,7 @@ def test_of_many_scanners_the_common_ones_are_groups_and_the_rest_one(prefix):
     sample, rows, cohort = made({"north": 1.0}, patients=100)
     numbers = np.concatenate([np.repeat([1, 2], 30), np.repeat(np.arange(3, 11), 5)])
     cohort["scanner"] = [f"{prefix}{number}" for number in numbers]
-    found = judge_subgroups(sample, rows, Background(cohort, acquisition=("scanner",)), Settings())
+    found = evaluate_subgroups(sample, rows, Covariates(cohort, acquisition=("scanner",)), Settings())
     assert dict(zip(found["group"], found["num_patients"], strict=True)) == {
         f"{prefix}1": 30,
         f"{prefix}2": 30,
@@ -172,4 +172,4 @@ def test_equal_groups_are_told_apart_in_about_five_percent():
 def test_an_unknown_covariate_suggests_the_nearest():
     _, _, cohort = made({"north": 1.0})
     with pytest.raises(ValueError, match="no column 'sit'. Did you mean 'site'"):
-        Background(cohort, clinical=("sit",))
+        Covariates(cohort, clinical=("sit",))

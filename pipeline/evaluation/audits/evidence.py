@@ -12,8 +12,8 @@ from pipeline.core.paths import TrainingKey
 from pipeline.evaluation.audits.layer_probes import FoldEmbeddings
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled
 from pipeline.evaluation.baselines import features_of
-from pipeline.evaluation.covariates import Background
-from pipeline.evaluation.cv_design import PART, division_of, parts_of
+from pipeline.evaluation.covariates import Covariates
+from pipeline.evaluation.cv_design import PART, partitions_of, patient_partitions
 from pipeline.evaluation.metrics.calibration import logit
 from pipeline.evaluation.predictions import class_names, prob_columns
 from pipeline.evaluation.sample import Array
@@ -25,7 +25,7 @@ class Evidence:
 
     predictions: pd.DataFrame
     """Checked, of all trained folds."""
-    background: Background
+    covariates: Covariates
     """With splits."""
     summaries: Mapping[str, pd.DataFrame]
     """Simple features of every scan in splits.csv, by scan; no label took part in them."""
@@ -62,7 +62,7 @@ def shortcut_table(
 
     `predicted` has the patients that were not trained on.
     """
-    shuffled = Shuffled.of(evidence.background.splits, evidence.positive, num_shuffles, seed)
+    shuffled = Shuffled.of(evidence.covariates.splits, evidence.positive, num_shuffles, seed)
     scores = {name: shuffled.scores(features) for name, features in acquisition_features(evidence).items()}
     refitted = {name: shuffled.aurocs(found)[1:] for name, found in scores.items()}
     masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
@@ -82,9 +82,9 @@ def shortcut_table(
 
 def acquisition_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """By score, what is known of how each patient's scans were made, and of their files."""
-    found, columns = {}, evidence.background.predictors["acquisition"]
+    found, columns = {}, evidence.covariates.predictors["acquisition"]
     if columns:
-        found["acquisition"] = features_of(evidence.background.cohort, columns)
+        found["acquisition"] = features_of(evidence.covariates.cohort, columns)
     if evidence.file_bytes is not None:
         found["file_size"] = file_features(evidence)
     return found
@@ -92,7 +92,7 @@ def acquisition_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
 
 def file_features(evidence: Evidence) -> pd.DataFrame:
     """Logarithm of the files' size, by patient."""
-    patients = evidence.background.splits.set_index(SCAN_ID)[PATIENT_ID]
+    patients = evidence.covariates.splits.set_index(SCAN_ID)[PATIENT_ID]
     sizes = np.log(evidence.file_bytes.reindex(patients.index).to_numpy(dtype=float))
     return pd.DataFrame({"log_bytes": sizes}).groupby(patients.to_numpy()).mean()
 
@@ -104,7 +104,7 @@ def logits(rows: pd.DataFrame) -> pd.Series:
 
 def patient_summaries(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """The simple features by patient, means of its scans."""
-    patients = evidence.background.splits.set_index(SCAN_ID)[PATIENT_ID]
+    patients = evidence.covariates.splits.set_index(SCAN_ID)[PATIENT_ID]
     return {
         name: features.groupby(patients.reindex(features.index).to_numpy()).mean()
         for name, features in evidence.summaries.items()
@@ -113,19 +113,19 @@ def patient_summaries(evidence: Evidence) -> dict[str, pd.DataFrame]:
 
 def simple_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
     """What each simple predictor looks at, by patient."""
-    cohort = evidence.background.cohort
+    cohort = evidence.covariates.cohort
     of_columns = {
-        name: features_of(cohort, columns) for name, columns in evidence.background.predictors.items() if columns
+        name: features_of(cohort, columns) for name, columns in evidence.covariates.predictors.items() if columns
     }
     return of_columns | patient_summaries(evidence)
 
 
 def frozen_embeddings(evidence: Evidence) -> tuple[pd.DataFrame, Array]:
     """The division's rows, and for each the mean of its scans' simple features: an embedding that is never trained."""
-    splits = evidence.background.splits
+    splits = evidence.covariates.splits
     features = pd.concat(list(evidence.summaries.values()), axis=1).reindex(splits[SCAN_ID]).to_numpy()
-    means = pd.DataFrame(features).groupby([splits[PATIENT_ID].to_numpy(), parts_of(splits)]).mean()
-    division = division_of(splits)
+    means = pd.DataFrame(features).groupby([splits[PATIENT_ID].to_numpy(), partitions_of(splits)]).mean()
+    division = patient_partitions(splits)
     return division, means.reindex(pd.MultiIndex.from_frame(division[[PATIENT_ID, PART]])).to_numpy()
 
 

@@ -8,7 +8,7 @@ LEVEL = 0.025
 
 
 @dataclass(frozen=True)
-class Finding:
+class AuditFinding:
     """A verdict with the figures behind it; what could not be judged has a reason."""
 
     verdict: str
@@ -21,5 +21,5 @@ class Finding:
     reason: str | None = None
 
 
-def not_judged(reason: str) -> Finding:
-    return Finding("not judged", None, f"Not judged: {reason}.", reason=reason)
+def not_assessed(reason: str) -> AuditFinding:
+    return AuditFinding("not judged", None, f"Not judged: {reason}.", reason=reason)

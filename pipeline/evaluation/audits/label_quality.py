@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import p_value
-from pipeline.evaluation.metrics.calibration import calibration_slope, stated_and_happened
+from pipeline.evaluation.metrics import METRICS
+from pipeline.evaluation.metrics.calibration import predicted_and_observed
 from pipeline.evaluation.predictions import class_names, prob_columns
-from pipeline.evaluation.registry import UNBOUNDED, Metric
 from pipeline.evaluation.sample import Array, Sample, from_positive
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, estimate_metrics
@@ -42,22 +42,22 @@ def rank_labels(rows: pd.DataFrame) -> pd.DataFrame:
     return ranked.sort_values([SUSPECT, LEAD], ascending=False, kind="stable", ignore_index=True)
 
 
-def judge_labels(
+def audit_label_quality(
     rows: pd.DataFrame,
     settings: Settings,
     *,
     is_calibrated: bool,
     num_draws: int = NUM_DRAWS,
     level: float = LEVEL,
-) -> Finding:
+) -> AuditFinding:
     """Are more labels contradicted than the probabilities themselves allow for?"""
     names, probs, labels = arrays_of(rows)
     fewest = np.bincount(labels, minlength=len(names)).min()
     if fewest < FEWEST_PATIENTS:
-        return not_judged(f"{fewest} rows of a class, this takes {FEWEST_PATIENTS}")
+        return not_assessed(f"{fewest} rows of a class, this takes {FEWEST_PATIENTS}")
     patients = pd.factorize(rows[PATIENT_ID])[0]
     if not is_calibrated and is_miscalibrated(Sample(labels, probs, patients, labels * 0, tuple(names)), settings):
-        return not_judged("the probabilities are not calibrated, and a slope of 1 is outside their interval")
+        return not_assessed("the probabilities are not calibrated, and a slope of 1 is outside their interval")
     found = int(suspects(probs, labels).sum())
     generator = np.random.default_rng(settings.seed)
     drawn = np.array([suspects(probs, draw_labels(probs, patients, generator)).sum() for _ in range(num_draws)])
@@ -69,9 +69,9 @@ def judge_labels(
             f"{counted}, where the model's own probabilities allow for {expected:.1f}: labels are wrong, or the model "
             "is overconfident. Look at the first of the list."
         )
-        return Finding("labels in doubt", True, words, figures)
+        return AuditFinding("labels in doubt", True, words, figures)
     words = f"{counted}; the model's own probabilities allow for {expected:.1f}."
-    return Finding("no more contradictions than expected", False, words, figures)
+    return AuditFinding("no more contradictions than expected", False, words, figures)
 
 
 def arrays_of(rows: pd.DataFrame) -> tuple[list[str], Array, Array]:
@@ -98,7 +98,7 @@ def draw_labels(probs: Array, patients: Array, generator: np.random.Generator) -
 
 def is_miscalibrated(sample: Sample, settings: Settings) -> bool:
     """Does the interval of the calibration slope, of the called class with more than two, leave 1 outside?"""
-    stated, happened = stated_and_happened(sample)
-    called = from_positive(sample, happened == 1, stated, ("wrong", "right"))
-    slope = estimate_metrics(called, {"slope": Metric(calibration_slope, bounds=UNBOUNDED)}, settings)["slope"]
+    predicted, observed = predicted_and_observed(sample)
+    called = from_positive(sample, observed == 1, predicted, ("wrong", "right"))
+    slope = estimate_metrics(called, {"slope": METRICS.get("calibration_slope")}, settings)["slope"]
     return slope.low is not None and not slope.low <= 1 <= slope.high

@@ -16,11 +16,11 @@ import pandas as pd
 from scipy.stats import norm
 from sklearn.model_selection import StratifiedKFold
 
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import aurocs, enough_shuffles, held_out_scores, p_value, with_shuffles
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, Sample
-from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, why_no_spread
+from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import logit_interval
 
@@ -55,7 +55,7 @@ class FoldEmbeddings:
     """By name, each (m, F)."""
 
 
-def judge_stages(
+def audit_layer_probes(
     sample: Sample,
     patients: Sequence[str],
     folds: Sequence[FoldEmbeddings],
@@ -63,25 +63,25 @@ def judge_stages(
     seed: int = 0,
     *,
     level: float = LEVEL,
-) -> Finding:
+) -> AuditFinding:
     """Probes and head on the rows of a two-class sample, `patients` naming each row's patient."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
-        return not_judged(f"under {FEWEST_PATIENTS} patients of a class")
+        return not_assessed(f"under {FEWEST_PATIENTS} patients of a class")
     found, covariance = clustered_auroc(sample.labels == 1, sample.probs[:, [1]], sample.patients, sample.folds)
     head, variance = float(found[0]), float(covariance[0, 0])
     if not np.isfinite(variance):
-        return not_judged(why_no_spread(variance))
+        return not_assessed(reason_no_variance(variance))
     known = labels_of(folds)
     rows, parts = known.index.get_indexer(patients), deal(known.to_numpy(), seed)
     if parts is None or (rows < 0).any():
-        return not_judged("patients lack embeddings, or a class has too few to fit a probe on")
+        return not_assessed("patients lack embeddings, or a class has too few to fit a probe on")
     labels = shuffle(known, folds, parts, enough_shuffles(level), seed)
     scores = {name: each[rows] for name, each in probe_scores(known, folds, labels, parts).items()}
     if any(np.isnan(each).any() for each in scores.values()):
-        return not_judged("a network has too few patients to fit a probe on")
+        return not_assessed("a network has too few patients to fit a probe on")
     stages = measure(sample, labels[rows], scores, confidence)
     figures = {"head_auroc": head, "stages": [asdict(stage) for stage in stages]}
-    return Finding(**verdict(stages, head, level), figures=figures)
+    return AuditFinding(**verdict(stages, head, level), figures=figures)
 
 
 def labels_of(folds: Sequence[FoldEmbeddings]) -> pd.Series:

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from pipeline.core.columns import LABEL, PATIENT_ID
-from pipeline.evaluation.cv_design import PART, TRAIN_ONLY, division_of, rounds
+from pipeline.evaluation.cv_design import PART, TRAIN_ONLY, held_out_rounds, patient_partitions
 from pipeline.evaluation.sample import Array
 
 NUM_SHUFFLES = 999
@@ -70,11 +70,11 @@ NOISE = 1.0
 """Variance of the label's noise against that of the signal; with standardised features, the ridge's penalty."""
 
 
-def probe_map(seen: Array, judged: Array) -> Array:
-    """(m, n) matrix that takes the labels of `seen` (n, F), as numbers, to the scores of `judged` (m, F)."""
-    mean, scale = seen.mean(0), seen.std(0)
+def probe_map(train: Array, held_out: Array) -> Array:
+    """(m, n) matrix that takes the labels of `train` (n, F), as numbers, to the scores of `held_out` (m, F)."""
+    mean, scale = train.mean(0), train.std(0)
     varies = scale > 0
-    known, asked = ((rows[:, varies] - mean[varies]) / scale[varies] for rows in (seen, judged))
+    known, asked = ((rows[:, varies] - mean[varies]) / scale[varies] for rows in (train, held_out))
     num_seen, num_features = known.shape
     kernel = known @ known.T / max(num_features, 1)
     centring = np.eye(num_seen) - 1 / num_seen
@@ -85,12 +85,12 @@ def probe_map(seen: Array, judged: Array) -> Array:
 def held_out_scores(features: Array, labels: Array, parts: Array) -> Array:
     """(n, R) score of each row by probes that never saw its part, fitted to each column of `labels` (n, R).
 
-    `features` (n, F); `parts` (n,) as `parts_of` gives them. NaN for rows that are never judged, or by nobody.
+    `features` (n, F); `parts` (n,) as `partitions_of` gives them. NaN for rows that are never held_out, or by nobody.
     """
     scores = np.full(labels.shape, np.nan)
-    for seen, judged in rounds(parts):
-        if seen.any():
-            scores[judged] = probe_map(features[seen], features[judged]) @ labels[seen]
+    for train, held_out in held_out_rounds(parts):
+        if train.any():
+            scores[held_out] = probe_map(features[train], features[held_out]) @ labels[train]
     return scores
 
 
@@ -102,12 +102,12 @@ class Shuffled:
     labels: Array
     """(n, 1 + R) boolean."""
     parts: Array
-    """(n,) as `parts_of` gives them."""
+    """(n,) as `partitions_of` gives them."""
 
     @classmethod
     def of(cls, splits: pd.DataFrame, positive: str, num_shuffles: int = NUM_SHUFFLES, seed: int = 0) -> "Shuffled":
         """Shuffled within parts, which were dealt so that they hold the classes alike."""
-        rows = division_of(splits).drop_duplicates(PATIENT_ID)
+        rows = patient_partitions(splits).drop_duplicates(PATIENT_ID)
         is_positive, parts = (rows[LABEL] == positive).to_numpy(), rows[PART].to_numpy()
         labels = with_shuffles(is_positive, parts, num_shuffles, np.random.default_rng(seed))
         return cls(pd.Index(rows[PATIENT_ID]), labels, parts)
@@ -120,6 +120,6 @@ class Shuffled:
         return held_out_scores(filled.to_numpy(), self.labels, self.parts)
 
     def aurocs(self, scores: Array, asked: Sequence[str] | None = None) -> Array:
-        """(1 + R,) of the `asked` patients, of all that are ever judged by default."""
+        """(1 + R,) of the `asked` patients, of all that are ever held_out by default."""
         rows = self.parts != TRAIN_ONLY if asked is None else self.patients.get_indexer(asked)
         return aurocs(self.labels[rows], scores[rows], self.parts[rows])

@@ -20,20 +20,20 @@ from pipeline.evaluation.audits.evidence import (
     shortcut_table,
     simple_features,
 )
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_assessed
+from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.label_permutation import audit_label_permutation
 from pipeline.evaluation.audits.label_quality import LEAD, SUSPECT, audit_label_quality, rank_labels
 from pipeline.evaluation.audits.layer_probes import audit_layer_probes
 from pipeline.evaluation.audits.null_models import enough_shuffles
 from pipeline.evaluation.audits.shortcut import audit_shortcut
-from pipeline.evaluation.audits.simple_baselines import image_baselines, audit_simple_baselines, signal_p_values
+from pipeline.evaluation.audits.simple_baselines import audit_simple_baselines, image_baselines, signal_p_values
 from pipeline.evaluation.audits.stability import audit_stability_of_changes
 from pipeline.evaluation.baselines import covariate_baselines
-from pipeline.evaluation.cv_design import divisions
-from pipeline.evaluation.decision_rule import Frozen, freeze
+from pipeline.evaluation.cv_design import cv_parts
+from pipeline.evaluation.decision_rule import FittedOnValidation, fit_on_validation
 from pipeline.evaluation.ensembling import PATIENT, SCAN, are_fitted, on_ensemble_scale, units_by_level
-from pipeline.evaluation.evaluate import Judged, headline_of, results_by_level
-from pipeline.evaluation.one_vs_rest import about_class, joined, one_class
+from pipeline.evaluation.evaluate import LevelResult, headline_of, level_results
+from pipeline.evaluation.one_vs_rest import covariates_of_class, joined, one_vs_rest_table
 from pipeline.evaluation.predictions import class_names, num_patients_with_mixed_labels, prob_columns
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import BINARY, MULTILABEL, Settings
@@ -42,36 +42,36 @@ OF_CLASS = "of_class"
 """Key of the figures by class."""
 
 
-def about(evidence: Evidence, name: str) -> Evidence:
+def restrict_to_class(evidence: Evidence, name: str) -> Evidence:
     """The same evidence with two answers: this class or label, which is the positive one, and any other."""
-    background = about_class(evidence.background, name)
-    assert background is not None
+    covariates = covariates_of_class(evidence.covariates, name)
+    assert covariates is not None
     return replace(
         evidence,
-        predictions=one_class(evidence.predictions, name),
-        background=background,
-        changes=one_class(evidence.changes, name),
+        predictions=one_vs_rest_table(evidence.predictions, name),
+        covariates=covariates,
+        changes=one_vs_rest_table(evidence.changes, name),
     )
 
 
-def combine(findings: Mapping[str, Finding]) -> Finding:
+def combine(findings: Mapping[str, AuditFinding]) -> AuditFinding:
     """One finding: an alarm where any class raises one; the classes that could not be judged are named beside it."""
-    judged = {name: finding for name, finding in findings.items() if finding.is_alarm is not None}
-    figures = {OF_CLASS: {name: finding.figures for name, finding in judged.items()}}
-    if not judged:
+    assessed = {name: finding for name, finding in findings.items() if finding.is_alarm is not None}
+    figures = {OF_CLASS: {name: finding.figures for name, finding in assessed.items()}}
+    if not assessed:
         return not_assessed("; ".join(f"{name}: {finding.reason}" for name, finding in findings.items()))
-    alarms = {name: finding for name, finding in judged.items() if finding.is_alarm}
-    said = alarms or judged
-    left_out = {name: finding for name, finding in findings.items() if name not in judged}
-    return Finding(
-        verdict="; ".join(f"{text} ({names})" for text, names in grouped(said, "verdict").items()),
+    alarms = {name: finding for name, finding in assessed.items() if finding.is_alarm}
+    reported = alarms or assessed
+    left_out = {name: finding for name, finding in findings.items() if name not in assessed}
+    return AuditFinding(
+        verdict="; ".join(f"{text} ({names})" for text, names in grouped(reported, "verdict").items()),
         is_alarm=bool(alarms),
-        words=" ".join(f"{names}: {text}" for text, names in grouped(said | left_out, "words").items()),
+        words=" ".join(f"{names}: {text}" for text, names in grouped(reported | left_out, "words").items()),
         figures=figures,
     )
 
 
-def grouped(findings: Mapping[str, Finding], field: str) -> dict[str, str]:
+def grouped(findings: Mapping[str, AuditFinding], field: str) -> dict[str, str]:
     """Each text once, with the names of the classes it is about."""
     texts: dict[str, list[str]] = {}
     for name, finding in findings.items():
@@ -88,7 +88,7 @@ ORDER = ("shortcut", "chance", "simple", "label_quality", "stages", "stability")
 class Audits:
     """What was found, and the labels to look at first."""
 
-    findings: dict[str, Finding]
+    findings: dict[str, AuditFinding]
     doubtful_labels: pd.DataFrame
 
 
@@ -99,7 +99,8 @@ def audit_run(evidence: Evidence, settings: Settings) -> Audits:
         return audit_one(evidence, settings, LEVEL)
     names = class_names(evidence.predictions)
     labels = {
-        name: audit_one(about(evidence, name), replace(settings, task=BINARY), LEVEL / len(names)) for name in names
+        name: audit_one(restrict_to_class(evidence, name), replace(settings, task=BINARY), LEVEL / len(names))
+        for name in names
     }
     doubtful = joined({name: audits.doubtful_labels for name, audits in labels.items()})
     assert doubtful is not None
@@ -111,7 +112,7 @@ def audit_run(evidence: Evidence, settings: Settings) -> Audits:
 
 def one_division(evidence: Evidence) -> Evidence:
     """Of a nested or repeated division the outer part or repeat whose network answered the changes."""
-    parts = divisions(evidence.predictions, "predictions")
+    parts = cv_parts(evidence.predictions, "predictions")
     asked = evidence.changes_key.fold
     rows = next(rows for rows in parts.values() if (rows[FOLD] == asked).any())
     if len(parts) > 1:
@@ -123,58 +124,60 @@ def one_division(evidence: Evidence) -> Evidence:
 def audit_one(evidence: Evidence, settings: Settings, level: float) -> Audits:
     """Audit the headline of an experiment with one label a scan."""
     units = units_by_level(evidence.held_out, settings.patient_rule)
-    frozen = {name: freeze(rows, settings) for name, rows in units.items()}
-    judged = results_by_level(units, frozen)
-    split, shown_level = headline_of(judged)
-    of_labels = PATIENT if set(judged[PATIENT]) == set(judged[SCAN]) else SCAN
-    parts = judged[of_labels].values()
+    fitted = {name: fit_on_validation(rows, settings) for name, rows in units.items()}
+    results = level_results(units, fitted)
+    split, shown_level = headline_of(results)
+    of_labels = PATIENT if set(results[PATIENT]) == set(results[SCAN]) else SCAN
+    parts = results[of_labels].values()
     stated = pd.concat([part.rows for part in parts], ignore_index=True)
     meant = pd.concat([as_meant(part) for part in parts], ignore_index=True)
-    is_calibrated = are_fitted(frozen[of_labels].calibrations)
-    findings = audit_patients(evidence, judged[shown_level][split], stated, settings, level) | {
+    is_calibrated = are_fitted(fitted[of_labels].calibrations)
+    findings = audit_patients(evidence, results[shown_level][split], stated, settings, level) | {
         "label_quality": audit_label_quality(meant, settings, is_calibrated=is_calibrated, level=level),
-        "stability": audit_stability(evidence, frozen[SCAN], settings.confidence, level),
+        "stability": audit_stability(evidence, fitted[SCAN], settings.confidence, level),
     }
     return Audits({name: findings[name] for name in ORDER}, rank_labels(meant))
 
 
-def as_meant(judged: Judged) -> pd.DataFrame:
+def as_meant(result: LevelResult) -> pd.DataFrame:
     """The rows with the probabilities that come nearest to what happens: calibrated where they can be."""
-    if judged.corrected is None:
-        return judged.rows
-    return judged.rows.assign(**dict(zip(prob_columns(judged.rows), judged.corrected.probs.T, strict=True)))
+    if result.calibrated is None:
+        return result.rows
+    return result.rows.assign(**dict(zip(prob_columns(result.rows), result.calibrated.probs.T, strict=True)))
 
 
-def audit_stability(evidence: Evidence, frozen: Frozen, confidence: float, level: float = LEVEL) -> Finding:
+def audit_stability(
+    evidence: Evidence, fitted: FittedOnValidation, confidence: float, level: float = LEVEL
+) -> AuditFinding:
     """The changes as one network answers them, at the threshold frozen for all of them together."""
-    changes = on_ensemble_scale(evidence.changes, evidence.changes_key.name, frozen.calibrations)
-    return audit_stability_of_changes(changes, frozen.point.threshold, confidence, level=level)
+    changes = on_ensemble_scale(evidence.changes, evidence.changes_key.name, fitted.calibrations)
+    return audit_stability_of_changes(changes, fitted.point.threshold, confidence, level=level)
 
 
 def audit_patients(
-    evidence: Evidence, shown: Judged, patients: pd.DataFrame, settings: Settings, level: float
-) -> dict[str, Finding]:
+    evidence: Evidence, shown: LevelResult, patients: pd.DataFrame, settings: Settings, level: float
+) -> dict[str, AuditFinding]:
     """The audits that need one label a patient; `patients` has a row each of those not trained on."""
-    if num_patients_with_mixed_labels(evidence.background.splits):
+    if num_patients_with_mixed_labels(evidence.covariates.splits):
         return undefined(OF_PATIENTS, "patients have scans of different labels")
     if shown.sample.is_binary:
         return audit_question(evidence, shown.sample, shown.rows, patients, settings, level)
     classes = {}
     for name in shown.sample.class_names:
-        rows = one_class(shown.rows, name)
-        of_class = about(evidence, name), sample_of(rows), rows, one_class(patients, name)
+        rows = one_vs_rest_table(shown.rows, name)
+        of_class = restrict_to_class(evidence, name), sample_of(rows), rows, one_vs_rest_table(patients, name)
         classes[name] = audit_question(*of_class, settings, level / len(shown.sample.class_names))
     return {audit: combine({name: found[audit] for name, found in classes.items()}) for audit in OF_PATIENTS}
 
 
 def audit_question(
     evidence: Evidence, sample: Sample, rows: pd.DataFrame, patients: pd.DataFrame, settings: Settings, level: float
-) -> dict[str, Finding]:
+) -> dict[str, AuditFinding]:
     """The same of two answers; `rows` are those of the sample."""
     confidence, seed, num_shuffles = settings.confidence, settings.seed, enough_shuffles(level)
-    asked, splits, positive = rows[PATIENT_ID], evidence.background.splits, evidence.positive
-    floors = covariate_baselines(sample, rows, evidence.background, confidence)
-    floors += image_baselines(sample, asked, splits, patient_summaries(evidence), confidence)
+    asked, splits, positive = rows[PATIENT_ID], evidence.covariates.splits, evidence.positive
+    baselines = covariate_baselines(sample, rows, evidence.covariates, confidence)
+    baselines += image_baselines(sample, asked, splits, patient_summaries(evidence), confidence)
     working = signal_p_values(simple_features(evidence), splits, positive, asked, seed, num_shuffles)
     division, embeddings = frozen_embeddings(evidence)
     shortcut = shortcut_table(evidence, patients, num_shuffles, seed)
@@ -182,12 +185,12 @@ def audit_question(
     return {
         "shortcut": audit_shortcut(*shortcut, num_shuffles, seed, level=level),
         "chance": audit_label_permutation(division, embeddings, positive, seed=seed, level=level),
-        "simple": audit_simple_baselines(floors, working, level=level),
+        "simple": audit_simple_baselines(baselines, working, level=level),
         "stages": audit_layer_probes(sample, asked.tolist(), networks, confidence, seed, level=level),
     }
 
 
-def undefined(names: Sequence[str], reason: str) -> dict[str, Finding]:
+def undefined(names: Sequence[str], reason: str) -> dict[str, AuditFinding]:
     return {name: not_assessed(reason) for name in names}
 
 

@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, varies
@@ -60,14 +60,14 @@ class Fall:
         return self.p_value < level
 
 
-def judge_shortcut(
+def audit_shortcut(
     patients: pd.DataFrame,
     refitted: Mapping[str, Array],
     num_shuffles: int = NUM_SHUFFLES,
     seed: int = 0,
     *,
     level: float = LEVEL,
-) -> Finding:
+) -> AuditFinding:
     """All three parts and what they mean together; `refitted` has AUROCs on shuffled labels, by fitted score."""
     generator = np.random.default_rng(seed)
 
@@ -85,8 +85,8 @@ def judge_shortcut(
     beside = {"file_size": ranking("file_size")}
     figures = {name: asdict(part) for name, part in (parts | beside).items()} | {"fall": asdict(fall) if fall else None}
     if all(part.value is None for part in parts.values()):
-        return replace(not_judged(parts["available"].reason), figures=figures)
-    return Finding(**verdict(parts, fall, level), figures=figures)
+        return replace(not_assessed(parts["available"].reason), figures=figures)
+    return AuditFinding(**verdict(parts, fall, level), figures=figures)
 
 
 def judge_ranking(
@@ -97,7 +97,7 @@ def judge_ranking(
     `refitted` has AUROCs of the same fit to shuffled labels; a score without it was not fitted to these labels.
     """
     known = patients[patients[score].notna()]
-    problem = why_not(known, score)
+    problem = reason_unavailable(known, score)
     if problem:
         return Part(num_patients=len(known), reason=problem)
     labels, scores, parts = (known[name].to_numpy() for name in ("is_positive", score, "part"))
@@ -112,7 +112,9 @@ def judge_following(
 ) -> tuple[Part, Fall | None]:
     """Does the logit follow acquisition within each class, and does its AUROC fall where acquisition is alike?"""
     known = patients[patients["acquisition"].notna() & patients["logit"].notna()]
-    problem = why_not(patients[patients["acquisition"].notna()], "acquisition") or why_not(known, "logit")
+    problem = reason_unavailable(patients[patients["acquisition"].notna()], "acquisition") or reason_unavailable(
+        known, "logit"
+    )
     if problem:
         return Part(num_patients=len(known), reason=problem), None
     labels, parts = known["is_positive"].to_numpy(), known["part"].to_numpy()
@@ -172,7 +174,7 @@ def centred_ranks(values: Array, strata: Array) -> Array:
     return ranks
 
 
-def why_not(known: pd.DataFrame, score: str) -> str | None:
+def reason_unavailable(known: pd.DataFrame, score: str) -> str | None:
     """What keeps a score from being judged."""
     if known.empty:
         return MISSING[score]

@@ -14,9 +14,9 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled, p_value
-from pipeline.evaluation.baselines import Floor, compare_with_floor, fit_and_score, held_out_probs
+from pipeline.evaluation.baselines import Baseline, compare_with_baseline, fit_and_score, held_out_probs
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
@@ -25,18 +25,18 @@ INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 NUM_FOLDS = 5
 
 
-def image_floors(
+def image_baselines(
     sample: Sample, patients: pd.Series, splits: pd.DataFrame, summaries: Mapping[str, pd.DataFrame], confidence: float
-) -> list[Floor]:
-    """A floor for each of `summaries`, features by patient; `patients` names those of the sample's rows."""
+) -> list[Baseline]:
+    """A baseline for each of `summaries`, features by patient; `patients` names those of the sample's rows."""
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         reason = f"under {FEWEST_PATIENTS} patients of a class"
-        return [Floor(name, "image", sample.num_patients, reason=reason) for name in summaries]
+        return [Baseline(name, "image", sample.num_patients, reason=reason) for name in summaries]
     positive = sample.class_names[1]
     probs = {
         name: held_out_probs(features, splits, positive, patients, penalised) for name, features in summaries.items()
     }
-    return [compare_with_floor(sample, scores, name, "image", confidence) for name, scores in probs.items()]
+    return [compare_with_baseline(sample, scores, name, "image", confidence) for name, scores in probs.items()]
 
 
 def penalised(seen: Array, is_positive: Array, judged: Array) -> Array:
@@ -64,20 +64,22 @@ def signal_p_values(
     return {name: p_value(found[0], found[1:]) for name, found in reached.items()}
 
 
-def judge_simple(floors: list[Floor], p_values: Mapping[str, float], *, level: float = LEVEL) -> Finding:
+def audit_simple_baselines(
+    baselines: list[Baseline], p_values: Mapping[str, float], *, level: float = LEVEL
+) -> AuditFinding:
     """Is there a simple predictor that works, and that the model is not shown to beat? `p_values` by predictor."""
-    judged = [floor for floor in floors if floor.advantage is not None]
+    judged = [baseline for baseline in baselines if baseline.advantage is not None]
     if not judged:
-        return not_judged("; ".join(dict.fromkeys(f"{floor.name}: {floor.reason}" for floor in floors)))
-    works = holm(np.array([p_values[floor.name] for floor in judged])) < level
-    working = [floor for floor, does in zip(judged, works, strict=True) if does]
-    unbeaten = [floor for floor in working if floor.advantage_low <= 0]
-    figures = {"predictors": [asdict(floor) for floor in floors]}
+        return not_assessed("; ".join(dict.fromkeys(f"{baseline.name}: {baseline.reason}" for baseline in baselines)))
+    works = holm(np.array([p_values[baseline.name] for baseline in judged])) < level
+    working = [baseline for baseline, does in zip(judged, works, strict=True) if does]
+    unbeaten = [baseline for baseline in working if baseline.advantage_low <= 0]
+    figures = {"predictors": [asdict(baseline) for baseline in baselines]}
     if unbeaten:
-        named = ", ".join(f"{floor.name} ({floor.auroc:.3f})" for floor in unbeaten)
+        named = ", ".join(f"{baseline.name} ({baseline.auroc:.3f})" for baseline in unbeaten)
         words = f"The model is not shown to beat what these reach alone, as AUROC: {named}."
-        return Finding("not shown to beat a simple predictor", True, words, figures)
+        return AuditFinding("not shown to beat a simple predictor", True, words, figures)
     if working:
-        named = ", ".join(f"{floor.name} (by {floor.advantage:.3f})" for floor in working)
-        return Finding("beats simple predictors", False, f"The model ranks patients better than {named}.", figures)
-    return Finding("simple predictors fail", False, "No simple predictor is shown to beat chance.", figures)
+        named = ", ".join(f"{baseline.name} (by {baseline.advantage:.3f})" for baseline in working)
+        return AuditFinding("beats simple predictors", False, f"The model ranks patients better than {named}.", figures)
+    return AuditFinding("simple predictors fail", False, "No simple predictor is shown to beat chance.", figures)

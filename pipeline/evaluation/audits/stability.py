@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from pipeline.core.columns import CHANGE, MASKED, SCAN_ID, UNCHANGED
-from pipeline.evaluation.audits.finding import LEVEL, Finding, not_judged
+from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.predictions import prob_columns
 from pipeline.evaluation.sample import Array
@@ -38,13 +38,13 @@ class Change:
     """… and of a share no larger than tolerated, adjusted over the changes."""
 
 
-def judge_stability(
+def audit_stability_of_changes(
     changes: pd.DataFrame, threshold: float | None, confidence: float, *, level: float = LEVEL
-) -> Finding:
+) -> AuditFinding:
     """`changes` has a row a scan and change with its probabilities; `threshold` decides between two classes."""
     before = changes[changes[CHANGE] == UNCHANGED].set_index(SCAN_ID)
     if len(before) < FEWEST_PATIENTS:
-        return not_judged(f"{len(before)} patients were predicted under changes, this takes {FEWEST_PATIENTS}")
+        return not_assessed(f"{len(before)} patients were predicted under changes, this takes {FEWEST_PATIENTS}")
     names = [name for name in changes[CHANGE].unique() if name not in (UNCHANGED, MASKED)]
     after = {name: changes[changes[CHANGE] == name].set_index(SCAN_ID).loc[before.index] for name in names}
     measured = [measure(name, before, rows, threshold, confidence) for name, rows in after.items()]
@@ -76,10 +76,10 @@ def too_many(change: Change) -> float:
     return float(binomtest(count, change.num_patients, TOLERATED, alternative="greater").pvalue)
 
 
-def verdict(unstable: list[Change], measured: list[Change], figures: dict[str, object]) -> Finding:
+def verdict(unstable: list[Change], measured: list[Change], figures: dict[str, object]) -> AuditFinding:
     shown = ", ".join(f"{change.name} {change.flipped:.0%}" for change in unstable or measured)
     if unstable:
         words = f"Harmless changes flip more decisions than the {TOLERATED:.0%} near the threshold explain: {shown}."
-        return Finding("unstable", True, words, figures)
+        return AuditFinding("unstable", True, words, figures)
     words = f"Decisions that flip when a scan is changed harmlessly: {shown}. None is shown over {TOLERATED:.0%}."
-    return Finding("stable", False, words, figures)
+    return AuditFinding("stable", False, words, figures)

@@ -1,84 +1,223 @@
-"""How good the called classes are.
+"""How good the predicted classes are.
 
-Every function takes a `Weighted` sample and gives one value a resample, shape (R,); NaN where nothing is divided by
-nothing. Two classes: sensitivity and its kin are about the last class. More: the unweighted mean over the classes.
+Every function takes a `Weighted` sample and returns one value per resample, shape (R,); NaN where 0 is divided by 0.
+With two classes, sensitivity and the like are about the last class; with more they are the unweighted mean over classes.
 """
+
+from functools import partial
 
 import numpy as np
 
 from pipeline.evaluation.metrics.discrimination import divide
-from pipeline.evaluation.sample import Array, Weighted
+from pipeline.evaluation.registry import (
+    METRICS,
+    ClassMetric,
+    has_ordered_classes,
+    has_prevalence,
+    has_two_classes,
+)
+from pipeline.evaluation.sample import Array, Sample, Weighted
+from pipeline.evaluation.uncertainty.methods import Bootstrap, NoInterval, Wilson
 
 ROUNDING = 1e-12
+FIXED = NoInterval("fixed by the labels, so without an interval")
 
 
+def is_correct(sample: Sample) -> Array:
+    return sample.preds == sample.labels
+
+
+def is_correct_at_half(sample: Sample) -> Array:
+    return (sample.probs[:, 1] > 0.5) == (sample.labels == 1)
+
+
+def is_class(sample: Sample, k: int) -> Array:
+    return sample.labels == k
+
+
+def is_predicted(sample: Sample, k: int) -> Array:
+    return sample.preds == k
+
+
+@METRICS.register(
+    "accuracy",
+    title="Accuracy",
+    interval=Wilson(is_correct),
+    needs_threshold=True,
+    needs_every_class=False,
+    averaged=True,
+    shifted=True,
+    summary=True,
+)
 def accuracy(weighted: Weighted) -> Array:
-    """Share of rows whose class is called right."""
+    """Share of rows whose class is predicted correctly."""
     return divide(np.trace(weighted.confusion, axis1=1, axis2=2), weighted.total)
 
 
-def majority_floor(weighted: Weighted) -> Array:
-    """Accuracy of always calling the most common class: what accuracy must beat."""
+@METRICS.register(
+    "majority_baseline",
+    title="Majority baseline of accuracy",
+    interval=FIXED,
+    needs_every_class=False,
+    averaged=True,
+    summary=True,
+)
+def majority_baseline(weighted: Weighted) -> Array:
+    """Accuracy of always predicting the most common class: what accuracy must beat."""
     return divide(weighted.confusion.sum(2).max(1), weighted.total)
 
 
+@METRICS.register(
+    "balanced_accuracy", title="Balanced accuracy", needs_threshold=True, averaged=True, shifted=True, summary=True
+)
 def balanced_accuracy(weighted: Weighted) -> Array:
     """Sensitivity averaged over all classes; 1 / K by chance."""
     return recalls(weighted).mean(1)
 
 
+def class_sensitivity(weighted: Weighted, k: int) -> Array:
+    return recalls(weighted)[:, k]
+
+
+@METRICS.register(
+    "sensitivity",
+    title="Sensitivity",
+    interval=Wilson(is_correct, partial(is_class, k=1)),
+    interval_of_several=Bootstrap(),
+    of_class=ClassMetric(
+        class_sensitivity, lambda k: Wilson(is_correct, partial(is_class, k=k)), needs_every_class=False
+    ),
+    needs_threshold=True,
+    needs_every_class=False,
+    averaged=True,
+    shifted=True,
+)
 def sensitivity(weighted: Weighted) -> Array:
-    """Share of the class that is called."""
+    """Share of the class that is predicted."""
     return of_positive_class(recalls(weighted))
 
 
+@METRICS.register(
+    "specificity",
+    title="Specificity",
+    interval=Wilson(is_correct, partial(is_class, k=0)),
+    interval_of_several=Bootstrap(),
+    needs_threshold=True,
+    needs_every_class=False,
+    averaged=True,
+    shifted=True,
+)
 def specificity(weighted: Weighted) -> Array:
-    """Share of the rest that is not called."""
-    true_positives, called, actual, total = one_vs_rest(weighted)
-    return of_positive_class(divide(total - actual - called + true_positives, total - actual))
+    """Share of the other classes that is not predicted as this one."""
+    true_positives, predicted, actual, total = one_vs_rest(weighted)
+    return of_positive_class(divide(total - actual - predicted + true_positives, total - actual))
 
 
+@METRICS.register(
+    "positive_predictive_value",
+    title="Positive predictive value",
+    interval=Wilson(is_correct, partial(is_predicted, k=1)),
+    interval_of_several=Bootstrap(),
+    needs_threshold=True,
+    needs_every_class=False,
+)
 def positive_predictive_value(weighted: Weighted) -> Array:
-    """Share of the calls that are right, at the share of the class in this sample."""
-    true_positives, called, _, _ = one_vs_rest(weighted)
-    return of_positive_class(divide(true_positives, called))
+    """Share of positive predictions that are correct, at this sample's prevalence."""
+    true_positives, predicted, _, _ = one_vs_rest(weighted)
+    return of_positive_class(divide(true_positives, predicted))
 
 
+@METRICS.register(
+    "negative_predictive_value",
+    title="Negative predictive value",
+    interval=Wilson(is_correct, partial(is_predicted, k=0)),
+    interval_of_several=Bootstrap(),
+    needs_threshold=True,
+    needs_every_class=False,
+)
 def negative_predictive_value(weighted: Weighted) -> Array:
-    """Share of those not called that are of the rest, at the share of the class in this sample."""
-    true_positives, called, actual, total = one_vs_rest(weighted)
-    return of_positive_class(divide(total - actual - called + true_positives, total - called))
+    """Share of negative predictions that are correct, at this sample's prevalence."""
+    true_positives, predicted, actual, total = one_vs_rest(weighted)
+    return of_positive_class(divide(total - actual - predicted + true_positives, total - predicted))
 
 
+@METRICS.register(
+    "accuracy_at_0.5",
+    title="Accuracy at threshold 0.5",
+    interval=Wilson(is_correct_at_half),
+    needs_every_class=False,
+    applies=has_two_classes,
+)
+def accuracy_at_half(weighted: Weighted) -> Array:
+    """Accuracy of the more probable class: comparable with results published without a chosen threshold."""
+    return weighted.mean(is_correct_at_half(weighted.sample).astype(float))
+
+
+@METRICS.register(
+    "positive_predictive_value_at_prevalence",
+    title="Positive predictive value at the stated prevalence",
+    needs_threshold=True,
+    applies=has_prevalence,
+    settings=("prevalence",),
+)
+def positive_predictive_value_at_prevalence(weighted: Weighted, prevalence: float) -> Array:
+    """Positive predictive value where the positive class has the stated share; two classes only."""
+    correct, wrong = sensitivity(weighted) * prevalence, (1 - specificity(weighted)) * (1 - prevalence)
+    return divide(correct, correct + wrong)
+
+
+@METRICS.register(
+    "negative_predictive_value_at_prevalence",
+    title="Negative predictive value at the stated prevalence",
+    needs_threshold=True,
+    applies=has_prevalence,
+    settings=("prevalence",),
+)
+def negative_predictive_value_at_prevalence(weighted: Weighted, prevalence: float) -> Array:
+    """Negative predictive value where the positive class has the stated share; two classes only."""
+    correct, wrong = specificity(weighted) * (1 - prevalence), (1 - sensitivity(weighted)) * prevalence
+    return divide(correct, correct + wrong)
+
+
+@METRICS.register("f1", title="F1", needs_threshold=True, averaged=True)
 def f1(weighted: Weighted) -> Array:
     """Harmonic mean of sensitivity and positive predictive value."""
-    true_positives, called, actual, _ = one_vs_rest(weighted)
-    return of_positive_class(divide(2 * true_positives, called + actual))
+    true_positives, predicted, actual, _ = one_vs_rest(weighted)
+    return of_positive_class(divide(2 * true_positives, predicted + actual))
 
 
+@METRICS.register("mcc", title="Matthews correlation", interval=Bootstrap((-1, 1)), needs_threshold=True, averaged=True)
 def mcc(weighted: Weighted) -> Array:
-    """Matthews correlation of true and called classes, Gorodkin's form for several classes; 0 by chance."""
+    """Matthews correlation of true and predicted classes, Gorodkin's form for several classes; 0 by chance."""
     shares = divide(weighted.confusion, weighted.total[:, None, None])
-    actual, called = shares.sum(2), shares.sum(1)
-    covariance = np.trace(shares, axis1=1, axis2=2) - (actual * called).sum(1)
-    spread = (1 - (actual**2).sum(1)) * (1 - (called**2).sum(1))
-    # Weights are no whole numbers: where a single class is called the spread is 0 up to rounding.
+    actual, predicted = shares.sum(2), shares.sum(1)
+    covariance = np.trace(shares, axis1=1, axis2=2) - (actual * predicted).sum(1)
+    spread = (1 - (actual**2).sum(1)) * (1 - (predicted**2).sum(1))
+    # Weights are not whole numbers: where a single class is predicted the spread is 0 up to rounding.
     return divide(covariance, np.sqrt(np.where(spread > ROUNDING, spread, 0)))
 
 
+@METRICS.register("kappa", title="Cohen's kappa", interval=Bootstrap((-1, 1)), needs_threshold=True)
 def kappa(weighted: Weighted) -> Array:
-    """Cohen's kappa: agreement beyond what the shares of the classes would give by chance."""
+    """Cohen's kappa: agreement beyond what the class shares give by chance."""
     return agreement(weighted, 1 - np.eye(weighted.sample.num_classes))
 
 
+@METRICS.register("quadratic_kappa", title="Quadratic kappa", interval=Bootstrap((-1, 1)), applies=has_ordered_classes)
 def quadratic_kappa(weighted: Weighted) -> Array:
-    """Kappa for ordered classes: a call two classes off counts four times a call one class off."""
+    """Kappa for ordered classes: an error of two grades counts four times an error of one grade."""
     steps = np.arange(weighted.sample.num_classes)
     return agreement(weighted, (steps[:, None] - steps) ** 2)
 
 
-def mean_grades_off(weighted: Weighted) -> Array:
-    """Mean number of grades between the true class and the called one, of ordered classes."""
+@METRICS.register(
+    "mean_absolute_error",
+    title="Mean absolute error in grades",
+    interval=Bootstrap(lambda sample: (0, sample.num_classes - 1)),
+    applies=has_ordered_classes,
+)
+def mean_absolute_error(weighted: Weighted) -> Array:
+    """Mean number of grades between the true class and the predicted one, of ordered classes."""
     return weighted.mean(np.abs(weighted.sample.labels - weighted.sample.preds))
 
 
@@ -89,23 +228,13 @@ def agreement(weighted: Weighted, penalty: Array) -> Array:
     return 1 - divide(observed, by_chance)
 
 
-def value_at_prevalence(weighted: Weighted, prevalence: float, *, of_call: bool) -> Array:
-    """Positive (`of_call`) or negative predictive value at another share of the positive class; two classes only."""
-    sens, spec = sensitivity(weighted), specificity(weighted)
-    if of_call:
-        right, wrong = sens * prevalence, (1 - spec) * (1 - prevalence)
-    else:
-        right, wrong = spec * (1 - prevalence), (1 - sens) * prevalence
-    return divide(right, right + wrong)
-
-
 def recalls(weighted: Weighted) -> Array:
-    """(R, K) share of each class that is called."""
+    """(R, K) share of each class that is predicted."""
     return divide(np.diagonal(weighted.confusion, axis1=1, axis2=2), weighted.confusion.sum(2))
 
 
 def one_vs_rest(weighted: Weighted) -> tuple[Array, Array, Array, Array]:
-    """Right calls, calls and rows of each class, each (R, K), and all rows, (R, 1)."""
+    """Correct predictions, predictions and rows of each class, each (R, K), and all rows, (R, 1)."""
     confusion = weighted.confusion
     return np.diagonal(confusion, axis1=1, axis2=2), confusion.sum(1), confusion.sum(2), weighted.total[:, None]
 

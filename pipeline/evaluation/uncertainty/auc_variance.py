@@ -30,7 +30,7 @@ def clustered_auroc(is_positive: Array, scores: Array, patients: Array, folds: A
     return aurocs / all_pairs, covariance / all_pairs**2
 
 
-def why_no_spread(variance: float) -> str | None:
+def reason_no_variance(variance: float) -> str | None:
     """What keeps a variance from being used, None where nothing does."""
     if not np.isfinite(variance):
         return "a fold has a single patient of a class, from whom no spread can be learned"

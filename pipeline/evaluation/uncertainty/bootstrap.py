@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.evaluation.sample import Array, Sample, Weighted
 
-Figure = Callable[[Weighted], Array]
+MetricFunction = Callable[[Weighted], Array]
 
 SMALLEST_STRATUM = 10
 """Patients; with fewer, label patterns are drawn together and folds mixed."""
@@ -20,7 +20,7 @@ BLOCK_ELEMENTS = 400_000
 """Weights held at once: a block that stays in the cache is several times faster than all resamples together."""
 
 
-def bootstrap(sample: Sample, figures: Mapping[str, Figure], num_resamples: int, seed: int) -> dict[str, Array]:
+def bootstrap(sample: Sample, figures: Mapping[str, MetricFunction], num_resamples: int, seed: int) -> dict[str, Array]:
     """Each figure in every resample, shape (num_resamples,)."""
     blocks = [
         {name: figure(weighted) for name, figure in figures.items()}

@@ -70,7 +70,7 @@ def effective_count(hits: Array, patients: Array) -> float:
     return float(len(hits) / max(1.0, clustered / (len(hits) * share * (1 - share))))
 
 
-def resampled_interval(
+def bootstrap_interval(
     value: float, values: Array, bounds: tuple[float, float], num_patients: int, confidence: float
 ) -> tuple[float, float] | str:
     """Student's on the scale without `bounds`, by the spread of the resampled values; or why these say nothing.

@@ -13,11 +13,11 @@ from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.bootstrap import resamples
 from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, Entry, Estimate
-from pipeline.evaluation.uncertainty.intervals import resampled_interval
+from pipeline.evaluation.uncertainty.intervals import bootstrap_interval
 
 
 @dataclass(frozen=True, eq=False)
-class Shared:
+class RepeatedSamples:
     """Several samples, and the rows of all of them together, from which patients are drawn."""
 
     union: Sample
@@ -36,7 +36,7 @@ class Shared:
     def mean(self, metric: Metric, weights: Array) -> Array:
         """(R,) of the figure over the samples, `weights` being those of the union's rows, (R, N)."""
         pairs = zip(self.samples, self.rows, strict=True)
-        return np.mean([metric.figure(sample.weighted(weights[:, rows])) for sample, rows in pairs], axis=0)
+        return np.mean([metric.fn(sample.weighted(weights[:, rows])) for sample, rows in pairs], axis=0)
 
     @property
     def fewest_patients(self) -> int:
@@ -45,14 +45,17 @@ class Shared:
 
 
 def estimate_means(
-    entries: Mapping[str, Mapping[str, Entry]], shared: Shared, metrics: Mapping[str, Metric], settings: Settings
+    entries: Mapping[str, Mapping[str, Entry]],
+    repeated: RepeatedSamples,
+    metrics: Mapping[str, Metric],
+    settings: Settings,
 ) -> dict[str, Estimate]:
     """Of each metric over the named samples, whose own `entries` say what is undefined and why."""
     means = {metric: mean_value({name: found[metric] for name, found in entries.items()}) for metric in metrics}
     ranged = {metric: metrics[metric] for metric, mean in means.items() if mean.reason is None}
     found = {
-        metric: with_range(means[metric], values, metrics[metric], shared, settings)
-        for metric, values in shared.resample(ranged, settings).items()
+        metric: with_range(means[metric], values, metrics[metric], repeated, settings)
+        for metric, values in repeated.resample(ranged, settings).items()
     }
     return means | found
 
@@ -60,26 +63,34 @@ def estimate_means(
 def mean_value(entries: Mapping[str, Entry]) -> Estimate:
     """Without a value or an interval where any of the samples is, for its reason and with its name."""
     num_patients = max(entry["num_patients"] for entry in entries.values())
-    undefined = why_missing(entries, "value")
+    undefined = first_missing_reason(entries, "value")
     if undefined:
         return Estimate(None, None, None, num_patients, undefined)
     mean = float(np.mean([entry["value"] for entry in entries.values()]))
-    return Estimate(mean, None, None, num_patients, why_missing(entries, "low"))
+    return Estimate(mean, None, None, num_patients, first_missing_reason(entries, "low"))
 
 
-def why_missing(entries: Mapping[str, Entry], field: str) -> str | None:
+def first_missing_reason(entries: Mapping[str, Entry], field: str) -> str | None:
     """The first reason, None where all have it."""
     reasons = (f"{name}: {entry['reason']}" for name, entry in entries.items() if entry[field] is None)
     return next(reasons, None)
 
 
-def with_range(mean: Estimate, values: Array, metric: Metric, shared: Shared, settings: Settings) -> Estimate:
+def with_range(
+    mean: Estimate, values: Array, metric: Metric, repeated: RepeatedSamples, settings: Settings
+) -> Estimate:
     assert mean.value is not None
-    if shared.fewest_patients < FEWEST_PATIENTS:
+    if repeated.fewest_patients < FEWEST_PATIENTS:
         return replace(
-            mean, reason=f"{shared.fewest_patients} patients of a class, an interval needs {FEWEST_PATIENTS}"
+            mean, reason=f"{repeated.fewest_patients} patients of a class, an interval needs {FEWEST_PATIENTS}"
         )
-    found = resampled_interval(mean.value, values, metric.bounds, shared.fewest_patients, settings.confidence)
+    found = bootstrap_interval(
+        mean.value,
+        values,
+        metric.interval.bounds_of(repeated.samples[0]),
+        repeated.fewest_patients,
+        settings.confidence,
+    )
     if isinstance(found, str):
         return replace(mean, reason=found)
     return replace(mean, low=found[0], high=found[1])

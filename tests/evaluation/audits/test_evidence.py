@@ -7,8 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.evaluation.audits.evidence import Evidence, shortcut_table
-from pipeline.evaluation.audits.shortcut import judge_shortcut
-from pipeline.evaluation.covariates import Background
+from pipeline.evaluation.audits.shortcut import audit_shortcut
+from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.predictions import check_predictions
 
 COLUMNS = ("scanner", "dose", "field", "delay")
@@ -30,13 +30,13 @@ def made(seed: int = 0, patients: int = 80, known: float = 0.0) -> tuple[Evidenc
     prob = 1 / (1 + np.exp(rng.normal(size=patients) - is_ill))
     predicted = check_predictions(ids.assign(label=labels, fold=folds, split="val", prob_well=1 - prob, prob_ill=prob))
     changes = ids.iloc[:0].assign(change="none", prob_well=0.0, prob_ill=0.0)
-    return Evidence(predicted, Background(cohort, splits, acquisition=COLUMNS), {}, {}, changes), predicted
+    return Evidence(predicted, Covariates(cohort, splits, acquisition=COLUMNS), {}, {}, changes), predicted
 
 
 def test_acquisition_is_scored_by_ridge_regressions_on_the_other_folds():
     evidence, predicted = made(known=1.0)
     table, _ = shortcut_table(evidence, predicted, num_shuffles=1)
-    features = evidence.background.cohort[list(COLUMNS)].astype(float).to_numpy()
+    features = evidence.covariates.cohort[list(COLUMNS)].astype(float).to_numpy()
     labels = table["is_positive"].to_numpy(dtype=float)
     for part in range(5):
         judged = (table["part"] == part).to_numpy()
@@ -48,7 +48,7 @@ def test_acquisition_is_scored_by_ridge_regressions_on_the_other_folds():
 def test_a_number_that_tells_the_label_is_found_against_fits_to_shuffled_labels():
     evidence, predicted = made(known=1.0)
     table, refitted = shortcut_table(evidence, predicted)
-    available = judge_shortcut(table, refitted).figures["available"]
+    available = audit_shortcut(table, refitted).figures["available"]
     aurocs = [roc_auc_score(rows["is_positive"], rows["acquisition"]) for _, rows in table.groupby("part")]
     assert available["value"] == pytest.approx(np.mean(aurocs))
     assert available["p_value"] == pytest.approx((1 + (refitted["acquisition"] >= np.mean(aurocs)).sum()) / 1000)
@@ -57,7 +57,7 @@ def test_a_number_that_tells_the_label_is_found_against_fits_to_shuffled_labels(
 
 def test_a_patient_of_whom_nothing_is_known_is_taken_for_an_ordinary_one():
     evidence, predicted = made(known=1.0)
-    evidence.background.cohort.loc[0, list(COLUMNS)] = ""
+    evidence.covariates.cohort.loc[0, list(COLUMNS)] = ""
     table, _ = shortcut_table(evidence, predicted, num_shuffles=1)
     assert abs(table["acquisition"].iloc[0]) < table["acquisition"].abs().median()
 
@@ -67,6 +67,6 @@ def test_fits_to_two_hundred_clean_cohorts_have_the_p_values_that_chance_gives()
     found = []
     for seed in range(200):
         table, refitted = shortcut_table(*made(seed), num_shuffles=199, seed=seed)
-        found.append(judge_shortcut(table, refitted, num_shuffles=1).figures["available"]["p_value"])
+        found.append(audit_shortcut(table, refitted, num_shuffles=1).figures["available"]["p_value"])
     # 200 draws at 5 % give 3 to 18 in 99 of 100 times.
     assert 3 <= np.sum((np.array(found) <= 0.025) | (np.array(found) > 0.975)) <= 18

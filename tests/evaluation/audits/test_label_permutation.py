@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.audits.label_permutation import judge_chance
-from pipeline.evaluation.cv_design import division_of
+from pipeline.evaluation.audits.label_permutation import audit_label_permutation
+from pipeline.evaluation.cv_design import patient_partitions
 
 
 def made(seed: int = 0, patients: int = 90, leaked: int = 0) -> tuple[pd.DataFrame, np.ndarray]:
@@ -19,32 +19,32 @@ def made(seed: int = 0, patients: int = 90, leaked: int = 0) -> tuple[pd.DataFra
         }
     )
     person = rng.normal(size=(patients, 40))
-    return division_of(splits), person[number] + 0.3 * rng.normal(size=(len(number), 40))
+    return patient_partitions(splits), person[number] + 0.3 * rng.normal(size=(len(number), 40))
 
 
 def test_patients_on_both_sides_carry_shuffled_labels_to_the_test_set():
-    found = judge_chance(*made(leaked=15), "ill")
+    found = audit_label_permutation(*made(leaked=15), "ill")
     assert found.verdict == "labels leak" and found.is_alarm
     assert found.figures["mean_auroc"] > 0.55 and "Labels reach the test set" in found.words
 
 
 def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
-    alarms = [judge_chance(*made(seed), "ill", num_shuffles=49, seed=seed).is_alarm for seed in range(200)]
+    alarms = [audit_label_permutation(*made(seed), "ill", num_shuffles=49, seed=seed).is_alarm for seed in range(200)]
     assert 0 < sum(alarms) <= 10
 
 
 def test_silence_never_says_that_nothing_leaks():
-    found = judge_chance(*made(), "ill")
+    found = audit_label_permutation(*made(), "ill")
     assert not found.is_alarm and "does not prove that nothing leaks" in found.words
 
 
 def test_real_labels_that_the_embedding_tells_raise_no_alarm():
     division, embeddings = made()
     embeddings[:, 0] = 5 * (division["label"] == "ill")
-    assert not judge_chance(division, embeddings, "ill").is_alarm
+    assert not audit_label_permutation(division, embeddings, "ill").is_alarm
 
 
 def test_with_few_patients_or_nobody_to_fit_on_nothing_is_judged():
-    assert "under 10 patients" in judge_chance(*made(patients=27), "ill").reason
+    assert "under 10 patients" in audit_label_permutation(*made(patients=27), "ill").reason
     division, embeddings = made()
-    assert "nobody to fit on" in judge_chance(division.assign(part=-1), embeddings, "ill").reason
+    assert "nobody to fit on" in audit_label_permutation(division.assign(part=-1), embeddings, "ill").reason

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.audits.finding import Finding
-from pipeline.evaluation.audits.label_quality import judge_labels, rank_labels
+from pipeline.evaluation.audits.finding import AuditFinding
+from pipeline.evaluation.audits.label_quality import audit_label_quality, rank_labels
 from pipeline.evaluation.metrics.calibration import logit
 from pipeline.evaluation.settings import Settings
 
@@ -22,8 +22,10 @@ def table(patient_ids, labels, probs) -> pd.DataFrame:
     )
 
 
-def judge(rows: pd.DataFrame, seed: int = 0, *, is_calibrated: bool = True, num_draws: int = 999) -> Finding:
-    return judge_labels(rows, Settings(num_bootstrap=300, seed=seed), is_calibrated=is_calibrated, num_draws=num_draws)
+def judge(rows: pd.DataFrame, seed: int = 0, *, is_calibrated: bool = True, num_draws: int = 999) -> AuditFinding:
+    return audit_label_quality(
+        rows, Settings(num_bootstrap=300, seed=seed), is_calibrated=is_calibrated, num_draws=num_draws
+    )
 
 
 def test_confident_learning_s_rule_by_hand():

@@ -8,8 +8,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from pipeline.evaluation.audits.finding import Finding
-from pipeline.evaluation.audits.layer_probes import FoldEmbeddings, judge_stages
+from pipeline.evaluation.audits.finding import AuditFinding
+from pipeline.evaluation.audits.layer_probes import FoldEmbeddings, audit_layer_probes
 from pipeline.evaluation.sample import Sample
 
 STAGES = ("stage1", "stage2", "stage3", "stage4")
@@ -32,9 +32,9 @@ def made(seed: int = 0, patients: int = 80, signal: tuple[float, ...] = (0, 0, 1
     )
 
 
-def judge(**options) -> Finding:
+def judge(**options) -> AuditFinding:
     sample, patients, fold = made(**options)
-    return judge_stages(sample, patients, [fold], 0.95)
+    return audit_layer_probes(sample, patients, [fold], 0.95)
 
 
 def test_the_signal_is_found_where_it_was_put():
@@ -53,7 +53,7 @@ def test_no_signal_in_any_stage_is_said():
 
 def test_a_probe_s_auroc_is_that_of_an_out_of_fold_ridge_regression():
     sample, patients, fold = made(seed=3)
-    found = judge_stages(sample, patients, [fold], 0.95).figures["stages"][2]
+    found = audit_layer_probes(sample, patients, [fold], 0.95).figures["stages"][2]
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=16.0))
     splitter = StratifiedKFold(5, shuffle=True, random_state=0)
     labels = fold.is_positive.astype(float)
@@ -72,8 +72,8 @@ def test_networks_of_several_folds_are_averaged_for_the_patients_they_share():
         FoldEmbeddings(fold.patients[rows], fold.is_positive[rows], {k: v[rows] for k, v in fold.stages.items()})
         for rows in (slice(0, half), slice(half, None))
     ]
-    assert judge_stages(sample, patients, parts, 0.95).figures["stages"][2]["auroc"] > 0.8
-    assert "lack embeddings" in judge_stages(sample, patients, parts[:1], 0.95).reason
+    assert audit_layer_probes(sample, patients, parts, 0.95).figures["stages"][2]["auroc"] > 0.8
+    assert "lack embeddings" in audit_layer_probes(sample, patients, parts[:1], 0.95).reason
 
 
 def test_a_fold_with_a_single_patient_of_a_class_leaves_the_lead_unjudged():
@@ -81,7 +81,7 @@ def test_a_fold_with_a_single_patient_of_a_class_leaves_the_lead_unjudged():
     single = np.flatnonzero(sample.labels == 1)[0]
     alone = (sample.labels == 0) & (np.arange(len(patients)) < 20)
     alone[single] = True
-    found = judge_stages(replace(sample, folds=alone.astype(int)), patients, [fold], 0.95)
+    found = audit_layer_probes(replace(sample, folds=alone.astype(int)), patients, [fold], 0.95)
     assert found.is_alarm is None and "a fold has a single patient of a class" in found.reason
 
 
@@ -91,7 +91,7 @@ def test_two_hundred_clean_networks_raise_an_alarm_in_at_most_five_percent():
     for seed in range(200):
         sample, patients, fold = made(seed=seed, patients=60, signal=(0, 0, 0, 0), head=0.0)
         one = replace(fold, stages={"stage1": fold.stages["stage1"], "stage2": fold.stages["stage2"]})
-        alarms.append(judge_stages(sample, patients, [one], 0.95, seed).is_alarm)
+        alarms.append(audit_layer_probes(sample, patients, [one], 0.95, seed).is_alarm)
     assert sum(alarms) <= 10
 
 
@@ -101,7 +101,7 @@ def test_probes_of_two_hundred_networks_without_a_signal_have_the_p_values_that_
     for seed in range(200):
         sample, patients, fold = made(seed=seed, signal=(0, 0, 0, 0))
         one = replace(fold, stages={"stage1": fold.stages["stage1"]})
-        found += judge_stages(sample, patients, [one], 0.95, seed).figures["stages"]
+        found += audit_layer_probes(sample, patients, [one], 0.95, seed).figures["stages"]
     assert sum(stage["p_value"] < 0.05 for stage in found) <= 18
 
 

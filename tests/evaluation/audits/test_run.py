@@ -19,7 +19,10 @@ from pipeline.evaluation.decision_rule import fit_on_validation
 from pipeline.evaluation.predictions import aggregate_by_patient, check_predictions
 from pipeline.evaluation.settings import Settings
 
-QUIET, LOUD = AuditFinding("at chance", False, "Nothing.", {"p": 0.5}), AuditFinding("labels leak", True, "Look.", {"p": 0.0})
+QUIET, LOUD = (
+    AuditFinding("at chance", False, "Nothing.", {"p": 0.5}),
+    AuditFinding("labels leak", True, "Look.", {"p": 0.0}),
+)
 
 
 def test_one_class_with_an_alarm_is_an_alarm_about_it():

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.evaluation.audits.shortcut import aurocs_within, judge_shortcut
+from pipeline.evaluation.audits.shortcut import audit_shortcut, aurocs_within
 
 
 def made(
@@ -27,26 +27,26 @@ def made(
 
 
 def test_a_model_that_follows_acquisition_uses_the_shortcut():
-    found = judge_shortcut(made(known=2.0, used=1.5), {})
+    found = audit_shortcut(made(known=2.0, used=1.5), {})
     assert found.verdict == "shortcut used" and found.is_alarm
     assert found.figures["fall"]["auroc_within"] < found.figures["fall"]["auroc"]
     assert "among patients whose scans were made alike" in found.words
 
 
 def test_acquisition_that_tells_the_label_makes_a_shortcut_possible_until_the_model_follows_it():
-    found = judge_shortcut(made(known=2.0), {})
+    found = audit_shortcut(made(known=2.0), {})
     assert found.verdict == "shortcut possible"
     assert found.figures["available"]["adjusted_p_value"] < 0.025 <= found.figures["followed"]["adjusted_p_value"]
     assert "nor is it excluded" in found.words
 
 
 def test_following_acquisition_that_tells_nothing_is_possible_and_never_used():
-    assert judge_shortcut(made(used=1.5), {}).verdict == "shortcut possible"
+    assert audit_shortcut(made(used=1.5), {}).verdict == "shortcut possible"
 
 
 def test_a_label_told_without_the_body_is_a_shortcut_used_whatever_acquisition_says():
     table = made(masked=2.0).assign(acquisition=np.nan)
-    found = judge_shortcut(table, {})
+    found = audit_shortcut(table, {})
     assert found.verdict == "shortcut used"
     assert found.figures["available"] == {
         "value": None,
@@ -59,20 +59,20 @@ def test_a_label_told_without_the_body_is_a_shortcut_used_whatever_acquisition_s
 
 def test_the_size_of_files_is_shown_and_never_counted():
     table = made()
-    found = judge_shortcut(table.assign(file_size=table["is_positive"].astype(float)), {})
+    found = audit_shortcut(table.assign(file_size=table["is_positive"].astype(float)), {})
     assert found.figures["file_size"]["value"] == 1 and found.verdict == "none found"
     assert found.figures["file_size"]["adjusted_p_value"] is None
 
 
 def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
-    alarms = [judge_shortcut(made(seed, patients=100), {}, num_shuffles=199, seed=seed).is_alarm for seed in range(200)]
+    alarms = [audit_shortcut(made(seed, patients=100), {}, num_shuffles=199, seed=seed).is_alarm for seed in range(200)]
     assert sum(alarms) <= 10
 
 
 def test_following_within_a_class_ignores_what_both_share_with_the_label():
     """Logit and acquisition agree about the label alone: among 100 such cohorts the second part stays quiet."""
     cohorts = (made(seed, patients=100, known=2.0) for seed in range(100))
-    found = [judge_shortcut(table, {}, num_shuffles=99).figures["followed"]["p_value"] for table in cohorts]
+    found = [audit_shortcut(table, {}, num_shuffles=99).figures["followed"]["p_value"] for table in cohorts]
     assert 0 < np.mean(np.array(found) < 0.05) <= 0.1
 
 
@@ -86,12 +86,12 @@ def test_following_within_a_class_ignores_what_both_share_with_the_label():
     ],
 )
 def test_what_cannot_be_judged_says_why(change, reason):
-    figures = judge_shortcut(made().assign(**change), {}).figures
+    figures = audit_shortcut(made().assign(**change), {}).figures
     assert any(reason in (part["reason"] or "") for name, part in figures.items() if name != "fall")
 
 
 def test_with_few_patients_of_a_class_nothing_is_judged():
-    found = judge_shortcut(made(patients=12), {})
+    found = audit_shortcut(made(patients=12), {})
     assert found.is_alarm is None and "this takes 10" in found.reason
 
 

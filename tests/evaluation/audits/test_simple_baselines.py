@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from pipeline.evaluation.audits.finding import Finding
-from pipeline.evaluation.audits.simple_baselines import image_floors, judge_simple, signal_p_values
-from pipeline.evaluation.baselines import Floor, compare_with_floor, held_out_probs
+from pipeline.evaluation.audits.finding import AuditFinding
+from pipeline.evaluation.audits.simple_baselines import audit_simple_baselines, image_baselines, signal_p_values
+from pipeline.evaluation.baselines import Baseline, compare_with_baseline, held_out_probs
 from pipeline.evaluation.sample import Sample
 
 
@@ -17,7 +17,7 @@ def sample_of(labels: np.ndarray, score: np.ndarray) -> Sample:
     return Sample(labels.astype(int), np.stack([1 - prob, prob], 1), rows, rows * 0, ("well", "ill"))
 
 
-def judge(model: float, blurred: float, seed: int = 0, patients: int = 160) -> Finding:
+def judge(model: float, blurred: float, seed: int = 0, patients: int = 160) -> AuditFinding:
     """Half of the patients are the test set; the model and five of 64 features tell the label as strongly as said."""
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.arange(patients) % 2)
@@ -35,8 +35,8 @@ def judge(model: float, blurred: float, seed: int = 0, patients: int = 160) -> F
     features[:, :5] += blurred * labels[:, None]
     sample = sample_of(labels[is_test], model * labels[is_test] + rng.normal(size=is_test.sum()))
     summaries = {"blurred volume": pd.DataFrame(features, index=ids)}
-    floors = image_floors(sample, ids[is_test], splits, summaries, 0.95)
-    return judge_simple(floors, signal_p_values(summaries, splits, "ill", ids[is_test]))
+    baselines = image_baselines(sample, ids[is_test], splits, summaries, 0.95)
+    return audit_simple_baselines(baselines, signal_p_values(summaries, splits, "ill", ids[is_test]))
 
 
 def test_a_model_no_better_than_a_blurred_volume_is_an_alarm():
@@ -53,7 +53,7 @@ def test_a_blurred_volume_that_tells_nothing_fails():
     assert found.verdict == "simple predictors fail" and not found.is_alarm
 
 
-def clean(seed: int, patients: int = 60) -> tuple[list[Floor], dict[str, float]]:
+def clean(seed: int, patients: int = 60) -> tuple[list[Baseline], dict[str, float]]:
     """A model that tells nothing on validation patients of five folds, and four numbers that do not either."""
     rng = np.random.default_rng(seed)
     labels, folds = np.arange(patients) % 2, np.arange(patients) // 2 % 5
@@ -68,13 +68,13 @@ def clean(seed: int, patients: int = 60) -> tuple[list[Floor], dict[str, float]]
     )
     features = pd.DataFrame(rng.normal(size=(patients, 4)), index=ids)
     sample = replace(sample_of(labels, rng.normal(size=patients)), folds=folds)
-    floor = compare_with_floor(sample, held_out_probs(features, splits, "ill", ids), "numbers", "", 0.95)
-    return [floor], signal_p_values({"numbers": features}, splits, "ill", ids, seed)
+    baseline = compare_with_baseline(sample, held_out_probs(features, splits, "ill", ids), "numbers", "", 0.95)
+    return [baseline], signal_p_values({"numbers": features}, splits, "ill", ids, seed)
 
 
 def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
     """Regressions fitted across folds: an interval that takes their scores for given would alarm in 6 to 8 %."""
-    assert sum(judge_simple(*clean(seed)).is_alarm for seed in range(200)) <= 10
+    assert sum(audit_simple_baselines(*clean(seed)).is_alarm for seed in range(200)) <= 10
 
 
 def test_without_enough_patients_the_reason_is_given():
@@ -85,6 +85,6 @@ def test_the_advantage_is_the_difference_of_the_aurocs():
     rng = np.random.default_rng(5)
     labels, score = np.arange(40) % 2 == 0, rng.normal(size=40)
     sample = sample_of(labels, labels + rng.normal(size=40))
-    floor = compare_with_floor(sample, score, "f", "", 0.95)
+    baseline = compare_with_baseline(sample, score, "f", "", 0.95)
     expected = roc_auc_score(labels, sample.probs[:, 1]) - roc_auc_score(labels, score)
-    assert floor.advantage == pytest.approx(expected)
+    assert baseline.advantage == pytest.approx(expected)

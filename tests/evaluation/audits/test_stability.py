@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.audits.stability import judge_stability
+from pipeline.evaluation.audits.stability import audit_stability_of_changes
 
 
 def made(seed: int = 0, patients: int = 40, flips: float = 0.05) -> pd.DataFrame:
@@ -21,25 +21,25 @@ def test_flipped_decisions_and_shifts_are_counted_at_the_threshold():
     rows += [(scan, change, 0.9) for scan in range(3, 11) for change in ("none", "noisier")]
     table = pd.DataFrame(rows, columns=["scan_id", "change", "prob_ill"])
     table.insert(2, "prob_well", 1 - table["prob_ill"])
-    change = judge_stability(table, 0.3, 0.95).figures["changes"][0]
+    change = audit_stability_of_changes(table, 0.3, 0.95).figures["changes"][0]
     assert change["flipped"] == pytest.approx(0.1) and change["mean_shift"] == pytest.approx((0.05 + 0.3) / 10)
-    assert judge_stability(table, 0.6, 0.95).figures["changes"][0]["flipped"] == 0
+    assert audit_stability_of_changes(table, 0.6, 0.95).figures["changes"][0]["flipped"] == 0
 
 
 def test_a_model_whose_decisions_flip_is_unstable():
-    found = judge_stability(made(flips=0.4), 0.5, 0.95)
+    found = audit_stability_of_changes(made(flips=0.4), 0.5, 0.95)
     assert found.is_alarm and found.verdict == "unstable"
 
 
 def test_two_hundred_models_at_the_tolerated_share_raise_an_alarm_in_at_most_five_percent():
-    assert sum(judge_stability(made(seed, flips=0.1), 0.5, 0.95).is_alarm for seed in range(200)) <= 10
+    assert sum(audit_stability_of_changes(made(seed, flips=0.1), 0.5, 0.95).is_alarm for seed in range(200)) <= 10
 
 
 def test_the_scan_without_its_body_is_no_harmless_change():
     masked = made().query("change == 'none'").assign(change="body masked out", prob_well=1.0, prob_ill=0.0)
-    found = judge_stability(pd.concat([made(), masked]), 0.5, 0.95)
+    found = audit_stability_of_changes(pd.concat([made(), masked]), 0.5, 0.95)
     assert not found.is_alarm and len(found.figures["changes"]) == 3
 
 
 def test_with_few_patients_nothing_is_judged():
-    assert "this takes 10" in judge_stability(made(patients=9), 0.5, 0.95).reason
+    assert "this takes 10" in audit_stability_of_changes(made(patients=9), 0.5, 0.95).reason

@@ -42,7 +42,7 @@ def test_figures_of_several_classes_match_scikit_learn(make_sample, name):
     assert getattr(decisions, name)(sample.weighted())[0] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("name", [*BINARY, "majority_floor", "quadratic_kappa"])
+@pytest.mark.parametrize("name", [*BINARY, "majority_baseline", "quadratic_kappa"])
 def test_a_weight_of_two_is_the_row_twice(make_sample, name):
     sample = make_sample(threshold=0.4)
     weights = np.random.default_rng(3).integers(0, 3, size=len(sample.labels))
@@ -64,16 +64,17 @@ def test_a_table_worked_by_hand():
     assert decisions.specificity(weighted)[0] == pytest.approx(4 / 6)
     assert decisions.positive_predictive_value(weighted)[0] == pytest.approx(3 / 5)
     assert decisions.negative_predictive_value(weighted)[0] == pytest.approx(4 / 5)
-    assert decisions.majority_floor(weighted)[0] == pytest.approx(6 / 10)
+    assert decisions.majority_baseline(weighted)[0] == pytest.approx(6 / 10)
     # At 1 % prevalence: .75 * .01 / (.75 * .01 + (2 / 6) * .99).
-    at_one_percent = decisions.value_at_prevalence(weighted, 0.01, of_call=True)[0]
+    at_one_percent = decisions.positive_predictive_value_at_prevalence(weighted, 0.01)[0]
     assert at_one_percent == pytest.approx(0.0075 / (0.0075 + 0.33))
 
 
 def test_predictive_values_at_the_samples_own_prevalence_are_the_plain_ones():
     weighted = hand_worked("1111000000", "1110110000").weighted()
-    for of_call, plain in ((True, decisions.positive_predictive_value), (False, decisions.negative_predictive_value)):
-        assert decisions.value_at_prevalence(weighted, 0.4, of_call=of_call) == pytest.approx(plain(weighted))
+    for name in ("positive_predictive_value", "negative_predictive_value"):
+        plain, at_prevalence = getattr(decisions, name), getattr(decisions, f"{name}_at_prevalence")
+        assert at_prevalence(weighted, 0.4) == pytest.approx(plain(weighted))
 
 
 def test_nothing_called_leaves_the_positive_predictive_value_undefined():

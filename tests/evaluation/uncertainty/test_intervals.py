@@ -6,9 +6,9 @@ from scipy.stats import t as student
 from statsmodels.stats.proportion import proportion_confint
 
 from pipeline.evaluation.uncertainty.intervals import (
+    bootstrap_interval,
     effective_count,
     logit_interval,
-    resampled_interval,
     separated_auroc_interval,
     wilson_interval,
 )
@@ -50,23 +50,23 @@ def test_agreeing_hits_count_patients():
 
 def test_resamples_are_judged_on_the_logit_scale_by_hand():
     """Logits of 0 and 2 around one of 1: a deviation of 1.414, and Student's 2.262157 with nine degrees of freedom."""
-    low, high = resampled_interval(expit(1), expit(np.array([0.0, 2.0])), (0, 1), 10, 0.95)
+    low, high = bootstrap_interval(expit(1), expit(np.array([0.0, 2.0])), (0, 1), 10, 0.95)
     assert logit([low, high]) == pytest.approx([1 - 2.262157 * 2**0.5, 1 + 2.262157 * 2**0.5], abs=1e-5)
 
 
 def test_a_correlation_is_judged_on_fisher_s_scale_and_a_positive_figure_on_the_logarithm_s():
     values, reach = np.array([-0.2, 0.1, 0.5, 0.6]), student.ppf(0.975, 29)
-    found = resampled_interval(0.3, values, (-1, 1), 30, 0.95)
+    found = bootstrap_interval(0.3, values, (-1, 1), 30, 0.95)
     spread = reach * np.arctanh(values).std(ddof=1)
     assert found == pytest.approx(tuple(np.tanh(np.arctanh(0.3) + np.array([-spread, spread]))))
-    found = resampled_interval(0.3, np.exp(values), (0, np.inf), 30, 0.95)
+    found = bootstrap_interval(0.3, np.exp(values), (0, np.inf), 30, 0.95)
     spread = reach * values.std(ddof=1)
     assert found == pytest.approx((0.3 * np.exp(-spread), 0.3 * np.exp(spread)))
 
 
 def test_without_bounds_the_interval_is_student_s_around_the_value():
     values = np.array([0.8, 1.4, 1.1])
-    low, high = resampled_interval(1.0, values, (-np.inf, np.inf), 30, 0.95)
+    low, high = bootstrap_interval(1.0, values, (-np.inf, np.inf), 30, 0.95)
     assert (low + high) / 2 == pytest.approx(1) and high - 1 == pytest.approx(
         student.ppf(0.975, 29) * values.std(ddof=1)
     )
@@ -74,15 +74,15 @@ def test_without_bounds_the_interval_is_student_s_around_the_value():
 
 def test_resamples_on_a_bound_count_as_half_of_the_next_nearest():
     touching, half = np.array([0.7, 0.8, 0.9, 1.0]), np.array([0.7, 0.8, 0.9, 0.95])
-    assert resampled_interval(0.85, touching, (0, 1), 30, 0.95) == pytest.approx(
-        resampled_interval(0.85, half, (0, 1), 30, 0.95)
+    assert bootstrap_interval(0.85, touching, (0, 1), 30, 0.95) == pytest.approx(
+        bootstrap_interval(0.85, half, (0, 1), 30, 0.95)
     )
 
 
 def test_a_figure_that_resampling_often_undoes_has_no_interval():
     values = np.where(np.arange(100) < 10, np.nan, np.linspace(0.2, 0.9, 100))
-    assert "undefined in 10% of the resamples" in resampled_interval(0.5, values, (0, 1), 30, 0.95)
+    assert "undefined in 10% of the resamples" in bootstrap_interval(0.5, values, (0, 1), 30, 0.95)
 
 
 def test_resamples_that_all_agree_give_no_interval():
-    assert "all resamples agree" in resampled_interval(1.0, np.ones(100), (0, 1), 30, 0.95)
+    assert "all resamples agree" in bootstrap_interval(1.0, np.ones(100), (0, 1), 30, 0.95)
