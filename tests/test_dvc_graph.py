@@ -37,9 +37,11 @@ ASIDE = {
 """Modules that only other sub-commands of a stage call, and what watches a training: none decides an output."""
 LOADED_BY_NAME = {"fetch": {"cohorts/sources/kinds.py"}}
 """Modules that a registry of a lower layer imports."""
+DECISIVE = {"folds", "provenance"}
+"""Modules of core that decide results."""
 PLUMBING = {
     *("__init__.py", "config/load.py", "config/reference.py", "config/validate.py"),
-    *(f"core/{name}.py" for name in "cli columns errors io parallel paths progress registry".split()),
+    *(f"core/{module.name}" for module in (PACKAGE / "core").glob("*.py") if module.stem not in DECISIVE),
 }
 """How a command line is read and where files are decides no result; a change there need not rerun anything."""
 

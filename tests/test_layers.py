@@ -172,7 +172,6 @@ def test_every_dependency_is_imported_or_has_a_reason() -> None:
 
 
 UNDECLARED = {
-    "fsspec": "a dependency of dvc, whose file system it is",
     "markupsafe": "a dependency of jinja2, whose text it marks as safe",
     "SimpleITK": "optional: `bias_correction: n4` says how to install it",
 }
