@@ -23,22 +23,22 @@ def audit(config: Config) -> None:
     from pipeline.store.simple_features import measure_files, summarise_scans
     from pipeline.store.store import Store
 
-    paths, case = Artifacts(config.root), read_inputs(config)
+    paths, inputs = Artifacts(config.root), read_inputs(config)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
     first = config.training_keys[0]
     trained = Predictor.load(run.training(first).best)
     check_compatible(trained, config.model, cohort, first.fold)
     evidence = Evidence(
-        predictions=case.predictions,
-        covariates=case.covariates,
-        summaries=summarise_scans(Store(cohort.preprocessed), case.covariates.splits[SCAN_ID]),
+        predictions=inputs.predictions,
+        covariates=inputs.covariates,
+        summaries=summarise_scans(Store(cohort.preprocessed), inputs.covariates.splits[SCAN_ID]),
         embeddings={key: read_embeddings(run.embeddings(key)) for key in config.training_keys},
-        file_bytes=measure_files(cohort.raw, case.covariates.cohort),
+        file_bytes=measure_files(cohort.raw, inputs.covariates.cohort),
         changes=predict_perturbed(trained, cohort, first.fold),
         changes_key=first,
     )
     write_csv(run.changes, evidence.changes)
-    write_audits(audit_run(evidence, case.settings), run)
+    write_audits(audit_run(evidence, inputs.settings), run)
 
 
 if __name__ == "__main__":

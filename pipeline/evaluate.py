@@ -18,13 +18,13 @@ from pipeline.core.paths import Artifacts, EvaluationPaths
 def evaluate(config: Config) -> None:
     """Evaluate the predictions of one experiment."""
     from pipeline.evaluation.inputs import read_inputs
-    from pipeline.evaluation.outputs import evaluate_task, note_checkpoints, write_evaluation
+    from pipeline.evaluation.outputs import evaluate_task, record_checkpoints, write_evaluation
     from pipeline.evaluation.test_access_log import record_test_evaluation
 
-    run, case = Artifacts(config.root).run(config.cohort.name, config.name), read_inputs(config)
-    write_evaluation(evaluate_task(case.predictions, case.settings, case.background), run.evaluation)
-    note_checkpoints(run, config.training_keys)
-    record_test_evaluation(run.looks, config.name, case.predictions)
+    run, inputs = Artifacts(config.root).run(config.cohort.name, config.name), read_inputs(config)
+    write_evaluation(evaluate_task(inputs.predictions, inputs.settings, inputs.covariates), run.evaluation)
+    record_checkpoints(run, config.training_keys)
+    record_test_evaluation(run.looks, config.name, inputs.predictions)
 
 
 def evaluate_table(
@@ -52,7 +52,7 @@ def evaluate_table(
 ) -> None:
     """Evaluate a table of predictions without a config."""
     from pipeline.evaluation.covariates import read_covariates
-    from pipeline.evaluation.inputs import Roles
+    from pipeline.evaluation.inputs import ColumnRoles
     from pipeline.evaluation.outputs import evaluate_task, write_evaluation
     from pipeline.evaluation.predictions import read_predictions
     from pipeline.evaluation.settings import MULTILABEL, Settings
@@ -72,7 +72,7 @@ def evaluate_table(
     }
     given = {name: value for name, value in chosen.items() if value is not None}
     settings = Settings(task=task, **validate(Evaluation, given, where="options").model_dump())
-    roles = Roles(
+    roles = ColumnRoles(
         clinical=tuple(covariates or ()),
         acquisition=tuple(acquisition or ()),
         site=site,
@@ -80,9 +80,9 @@ def evaluate_table(
     )
     if cohort is None and (splits or intersections or any(roles.values())):
         raise ValueError("options: --splits and columns need the table that --cohort names, got none; name it.")
-    background = read_covariates(cohort, splits, **roles) if cohort else None
+    patient_covariates = read_covariates(cohort, splits, **roles) if cohort else None
     table = read_predictions(predictions, several_labels=task == MULTILABEL)
-    write_evaluation(evaluate_task(table, settings, background), EvaluationPaths(out))
+    write_evaluation(evaluate_task(table, settings, patient_covariates), EvaluationPaths(out))
 
 
 def evaluate_external(
@@ -109,8 +109,8 @@ def evaluate_external(
     paths = Artifacts(trained.config.root).cohort(external.name)
     predictions = trained.predict_cohort(paths)
     # Its splits, if it has any, are not those of this run.
-    background = read_covariates(paths.cohort, None, **column_roles(external.columns))
-    evaluation = evaluate_external_cohort(predictions, settings, frozen, background)
+    patient_covariates = read_covariates(paths.cohort, None, **column_roles(external.columns))
+    evaluation = evaluate_external_cohort(predictions, settings, frozen, patient_covariates)
     written = EvaluationPaths(out) if out else trained.paths.external(external.name)
     write_csv(written.folder / "predictions.csv", predictions)
     write_evaluation(evaluation, written)

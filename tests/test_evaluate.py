@@ -60,15 +60,10 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
     assert done.returncode == 0, done.stderr
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(metrics["test"]["patient"]["auroc"]) == {"value", "low", "high", "num_patients", "reason"}
-    assert {path.name for path in (tmp_path / "out" / "plots").iterdir()} == {
-        "roc.csv",
-        "precision_recall.csv",
-        "calibration.csv",
-        "calibration_after.csv",
-        "decision_curve.csv",
-        "operating_points.csv",
-        "confusion.csv",
-        "scores.csv",
+    tables = {path.stem for folder in ("plots", "tables") for path in (tmp_path / "out" / folder).iterdir()}
+    assert tables == {
+        *("roc", "precision_recall", "calibration", "calibration_after", "decision_curve", "confusion", "scores"),
+        *("operating_points", "models", "subgroups", "baselines"),
     }
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["test"]["auroc"] == metrics["test"]["patient"]["auroc"]["value"]
@@ -91,7 +86,7 @@ def test_a_bare_table_can_have_all_that_a_config_can_say(table, tmp_path):
     out = tmp_path / "out"
     done = run("evaluate", "table", table, "--out", out, "--cohort", tmp_path / "cohort.csv", *words)
     assert done.returncode == 0, done.stderr
-    baselines = pd.read_csv(out / "baselines.csv").set_index("name")
+    baselines = pd.read_csv(out / "tables" / "baselines.csv").set_index("name")
     assert baselines.loc["clinical covariates", "auroc"] > 0 and baselines.loc["acquisition", "columns"] == "site"
     assert set(pd.read_csv(out / "tables" / "subgroups.csv")["covariate"]) == {"age", "site"}
     assert json.loads((out / "frozen" / "operating_point.json").read_text())["patient"]["rule"] == "sensitivity"

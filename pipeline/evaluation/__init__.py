@@ -1,16 +1,40 @@
-"""From a table of predictions to figures that can be trusted: tables in, numbers out, no torch.
+"""From a table of predictions to numbers with intervals: tables in, tables out, no torch.
 
-tables        reading, checking, the arrays of one split at one level, what else is known of the patients
-metrics       figures, each a function of a weighted sample
-precision     which figures are reported and how far each could be from the truth
-fitted        thresholds, calibration, conformal sets: chosen on validation, fitted, applied as they are
-breakdowns    the same figures by kind of patient, site, fitted model, grade, threshold and rule
-comparing     differences between experiments on the same patients
-audits        is the model right for the right reasons?
-multilabel, divided, tasks
-              several labels a scan; nested and repeated cv_parts; which form of evaluation a table asks for
-baselines        what is reached without the network
-external      a fitted run on another cohort
-evaluating, plots, writing
-              the whole table -> all of these -> files
+How a row of predictions.csv becomes a number in metrics.json, noun by noun:
+
+    predictions     a checked table: scan_id, patient_id, fold, seed, split, label, prob_<class>…
+      | units_by_level                  per level: one row per model and scan, or per model and patient
+      v
+    units           of every model, at the levels `scan` and `patient`
+      | fit_on_validation               a calibration per model, the threshold, conformal sets: FittedOnValidation
+      | ensemble_models                 calibrate each model, average the models: EnsemblePredictions
+      v
+    LevelResult     one split at one level, as rows and as a Sample, before and after calibration
+      | sample_of                       labels (n,), probs (n, K), patients (n,), folds (n,), threshold
+      v
+    Sample          what metrics see; `sample.weighted(weights)` is the same under R resamples: Weighted
+      | select_metrics                  the registered Metrics that apply: `metric.fn(weighted)` -> (R,)
+      | metric.interval.compute         the interval by the metric's method, or the reason why there is none
+      v
+    Estimate        value, low, high, num_patients, reason: one Entry of metrics.json
+
+    Evaluation      all of it: metrics, fitted rules, plot tables, metrics by model, subgroups, baselines
+
+Modules, in the order in which they build on each other:
+
+predictions, cv_design      the table, and which folds are nested or repeated parts
+sample                      Sample, Weighted, Ranking
+uncertainty/                bootstrap, variances, intervals, and `methods`: the interval method of each metric
+registry, metrics/          what is reported: one decorated function per metric
+calibration, operating_point, conformal, decision_rule, ensembling
+                            what is fitted on validation, and how models are averaged
+covariates, subgroups, baselines, curves, models_table
+                            tables beside the metrics
+evaluate                    one cross-validation part -> Evaluation
+cross_validation, multilabel, external, one_vs_rest
+                            the same for nested or repeated parts, several labels per scan, another cohort
+pairing, comparison         differences between experiments on the same patients
+inputs, outputs, test_access_log
+                            files in, files out, and the count of test set evaluations
+audits/                     is the model right for the right reasons?
 """

@@ -15,28 +15,26 @@ from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.cross_validation import evaluate_cross_validation
 from pipeline.evaluation.decision_rule import FittedByLevel, FittedOnValidation
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Evaluation, Metrics
+from pipeline.evaluation.metrics import METRICS
 from pipeline.evaluation.multilabel import evaluate_labels
 from pipeline.evaluation.operating_point import OperatingPoint
 from pipeline.evaluation.settings import MULTILABEL, Settings
 
 
 def evaluate_task(predictions: pd.DataFrame, settings: Settings, covariates: Covariates | None = None) -> Evaluation:
-    """Everything that is reported about the table, by the task of the settings."""
-    judge = evaluate_labels if settings.task == MULTILABEL else evaluate_cross_validation
-    return judge(predictions, settings, covariates)
-
-
-SUMMARY = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "majority_baseline", "brier_score")
+    """Evaluate the table by the task of the settings."""
+    evaluate = evaluate_labels if settings.task == MULTILABEL else evaluate_cross_validation
+    return evaluate(predictions, settings, covariates)
 
 
 def write_evaluation(evaluation: Evaluation, paths: EvaluationPaths) -> None:
-    """The files of an evaluation, each whole or not at all."""
+    """Write the files of an evaluation, each atomically."""
     write_json(paths.metrics, evaluation.metrics)
-    write_json(paths.summary, summarise(evaluation.metrics))
+    write_json(paths.summary, summarize(evaluation.metrics))
     write_fitted(evaluation.fitted, paths)
     write_csv(paths.models, evaluation.models)
     for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.baselines, paths.baselines)):
-        # Where there is nothing to judge the file is there all the same, empty, for whatever waits for it.
+        # DVC expects the file, so it is written empty where there is nothing to report.
         write_csv(path, table if table is not None else pd.DataFrame(columns=["none"]))
     split, level = evaluation.headline
     for name, table in evaluation.plots.items():
@@ -44,48 +42,48 @@ def write_evaluation(evaluation: Evaluation, paths: EvaluationPaths) -> None:
 
 
 def write_fitted(fitted: FittedByLevel, paths: EvaluationPaths) -> None:
-    """What later patients are judged by, in files of its own."""
+    """Write calibrations, threshold and conformal sets, which later patients are evaluated with."""
     files = {"point": paths.operating_point, "calibrations": paths.calibration, "conformal": paths.conformal}
     for name, path in files.items():
         write_json(path, {level: part(fitted, name) for level, fitted in fitted.items()})
 
 
-def note_checkpoints(paths: RunPaths, keys: Iterable[TrainingKey]) -> None:
-    """Which checkpoints the evaluated predictions come from, beside what was frozen on them."""
-    noted = {}
+def record_checkpoints(paths: RunPaths, keys: Iterable[TrainingKey]) -> None:
+    """Record which checkpoints the evaluated predictions come from, beside the rules fitted on them."""
+    recorded = {}
     for key in keys:
         path = paths.predicted_by(key)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.predict' writes it with the predictions.")
-        noted[key.name] = read_json(path)["checkpoint"]
-    write_json(paths.evaluation.checkpoints, noted)
+        recorded[key.name] = read_json(path)["checkpoint"]
+    write_json(paths.evaluation.checkpoints, recorded)
 
 
 def read_checkpoints(paths: EvaluationPaths) -> dict[str, str]:
-    """What `note_checkpoints` wrote: a SHA-256 by the name of the training."""
+    """Read what `record_checkpoints` wrote: a SHA-256 by the name of the training."""
     if not paths.checkpoints.is_file():
         raise FileNotFoundError(f"{paths.checkpoints} is missing; 'python -m pipeline.evaluate' writes it.")
     return read_json(paths.checkpoints)
 
 
 def part(fitted: FittedOnValidation | Mapping[str, FittedOnValidation], name: str) -> Any:
-    """One field as plain values; by label where each has its own."""
+    """One field as plain values; by label where each label has its own."""
     if isinstance(fitted, FittedOnValidation):
         return asdict(fitted)[name]
     return {label: part(own, name) for label, own in fitted.items()}
 
 
 def read_fitted(paths: EvaluationPaths) -> dict[str, FittedOnValidation]:
-    """What `write_fitted` wrote, of one class a scan."""
+    """Read what `write_fitted` wrote, for tasks with one class per scan."""
     for path in (paths.operating_point, paths.calibration, paths.conformal):
         if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' freezes it on validation.")
+            raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.evaluate' fits it on validation.")
     points, calibrations = read_json(paths.operating_point), read_json(paths.calibration)
     conformal = read_json(paths.conformal)
     if not all("rule" in point for point in points.values()):
         raise ValueError(
             f"{paths.operating_point}: each of several labels, outer parts or repeats has a threshold of its own, "
-            "expected one; only runs of one class a scan and one division can be applied frozen."
+            "expected one; only a run with one class per scan and one cross-validation part applies to other patients."
         )
     return {
         level: FittedOnValidation(
@@ -97,17 +95,18 @@ def read_fitted(paths: EvaluationPaths) -> dict[str, FittedOnValidation]:
     }
 
 
-def summarise(metrics: Metrics) -> dict[str, dict[str, float | None]]:
-    """The headline figures of each split, per patient where there is that level."""
+def summarize(metrics: Metrics) -> dict[str, dict[str, float | None]]:
+    """The summary metrics of each split, per patient where that level has values."""
     return {
-        split: summarise_split(levels[PATIENT] if has_values(levels[PATIENT]) else levels[SCAN])
+        split: summarize_split(levels[PATIENT] if has_values(levels[PATIENT]) else levels[SCAN])
         for split, levels in metrics.items()
     }
 
 
-def summarise_split(entries: dict) -> dict[str, float | None]:
+def summarize_split(entries: dict) -> dict[str, float | None]:
     bounds = {"auroc_low": entries["auroc"]["low"], "auroc_high": entries["auroc"]["high"]}
-    return {name: entries[name]["value"] for name in SUMMARY} | bounds
+    chosen = [metric.name for metric in METRICS.entries() if metric.summary and metric.name in entries]
+    return {name: entries[name]["value"] for name in chosen} | bounds
 
 
 def has_values(entries: dict) -> bool:
