@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.core.columns import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.io import write_csv
+from pipeline.core.tables import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,9 +19,7 @@ def read_splits(path: Path) -> "pd.DataFrame":
     """splits.csv with ids as text and fold numbers as nullable integers."""
     import pandas as pd
 
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing; 'dvc repro split' writes it.")
-    splits = pd.read_csv(path, dtype=str, keep_default_na=False)
+    splits = read_table(path, "'dvc repro split' writes it")
     for column in fold_columns(splits):
         splits[column] = pd.to_numeric(splits[column].where(splits[column] != "")).astype("Int64")
     return splits

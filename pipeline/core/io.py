@@ -1,4 +1,7 @@
-"""Files written whole or not at all, YAML read strictly, and paths with variables."""
+"""Read and write files: written whole or not at all, YAML and JSON read strictly, paths with variables.
+
+Tables are read by `core/tables.py`.
+"""
 
 import hashlib
 import json
@@ -23,9 +26,9 @@ VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 @contextmanager
 def whole_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
-    """A temporary sibling to write to; it takes the name `path` only when the block ends well.
+    """A temporary file beside `path`, which is renamed to `path` only if the block raises nothing.
 
-    Without `sync` that holds against a kill but not against a power cut, until `sync_file` is called.
+    Without `sync` that protects against a kill but not against a power cut, until `sync_file` is called.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
@@ -54,7 +57,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Strict JSON: NaN and infinity are errors, not words that other readers refuse."""
+    """Strict JSON: NaN and infinity are errors, because other readers reject them."""
     write_text(path, json.dumps(content, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
@@ -65,17 +68,32 @@ def write_csv(path: Path, table: "DataFrame") -> None:
 
 
 def read_json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Raises ValueError with file and line for content that is not JSON."""
+    return parse_json(path.read_text(encoding="utf-8"), str(path))
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """`read_json` of a file's content; `where` names the file in errors."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
+        raise ValueError(f"{where}: {line}not valid JSON, {error}; run the stage that writes it again.") from None
 
 
 def write_yaml(path: Path, content: Any) -> None:
+    write_text(path, format_yaml(content))
+
+
+def format_yaml(content: Any) -> str:
+    """YAML in the order of the keys, lists of values on one line."""
     text = StringIO()
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = None
     writer.width = 120
     writer.sort_base_mapping_type_on_output = False
     writer.dump(content, text)
-    write_text(path, text.getvalue())
+    return text.getvalue()
 
 
 def read_yaml(path: Path) -> Any:
@@ -84,14 +102,14 @@ def read_yaml(path: Path) -> Any:
         return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
-        raise ValueError(f"{path}: line {line}: a key stands twice; keep one of them.") from None
+        raise ValueError(f"{path}: line {line}: a key occurs twice; keep one of them.") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise ValueError(f"{path}: line {mark.line + 1}: not valid YAML, {error.problem}.") from None
 
 
 def parse_value(text: str) -> Any:
-    """The value of one `key=value` word, read as YAML would."""
+    """The value of one `key=value` word, read as YAML."""
     return YAML(typ="safe", pure=True).load(text) if text else ""
 
 
@@ -101,7 +119,7 @@ def sha256(path: Path) -> str:
 
 
 def expand(text: str, key: str) -> Path:
-    """A path with each `$NAME` or `${NAME}` replaced by that environment variable; `key` is its place in the config."""
+    """A path with each `$NAME` or `${NAME}` replaced by that environment variable; `key` names it in errors."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1] or match[2]

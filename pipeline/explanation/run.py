@@ -15,6 +15,7 @@ from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL
 from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
+from pipeline.core.tables import parse_values, read_table
 from pipeline.explanation.overlay import draw_overlay
 from pipeline.explanation.saliency import METHODS
 from pipeline.imaging.io.discover import ScanFiles, scan_files
@@ -30,7 +31,7 @@ def explain_scans(
 ) -> None:
     """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
     rows = read_cohort(cohort.cohort).set_index(SCAN_ID)
-    chosen = choose(pd.read_csv(predictions, dtype={SCAN_ID: str, LABEL: str}), trained.classes, num_scans)
+    chosen = choose(parse_values(read_table(predictions), (SCAN_ID, LABEL)), trained.classes, num_scans)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         captions = [

@@ -6,7 +6,7 @@ from pipeline.config import Model
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import read_json
 from pipeline.core.paths import CohortPaths
-from pipeline.core.provenance import without_folders
+from pipeline.core.provenance import strip_local_paths
 from pipeline.inference.predictor import Predictor
 from pipeline.store.store import Store
 from pipeline.training.auto import resolve_model
@@ -37,7 +37,7 @@ def check_same_model(trained: Predictor, model: Model) -> None:
 
 def architecture(model: Model) -> dict[str, Any]:
     """The settings as a checkpoint contains them."""
-    return without_folders(model.model_dump(mode="json", include=ARCHITECTURE))
+    return strip_local_paths(model.model_dump(mode="json", include=ARCHITECTURE))
 
 
 def format_settings(settings: dict[str, Any], keys: list[str]) -> str:

@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from rich.progress import track
 
-from pipeline.cohorts.label_table import file_columns, quote_with_hint, read_table, select_files
+from pipeline.cohorts.label_table import file_columns, quote_with_hint, select_files
 from pipeline.config import Columns
 from pipeline.core.columns import PATH, PROB_PREFIX
 from pipeline.core.io import write_csv
+from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import ScanFiles, find_scans, scan_files
 from pipeline.imaging.preprocessing import PreparedScan
 from pipeline.inference.predictor import Prediction, Volume

@@ -77,7 +77,7 @@ def parse_triple(text: str) -> list[float]:
 
 
 def choose_scans(table: pd.DataFrame, most: int = MAX_MEASURED) -> pd.DataFrame:
-    """At most `most` rows, from different patients first, in an order that does not depend on the order of the table."""
+    """At most `most` rows, from different patients first, in an order that does not depend on that of the table."""
     shuffled = table.assign(order=[hashlib.sha256(scan.encode()).hexdigest() for scan in table[SCAN_ID]]).sort_values(
         "order"
     )

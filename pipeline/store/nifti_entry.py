@@ -18,7 +18,7 @@ import numpy as np
 from isal.isal_zlib import crc32
 from nibabel.nifti1 import Nifti1Extension, Nifti1Header, header_dtype
 
-from pipeline.core.io import whole_file
+from pipeline.core.io import parse_json, whole_file
 from pipeline.imaging.geometry import Affine
 from pipeline.imaging.voxel_codes import Codes, Volume, decode
 
@@ -162,7 +162,7 @@ def parse_record(extension: bytes) -> ScanRecord | None:
     if int.from_bytes(extension[4:8], "little") != COMMENT:
         return None
     try:
-        content = json.loads(extension[8:].rstrip(b"\0"))
+        content = parse_json(extension[8:].rstrip(b"\0"), "NIfTI extension")
         return ScanRecord(**{**content, "warnings": tuple(content["warnings"])})
     except (ValueError, TypeError, KeyError):
         return None

@@ -18,6 +18,7 @@ from lightning import Callback, LightningModule, Trainer
 from pipeline.config import Config
 from pipeline.core.io import write_json
 from pipeline.core.paths import Artifacts, TrainingPaths
+from pipeline.core.tables import parse_values, read_table
 from pipeline.tracking.panels import SlicePanel
 from pipeline.tracking.payload import training_payload
 from pipeline.tracking.privacy import read_key
@@ -215,7 +216,7 @@ def slice_panels(config: Config, run_directory: RunDirectory, run: TrackedRun) -
 
 def record_best(paths: TrainingPaths, run: TrackedRun) -> None:
     """Write the metrics of the epoch that best.ckpt comes from to best.json, and send them."""
-    history = pd.read_csv(paths.history).set_index("epoch", drop=False)
+    history = parse_values(read_table(paths.history)).set_index("epoch", drop=False)
     epoch = TrainedCheckpoint.read(paths.best).epoch
     best = {"epoch": epoch, **epoch_metrics(history.loc[epoch].to_dict())}
     write_json(paths.best_epoch, best)

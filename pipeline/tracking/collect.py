@@ -8,14 +8,14 @@ from typing import Any
 import pandas as pd
 
 from pipeline.config import Config, Tracking
+from pipeline.config.experiments import Experiments, strictest
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.io import read_json, read_yaml
 from pipeline.core.paths import Artifacts, CohortPaths, RunPaths
-from pipeline.reporting.sections.record import revision
+from pipeline.core.provenance import git_revision
 from pipeline.store.store import Store
 from pipeline.tracking.payload import Artifact, RunPayload, summary_payload, training_payload
 from pipeline.tracking.predictions import add_images, public_predictions, read_ids, read_thresholds
-from pipeline.tracking.preview import experiment_names, strictest_mode, tracking_of
 from pipeline.tracking.privacy import PublicPages, read_key, read_public_pages
 from pipeline.tracking.results import Results, TrainedRun, best_training, cost_metrics, read_results, read_trained_run
 from pipeline.tracking.step_log import best_metrics, metrics_by_step, read_steps
@@ -42,7 +42,7 @@ def read_dvc_outputs(paths: Artifacts) -> DvcOutputs:
     lock = paths.root / "dvc.lock"
     stages = read_yaml(lock)["stages"] if lock.is_file() else {}
     entries = [entry for stage in stages.values() for entry in stage.get("outs", [])]
-    return DvcOutputs(paths, revision(paths.root), {entry["path"]: entry for entry in entries})
+    return DvcOutputs(paths, git_revision(paths.root), {entry["path"]: entry for entry in entries})
 
 
 def input_artifacts(outputs: DvcOutputs, cohort: str) -> list[Artifact]:
@@ -74,24 +74,24 @@ class TrackedExperiment:
     trainings: list[TrainedRun]
 
 
-def collect_payloads(config: Config, last_steps: Mapping[str, int]) -> list[RunPayload]:
+def collect_payloads(experiments: Experiments, last_steps: Mapping[str, int]) -> list[RunPayload]:
     """A payload for each training, and one over all of them; `last_steps` are those of runs that were sent before."""
-    paths = Artifacts(config.root)
+    main, paths = experiments.main, Artifacts(experiments.root)
     outputs, key = read_dvc_outputs(paths), read_key(paths.pseudonym_key)
-    pages = read_public_pages(paths.cohort(config.cohort.name).cohort, key)
-    experiments = [read_experiment(config, paths, name, pages) for name in experiment_names(config)]
-    payloads = [collect_training(each, trained, outputs, key) for each in experiments for trained in each.trainings]
-    payloads.append(collect_summary(config, experiments))
+    pages = read_public_pages(paths.cohort(main.cohort.name).cohort, key)
+    found = [read_experiment(main, config, paths, pages) for config in experiments.configs.values()]
+    payloads = [collect_training(each, trained, outputs, key) for each in found for trained in each.trainings]
+    payloads.append(collect_summary(main, found))
     return [replace(each, after_step=max(each.after_step, last_steps.get(each.run_id, -1))) for each in payloads]
 
 
-def read_experiment(config: Config, paths: Artifacts, name: str, pages: PublicPages) -> TrackedExperiment:
-    cohort = config.cohort.name
-    run = paths.run(cohort, name)
-    trainings = [read_trained_run(run.training(key)) for key in config.training_keys]
-    tracking, report = tracking_of(config, name), paths.report(cohort, name)
-    page = pages.anonymize(report) if tracking.log_images else None
-    return TrackedExperiment(name, cohort, tracking, run, report, page, read_results(run), trainings)
+def read_experiment(main: Config, config: Config, paths: Artifacts, pages: PublicPages) -> TrackedExperiment:
+    """`main` names the cohort and the trainings, `config` the experiment and what of it may be sent."""
+    name, cohort = config.name, main.cohort.name
+    run, report = paths.run(cohort, name), paths.report(cohort, name)
+    trainings = [read_trained_run(run.training(key)) for key in main.training_keys]
+    page = pages.anonymize(report) if config.tracking.log_images else None
+    return TrackedExperiment(name, cohort, config.tracking, run, report, page, read_results(run), trainings)
 
 
 def collect_training(experiment: TrackedExperiment, trained: TrainedRun, outputs: DvcOutputs, key: bytes) -> RunPayload:
@@ -165,7 +165,7 @@ def output_artifacts(
 def collect_summary(config: Config, experiments: list[TrackedExperiment]) -> RunPayload:
     """All experiments that may be sent, each over all its trainings."""
     experiments = [each for each in experiments if each.tracking.mode != "none"]
-    mode = strictest_mode(*(each.tracking.mode for each in experiments))
+    mode = strictest(*(each.tracking.mode for each in experiments))
     trainings = [
         {
             "experiment": each.name,

@@ -26,7 +26,7 @@ def workspaces() -> ModuleType:
         return importlib.import_module("wandb_workspaces.reports.v2")
     except ModuleNotFoundError:
         raise ValueError(
-            "track --layout: the package wandb-workspaces is missing; "
+            "track layout: the package wandb-workspaces is missing; "
             "'pip install wandb-workspaces' into this environment, then run the same command."
         ) from None
 

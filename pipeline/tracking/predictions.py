@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from pipeline.core.columns import FOLD, LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SPLIT
 from pipeline.core.io import read_json
 from pipeline.core.paths import TrainingKey
+from pipeline.core.tables import parse_values, read_table
 from pipeline.evaluation.ensembling import SCAN
 from pipeline.evaluation.operating_point import DEFAULT_THRESHOLD
 from pipeline.store.store import Store
@@ -19,7 +20,7 @@ from pipeline.tracking.privacy import pseudonym
 
 def read_ids(path: Path) -> pd.DataFrame:
     """predictions.csv unchanged, ids as text."""
-    return pd.read_csv(path, dtype={SCAN_ID: str, PATIENT_ID: str, LABEL: str}, keep_default_na=False)
+    return parse_values(read_table(path), (SCAN_ID, PATIENT_ID, LABEL))
 
 
 def read_thresholds(operating_point: Path, *, is_multilabel: bool) -> dict[str, float] | float | None:

@@ -6,64 +6,35 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from pipeline.config import Config, Tracking
-from pipeline.config.load import load_config
-from pipeline.core.paths import Artifacts, TrainingKey
+from pipeline.config.experiments import Experiments
+from pipeline.core.paths import Artifacts
 from pipeline.tracking.payload import Artifact, RunPayload, training_payload
 from pipeline.tracking.step_log import LIVE_METRICS
 
-MODES = ("auto", "offline", "none")
-"""From the most permissive to the strictest."""
 NOT_YET = "(made when training begins)"
 LIVE_IMAGES = ", and panels of sample slices"
 MAX_ROWS = 30
 """A table of up to so many rows is printed whole."""
 
 
-def experiment_names(config: Config) -> tuple[str, ...]:
-    """The experiments that are tracked together."""
-    return config.experiments or (config.name,)
-
-
-def config_of(config: Config, name: str, training: TrainingKey) -> Config:
-    """The config that a training of this cohort has today."""
-    own = config if name == config.name else load_config(f"{name}.yaml", [f"cohort={config.cohort.name}"])
-    return own.model_copy(update={"fold": training.fold, "seed": training.seed, "tracking": tracking_of(config, name)})
-
-
-def tracking_of(config: Config, name: str) -> Tracking:
-    """What the experiment's own file allows to be sent; overrides of this command can only restrict it."""
-    if name == config.name:
-        return config.tracking
-    cohort = [f"cohort={config.cohort.name}"]
-    own = load_config(f"{name}.yaml", cohort).tracking
-    overridden = load_config(f"{name}.yaml", cohort + config.given("tracking")).tracking
-    restricted = {
-        "mode": strictest_mode(own.mode, overridden.mode),
-        "log_images": own.log_images and overridden.log_images,
-    }
-    return overridden.model_copy(update=restricted)
-
-
-def strictest_mode(*modes: str) -> str:
-    """`none` if there are no modes."""
-    return max(modes, key=MODES.index, default="none")
-
-
-def is_finished(config: Config) -> bool:
+def is_finished(experiments: Experiments) -> bool:
     """Does everything exist that `track` sends?"""
-    runs = [Artifacts(config.root).run(config.cohort.name, name) for name in experiment_names(config)]
+    paths, main = Artifacts(experiments.root), experiments.main
+    runs = [paths.run(main.cohort.name, name) for name in experiments.configs]
     return all(
         run.evaluation.metrics.is_file() and run.training(key).best.is_file()
         for run in runs
-        for key in config.training_keys
+        for key in main.training_keys
     )
 
 
-def preview_payloads(config: Config) -> list[RunPayload]:
+def preview_payloads(experiments: Experiments) -> list[RunPayload]:
     """A payload for each training that contains only its config; `auto` is resolved when training begins."""
-    configs = [config_of(config, name, key) for name in experiment_names(config) for key in config.training_keys]
-    return [training_payload(own, NOT_YET, NOT_YET) for own in configs]
+    return [
+        training_payload(config.model_copy(update={"fold": key.fold, "seed": key.seed}), NOT_YET, NOT_YET)
+        for config in experiments.configs.values()
+        for key in experiments.main.training_keys
+    ]
 
 
 def print_payloads(payloads: Iterable[RunPayload]) -> None:

@@ -16,7 +16,7 @@ from markupsafe import escape
 from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
 from pipeline.core.columns import PATIENT_ID, SCAN_ID
-from pipeline.core.provenance import without_places
+from pipeline.core.provenance import portable_config
 
 log = logging.getLogger(__name__)
 KEY_BYTES = 32
@@ -63,7 +63,7 @@ def pseudonym(name: str, key: bytes) -> str:
 
 def public_config(config: Config) -> dict[str, Any]:
     """The resolved config without this machine's folders and files."""
-    return without_places(config.model_dump(mode="json"))
+    return portable_config(config.model_dump(mode="json"))
 
 
 def are_replaceable(names: Iterable[str]) -> bool:

@@ -10,8 +10,9 @@ from pipeline.config import Config, Plan
 from pipeline.config.load import load_yaml
 from pipeline.core.io import read_json
 from pipeline.core.paths import RunPaths, TrainingPaths
+from pipeline.core.tables import parse_values, read_table
 from pipeline.evaluation.outputs import read_metrics
-from pipeline.reporting.labels import metric_title
+from pipeline.evaluation.registry import metric_title
 from pipeline.tracking.payload import Chart
 from pipeline.tracking.step_log import find_run_id
 from pipeline.training.checkpoint import TrainedCheckpoint
@@ -38,7 +39,7 @@ class Results:
 def read_results(run: RunPaths) -> Results:
     metrics = read_metrics(run.evaluation.metrics)
     tables = {"metrics": metrics_table(metrics)}
-    tables |= {name: table for name in TABLES if len(table := pd.read_csv(getattr(run.evaluation, name)))}
+    tables |= {name: table for name in TABLES if len(table := parse_values(read_table(getattr(run.evaluation, name))))}
     summary: dict[str, Any] = flatten(metrics)
     if run.audits.is_file():
         tables["audits"] = audits_table(read_json(run.audits))
@@ -51,7 +52,7 @@ def read_charts(run: RunPaths) -> dict[str, Chart]:
     charts = {}
     for kind, title in CHARTS.items():
         path = run.evaluation.plot(kind)
-        if path.is_file() and len(table := pd.read_csv(path)):
+        if path.is_file() and len(table := parse_values(read_table(path))):
             shown = f"{table['split'].iloc[0]}, by {table['level'].iloc[0]}"
             charts[f"charts/{kind}"] = Chart(kind, table, f"{title} ({shown})")
     return charts

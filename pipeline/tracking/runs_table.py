@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from rich.box import SIMPLE
 from rich.filesize import decimal
 from rich.table import Table
 
 from pipeline.core.io import read_json, read_yaml
 from pipeline.core.paths import Artifacts, RunPaths, TrainingPaths
+from pipeline.core.tables import read_table
 from pipeline.evaluation.evaluate import PATIENT, SCAN
 from pipeline.evaluation.outputs import has_values, read_metrics
-from pipeline.reporting.text_tables import cell
+from pipeline.reporting.text_tables import format_entry
 from pipeline.tracking.step_log import read_record
 from pipeline.tracking.wandb_files import is_synced, run_folders
 
@@ -63,7 +63,7 @@ def read_run(run: RunPaths, fold: TrainingPaths, wandb: Path) -> RunRow:
 def status_of(fold: TrainingPaths) -> str:
     """The status that the training recorded, and its number of epochs; a killed one looks like a running one."""
     record = read_record(fold.tracking)
-    epochs = len(pd.read_csv(fold.history)) if fold.history.is_file() else 0
+    epochs = len(read_table(fold.history)) if fold.history.is_file() else 0
     names = {"running": "running or killed", None: "unknown"}
     status = record.status if record else None
     return f"{names.get(status, status)}, {epochs} epochs"
@@ -85,7 +85,7 @@ def headline(run: RunPaths) -> str:
     metrics = read_metrics(run.evaluation.metrics)
     split = next(split for split in ("test", "val", "train") if split in metrics)
     level = PATIENT if has_values(metrics[split][PATIENT]) else SCAN
-    return f"{split} {cell(metrics[split][level]['auroc'])}"
+    return f"{split} {format_entry(metrics[split][level]['auroc'])}"
 
 
 def upload_state(run_id: str, wandb: Path) -> str:

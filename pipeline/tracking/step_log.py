@@ -15,6 +15,7 @@ import pandas as pd
 from pipeline.core.columns import HISTORY_COLUMNS
 from pipeline.core.io import read_json, write_csv, write_json
 from pipeline.core.paths import TrainingPaths
+from pipeline.core.tables import parse_table, parse_values, read_table
 
 log = logging.getLogger(__name__)
 Status = Literal["running", "finished", "stopped"]
@@ -83,8 +84,9 @@ def read_steps(path: Path) -> pd.DataFrame:
     """The complete rows of steps.csv; an empty table if the file is missing."""
     if not path.is_file():
         return pd.DataFrame(columns=COLUMNS)
-    # A power cut may leave half a last line, which has too few cells.
-    rows = pd.read_csv(path).dropna(subset=["elapsed_seconds"])
+    # A power cut may leave half a last line.
+    lines = path.read_bytes()
+    rows = parse_values(parse_table(lines[: lines.rfind(b"\n") + 1], str(path)))
     return rows.astype({"step": int, "epoch": int})
 
 
@@ -111,7 +113,7 @@ def read_epoch_metrics(paths: TrainingPaths) -> dict[int, dict[str, float]]:
     """The epochs of history.csv by the step that they end with."""
     if not paths.history.is_file():
         return {}
-    return {row["step"]: epoch_metrics(row) for row in pd.read_csv(paths.history).to_dict("records")}
+    return {row["step"]: epoch_metrics(row) for row in parse_values(read_table(paths.history)).to_dict("records")}
 
 
 def metrics_by_step(paths: TrainingPaths, rows: pd.DataFrame) -> dict[int, dict[str, float]]:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,6 +19,7 @@ Result = TypeVar("Result")
 START_TIMEOUT_S = 30.0
 """wandb stops trying after `wandb_run.START_TIMEOUT_S`; this limit holds where its process does not even answer."""
 CALL_TIMEOUT_S = 60.0
+CLEANUP_TIMEOUT_S = 5.0
 FINISH_TIMEOUT_S = 150.0
 """More than `wandb_run.FINISH_TIMEOUT_S`, after which wandb gives up by itself."""
 
@@ -122,8 +124,15 @@ def call_within(timeout_s: float, action: Callable[[], Result]) -> Result:
     if errors:
         raise errors[0]
     if not results:
-        from pipeline.tracking.wandb_run import end_service
-
-        end_service()
+        cleanup = Thread(target=end_service, daemon=True)
+        cleanup.start()
+        cleanup.join(CLEANUP_TIMEOUT_S)
         raise TimeoutError(f"no answer from its process within {timeout_s:g} s")
     return results[0]
+
+
+def end_service() -> None:
+    from pipeline.tracking import wandb_run
+
+    with suppress(Exception):
+        wandb_run.end_service()

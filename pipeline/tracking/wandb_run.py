@@ -116,10 +116,12 @@ def private_settings() -> wandb.Settings:
 
 
 def end_service() -> None:
-    """Kill the processes that wandb has started for this one, even if they are stopped."""
+    """Kill the process that wandb has started for this one, even if it is stopped, and forget it."""
     for child in psutil.Process().children():
         if child.name().startswith(SERVICE):
             child.kill()
+    # Its hook at exit would fail to reach that process.
+    wandb.teardown()
 
 
 def base_url() -> str:

@@ -1,59 +1,66 @@
-"""Checkpoints: write, read, choose the best, resume. The only module that reads or writes them."""
+"""Checkpoints: what best.ckpt and last.ckpt contain, and the folder of one training.
+
+The only module that writes or reads checkpoints. It does not import Lightning, so that reading a trained model is fast;
+`callbacks.py` decides when a checkpoint is written.
+"""
 
 import logging
 import zipfile
+from collections.abc import Iterable
+from csv import DictWriter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning import Callback, LightningModule, Trainer
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 
 from pipeline.config import Config
+from pipeline.core.columns import HISTORY_COLUMNS
 from pipeline.core.io import whole_file, write_yaml
-from pipeline.core.paths import FoldPaths
-from pipeline.core.provenance import without_places
-from pipeline.training.callbacks import SIGNS, EMAWeights, History, SaveBest, QuantizationAwareTraining, EarlyStopping, write_history
+from pipeline.core.paths import TrainingPaths
+from pipeline.core.provenance import portable_config
 from pipeline.training.distributed import is_rank_zero
-from pipeline.training.fold_data import Fold
 from pipeline.training.provenance import hash_of_code, run_key
-from pipeline.training.signals import GracefulShutdown
 
+if TYPE_CHECKING:
+    from pipeline.training.fold_data import Fold
+
+log = logging.getLogger(__name__)
 FORMAT = 2
+"""Version of the content of best.ckpt."""
+RUN_STATE = "SaveLast"
+"""Entry of last.ckpt among the states of callbacks: of which training it is, by which code, and is it complete?"""
 
 
 @dataclass(frozen=True)
 class TrainedCheckpoint:
-    """What `best.ckpt` holds."""
+    """The content of `best.ckpt`: a network with everything that prediction needs."""
 
     config: dict[str, Any]
-    """The resolved config, as in config.yaml."""
+    """The resolved config, as in config.yaml, without local paths."""
     plan: dict[str, Any]
-    """How raw scans are prepared."""
+    """How raw scans are preprocessed."""
     classes: list[str]
     """Class names in the order of the logits."""
     state_dict: dict[str, Tensor]
     """The network's weights."""
     epoch: int
-    """The epoch they come from, from 0."""
+    """The epoch of these weights, from 0."""
     score: float
-    """The monitored validation figure there."""
+    """The monitored validation metric in that epoch."""
     data_hash: str
-    """Of the training data, so that a run can be told from one on other data."""
+    """SHA-256 of the training and validation data."""
     code_hash: str
-    """Of the code that trained it."""
+    """SHA-256 of the training code."""
 
     def write(self, path: Path) -> None:
-        """Whole or not at all."""
-        with whole_file(path) as temporary:
-            torch.save({"format": FORMAT, **vars(self)}, temporary)
+        save_atomically({"format": FORMAT, **vars(self)}, path)
 
     @classmethod
     def read(cls, path: Path) -> "TrainedCheckpoint":
-        """Refuses a file that is damaged, holds code, or is none of ours."""
+        """Reject files that are corrupt, contain code, or were not written by this pipeline."""
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; 'dvc repro' or 'python -m pipeline.train' writes it.")
         content = load_weights_only(path)
@@ -66,129 +73,89 @@ class TrainedCheckpoint:
         return cls(**{name: content[name] for name in expected - {"format"}})
 
 
+def save_atomically(content: Any, path: Path) -> None:
+    """torch.save to a temporary file that is then renamed, so that a kill never leaves half a checkpoint."""
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
+
+
 def load_weights_only(path: Path) -> Any:
-    """Tensors and plain values of a file that torch.save wrote, its checksums verified; anything else is an error."""
+    """The tensors and plain values of a file that torch.save wrote; a corrupt file, or one with code, is a ValueError.
+
+    Verifies the checksums of the archive, which torch.load ignores.
+    """
     try:
-        # torch.load does not look at the checksums that torch.save wrote.
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged:
-            raise ValueError(f"checksum of {damaged}")
+            corrupt = archive.testzip()
+        if corrupt:
+            raise ValueError(f"checksum of {corrupt}")
         return torch.load(path, map_location="cpu", weights_only=True)
     except (zipfile.BadZipFile, RuntimeError, EOFError, UnpicklingError, ValueError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: not a whole checkpoint of plain weights ({reason}); train again.") from None
-
-
-log = logging.getLogger(__name__)
-STATE = "SaveLast"
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Checkpoints take their place by rename, so that a kill never leaves half a file.
-
-    They go straight to the disk: Lightning itself first makes a copy in memory, then one in the temporary folder.
-    """
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: None = None) -> None:
-        with whole_file(Path(path)) as temporary:
-            torch.save(checkpoint, temporary)
-
-
-class SaveLast(Callback):
-    """Write the whole training state after each epoch."""
-
-    def __init__(self, path: Path, key: str) -> None:
-        self.path = path
-        self.key = key
-        self.is_finished = False
-
-    @property
-    def state_key(self) -> str:
-        return STATE
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.is_finished = trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
-        self.save(trainer)
-
-    def save(self, trainer: Trainer) -> None:
-        """Write the state as it is now; all processes must call it."""
-        trainer.save_checkpoint(self.path)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"key": self.key, "code_hash": hash_of_code(), "is_finished": self.is_finished}
+        raise ValueError(f"{path}: not a complete checkpoint of plain weights ({reason}); train again.") from None
 
 
 def find_resume_checkpoint(path: Path, key: str) -> Path | None:
-    """The state to go on from: there, whole, of this very run and code and not yet at its end; else None."""
+    """`path` if the training can resume from it, else None.
+
+    It must be intact and written by the same training (`key`) and the same code, before its last epoch.
+    """
     if not path.is_file():
         return None
     try:
         state = load_weights_only(path)
     except ValueError as error:
-        log.warning("%s Training starts anew.", error)
+        log.warning("%s Training starts over.", error)
         return None
-    own = state.get("callbacks", {}).get(STATE, {}) if isinstance(state, dict) else {}
+    own = state.get("callbacks", {}).get(RUN_STATE, {}) if isinstance(state, dict) else {}
     if own.get("key") != key or own["is_finished"]:
         return None
     if own.get("code_hash") != hash_of_code():
-        # No part of the key, which names the W&B run: that run is the same training, begun again.
-        log.warning("%s: written by another version of the code that trains; training starts anew.", path)
+        # The key does not include the code: the W&B run, which it names, is the same training, started over.
+        log.warning("%s: written by another version of the training code; training starts over.", path)
         return None
-    log.info("going on from epoch %d, after %d updates, of %s", state["epoch"] + 1, state["global_step"], path)
+    log.info("resuming from epoch %d, after %d updates, of %s", state["epoch"] + 1, state["global_step"], path)
     return path
 
 
 class RunDirectory:
-    """Best and last checkpoint, resolved config and history of one training, all written whole or not at all."""
+    """The folder of one training: best and last checkpoint, resolved config and history, each written atomically."""
 
-    def __init__(self, config: Config, fold: Fold, paths: FoldPaths) -> None:
+    def __init__(self, config: Config, fold: "Fold", paths: TrainingPaths) -> None:
         self.config = config.model_dump(mode="json")
         self.fold = fold
         self.paths = paths
         self.key = run_key(config, fold.plan, fold.data_hash)
         self.resume_from: Path | None = find_resume_checkpoint(paths.last, self.key)
-        self.callbacks = self.build_callbacks()
         if is_rank_zero():
             write_yaml(paths.config, self.config)
 
-    def build_callbacks(self) -> list[Callback]:
-        """What watches the training. The order matters: the best weights are kept while averaged and rounded ones are
-        in place, and the state is saved when all others have settled theirs."""
-        training = self.fold.training
-        monitor, last = training.monitor, SaveLast(self.paths.last, self.key)
-        callbacks: list[Callback] = [SaveBest(monitor, self.keep_best, self.clear_best)]
-        if training.quantization_aware:
-            callbacks.append(QuantizationAwareTraining())
-        if training.ema_decay:
-            callbacks.append(EMAWeights(training.ema_decay))
-        if training.patience:
-            callbacks.append(EarlyStopping(f"val_{monitor}", SIGNS[monitor], training.patience))
-        return [*callbacks, History(self.paths.history), last, GracefulShutdown(last.save)]
-
-    def admit(self, watching: list[Callback]) -> None:
-        """Let others watch too: after history.csv has its row, before the state is saved."""
-        self.callbacks[-2:-2] = watching
-
-    def keep_best(self, epoch: int, score: float, weights: dict[str, Tensor]) -> None:
-        """Write best.ckpt, which carries everything prediction needs."""
-        self.run_file(epoch, score, weights).write(self.paths.best)
+    def save_best(self, epoch: int, score: float, weights: dict[str, Tensor]) -> None:
+        """Write best.ckpt."""
+        self.trained_checkpoint(epoch, score, weights).write(self.paths.best)
 
     def clear_best(self) -> None:
         """Remove the best.ckpt of an earlier training."""
         self.paths.best.unlink(missing_ok=True)
 
-    def keep_only(self, weights: dict[str, Tensor], figures: dict[str, float]) -> None:
-        """Write all files of a training that has no epochs: its only state is the best and the last."""
-        content = self.run_file(0, figures[f"val_{self.fold.training.monitor}"], weights)
-        content.write(self.paths.best)
-        content.write(self.paths.last)
-        write_history(self.paths.history, [{"epoch": 0, "step": 0, "learning_rate": 0.0, **figures}])
+    def save_only_epoch(self, weights: dict[str, Tensor], metrics: dict[str, float]) -> None:
+        """Write all files of a training without epochs: its only state is the best and the last."""
+        checkpoint = self.trained_checkpoint(0, metrics[f"val_{self.fold.training.monitor}"], weights)
+        checkpoint.write(self.paths.best)
+        checkpoint.write(self.paths.last)
+        self.write_history([{"epoch": 0, "step": 0, "learning_rate": 0.0, **metrics}])
 
-    def run_file(self, epoch: int, score: float, weights: dict[str, Tensor]) -> TrainedCheckpoint:
+    def write_history(self, rows: Iterable[dict[str, float]]) -> None:
+        """Write history.csv, one row per epoch."""
+        with whole_file(self.paths.history) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+            writer = DictWriter(stream, HISTORY_COLUMNS)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def trained_checkpoint(self, epoch: int, score: float, weights: dict[str, Tensor]) -> TrainedCheckpoint:
         return TrainedCheckpoint(
-            config=without_places(self.config),
-            # A checkpoint travels: it tells how scans are prepared, not whose were looked at to decide so.
+            config=portable_config(self.config),
+            # A checkpoint travels: it says how scans are preprocessed, not which scans the plan was derived from.
             plan=self.fold.plan.model_dump(mode="json", exclude={"measured"}),
             classes=self.fold.classes,
             state_dict=weights,

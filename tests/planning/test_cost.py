@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Columns
-from pipeline.models.cost import measure
+from pipeline.models.cost import measure_cost
 from pipeline.planning.cost import CPU, Workload, estimate_cost
 from pipeline.planning.planner import make_plan
 from pipeline.store.build import preprocess_cohort
@@ -50,7 +50,7 @@ def test_the_estimated_disk_space_is_what_the_preprocessed_scans_take(tmp_path, 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_the_estimated_memory_covers_weights_gradients_moments_and_activations(batch_size):
-    cost = measure("poolformer_s12", (48, 64, 64))
+    cost = measure_cost("poolformer_s12", (48, 64, 64))
     weights = 4 * cost.parameters
     least = 4 * weights + batch_size * (cost.memory_bytes - weights)
     assert least <= 1.02e6 * estimate_cost(replace(WORK, batch_size=batch_size), CPU).value.memory_mb <= 2.5 * least

@@ -6,13 +6,11 @@ import pandas as pd
 import pytest
 
 from pipeline.config import Ingest, Plan, Suv
-from pipeline.config.load import check_file
-from pipeline.core.folds import fold_numbers, rows_of_fold
-from pipeline.planning.plan_file import edits_of, write_plan
+from pipeline.config.load import load_yaml
+from pipeline.core.folds import fold_numbers, read_splits, rows_of_fold
+from pipeline.planning.cost import CPU
+from pipeline.planning.plan_file import find_overrides, write_plan
 from pipeline.planning.planner import make_plan, replan
-from pipeline.planning.rules import (
-    CPU,
-)
 from tests.planning.balls import DEVELOPMENT, make_cohort, make_table
 
 
@@ -39,7 +37,7 @@ def test_the_plan_does_not_depend_on_how_files_order_their_axes(tmp_path, orient
     assert (plan.orientation, plan.spacing_mm) == ("SPL", (3, 2, 1))
 
 
-def test_labels_and_test_scans_are_not_looked_at(tmp_path):
+def test_labels_and_test_scans_are_never_read(tmp_path):
     strange = {"shape": (60, 60, 60), "spacing": (4.0, 4.0, 4.0), "radius_mm": 90.0}
     table, splits = make_table(tmp_path, [*DEVELOPMENT, (strange, "test")])
     plan = make_plan(make_cohort(), table, splits, tmp_path)
@@ -50,7 +48,7 @@ def test_labels_and_test_scans_are_not_looked_at(tmp_path):
     assert plan.size_voxels == (24, 24, 24)
 
 
-def test_what_the_config_says_beats_the_rules_and_the_reason_says_so(tmp_path):
+def test_the_config_takes_precedence_over_the_rules_and_the_reason_says_so(tmp_path):
     cohort = make_cohort(spacing_mm=(4, 3, 3), orientation="AIL", tilt="straighten", intensity={"scheme": "rescale"})
     plan = plan_of(tmp_path, DEVELOPMENT, cohort)
     assert (plan.spacing_mm, plan.orientation, plan.tilt, plan.intensity.scheme) == (
@@ -60,8 +58,8 @@ def test_what_the_config_says_beats_the_rules_and_the_reason_says_so(tmp_path):
         "rescale",
     )
     assert plan.size_voxels == (16, 16, 16)
-    told = [key for key, reason in plan.reasons.items() if reason == "set in the config of balls"]
-    assert sorted(told) == ["intensity", "orientation", "spacing_mm", "tilt"]
+    configured = [key for key, reason in plan.reasons.items() if reason == "set in the config of balls"]
+    assert sorted(configured) == ["intensity", "orientation", "spacing_mm", "tilt"]
 
 
 def test_every_line_of_the_plan_has_a_reason(tmp_path):
@@ -70,7 +68,7 @@ def test_every_line_of_the_plan_has_a_reason(tmp_path):
     assert all(len(reason) > 10 for reason in plan.reasons.values())
 
 
-def test_a_size_in_the_config_is_kept_and_voxels_are_made_coarser_to_cover_the_body(tmp_path):
+def test_a_configured_size_is_kept_and_voxels_are_coarsened_to_cover_the_body(tmp_path):
     plan = plan_of(tmp_path, DEVELOPMENT, make_cohort(size_voxels=(16, 16, 16)))
     assert plan.size_voxels == (16, 16, 16)
     assert all(16 * mm >= 40 for mm in plan.spacing_mm)
@@ -78,7 +76,7 @@ def test_a_size_in_the_config_is_kept_and_voxels_are_made_coarser_to_cover_the_b
 
 
 @pytest.mark.parametrize("folds", ["nested", "from 1"])
-def test_training_scans_are_counted_as_the_first_fold_has_them(tmp_path, folds):
+def test_training_scans_are_counted_in_the_first_fold(tmp_path, folds):
     table, splits = make_table(tmp_path, [({}, "nested" if folds == "nested" else "development")] * 12)
     splits["fold"] = pd.array([number % 3 + (folds == "from 1") for number in range(12)], "Int64")
     plan = make_plan(make_cohort(), table, splits, tmp_path)
@@ -88,7 +86,7 @@ def test_training_scans_are_counted_as_the_first_fold_has_them(tmp_path, folds):
     assert f"of {len(train)} training scans" in plan.reasons["max_epochs"]
 
 
-def test_a_body_too_large_for_the_machine_is_coarsened_up_to_twice_then_a_region_is_asked_for(tmp_path):
+def test_a_body_too_large_for_the_machine_is_coarsened_up_to_twice_then_a_region_must_be_named(tmp_path):
     assert plan_of(tmp_path, DEVELOPMENT, make_cohort(max_voxels=8**3 * 8)).spacing_mm[0] > 2.5
     with pytest.raises(ValueError, match="name a region by size_voxels"):
         plan_of(tmp_path, DEVELOPMENT, make_cohort(max_voxels=500))
@@ -112,8 +110,8 @@ def test_the_intensity_scheme_follows_the_modality(tmp_path, modality, kind, sch
     [
         ("mask", "MR", "more than two values"),
         ("MR", "mask", "only two values"),
-        ("CT", "MR", "no value under 0"),
-        ("MR", "CT", "as of air in CT"),
+        ("CT", "MR", "no value below 0"),
+        ("MR", "CT", "the value of air in CT"),
     ],
 )
 def test_a_modality_that_the_voxels_contradict_is_an_error(tmp_path, modality, kind, message):
@@ -121,19 +119,19 @@ def test_a_modality_that_the_voxels_contradict_is_an_error(tmp_path, modality, k
         plan_of(tmp_path, [({"kind": kind}, "development")] * 2, make_cohort(modality))
 
 
-def test_auto_is_refused_for_pet_whose_unit_is_unknown(tmp_path):
+def test_auto_is_rejected_for_pet_whose_unit_is_unknown(tmp_path):
     with pytest.raises(ValueError, match="cannot scale PET.*set {scheme: suv}"):
         plan_of(tmp_path, DEVELOPMENT, make_cohort("PET"))
     plan = plan_of(tmp_path, DEVELOPMENT, make_cohort("PET", intensity={"scheme": "suv"}))
     assert plan.intensity == Suv(scheme="suv", window_suv=(0, 15))
 
 
-def test_an_edited_line_is_kept_shown_and_built_upon_and_others_follow_the_rules(tmp_path):
+def test_an_edited_line_is_kept_and_marked_and_later_lines_build_on_it(tmp_path):
     table, splits = make_table(tmp_path, DEVELOPMENT)
     cohort, file = make_cohort(), tmp_path / "plan.yaml"
     first = replan(cohort, table, splits, tmp_path, file, CPU)
     write_plan(file, first)
-    assert edits_of(check_file(Plan, file)) == {}
+    assert find_overrides(load_yaml(Plan, file)) == {}
     file.write_text(
         file.read_text()
         .replace("spacing_mm: [2.0, 2.0, 2.0]", "spacing_mm: [3, 3, 3]")
@@ -150,22 +148,22 @@ def test_an_edited_line_is_kept_shown_and_built_upon_and_others_follow_the_rules
             2,
         )
         assert second.reasons["spacing_mm"].startswith("edited by hand; the rules say [2.0, 2.0, 2.0]: median")
-        assert sorted(edits_of(check_file(Plan, file))) == ["batch_size", "spacing_mm"]
+        assert sorted(find_overrides(load_yaml(Plan, file))) == ["batch_size", "spacing_mm"]
 
 
-def test_a_line_that_an_older_plan_lacks_is_planned_and_not_taken_for_an_edit(tmp_path):
+def test_a_line_missing_from_an_older_plan_is_planned_and_not_taken_for_an_edit(tmp_path):
     table, splits = make_table(tmp_path, DEVELOPMENT)
     file = tmp_path / "plan.yaml"
     write_plan(file, replan(make_cohort(), table, splits, tmp_path, file, CPU))
     lines = file.read_text().splitlines()
     file.write_text("\n".join(line for line in lines if line.strip().split(":")[0] not in ("tilt", "augmentation")))
-    assert edits_of(check_file(Plan, file)) == {}
+    assert find_overrides(load_yaml(Plan, file)) == {}
     again = replan(make_cohort(), table, splits, tmp_path, file, CPU)
     assert (again.tilt, again.augmentation) == ("keep", "strong")
     assert not any("edited" in reason for reason in again.reasons.values())
 
 
-def test_the_config_beats_an_edited_plan(tmp_path):
+def test_the_config_takes_precedence_over_an_edited_plan(tmp_path):
     table, splits = make_table(tmp_path, DEVELOPMENT)
     file = tmp_path / "plan.yaml"
     write_plan(file, replan(make_cohort(), table, splits, tmp_path, file, CPU))
@@ -173,3 +171,44 @@ def test_the_config_beats_an_edited_plan(tmp_path):
     plan = replan(make_cohort(spacing_mm=(4, 4, 4)), table, splits, tmp_path, file, CPU)
     assert plan.spacing_mm == (4, 4, 4)
     assert plan.reasons["spacing_mm"] == "set in the config of balls"
+
+
+def test_deleting_an_edited_line_returns_it_to_the_rules(tmp_path):
+    table, splits = make_table(tmp_path, DEVELOPMENT)
+    file = tmp_path / "plan.yaml"
+    planned = replan(make_cohort(), table, splits, tmp_path, file, CPU)
+    write_plan(file, planned)
+    file.write_text(file.read_text().replace("spacing_mm: [2.0, 2.0, 2.0]", "spacing_mm: [3, 3, 3]"))
+    write_plan(file, replan(make_cohort(), table, splits, tmp_path, file, CPU))
+    file.write_text("".join(line for line in file.open() if not line.startswith("spacing_mm:")))
+    assert replan(make_cohort(), table, splits, tmp_path, file, CPU) == planned
+
+
+@pytest.mark.slow
+def test_a_plan_edited_before_its_scans_became_test_scans_is_rejected_until_the_edits_are_gone(project, command):
+    for verb in ("fetch", "ingest", "split", "plan"):
+        command(verb)
+    folder = project / "data" / "cubes"
+    plan = folder / "plan.yaml"
+    command("split", "cohort.split.seed=1")
+    # A plan without edits is simply planned again, and then measured on today's development scans.
+    command("plan")
+    plan.write_text(plan.read_text().replace("batch_size: 2", "batch_size: 3"))
+    command("plan")
+    edited = plan.read_text()
+    measured = set(load_yaml(Plan, plan).measured)
+    command("split", "cohort.split.seed=2")
+    splits = read_splits(folder / "splits.csv")
+    leaked = sorted(measured & set(splits.loc[splits["split"] == "test", "scan_id"]))
+    assert leaked
+
+    rejected = command("plan", check=False)
+    assert rejected.returncode == 1
+    assert "plan.yaml: batch_size edited by hand" in rejected.stderr and "delete plan.yaml" in rejected.stderr
+    assert all(scan in rejected.stderr for scan in leaked[:5])
+    assert plan.read_text() == edited
+
+    plan.write_text("".join(line for line in plan.open() if not line.startswith("batch_size:")))
+    command("plan")
+    assert load_yaml(Plan, plan).batch_size == 2
+    assert not measured >= set(load_yaml(Plan, plan).measured)

@@ -1,4 +1,4 @@
-"""Under `freeze` a setting acts, says what is so anyway, or is refused by name."""
+"""Resolving `auto`: the plan's values, ineffective settings, batch norm over few images."""
 
 import logging
 import shutil
@@ -16,7 +16,7 @@ from tests.imaging.scan_making import make_plan
 FROZEN = Model(name="resnet18", options={"spatial_dims": 3}, freeze=True)
 
 
-def settle(model: Model = FROZEN, *, augmentation: dict | None = None, **training: object) -> Config:
+def resolve(model: Model = FROZEN, *, augmentation: dict | None = None, **training: object) -> Config:
     source = {"kind": "folder", "scans": ".", "table": "labels.csv"}
     cohort = Cohort(name="c", source=source, modality="MR", laterality="irrelevant", size_is_diagnostic=True)
     sections = {"training": Training(**training), "augmentation": Augmentation(**(augmentation or {}))}
@@ -33,40 +33,40 @@ def settle(model: Model = FROZEN, *, augmentation: dict | None = None, **trainin
         {"quantization_aware": True},
     ],
 )
-def test_what_cannot_act_is_refused_by_name(settings: dict) -> None:
+def test_an_ineffective_setting_is_rejected_by_name(settings: dict) -> None:
     key, value = next(iter(settings.items()))
-    with pytest.raises(ValueError, match=f"nothing comes of training.{key}="):
-        settle(**settings)
+    with pytest.raises(ValueError, match=f"these settings have no effect: training.{key}="):
+        resolve(**settings)
 
 
-def test_all_of_them_are_named_at_once_augmentation_too() -> None:
+def test_all_ineffective_settings_are_named_at_once() -> None:
     with pytest.raises(ValueError, match=r"training.max_epochs=3, training.learning_rate=0.1, augmentation.mixup=0.2;"):
-        settle(max_epochs=3, learning_rate=0.1, augmentation={"mixup": 0.2})
+        resolve(max_epochs=3, learning_rate=0.1, augmentation={"mixup": 0.2})
 
 
-def test_what_acts_and_what_is_so_anyway_is_accepted() -> None:
+def test_effective_and_implied_settings_are_accepted() -> None:
     so = {"class_weights": "balanced", "monitor": "loss", "batch_norm": "keep", "accelerator": "cpu", "patience": None}
-    assert settle(**so, augmentation={"strength": "none", "zoom": False}).training.class_weights == "balanced"
+    assert resolve(**so, augmentation={"strength": "none", "zoom": False}).training.class_weights == "balanced"
 
 
-def test_the_plan_s_frozen_network_refuses_the_same_and_low_rank_updates_refuse_nothing() -> None:
-    with pytest.raises(ValueError, match="nothing comes of training.optimizer=sgd"):
-        settle(Model(name="auto"), optimizer="sgd")
-    assert settle(FROZEN.model_copy(update={"lora": {"rank": 2}}), optimizer="sgd").training.optimizer == "sgd"
+def test_the_planned_frozen_network_rejects_the_same_and_lora_rejects_nothing() -> None:
+    with pytest.raises(ValueError, match="these settings have no effect: training.optimizer=sgd"):
+        resolve(Model(name="auto"), optimizer="sgd")
+    assert resolve(FROZEN.model_copy(update={"lora": {"rank": 2}}), optimizer="sgd").training.optimizer == "sgd"
 
 
 IN_3D = {"spatial_dims": 3, "depths": [1, 1, 1, 1]}
 
 
-def settled(model: Model, **training: object) -> Model:
+def resolved(model: Model, **training: object) -> Model:
     plan = make_plan(size_voxels=(16, 16, 16))
     return resolve_norm(model, Training(**{"batch_size": 4} | training), plan, num_classes=2)
 
 
-def test_batch_norm_over_few_scans_gives_way_to_group_norm_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+def test_batch_norm_over_few_scans_is_replaced_by_group_norm_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    assert settled(Model(name="resnet18", options=IN_3D)).options == {**IN_3D, "norm": "group"}
-    assert "would see 4 images a step, expected 8 or more" in caplog.text
+    assert resolved(Model(name="resnet18", options=IN_3D)).options == {**IN_3D, "norm": "group"}
+    assert "would see 4 images per step, expected 8 or more" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -80,14 +80,14 @@ def test_batch_norm_over_few_scans_gives_way_to_group_norm_and_says_so(caplog: p
     ],
     ids=["many scans", "kept", "never trained", "sixteen slices a scan", "no batch norm"],
 )
-def test_a_network_whose_norms_see_enough_is_left_alone(model: Model, training: dict) -> None:
-    assert settled(model, **training) == model
+def test_a_network_whose_norms_see_enough_images_is_unchanged(model: Model, training: dict) -> None:
+    assert resolved(model, **training) == model
 
 
-def test_a_batch_norm_that_was_asked_for_is_refused_with_what_to_change() -> None:
+def test_a_requested_batch_norm_is_rejected_with_what_to_change() -> None:
     model = Model(name="resnet18", options={**IN_3D, "norm": "batch"})
     with pytest.raises(ValueError, match=r"4 images.*batch_size.*norm=group.*batch_norm=keep"):
-        settled(model)
+        resolved(model)
 
 
 def planned(**lines) -> Plan:
@@ -101,53 +101,51 @@ def make_config(**sections) -> Config:
     return Config(name="auto", cohort=cohort, **({"model": Model(name="auto")} | sections))
 
 
-def test_with_nothing_but_auto_every_value_is_the_plan_s():
-    settled = resolve_auto(make_config(), planned())
-    assert (settled.training.batch_size, settled.training.accumulate, settled.training.max_epochs) == (3, 4, 5)
-    assert settled.augmentation == Augmentation(strength="medium", flip_left_right=True, zoom=False)
-    assert settled.model.name == "poolformer_s12"
-    assert build_network(settled.model, num_classes=2).stem.stride == (2, 4, 2)
+def test_with_only_auto_every_value_is_the_plan_s():
+    resolved = resolve_auto(make_config(), planned())
+    assert (resolved.training.batch_size, resolved.training.accumulate, resolved.training.max_epochs) == (3, 4, 5)
+    assert resolved.augmentation == Augmentation(strength="medium", flip_left_right=True, zoom=False)
+    assert resolved.model.name == "poolformer_s12"
+    assert build_network(resolved.model, num_classes=2).stem.stride == (2, 4, 2)
 
 
-def test_what_the_config_says_beats_the_plan():
+def test_config_values_override_the_plan():
     own = {"model": Model(name="resnet18", volume="slicewise"), "augmentation": Augmentation(strength="none")}
-    settled = resolve_auto(make_config(training=Training(batch_size=7), **own), planned())
-    assert settled.training.batch_size == 7
-    assert (settled.model, settled.augmentation.strength) == (own["model"], "none")
+    resolved = resolve_auto(make_config(training=Training(batch_size=7), **own), planned())
+    assert resolved.training.batch_size == 7
+    assert (resolved.model, resolved.augmentation.strength) == (own["model"], "none")
 
 
 @pytest.mark.parametrize(
     "model", [Model(name="auto"), Model(name="resnet18", options={"spatial_dims": 3}, freeze=True)]
 )
 @pytest.mark.parametrize("recommended", ["frozen_2d", "lora_2d", "network_3d"])
-def test_what_was_settled_settles_to_itself(model, recommended):
+def test_a_resolved_config_resolves_to_itself(model, recommended):
     plan = planned(model=recommended, patience=3)
     once = resolve_auto(make_config(model=model), plan)
     assert resolve_auto(once, plan) == once
 
 
 @pytest.mark.parametrize(("batch_size", "accumulate"), [(1, 8), (3, 4), (7, 2), (8, 1), (32, 1)])
-def test_another_batch_keeps_updates_of_eight_scans_and_the_number_of_steps(batch_size, accumulate):
+def test_another_batch_size_keeps_eight_scans_per_update_and_the_number_of_steps(batch_size, accumulate):
     plan = planned(accumulate=4, max_epochs=60, patience=9)
     training = resolve_auto(make_config(training=Training(batch_size=batch_size)), plan).training
     assert training.accumulate == accumulate
     assert training.max_epochs / batch_size == 60 / 3
     assert training.patience == 9 * batch_size / 3
-    own = resolve_auto(
-        make_config(training=Training(batch_size=batch_size, max_epochs=5, accumulate=3)), plan
-    ).training
+    own = resolve_auto(make_config(training=Training(batch_size=batch_size, max_epochs=5, accumulate=3)), plan).training
     assert (own.max_epochs, own.accumulate, own.patience) == (5, 3, None)
 
 
-@pytest.mark.parametrize("reason", ["cut short from 200 for a CPU", "edited by hand; the rules say 200"])
-def test_epochs_cut_to_a_time_or_edited_stay_whatever_the_batch(reason):
-    plan = planned(max_epochs=60, patience=9, reasons={"max_epochs": reason})
+@pytest.mark.parametrize("origin", ["cpu_hours", "user"])
+def test_truncated_or_edited_epochs_do_not_depend_on_the_batch_size(origin):
+    plan = planned(max_epochs=60, patience=9, max_epochs_from=origin)
     training = resolve_auto(make_config(training=Training(batch_size=6)), plan).training
     assert (training.max_epochs, training.patience) == (60, 9)
 
 
 @pytest.mark.parametrize(("kind", "learns"), [("frozen_2d", "head"), ("lora_2d", "lora_"), ("network_3d", "stem")])
-def test_each_recommendation_builds_and_learns_where_it_says(kind, learns):
+def test_each_preset_builds_and_trains_the_right_parameters(kind, learns):
     network = build_network(resolve_model(Model(name="auto"), planned(model=kind)), num_classes=2)
     assert network(torch.zeros(1, 1, 16, 48, 40)).shape == (1, 2)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
@@ -157,7 +155,7 @@ def test_each_recommendation_builds_and_learns_where_it_says(kind, learns):
 
 
 @pytest.mark.parametrize(("in_plane", "stage"), [((20, 20), 1), ((40, 56), 2), ((64, 64), 2), ((96, 80), 3)])
-def test_frozen_features_come_from_the_last_stage_that_still_has_places(in_plane, stage):
+def test_frozen_features_come_from_the_last_stage_with_enough_tokens(in_plane, stage):
     model = resolve_model(Model(name="auto"), planned(model="frozen_2d", size_voxels=(16, *in_plane)))
     network = build_network(model, num_classes=2, pretrained=False).eval()
     with torch.no_grad():
@@ -166,13 +164,13 @@ def test_frozen_features_come_from_the_last_stage_that_still_has_places(in_plane
     assert min(shown[stage].shape[2:]) >= 3 and all(min(later.shape[2:]) < 3 for later in shown[stage + 1 :])
 
 
-def test_auto_takes_no_options_beside_it():
+def test_auto_accepts_no_other_model_settings():
     with pytest.raises(ValueError, match="auto decides the whole model, got freeze"):
         Model(name="auto", freeze=True)
 
 
 @pytest.mark.slow
-def test_a_run_with_nothing_but_auto_says_in_its_config_what_that_came_to(finished, tmp_path):
+def test_a_run_with_only_auto_writes_the_resolved_values_to_its_config(finished, tmp_path):
     for name in ("data", "cubes", "params.yaml", "configs"):
         source = finished / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
