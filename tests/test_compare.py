@@ -53,7 +53,7 @@ def test_revisions_are_compared_on_validation_and_each_look_at_test_is_counted(r
         roc_auc_score(table["label"] == "cube", table["prob_cube"])
         for table in (predictions(4.0)[:80], predictions(0.2)[:80])
     ]
-    assert "Primary comparison: HEAD against HEAD~1" in said.stdout
+    assert "Primary comparison: HEAD versus HEAD~1" in said.stdout
     assert (
         f"Of these fitted models HEAD ranks patients better than HEAD~1, by {aurocs[0] - aurocs[1]:.3f}" in said.stdout
     )
@@ -62,7 +62,7 @@ def test_revisions_are_compared_on_validation_and_each_look_at_test_is_counted(r
     assert "look 1 at" in looked.stderr and "look 2 at" in looked.stderr
     predictions(4.0).to_csv(revisions.folder / TABLE, index=False)
     same = revisions("compare", "workspace", "HEAD")
-    assert "No difference between these fitted models can be judged" in same.stdout.replace("\n", " ")
+    assert "No difference between these fitted models can be tested" in same.stdout.replace("\n", " ")
 
 
 def test_an_unknown_revision_and_a_single_one_are_clear_errors(revisions):

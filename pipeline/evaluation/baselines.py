@@ -1,9 +1,9 @@
-"""What simpler things reach on the same patients: the image must beat them to have added anything.
+"""Baselines without the image, which the model must beat on the same patients.
 
-A logistic regression on the clinical covariates, and one on how the scans were made (scanner, protocol, site, shape,
-spacing, orientation, data type), each fitted on the patients that the judged model could have seen, and judged on those
-it is judged on. If acquisition alone tells the label, a network can read it too: a shortcut is available. Whether it is
-used, this does not say.
+A logistic regression on the clinical covariates, and one on acquisition (scanner, protocol, site, shape, spacing,
+orientation, data type). Each is fitted on the patients that the model could have trained on, and evaluated on the
+model's patients. If acquisition alone predicts the label, a shortcut is available to the network; whether the network
+uses it is a question for the audits.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,16 +21,16 @@ from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import logit_interval, normal_quantile
 
 Fit = Callable[[Array, Array, Array], Array]
-"""(seen, is_positive, judged) -> probability of the positive class for the judged rows."""
+"""(train, is_positive, held_out) -> probability of the positive class for the held-out rows."""
 
 MOST_CATEGORIES = 8
 NUMBERS_APART = "x"
-"""Between the sizes of a shape or spacing, as in 256x256x180."""
+"""Separates the sizes of a shape or spacing, as in 256x256x180."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A row of baselines.csv; what is None has a reason."""
+    """A row of baselines.csv; a missing value has a reason."""
 
     name: str
     columns: str
@@ -46,7 +46,7 @@ class Baseline:
 
 
 def evaluate_baselines(sample: Sample, rows: pd.DataFrame, covariates: Covariates, confidence: float) -> pd.DataFrame:
-    """A row a set of columns; `rows` (one a row of the two-class sample) name patient, split and fold."""
+    """One row per set of columns; `rows` (one a row of the two-class sample) name patient, split and fold."""
     baselines = covariate_baselines(sample, rows, covariates, confidence)
     return pd.DataFrame(baselines, columns=list(Baseline.__dataclass_fields__))
 
@@ -67,7 +67,9 @@ def evaluate_baseline(
     if not columns:
         return Baseline(name, shown, sample.num_patients, reason="no column has this role")
     if covariates.splits is None:
-        return Baseline(name, shown, sample.num_patients, reason="without splits.csv there is nobody to fit on")
+        return Baseline(
+            name, shown, sample.num_patients, reason="splits.csv is missing, so there are no patients to fit on"
+        )
     if sample.patients_of_class.min() < FEWEST_PATIENTS:
         return Baseline(name, shown, sample.num_patients, reason=f"under {FEWEST_PATIENTS} patients of a class")
     features = features_of(covariates.cohort, columns)
@@ -78,13 +80,13 @@ def evaluate_baseline(
 def compare_with_baseline(sample: Sample, scores: Array, name: str, shown: str, confidence: float) -> Baseline:
     """The baseline's row, from its score (n,) for each row of the sample."""
     if np.isnan(scores).any():
-        return Baseline(name, shown, sample.num_patients, reason="splits.csv lacks patients, or folds to fit on")
+        return Baseline(name, shown, sample.num_patients, reason="splits.csv lacks patients or folds to fit on")
     if not varies(scores, sample.folds):
         return Baseline(name, shown, sample.num_patients, reason="nothing varies")
     both = np.stack([sample.probs[:, 1], scores], axis=1)
     aurocs, covariance = clustered_auroc(sample.labels == 1, both, sample.patients, sample.folds)
     baseline, variance = float(aurocs[1]), float(covariance[1, 1])
-    reason = "the columns give the label away entirely" if baseline == 1 else reason_no_variance(variance)
+    reason = "the columns predict the label perfectly" if baseline == 1 else reason_no_variance(variance)
     if reason:
         return Baseline(name, shown, sample.num_patients, baseline, reason=reason)
     contrast = np.array([1, -1])
@@ -99,34 +101,34 @@ def compare_with_baseline(sample: Sample, scores: Array, name: str, shown: str, 
 def held_out_probs(
     features: pd.DataFrame, splits: pd.DataFrame, positive: str, asked: pd.Series, fit: Fit | None = None
 ) -> Array:
-    """(n,) probability of the positive class for the `asked` patients, by regressions that never saw them.
+    """(n,) probability of the positive class for the `asked` patients, from regressions that were not fitted on them.
 
-    `features` has a row a patient, `fit` makes a regression. NaN for patients that no model has not seen.
+    `features` has a row a patient, `fit` makes a regression. NaN for patients that every model has seen.
     """
     patients = patient_partitions(splits).drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
     known, is_positive = features.reindex(patients.index).to_numpy(), (patients[LABEL] == positive).to_numpy()
     probs, is_asked = np.full(len(patients), np.nan), patients.index.isin(asked)
-    for seen, judged in held_out_rounds(patients[PART].to_numpy()):
-        if seen.any() and (judged & is_asked).any():
-            probs[judged] = (fit or fit_and_score)(known[seen], is_positive[seen], known[judged])
+    for train, held_out in held_out_rounds(patients[PART].to_numpy()):
+        if train.any() and (held_out & is_asked).any():
+            probs[held_out] = (fit or fit_and_score)(known[train], is_positive[train], known[held_out])
     return pd.Series(probs, patients.index).reindex(asked).to_numpy()
 
 
-def fit_and_score(seen: Array, is_positive: Array, judged: Array) -> Array:
-    """Probability of the positive class for the judged rows; the same for all where only one class was seen."""
+def fit_and_score(train: Array, is_positive: Array, held_out: Array) -> Array:
+    """Probability of the positive class for the held-out rows; constant where the training rows have one class."""
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if is_positive.all() or not is_positive.any():
-        return np.full(len(judged), float(is_positive.mean()))
+        return np.full(len(held_out), float(is_positive.mean()))
     steps = (SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler(), LogisticRegression())
-    return make_pipeline(*steps).fit(seen, is_positive).predict_proba(judged)[:, 1]
+    return make_pipeline(*steps).fit(train, is_positive).predict_proba(held_out)[:, 1]
 
 
 def features_of(cohort: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Numbers by patient, from its first scan: numbers as they are, categories as zeros and ones."""
+    """Features by patient, from the first scan: numbers as they are, categories one-hot."""
     first = cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)
     return pd.concat([feature_columns(first[name].astype(str)) for name in columns], axis=1).astype(float)
 

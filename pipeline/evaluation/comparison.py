@@ -21,7 +21,7 @@ from pipeline.evaluation.uncertainty.estimates import minimum_detectable_differe
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two AUROCs, each the mean over seeds; what is None has a reason."""
+    """Difference of two AUROCs, each the mean over seeds; a missing value has a reason."""
 
     value: float
     error: float | None = None
@@ -41,7 +41,7 @@ def obuchowski_difference(first: list[Sample], second: list[Sample], settings: S
 
 
 def bootstrap_difference(first: list[Sample], second: list[Sample], settings: Settings) -> Difference:
-    """The same by resampling patients, each resample judging all models."""
+    """The same by bootstrap of patients, with all models in each resample."""
     blocks = [
         [auroc(sample.weighted(weighted.weights)) for sample in (*first, *second)]
         for weighted in resamples(first[0], settings.num_bootstrap, settings.seed)
@@ -53,12 +53,12 @@ def bootstrap_difference(first: list[Sample], second: list[Sample], settings: Se
 
 
 def contrast_of(first: list[Sample], second: list[Sample]) -> Array:
-    """Weights of the samples' figures in the difference of the two means."""
+    """Weights of the samples' AUROCs in the difference of the two means."""
     return np.repeat([1 / len(first), -1 / len(second)], [len(first), len(second)])
 
 
 def student_difference(aurocs: Array, contrast: Array, of_patients: float, confidence: float) -> Difference:
-    """Normal without seeds; with them Student's, whose degrees of freedom say how well few seeds show their spread."""
+    """Normal without seeds; with seeds Student's t, with few degrees of freedom for few seeds."""
     value = float(contrast @ aurocs)
     groups = [part for part in (aurocs[contrast > 0], aurocs[contrast < 0]) if len(part) > 1]
     of_seeds = [float(part.var(ddof=1)) / len(part) for part in groups]
@@ -75,13 +75,13 @@ def student_difference(aurocs: Array, contrast: Array, of_patients: float, confi
 
 
 def reason_untestable(variance: float, aurocs: Array) -> str | None:
-    """What keeps a difference of this variance from being judged, None where nothing does."""
+    """Why a difference with this variance cannot be tested, None where it can."""
     reason = reason_no_variance(variance)
     if reason is None or not np.isfinite(variance):
         return reason
     if np.isin(aurocs, (0, 1)).all():
-        return "the classes are separated by both, so there is no spread to judge"
-    return "they rank these patients alike" if np.ptp(aurocs) == 0 else "neither shows any spread"
+        return "the classes are separated by both, so there is no spread"
+    return "they rank these patients identically" if np.ptp(aurocs) == 0 else "neither shows any spread"
 
 
 SEEDS_FOR_METHODS = 3
@@ -89,7 +89,7 @@ SEEDS_FOR_METHODS = 3
 
 @dataclass(frozen=True)
 class Comparison:
-    """`first` against `second`; differences are those of the first less those of the second. None has a reason."""
+    """`first` against `second`; differences are first minus second. A missing value has a reason."""
 
     first: str
     second: str
@@ -105,21 +105,21 @@ class Comparison:
     accuracy_p_value: float | None
     """McNemar's test at the thresholds frozen on validation; None where one has no threshold."""
     minimum_detectable_difference: float | None
-    """Difference of AUROCs that would be found with a chance of 80 % with these patients."""
+    """Difference of AUROCs detectable with power 80 % on these patients."""
     num_patients: int
     num_seeds: int
     """Of the experiment with fewer."""
     reason: str | None = None
-    """Why the difference cannot be judged."""
+    """Why the difference cannot be tested."""
 
     @property
     def subject(self) -> str:
         """What the comparison is about."""
         return "these methods" if self.num_seeds >= SEEDS_FOR_METHODS else "these fitted models"
 
-    def in_words(self, level: float = 0.05) -> str:
+    def describe(self, level: float = 0.05) -> str:
         if self.reason:
-            return f"No difference between {self.subject} can be judged ({self.difference:+.3f}): {self.reason}."
+            return f"No difference between {self.subject} can be tested ({self.difference:+.3f}): {self.reason}."
         size = f"{abs(self.difference):.3f} ({self.low:+.3f} to {self.high:+.3f})"
         if self.adjusted_p_value < level:
             better, worse = (self.first, self.second) if self.difference > 0 else (self.second, self.first)
@@ -150,8 +150,8 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
 
 def compare_pair(first: Candidate, second: Candidate, settings: Settings) -> Comparison:
     """Obuchowski's covariance for two classes, the paired clustered bootstrap for more; seeds widen either."""
-    measure = obuchowski_difference if first.pooled.is_binary else bootstrap_difference
-    found = measure(first.seeds, second.seeds, settings)
+    difference = obuchowski_difference if first.pooled.is_binary else bootstrap_difference
+    found = difference(first.seeds, second.seeds, settings)
     accuracy_difference, accuracy_p_value = compare_accuracies(first, second)
     return Comparison(
         first=first.name,
@@ -175,12 +175,12 @@ def compare_accuracies(first: Candidate, second: Candidate) -> tuple[float, floa
     """Difference of the accuracies at the frozen thresholds with McNemar's p-value; None without both thresholds."""
     if first.pooled.is_binary and None in (first.pooled.threshold, second.pooled.threshold):
         return None, None
-    right = [is_correct(contender.pooled) for contender in (first, second)]
+    right = [is_correct(candidate.pooled) for candidate in (first, second)]
     return float(right[0].mean() - right[1].mean()), clustered_mcnemar(*right, first.pooled.patients)
 
 
 def holm(p_values: Array) -> Array:
-    """p-values adjusted for their number (Holm, Scandinavian Journal of Statistics 1979;6:65-70)."""
+    """p-values adjusted for multiple tests (Holm, Scandinavian Journal of Statistics 1979;6:65-70)."""
     order = np.argsort(p_values)
     factors = np.arange(len(p_values), 0, -1)
     adjusted = np.empty(len(p_values))

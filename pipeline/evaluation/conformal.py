@@ -1,9 +1,9 @@
-"""Conformal sets: the classes that cannot be ruled out for a patient, wrong in no more than a stated share of cases.
+"""Conformal sets: the classes that cannot be excluded for a patient, with a stated coverage.
 
-A class is in the set where its probability is at least that of all but a small share of the validation patients who
-truly have it (split conformal prediction by class; Vovk, arXiv:1209.2673; Angelopoulos and Bates, arXiv:2107.07511).
-A set of one class is an answer; any other is an abstention. The promise holds on average over validation sets, and how
-far a single one may be off follows a beta distribution that depends on the number of patients alone.
+A class is in the set where its probability is at least that of all but a small share of the validation patients of
+that class (split conformal prediction by class; Vovk, arXiv:1209.2673; Angelopoulos and Bates, arXiv:2107.07511).
+A set of one class is an answer; any other is an abstention. Coverage holds on average over validation sets; for a
+single set it follows a beta distribution that depends only on the number of patients.
 """
 
 from dataclasses import dataclass, field
@@ -25,16 +25,16 @@ class Conformal:
     """FittedOnValidation limits, or the reason why there are none; plain enough to be kept as JSON."""
 
     coverage: float
-    """Share of patients of each class whose set shall hold it."""
+    """Share of patients of each class whose set must contain it."""
     limits: dict[str, float] = field(default_factory=dict)
-    """By class: the probability from which it is in the set."""
+    """By class: the probability from which the class is in the set."""
     num_patients: dict[str, int] = field(default_factory=dict)
     """By class: validation patients."""
     expected_range: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """By class: coverage that 95 of 100 such validation sets would give."""
+    """By class: coverage of 95 in 100 validation sets of this size."""
     reason: str | None = None
     caveat: str | None = None
-    """Why the promise holds only roughly."""
+    """Why coverage is approximate."""
 
     def sets(self, sample: Sample) -> Array:
         """(n, K) boolean, the classes in each row's set."""
@@ -42,7 +42,7 @@ class Conformal:
 
 
 def fit_conformal(validation: Sample | None, coverage: float, num_models: int = 1) -> Conformal:
-    """The limits that keep `coverage` in each class; with several models only roughly, so without a range."""
+    """The limits that keep `coverage` in each class; approximate with several models, so without a range."""
     reason = reason_unavailable(validation, coverage)
     if validation is None or reason:
         return Conformal(coverage, reason=reason)
@@ -62,7 +62,7 @@ def reason_unavailable(validation: Sample | None, coverage: float) -> str | None
     if validation is None:
         return "no validation rows"
     if len(validation.labels) != validation.num_patients:
-        return "a set is about one row a patient, and here patients have several"
+        return "conformal sets need one row per patient, and patients here have several"
     needed = max(PATIENTS_FOR_STRICT_SETS if coverage >= STRICT_COVERAGE else PATIENTS_FOR_SETS, fewest_for(coverage))
     fewest = int(validation.patients_of_class.min())
     if fewest < needed:
@@ -72,7 +72,7 @@ def reason_unavailable(validation: Sample | None, coverage: float) -> str | None
 
 
 def fewest_for(coverage: float) -> int:
-    """Patients from which one may be left outside: with fewer no limit but 0 keeps the promise."""
+    """Fewest patients with which a limit above 0 keeps the coverage."""
     return int(np.ceil(1 / (1 - coverage) - 1e-9)) - 1
 
 
@@ -82,14 +82,14 @@ def num_outside(num_patients: int, coverage: float) -> int:
 
 
 def coverage_range(num_patients: int, coverage: float, within: float = 0.95) -> tuple[float, float]:
-    """Middle `within` of the coverage that validation sets of this size give: Beta(n + 1 - l, l)."""
+    """Central range of the coverage over validation sets of this size: Beta(n + 1 - l, l)."""
     outside = num_outside(num_patients, coverage)
     spread = beta(num_patients + 1 - outside, outside)
     return float(spread.ppf((1 - within) / 2)), float(spread.ppf((1 + within) / 2))
 
 
 def conformal_metrics(conformal: Conformal) -> dict[str, Metric]:
-    """What the sets do on patients they were not fitted on."""
+    """Coverage and abstention on patients that the sets were not fitted on."""
     return {
         "conformal_coverage": share("conformal_coverage", partial(covers_label, conformal)),
         "conformal_abstention_rate": share("conformal_abstention_rate", partial(abstains, conformal)),

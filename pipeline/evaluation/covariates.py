@@ -1,4 +1,4 @@
-"""What is known of the patients beyond the predictions."""
+"""Covariates: what is known about the patients beyond the predictions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipeline.core.errors import did_you_mean
 from pipeline.core.tables import read_table
 
 MEASURED = ("shape", "spacing_mm", "orientation", "dtype")
-"""Columns that ingest adds to every cohort: how a scan was made, whatever it shows."""
+"""Columns that ingest adds to every cohort; they describe acquisition."""
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,14 @@ class Covariates:
 
     cohort: pd.DataFrame
     splits: pd.DataFrame | None = None
-    """splits.csv; without it there is nobody to fit a baseline on."""
+    """splits.csv; without it no patients are known to fit a baseline on."""
     clinical: tuple[str, ...] = ()
     acquisition: tuple[str, ...] = ()
     """Scanner, protocol and site."""
     site: str | None = None
     """Which of these is the site."""
     label_source: tuple[str, ...] = ()
-    """What the label was made from; in none of the sets below, whatever its other roles."""
+    """Sources of the label; excluded from the sets below, whatever their other roles."""
 
     def __post_init__(self) -> None:
         for name in self.subgroup_columns:
@@ -38,12 +38,12 @@ class Covariates:
 
     @property
     def subgroup_columns(self) -> tuple[str, ...]:
-        """Columns that figures are broken down by."""
+        """Columns whose values are subgroups."""
         return self.without_label_source((*self.clinical, *self.acquisition))
 
     @property
     def predictors(self) -> dict[str, tuple[str, ...]]:
-        """Sets of columns that might give the label away without the image."""
+        """Sets of columns that may predict the label without the image."""
         measured = tuple(name for name in MEASURED if name in self.cohort)
         return {
             "clinical covariates": self.without_label_source(self.clinical),
@@ -63,7 +63,7 @@ def read_covariates(
     site: str | None,
     label_source: tuple[str, ...],
 ) -> Covariates:
-    """What is known of a cohort's patients, from its files and the roles of its columns."""
+    """Read the covariates of a cohort from its files, with the roles of its columns."""
     return Covariates(
         cohort=read_patient_table(cohort),
         splits=read_patient_table(splits, LABEL, SPLIT, FOLD) if splits else None,
@@ -75,7 +75,7 @@ def read_covariates(
 
 
 def read_patient_table(path: Path, *columns: str) -> pd.DataFrame:
-    """cohort.csv or splits.csv, or a table from elsewhere with patient_id and the given columns; all text."""
+    """Read cohort.csv, splits.csv or another table with patient_id and the given columns, all as text."""
     table = read_table(path, "'dvc repro' writes a cohort's tables")
     for column in (PATIENT_ID, *columns):
         if column not in table:

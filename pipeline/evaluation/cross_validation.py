@@ -1,8 +1,8 @@
 """Evaluate nested or repeated cross-validation as a whole, from its parts: outer parts, or repeats.
 
 Each part has its own models, and its own threshold from its own validation patients. Outer parts test different
-patients, whose rows are concatenated like those of folds. Repeats evaluate the same patients again: a metric is the mean
-over the repeats, and its interval draws patients, each with all repeats, because repeats add no patients.
+patients, whose rows are concatenated like those of folds. Repeats evaluate the same patients again: a metric is the
+mean over the repeats, and its interval draws patients, each with all repeats, because repeats add no patients.
 """
 
 from collections.abc import Mapping

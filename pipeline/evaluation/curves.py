@@ -20,7 +20,7 @@ THRESHOLDS = np.round(np.arange(0.02, 1, 0.02), 2)
 
 
 def decision_curve(sample: Sample, settings: Settings) -> pd.DataFrame:
-    """A row a threshold: net benefit of the model with its pointwise interval, and of acting on everybody."""
+    """One row per threshold: net benefit of the model with its pointwise interval, and of treating all."""
     called = sample.probs[:, [1]] >= THRESHOLDS
     low, high = interval(sample, called, settings)
     everybody = np.ones_like(called)
@@ -36,7 +36,7 @@ def decision_curve(sample: Sample, settings: Settings) -> pd.DataFrame:
 
 
 def net_benefit(weighted: Weighted, called: Array, thresholds: Array) -> Array:
-    """(R, T) worth of the calls, `called` (n, T) boolean, at each of T thresholds, in true positives a row."""
+    """(R, T) net benefit of the predictions `called` (n, T) at each of T thresholds, in true positives per row."""
     is_positive = (weighted.sample.labels == 1)[:, None]
     worth = called * np.where(is_positive, 1.0, -thresholds / (1 - thresholds))
     return weighted.weights @ worth / weighted.total[:, None]
@@ -57,12 +57,12 @@ OPERATING_POINTS = "operating_points"
 """Name of the table among the plots."""
 SHOWN = ("sensitivity", "specificity", "positive_predictive_value", "negative_predictive_value")
 CAVEAT = "caveat"
-"""Column that says what a threshold from several models' validation patients is worth."""
+"""Column with the limits of a threshold from several models' validation patients."""
 COLUMNS = ["rule", "threshold", "metric", "value", "low", "high", "num_patients", "reason", CAVEAT]
 
 
 def operating_table(validation: Sample | None, shown: Sample, settings: Settings, num_models: int = 1) -> pd.DataFrame:
-    """A row a rule and figure, or the reason why the rule has no threshold; no rows for more than two classes."""
+    """One row per rule and metric, or the reason why the rule has no threshold; empty for more than two classes."""
     if not shown.is_binary:
         return pd.DataFrame(columns=COLUMNS)
     by_rule = {rule: replace(settings, operating_point=rule) for rule in RULES}
@@ -87,10 +87,10 @@ EMPTY_CALIBRATION = pd.DataFrame(columns=["predicted", "observed", "low", "high"
 
 
 def plot_tables(sample: Sample, corrected: Sample | None, settings: Settings) -> dict[str, pd.DataFrame]:
-    """Curves, calibration, confusion and scores; none says who a row is about.
+    """Curves, calibration, confusion and scores, none with ids.
 
-    `corrected` is the sample after calibration. Decision curves are drawn for it where it is there, since they take
-    probabilities at their word, and for two classes only.
+    `corrected` is the sample after calibration. Decision curves use it where it exists, because they
+    rely on calibrated probabilities; they are drawn for two classes only.
     """
     best = sample if corrected is None else corrected
     return {
@@ -105,7 +105,7 @@ def plot_tables(sample: Sample, corrected: Sample | None, settings: Settings) ->
 
 
 def ranking_table(sample: Sample, points: Callable[[Array, Array, Array], pd.DataFrame]) -> pd.DataFrame:
-    """Points of the positive class of two, or of each of more against the rest; folds are drawn apart."""
+    """Points of the positive class of two, or of each of more against the rest; one curve per fold."""
     tables = []
     for k in sample.rankings:
         for fold in range(sample.num_folds):
@@ -118,7 +118,7 @@ def ranking_table(sample: Sample, points: Callable[[Array, Array, Array], pd.Dat
 
 
 def counts_at_thresholds(is_class: Array, scores: Array) -> tuple[Array, Array, Array]:
-    """True and false positives when called from each distinct score, and these scores from the highest."""
+    """True and false positives at each distinct score, and these scores from the highest."""
     thresholds = np.unique(scores)[::-1]
     called = np.searchsorted(np.sort(-scores), -thresholds, side="right")
     true_positives = np.searchsorted(np.sort(-scores[is_class]), -thresholds, side="right")
@@ -126,7 +126,7 @@ def counts_at_thresholds(is_class: Array, scores: Array) -> tuple[Array, Array, 
 
 
 def roc_points(true_positives: Array, false_positives: Array, at: Array) -> pd.DataFrame:
-    """From (0, 0), where nothing is called, to (1, 1)."""
+    """From (0, 0) to (1, 1)."""
     return pd.DataFrame(
         {
             "false_positive_rate": np.append(0, false_positives) / false_positives[-1],
@@ -147,7 +147,7 @@ def precision_recall_points(true_positives: Array, false_positives: Array, at: A
 
 
 def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
-    """A row a bin that holds anything: mean stated probability, observed share with its interval, rows, patients."""
+    """One row per bin with rows: mean predicted probability, observed share with its interval, rows, patients."""
     predicted, observed = predicted_and_observed(sample)
     bins = bin_of(predicted, settings.calibration_bins)
     rows = []
@@ -161,7 +161,7 @@ def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
 
 
 def confusion_table(sample: Sample) -> pd.DataFrame:
-    """A row a prediction, as `dvc plots` wants it; none where two classes have no threshold."""
+    """One row per prediction, the format of `dvc plots`; empty where two classes have no threshold."""
     if sample.is_binary and sample.threshold is None:
         return pd.DataFrame(columns=["actual", "predicted"])
     names = np.array(sample.class_names)

@@ -13,7 +13,7 @@ MODEL = [SEED, FOLD]
 
 
 def cv_parts(table: pd.DataFrame, where: str) -> dict[str, pd.DataFrame]:
-    """The rows of each outer part or repeat, by the folds that it has; a division that is neither is one alone."""
+    """The rows of each outer part or repeat, by the folds that it has; any other design is one part."""
     is_test = table[SPLIT] == TEST
     is_nested = not set(table.loc[is_test, PATIENT_ID]).isdisjoint(table.loc[~is_test, PATIENT_ID])
     tests = patients_of(table[is_test])
@@ -37,7 +37,7 @@ def are_disjoint(sets: list[set[str]]) -> bool:
 
 
 def repeats(validation: pd.DataFrame) -> list[list[int]]:
-    """The folds of each repeat, all of which validate the same scans, each once; none where there is one alone."""
+    """The folds of each repeat, all of which validate the same scans, each once; empty where there is only one."""
     scans = {fold: set(rows[SCAN_ID]) for fold, rows in validation.groupby(FOLD)}
     groups, left = [], scans
     while left:
@@ -68,7 +68,7 @@ def check_roles(table: pd.DataFrame, where: str) -> None:
 
 
 def check_nested(table: pd.DataFrame, where: str) -> None:
-    """No patient tests one fold and takes part in another."""
+    """Raise ValueError where a patient is in test of one fold and in another split of another."""
     is_test = table[SPLIT] == TEST
     both = set(table.loc[is_test, PATIENT_ID]) & set(table.loc[~is_test, PATIENT_ID])
     if both:
@@ -76,7 +76,7 @@ def check_nested(table: pd.DataFrame, where: str) -> None:
         tested, other = rows[rows[SPLIT] == TEST].iloc[0], rows[rows[SPLIT] != TEST].iloc[0]
         raise ValueError(
             f"{where}: patient {min(both)} is in test of fold {tested[FOLD]} and in {other[SPLIT]} of fold "
-            f"{other[FOLD]}, expected one of them; a nested division is judged one outer part at a time: keep folds "
+            f"{other[FOLD]}, expected one of them; nested folds are evaluated one outer part at a time: keep folds "
             f"that test the same patients, such as folds={same_test(patients_of(table[is_test]))}."
         )
 
@@ -89,8 +89,8 @@ def check_repeated(validation: pd.DataFrame, where: str) -> None:
     repeated = validation[validation[SCAN_ID].duplicated()].iloc[0]
     first = validation.loc[validation[SCAN_ID] == repeated[SCAN_ID], FOLD].iloc[0]
     raise ValueError(
-        f"{where}: scan '{repeated[SCAN_ID]}' validates in folds {first} and {repeated[FOLD]}, expected one of them; a "
-        f"repeated division is judged one repeat at a time: keep the folds of one, such as folds={disjoint(scans)}."
+        f"{where}: scan '{repeated[SCAN_ID]}' validates in folds {first} and {repeated[FOLD]}, expected one of them; "
+        f"repeated folds are evaluated one repeat at a time: keep the folds of one, such as folds={disjoint(scans)}."
     )
 
 
@@ -118,25 +118,25 @@ def disjoint(scans: Mapping[int, set[str]]) -> list[int]:
 
 PART = "part"
 TEST_PART, TRAIN_ONLY = -1, -2
-"""Parts beside the folds: the locked test set, and development patients that never validate."""
+"""Not a fold: the locked test set, and development patients that never validate."""
 
 
 def partitions_of(splits: pd.DataFrame) -> NDArray:
-    """(num_scans,) the fold in which each row of splits.csv validates, or one of the two parts beside the folds."""
+    """(num_scans,) the fold in which each row of splits.csv validates, or one of the two constants above."""
     folds = pd.to_numeric(splits[FOLD], errors="coerce").to_numpy(dtype=float, na_value=np.nan)
     developed = np.where(np.isnan(folds), TRAIN_ONLY, folds)
-    # A table from elsewhere may give test rows a fold as well.
+    # A table from elsewhere may have a fold for test rows too.
     return np.where(splits[SPLIT] == TEST, TEST_PART, developed).astype(int)
 
 
 def patient_partitions(splits: pd.DataFrame) -> pd.DataFrame:
-    """`patient_id, label, part`, a row for each part that a patient has scans in: one, unless the splits leak."""
+    """`patient_id, label, part`, one row per patient and part; a patient has one part unless the splits leak."""
     rows = splits[[PATIENT_ID, LABEL]].assign(**{PART: partitions_of(splits)})
     return rows.drop_duplicates([PATIENT_ID, PART], ignore_index=True)
 
 
 def held_out_rounds(parts: NDArray) -> Iterator[tuple[NDArray, NDArray]]:
-    """(seen, judged) as boolean masks of the rows, for each part that is ever judged; `parts` is (n,)."""
+    """(train, held_out) as boolean masks of the rows, for each part that is ever held out; `parts` is (n,)."""
     develops = parts != TEST_PART
     for part in np.unique(parts[parts != TRAIN_ONLY]):
         yield develops & (parts != part), parts == part

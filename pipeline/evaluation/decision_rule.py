@@ -26,7 +26,7 @@ FittedByLevel = Mapping[str, FittedOnValidation | Mapping[str, FittedOnValidatio
 
 
 def fit_on_validation(units: pd.DataFrame, settings: Settings) -> FittedOnValidation:
-    """Fit on the validation rows of `units`, one row per model and unit; each part that cannot be fitted has a reason."""
+    """Fit on the validation rows of `units`, one row per model and unit; what cannot be fitted has a reason."""
     calibrations = fit_calibrations(units)
     validation = validation_of(ensemble_models(units, calibrations).rows) if len(units) else None
     return FittedOnValidation(

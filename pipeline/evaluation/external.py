@@ -56,7 +56,7 @@ def check_models(predictions: pd.DataFrame, fitted: Mapping[str, FittedOnValidat
 def recalibrated(result: LevelResult | None, settings: Settings) -> dict[str, Entry]:
     if result is None:
         return {}
-    # As predicted: after the calibration its threshold would stand on another scale.
+    # As predicted: after the calibration its threshold would be on another scale.
     sample = result.sample
     metrics = {
         name: metric

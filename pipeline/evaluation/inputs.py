@@ -1,4 +1,4 @@
-"""What `evaluate` and `audit` judge: predictions of all folds, what is known of the patients, and the rules."""
+"""Inputs of `evaluate` and `audit`: predictions of all folds, covariates of the patients, settings."""
 
 from dataclasses import dataclass
 from typing import TypedDict
@@ -14,7 +14,7 @@ from pipeline.evaluation.settings import MULTILABEL, Settings
 
 @dataclass(frozen=True)
 class EvaluationInputs:
-    """One experiment, to be judged from tables alone."""
+    """Tables and settings of one experiment."""
 
     predictions: pd.DataFrame
     covariates: Covariates
@@ -22,7 +22,7 @@ class EvaluationInputs:
 
 
 class ColumnRoles(TypedDict):
-    """The columns that evaluation takes, by their role."""
+    """Columns of the cohort by role."""
 
     clinical: tuple[str, ...]
     acquisition: tuple[str, ...]
@@ -40,7 +40,7 @@ def column_roles(columns: Columns) -> ColumnRoles:
 
 
 def read_inputs(config: Config) -> EvaluationInputs:
-    """The tables of the config's experiment and cohort, checked."""
+    """Read and check the tables of the config's experiment and cohort."""
     paths, columns = Artifacts(config.root), config.cohort.columns
     run = paths.run(config.cohort.name, config.name)
     cohort = paths.cohort(config.cohort.name)

@@ -1,4 +1,4 @@
-"""Metrics of each fold's and seed's model, and of each cut of ordinal classes."""
+"""Metrics of each model (fold and seed), and of each cut of ordinal classes."""
 
 import numpy as np
 import pandas as pd

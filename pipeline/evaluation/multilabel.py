@@ -1,6 +1,6 @@
-"""Several labels a scan, each present or absent: a question with two answers for each, and their unweighted mean.
+"""Evaluate several labels per scan: each label as two classes, present or absent, and their unweighted mean.
 
-A table has independent probabilities, and in `label` the present classes joined by `;`, or `none`.
+Probabilities are independent; `label` has the present classes joined by `;`, or `none`.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ EXACT_MATCH = "exact_match"
 
 
 def evaluate_labels(predictions: pd.DataFrame, settings: Settings, covariates: Covariates | None = None) -> Evaluation:
-    """Each label judged by itself, their figures named `<metric>_<label>`, and the means over all labels."""
+    """Evaluate each label by itself, as `<metric>_<label>`, and the means over all labels."""
     table = check_predictions(predictions, several_labels=True)
     labels = {
         name: evaluate_table(one_vs_rest_table(table, name), settings, covariates_of_class(covariates, name))
@@ -62,7 +62,7 @@ def all_metrics(labels: Mapping[str, Evaluation], settings: Settings) -> Metrics
 
 
 def means(labels: Mapping[str, Evaluation], split: str, level: str, settings: Settings) -> dict[str, Entry]:
-    """The mean of each figure over the labels; undefined where it is for any."""
+    """The mean of each metric over the labels; undefined where any label is."""
     entries = {name: label.metrics[split][level] for name, label in labels.items()}
     samples = [label.results[level][split].sample for label in labels.values() if split in label.results[level]]
     if len(samples) < len(labels):
@@ -77,7 +77,7 @@ def means(labels: Mapping[str, Evaluation], split: str, level: str, settings: Se
 
 
 def by_pattern(samples: list[Sample]) -> Sample:
-    """The rows with their combination of labels as the class, for strata."""
+    """The rows with their combination of labels as the class, for the bootstrap."""
     first = samples[0]
     codes = np.unique(np.stack([sample.labels for sample in samples], 1), axis=0, return_inverse=True)[1].ravel()
     names = tuple(f"pattern {code}" for code in range(codes.max() + 1))
@@ -85,7 +85,7 @@ def by_pattern(samples: list[Sample]) -> Sample:
 
 
 def exact_match(samples: list[Sample], settings: Settings) -> dict[str, Estimate]:
-    """Share of rows with every label called right."""
+    """Share of rows with every label correct."""
     hits = np.all([is_correct(sample) for sample in samples], axis=0)
     metric = Metric(
         EXACT_MATCH,

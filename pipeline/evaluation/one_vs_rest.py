@@ -1,4 +1,4 @@
-"""Several classes, or several labels a scan, as one question with two answers about each: this one, or not?"""
+"""Several classes, or several labels per scan, as tables of two classes: this one, or not."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,7 +13,7 @@ OF_LABEL = "of_label"
 
 
 def one_vs_rest_table(table: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The question whether the class is present, as a table of two classes, the positive one last."""
+    """The table with two classes, `no <name>` and `name`."""
     prob, kept = table[PROB_PREFIX + name], table.drop(columns=prob_columns(table))
     probs = {PROB_PREFIX + absent(name): 1 - prob, PROB_PREFIX + name: prob}
     return kept.assign(**{LABEL: presence(table[LABEL], name)}, **probs)
@@ -24,12 +24,12 @@ def absent(name: str) -> str:
 
 
 def presence(labels: pd.Series, name: str) -> pd.Series:
-    """The name where it is the label or among the joined ones, else that it is absent."""
+    """`name` where it is among the labels of the scan, else `no <name>`."""
     return labels.map(lambda label: name if name in label.split(LABEL_SEPARATOR) else absent(name))
 
 
 def covariates_of_class(covariates: Covariates | None, name: str) -> Covariates | None:
-    """The covariates with this class alone to learn from."""
+    """The covariates with this class against the rest as the label of splits.csv."""
     if covariates is None or covariates.splits is None:
         return covariates
     labels = presence(covariates.splits[LABEL], name)
@@ -43,7 +43,7 @@ def joined(tables: Mapping[str, pd.DataFrame | None]) -> pd.DataFrame | None:
 
 
 def named(tables: Mapping[str, pd.DataFrame | None], column: str) -> pd.DataFrame | None:
-    """One table, the class written before the names in `column`."""
+    """One table, the class as a prefix of the values in `column`."""
     parts = [
         table.assign(**{column: [f"{name}: {value}" for value in table[column]]})
         for name, table in tables.items()

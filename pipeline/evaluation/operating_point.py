@@ -1,7 +1,7 @@
-"""The threshold from which the positive class is called: chosen on validation, frozen, applied as it is.
+"""The threshold from which the positive class is predicted: chosen on validation, then fixed.
 
-A threshold chosen where it is judged flatters the model, so figures of the validation split at its own threshold are
-optimistic, and test never takes part in the choice.
+A threshold chosen on the patients that it is evaluated on is optimistic, as validation metrics at their own threshold
+are. The test set is never used for the choice.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ DEFAULT_THRESHOLD = 0.5
 APPROXIMATE = "approximate, since each validation patient has one model's probability and a test patient the mean of {}"
 STRICT_TARGET = 0.95
 PATIENTS_FOR_STRICT_TARGET = 40
-"""Nineteen of twenty cannot be told from all with fewer patients of the class."""
+"""With fewer patients of the class, 19 of 20 cannot be distinguished from all."""
 
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A frozen threshold, or the reason why there is none or not the one asked for."""
+    """A fixed threshold, or the reason why there is none or another than requested."""
 
     rule: str
     threshold: float | None
@@ -31,7 +31,7 @@ class OperatingPoint:
 def choose_operating_point(
     validation: Sample | None, settings: Settings, num_classes: int, num_models: int = 1
 ) -> OperatingPoint:
-    """The threshold by the rule of the settings; even odds, said so, where nothing can be chosen on."""
+    """The threshold by the rule of the settings; the default with a reason where there are no patients to choose on."""
     if num_classes > 2:
         return OperatingPoint("most_probable", None, "with several classes the most probable one is called")
     if validation is None:
@@ -57,7 +57,7 @@ def choose_operating_point(
 
 
 def best_threshold(validation: Sample, settings: Settings) -> float:
-    """The threshold that the rule prefers on validation; of equals, the one nearest to even odds."""
+    """The threshold that the rule prefers on validation; of equals, the one nearest to 0.5."""
     thresholds = candidates(validation.probs[:, 1])
     sensitivity, specificity = rates(validation, thresholds)
     preference = {
@@ -71,7 +71,7 @@ def best_threshold(validation: Sample, settings: Settings) -> float:
 
 
 def candidates(probs: Array) -> Array:
-    """Halfway between neighbouring distinct probabilities, so that no scan lies on the line; and all, and none."""
+    """Midpoints of neighboring probabilities, so no scan is at a threshold, and two thresholds that predict all or none."""
     distinct = np.unique(probs)
     return np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [np.nextafter(1, 2)]])
 
@@ -86,6 +86,6 @@ def rates(sample: Sample, thresholds: Array) -> tuple[Array, Array]:
 
 
 def expected_cost(sample: Sample, sensitivity: Array, specificity: Array, miss_cost: float) -> Array:
-    """False alarms, and misses in units of them, per row."""
+    """Expected false positives plus weighted misses, per row."""
     prevalence = (sample.labels == 1).mean()
     return miss_cost * prevalence * (1 - sensitivity) + (1 - prevalence) * (1 - specificity)

@@ -20,19 +20,21 @@ from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 
 @dataclass(frozen=True)
 class Candidate:
-    """An experiment on the rows that all are compared on."""
+    """One experiment, on the rows that all experiments share."""
 
     name: str
     pooled: Sample
-    """All models together, at their frozen threshold."""
+    """All models together, at the frozen threshold."""
     seeds: list[Sample]
     """The folds of each seed together."""
 
 
 def align_candidates(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) -> list[Candidate]:
-    """One contender a table; ValueError where they are not about the same patients, or too few."""
+    """One candidate per table; ValueError where the patients differ, or are too few."""
     if settings.task == MULTILABEL:
-        raise ValueError("task multilabel: experiments with several labels a scan are not compared; see their figures.")
+        raise ValueError(
+            "task multilabel: experiments with several labels per scan are not compared; see metrics.json of each."
+        )
     checked = {name: check_predictions(table, where=name) for name, table in tables.items()}
     for name, table in checked.items():
         check_cv_design(table, where=name)
@@ -49,7 +51,9 @@ def make_candidate(name: str, units: pd.DataFrame, settings: Settings, split: st
     pooled = sample_of(rows_of(ensemble_models(units, fitted.calibrations).rows, split), fitted.point.threshold)
     seeds = [seed_sample(rows, fitted.calibrations, split) for _, rows in units.groupby(SEED)]
     if any(len(seed.labels) != len(pooled.labels) for seed in seeds):
-        raise ValueError(f"{name}: its seeds judged different {split} patients, expected the same; predict with all.")
+        raise ValueError(
+            f"{name}: its seeds predicted different {split} patients, expected the same; predict with all."
+        )
     return Candidate(name, pooled, seeds)
 
 
@@ -78,7 +82,7 @@ def check_same(candidates: list[Candidate], rows: Mapping[str, pd.DataFrame], sp
         if different:
             raise ValueError(
                 f"{name}: {len({patient for _, patient, *_ in different})} {split} patients differ from those of "
-                f"{first}, or were judged in other folds, expected the same; predict with the same folds."
+                f"{first}, or were predicted in other folds, expected the same; predict with the same folds."
             )
     fewest = candidates[0].pooled.patients_of_class.min() if candidates else 0
     if fewest < FEWEST_PATIENTS:
@@ -86,8 +90,8 @@ def check_same(candidates: list[Candidate], rows: Mapping[str, pd.DataFrame], sp
 
 
 def identities(rows: pd.DataFrame) -> set[tuple[str, str, str, int]]:
-    """Unit, patient, label and fold of each row; validation patients are ranked within the fold that judged them."""
-    # A test patient is judged by all models together, however many folds they were trained in.
+    """Unit, patient, label and fold of each row; validation patients are ranked within their fold."""
+    # A test patient is predicted by all models together, of however many folds.
     folds = rows[FOLD].where(rows[SPLIT] == VAL, ALL_FOLDS)
     return set(zip(rows[key_of(rows)], rows[PATIENT_ID], rows[LABEL], folds, strict=True))
 
@@ -96,13 +100,13 @@ if TYPE_CHECKING:
     pass
 
 WORKSPACE = "workspace"
-"""DVC's word for the files as they lie here."""
+"""DVC's name for the files of the working tree."""
 
 
 def read_revision(revision: str, folder: Path) -> pd.DataFrame:
     """The predictions, not checked, of all folds in `folder`, relative to the repository, as of `revision`.
 
-    They come from git, or from DVC's cache or remote; ValueError if the revision or its predictions cannot be had.
+    They come from git, or from DVC's cache or remote; ValueError if the revision or its predictions are unavailable.
     """
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException

@@ -1,7 +1,7 @@
-"""The table of predictions: read, checked, and brought to one row a scan or a patient.
+"""The table of predictions: read, checked, and aggregated to one row per scan or patient.
 
 Columns: scan_id, patient_id, label, prob_<class> in the order of the classes (the last is the positive one of two), and
-fold, seed and split, which a table from elsewhere may leave out: then one model judged one test set.
+fold, seed and split, which a table from elsewhere may leave out: then one model predicted one test set.
 """
 
 from pathlib import Path
@@ -62,7 +62,7 @@ def prob_columns(predictions: pd.DataFrame) -> list[str]:
 def check_predictions(
     predictions: pd.DataFrame, where: str = "predictions.csv", several_labels: bool = False
 ) -> pd.DataFrame:
-    """The table with numeric probabilities and no doubt left about whom each row is about; ValueError otherwise.
+    """The table with numeric probabilities and consistent ids; ValueError otherwise.
 
     With `several_labels` a scan may show several classes or none, and probabilities need not sum to 1.
     """
@@ -115,9 +115,9 @@ def whole_numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series:
 
 
 def check_values(table: pd.DataFrame, column: str, known: list[str], where: str) -> None:
-    strangers = table[~table[column].isin(known)]
-    if len(strangers):
-        scan, value = strangers.iloc[0][[SCAN_ID, column]]
+    unknown = table[~table[column].isin(known)]
+    if len(unknown):
+        scan, value = unknown.iloc[0][[SCAN_ID, column]]
         raise ValueError(
             f"{where}: scan '{scan}' has {column} '{value}'.{did_you_mean(value, known)} "
             f"Expected one of {', '.join(known)}; correct the row."
@@ -125,13 +125,13 @@ def check_values(table: pd.DataFrame, column: str, known: list[str], where: str)
 
 
 def explode_labels(table: pd.DataFrame) -> pd.DataFrame:
-    """A row a scan and class that it shows."""
+    """One row per scan and class that it shows."""
     parts = table.assign(**{LABEL: table[LABEL].str.split(LABEL_SEPARATOR)}).explode(LABEL)
     return parts[~parts[LABEL].isin(["", NO_LABEL])]
 
 
 def check_probabilities(table: pd.DataFrame, where: str) -> None:
-    """Make the columns numbers, each in 0..1."""
+    """Convert the columns to numbers in 0..1, in place."""
     columns = prob_columns(table)
     raw = table[columns]
     probs = raw.apply(pd.to_numeric, errors="coerce").astype(float)
@@ -140,7 +140,7 @@ def check_probabilities(table: pd.DataFrame, where: str) -> None:
         row, column = np.argwhere(bad.to_numpy())[0]
         raise ValueError(
             f"{where}: scan '{table[SCAN_ID].iloc[row]}' has {columns[column]} = "
-            f"{raw.iloc[row, column] or 'nothing'}, expected a number from 0 to 1; predict it again."
+            f"{raw.iloc[row, column] or 'an empty cell'}, expected a number from 0 to 1; predict it again."
         )
     table[columns] = probs
 
@@ -152,7 +152,7 @@ def check_sums(table: pd.DataFrame, where: str) -> None:
         raise ValueError(
             f"{where}: the probabilities of scan '{table[SCAN_ID].iloc[off[0]]}' sum to "
             f"{sums[off[0]]:.4g}, expected 1; give probabilities, not scores, "
-            "or say that the task is multilabel."
+            "or set the task to multilabel."
         )
 
 
@@ -170,13 +170,13 @@ def check_identity(table: pd.DataFrame, where: str) -> None:
     if repeated.any():
         row = table[repeated].iloc[0]
         raise ValueError(
-            f"{where}: scan '{row[SCAN_ID]}' stands twice in fold {row[FOLD]}, split {row[SPLIT]}, "
+            f"{where}: scan '{row[SCAN_ID]}' appears twice in fold {row[FOLD]}, split {row[SPLIT]}, "
             "expected one row; keep one."
         )
 
 
 def average_folds(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a unit and split, the mean over its models; a unit is a scan, or a patient without scans."""
+    """One row per unit and split, the mean over its models; a unit is a scan, or a patient without scans."""
     columns = prob_columns(predictions)
     keys = [key for key in (SPLIT, SCAN_ID, PATIENT_ID, LABEL) if key in predictions]
     grouped = predictions.groupby(keys, sort=False)
@@ -187,10 +187,10 @@ def average_folds(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def aggregate_by_patient(scans: pd.DataFrame, rule: str) -> pd.DataFrame:
-    """One row a patient and model, of scans with one label a patient.
+    """One row per patient and model, of scans with one label per patient.
 
     `mean` averages the scans' probabilities; `max` takes the scan that is most confident of anything but the first
-    class, so that one suspicious scan is enough.
+    class, so one suspicious scan is enough.
     """
     keys = [key for key in (SPLIT, *MODEL, PATIENT_ID, LABEL) if key in scans]
     columns = prob_columns(scans)
@@ -202,5 +202,5 @@ def aggregate_by_patient(scans: pd.DataFrame, rule: str) -> pd.DataFrame:
 
 
 def num_patients_with_mixed_labels(scans: pd.DataFrame) -> int:
-    """Patients whose scans do not share a label: no single right answer exists for them."""
+    """Patients whose scans have different labels, so they have no single true class."""
     return int((scans.groupby(PATIENT_ID)[LABEL].nunique() > 1).sum())

@@ -14,7 +14,7 @@ Array = np.ndarray
 
 @dataclass(frozen=True)
 class Ranking:
-    """Where the rows of a class stand among all, from the highest score down."""
+    """Ranks of the rows of a class among all rows, from the highest score down."""
 
     order: Array
     """(n,) rows by falling score."""
@@ -38,8 +38,8 @@ class Ranked:
     """Drawn rows of the class with the same or a higher score."""
     called: Array
     """Drawn rows of any class with the same or a higher score."""
-    outrankers: Array
-    """Drawn rows of the rest above, those with the same score counting half."""
+    outranking: Array
+    """Drawn rows of the rest with a higher score; those with the same score count half."""
     positives: Array
     """(R,) drawn rows of the class."""
     negatives: Array
@@ -72,7 +72,7 @@ def count(ranking: Ranking, weights: Array) -> Ranked:
         weights=own,
         true_positives=true_positives,
         called=called,
-        outrankers=(above + called - true_positives) / 2,
+        outranking=(above + called - true_positives) / 2,
         positives=class_called[-1],
         negatives=all_called[-1] - class_called[-1],
     )
@@ -97,11 +97,11 @@ class Sample:
     patients: Array
     """(n,) from 0 to P - 1."""
     folds: Array
-    """(n,) from 0: scores of different folds' models are never ranked against each other."""
+    """(n,) from 0: scores of different folds come from different models and are never ranked against each other."""
     class_names: tuple[str, ...]
     threshold: float | Array | None = None
-    """Binary only: the probability of the last class from which it is called, (n,) where rows have their own; None
-    calls the most probable class."""
+    """Binary only: the probability of the last class from which it is predicted, (n,) where rows have their own; None
+    predicts the most probable class."""
 
     @property
     def num_classes(self) -> int:
@@ -117,7 +117,7 @@ class Sample:
 
     @cached_property
     def preds(self) -> Array:
-        """(n,) index of the class that is called."""
+        """(n,) index of the predicted class."""
         if self.threshold is None:
             return self.probs.argmax(1)
         return (self.probs[:, 1] >= self.threshold).astype(int)
@@ -158,7 +158,7 @@ class Sample:
         return Weighted(self, np.ones((1, len(self.labels))) if weights is None else weights)
 
     def select(self, rows: Array) -> "Sample":
-        """The rows of a boolean mask or an index, patients numbered anew."""
+        """The rows of a boolean mask or an index, patients renumbered from 0."""
         patients = np.unique(self.patients[rows], return_inverse=True)[1]
         own = self.threshold[rows] if isinstance(self.threshold, np.ndarray) else self.threshold
         return Sample(self.labels[rows], self.probs[rows], patients, self.folds[rows], self.class_names, own)
@@ -166,7 +166,7 @@ class Sample:
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
-    """A sample seen R times, each with its own weights of shape (R, n)."""
+    """A sample under R sets of weights, shape (R, n)."""
 
     sample: Sample
     weights: Array
@@ -178,7 +178,7 @@ class Weighted:
 
     @cached_property
     def confusion(self) -> Array:
-        """(R, K, K) rows drawn by true class, then by called class."""
+        """(R, K, K) rows drawn by true class, then by predicted class."""
         num_classes = self.sample.num_classes
         return (self.weights @ self.sample.cells).reshape(-1, num_classes, num_classes)
 
@@ -195,14 +195,14 @@ class Weighted:
 
 
 def varies(scores: Array, folds: Array) -> bool:
-    """Do the scores (n,) differ within some fold? Those of different folds are never ranked against each other."""
+    """Do the scores (n,) differ within some fold?"""
     # Means of equal numbers differ in their last digits.
     rounding = 8 * np.finfo(float).eps * np.abs(scores).max(initial=0)
     return any(np.ptp(scores[folds == fold]) > rounding for fold in np.unique(folds))
 
 
 def from_positive(sample: Sample, is_positive: Array, probs: Array, class_names: tuple[str, str]) -> Sample:
-    """Two classes on the same rows; `is_positive` and the `probs` of it are (n,)."""
+    """Two classes on the same rows: `is_positive` and the `probs` of it are (n,)."""
     probs = np.clip(probs, 0, 1)
     return Sample(is_positive.astype(int), np.stack([1 - probs, probs], 1), sample.patients, sample.folds, class_names)
 

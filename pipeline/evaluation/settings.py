@@ -1,4 +1,4 @@
-"""What may be chosen about an evaluation, as plain values."""
+"""Settings of an evaluation, as plain values."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ TASKS = ("auto", BINARY, "multiclass", MULTILABEL, ORDINAL)
 
 @dataclass(frozen=True)
 class Settings:
-    """Defaults are the config's; each meaning stands there, in the section `evaluation`."""
+    """The config section `evaluation` documents each field and has the same defaults."""
 
     confidence: float = 0.95
     num_bootstrap: int = 2000

@@ -20,10 +20,10 @@ SEEN = "site seen in training"
 
 
 def site_is_unseen(patients: pd.DataFrame, covariates: Covariates) -> Array | None:
-    """(P,) boolean, None where no site is named, nobody is known to have trained, or every site was seen.
+    """(P,) boolean, None where no site column is named, splits.csv is missing, or every site was seen.
 
-    `patients`, a row each, have patient, split and fold. A validation patient is judged by a model that trained on the
-    other folds, a test patient by models that together saw all of them.
+    `patients`, one row each, have patient, split and fold. A validation patient is predicted by a model that trained on
+    the other folds, a test patient by models that together saw all of them.
     """
     if covariates.site is None or covariates.splits is None:
         return None
@@ -40,7 +40,7 @@ def site_is_unseen(patients: pd.DataFrame, covariates: Covariates) -> Array | No
 
 
 def left_out_folds(patients: pd.DataFrame, splits: pd.DataFrame) -> Array:
-    """(P,) fold of splits.csv that no model which judged the patient trained on; -1 for all of development."""
+    """(P,) fold of splits.csv that no model that predicted the patient trained on; -1 for all of development."""
     if (splits[SPLIT] == NESTED).any():
         # A part of a nested division is what a patient is tested with; none of its models saw the rest of the part.
         parts = splits.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[FOLD]
@@ -54,15 +54,15 @@ def numbers(folds: pd.Series) -> Array:
 
 
 MOST_VALUES = 8
-"""Distinct values up to which a covariate is taken as it is."""
+"""Number of distinct values up to which each value is a group."""
 PATIENTS_FOR_NAME = 20
-"""Of more values, those with so many patients are groups of their own."""
+"""With more distinct values, those with this many patients are their own groups."""
 OTHER, ALL = "other", "all"
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """A row of subgroups.csv; what is None has a reason."""
+    """A row of subgroups.csv; a missing value has a reason."""
 
     covariate: str
     group: str
@@ -71,7 +71,7 @@ class Subgroup:
     low: float | None
     high: float | None
     p_value: float | None = None
-    """Of the covariate: do its groups differ?"""
+    """Of the hypothesis that the groups of the covariate have equal AUROCs."""
     adjusted_p_value: float | None = None
     """Holm over the covariates."""
     reason: str | None = None
@@ -81,7 +81,7 @@ COLUMNS = list(Subgroup.__dataclass_fields__)
 
 
 def evaluate_subgroups(sample: Sample, rows: pd.DataFrame, covariates: Covariates, settings: Settings) -> pd.DataFrame:
-    """A row a group of each covariate and intersection; a patient is in the group of its first scan.
+    """One row per group of each covariate and intersection; a patient is in the group of its first scan.
 
     `rows`, one a row of the two-class sample, name patient, split and fold.
     """
@@ -90,11 +90,11 @@ def evaluate_subgroups(sample: Sample, rows: pd.DataFrame, covariates: Covariate
     for covariate, groups in groupings(rows, covariates, settings.intersections).items():
         if not any(groups):
             found.append(ungrouped(sample, covariate))
-        judged = [
+        evaluated = [
             evaluate_group(sample, groups == name, covariate, name, settings.confidence) for name in unique(groups)
         ]
-        found += [row for row, _ in judged]
-        p_value = difference(judged)
+        found += [row for row, _ in evaluated]
+        p_value = difference(evaluated)
         if p_value is not None:
             p_values[covariate] = p_value
     adjusted = dict(zip(p_values, holm(np.array(list(p_values.values()))), strict=True))
@@ -124,7 +124,7 @@ def check_intersection(names: tuple[str, ...], known: dict[str, Array]) -> None:
     for name in names:
         if name not in known:
             raise ValueError(
-                f"evaluation.intersections: '{name}' is no covariate.{did_you_mean(name, known)} "
+                f"evaluation.intersections: '{name}' is not a covariate.{did_you_mean(name, known)} "
                 f"Got {', '.join(known) or 'none'}; name covariates of the cohort."
             )
 
@@ -187,12 +187,12 @@ def evaluate_group(
     return Subgroup(covariate, name, part.num_patients, auroc, low, high), variance
 
 
-def difference(judged: list[tuple[Subgroup, float | None]]) -> float | None:
+def difference(evaluated: list[tuple[Subgroup, float | None]]) -> float | None:
     """p-value of equal AUROCs on the logit scale; None with fewer than two groups to compare."""
-    pairs = [(row.auroc, variance) for row, variance in judged if row.auroc is not None and variance is not None]
+    pairs = [(row.auroc, variance) for row, variance in evaluated if row.auroc is not None and variance is not None]
     if len(pairs) < 2:
         return None
     aurocs, variances = np.array(pairs).T
     logits, precision = np.log(aurocs / (1 - aurocs)), (aurocs * (1 - aurocs)) ** 2 / variances
-    centre = (precision * logits).sum() / precision.sum()
-    return float(chi2.sf((precision * (logits - centre) ** 2).sum(), len(pairs) - 1))
+    center = (precision * logits).sum() / precision.sum()
+    return float(chi2.sf((precision * (logits - center) ** 2).sum(), len(pairs) - 1))

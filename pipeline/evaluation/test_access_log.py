@@ -1,4 +1,4 @@
-"""How often the locked test set was looked at: every look that leads to a change makes the next figure flatter."""
+"""Count the evaluations of the locked test set: choices made after one bias the next."""
 
 import hashlib
 import logging
@@ -15,9 +15,9 @@ COLUMNS = ["experiment", "predictions"]
 
 
 def count_test_evaluations(path: Path, experiment: str, predictions: pd.DataFrame) -> int | None:
-    """Note these test predictions, unless they were looked at before; how many different ones were, None without test.
+    """Record these test predictions unless they are known; return the number of different ones, None without test rows.
 
-    The same predictions judged again, with another interval say, are no new look.
+    The same predictions evaluated again, for example with other intervals, are not a new evaluation.
     """
     test = predictions[predictions[SPLIT] == TEST]
     if test.empty:
@@ -32,10 +32,10 @@ def count_test_evaluations(path: Path, experiment: str, predictions: pd.DataFram
 
 
 def record_test_evaluation(path: Path, experiment: str, predictions: pd.DataFrame) -> None:
-    """Count the look and say it aloud."""
+    """Count the evaluation and log it."""
     looks = count_test_evaluations(path, experiment, predictions)
     if looks is not None:
-        log.info("%s: look %d at the locked test set; choices made after a look flatter the next figure", path, looks)
+        log.info("%s: evaluation %d of the locked test set; choices made after one bias the next", path, looks)
 
 
 def count_recorded_evaluations(path: Path) -> int:

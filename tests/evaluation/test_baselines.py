@@ -109,6 +109,6 @@ def test_without_columns_or_splits_the_reason_is_given():
     sample, rows, cohort, _ = made(0.0)
     found = evaluate_baselines(sample, rows, Covariates(cohort[["patient_id", "age"]], clinical=("age",)), 0.95)
     assert found.set_index("name")["reason"].to_dict() == {
-        "clinical covariates": "without splits.csv there is nobody to fit on",
+        "clinical covariates": "splits.csv is missing, so there are no patients to fit on",
         "acquisition": "no column has this role",
     }

@@ -29,7 +29,7 @@ def test_a_much_noisier_model_is_found_worse_by_the_difference_of_the_aurocs(mak
     values = [evaluate_predictions(each, QUICK)["val"]["patient"]["auroc"]["value"] for each in (table, noisy)]
     assert found.difference == pytest.approx(values[0] - values[1])
     assert found.low > 0
-    assert "sharp ranks patients better than noisy" in found.in_words()
+    assert "sharp ranks patients better than noisy" in found.describe()
 
 
 @pytest.mark.parametrize("num_classes", [2, 3])
@@ -37,7 +37,7 @@ def test_a_model_and_itself_leave_nothing_to_judge(make_predictions, num_classes
     table = make_predictions(num_classes=num_classes)
     (found,) = compare_experiments({"one": table, "same": table.sample(frac=1, random_state=0)}, QUICK)
     assert (found.difference, found.low, found.p_value, found.minimum_detectable_difference) == (0, None, None, None)
-    assert "No difference between these fitted models can be judged (+0.000): they rank" in found.in_words()
+    assert "No difference between these fitted models can be tested (+0.000): they rank" in found.describe()
 
 
 def test_two_models_that_both_separate_the_classes_show_no_spread_to_judge(make_predictions):
@@ -49,7 +49,7 @@ def test_two_models_that_both_separate_the_classes_show_no_spread_to_judge(make_
         None,
         None,
     )
-    assert "the classes are separated by both" in found.in_words() and "0.000 would" not in found.in_words()
+    assert "the classes are separated by both" in found.describe() and "0.000 would" not in found.describe()
 
 
 def test_noise_is_no_difference_where_a_fold_has_a_single_patient_of_a_class():
@@ -132,7 +132,7 @@ def test_three_seeds_speak_of_methods_and_fewer_of_fitted_models(make_prediction
     for num_seeds, words in ((1, "Of these fitted models"), (2, "Of these fitted models"), (3, "Of these methods")):
         tables = {"sharp": seeded(table, 0.3, num_seeds), "noisy": seeded(table, 3.0, num_seeds)}
         (found,) = compare_experiments(tables, QUICK)
-        assert found.in_words().startswith(words)
+        assert found.describe().startswith(words)
         assert found.num_seeds == num_seeds
 
 
@@ -167,7 +167,7 @@ def test_other_patients_are_refused(make_predictions):
 def test_validation_patients_of_other_folds_are_refused_and_test_patients_are_not(make_predictions):
     """Both validate the same patients, one in two folds and one in three: other models judged them."""
     tables = {"two": make_predictions(patients=90, num_folds=2), "three": make_predictions(patients=90, num_folds=3)}
-    with pytest.raises(ValueError, match="three: 60 val patients differ from those of two, or were judged in other"):
+    with pytest.raises(ValueError, match="three: 60 val patients differ from those of two, or were predicted in other"):
         compare_experiments(tables, QUICK)
     assert compare_experiments(tables, QUICK, split="test")[0].num_patients == 90
 

@@ -84,5 +84,5 @@ def test_limits_for_the_mean_of_several_models_promise_no_range():
 def test_several_scans_a_patient_get_no_sets():
     sample = drawn(100, 0)
     twice = Sample(sample.labels, sample.probs, np.arange(100) // 2 * 1, sample.folds, sample.class_names)
-    assert "one row a patient" in fit_conformal(twice, 0.9).reason
+    assert "one row per patient" in fit_conformal(twice, 0.9).reason
     assert fit_conformal(None, 0.9).reason == "no validation rows"

@@ -113,5 +113,5 @@ def test_a_division_of_one_part_is_judged_as_it_always_was():
 
 def test_repeats_of_which_folds_are_missing_are_refused():
     table = told(REPEATED)
-    with pytest.raises(ValueError, match="a repeated division is judged one repeat at a time"):
+    with pytest.raises(ValueError, match="repeated folds are evaluated one repeat at a time"):
         evaluate_cross_validation(table[table["fold"] != 5], QUICK)

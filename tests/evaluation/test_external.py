@@ -82,7 +82,7 @@ def test_an_external_cohort_is_judged_by_its_own_kinds_of_patients(make_predicti
     cohort = pd.DataFrame({"patient_id": patients, "sex": np.where(np.arange(len(patients)) % 4 < 2, "F", "M")})
     found = evaluate_external_cohort(table, QUICK, fitted, Covariates(cohort, clinical=("sex",)))
     assert found.subgroups.set_index("group")["auroc"].notna().to_dict() == {"F": True, "M": True}
-    assert found.baselines["reason"].iloc[0] == "without splits.csv there is nobody to fit on"
+    assert found.baselines["reason"].iloc[0] == "splits.csv is missing, so there are no patients to fit on"
 
 
 def test_a_model_that_froze_nothing_is_refused(make_predictions):

@@ -26,7 +26,7 @@ GOOD = [["s1", "p1", "a", 0.9, 0.1], ["s2", "p2", "b", 0.2, 0.8]]
         (-0.1, "scan 's2' has prob_b = -0.1"),
         (1.5, "scan 's2' has prob_b = 1.5"),
         ("high", "scan 's2' has prob_b = high"),
-        ("", "scan 's2' has prob_b = nothing"),
+        ("", "scan 's2' has prob_b = an empty cell"),
         (0.3, "probabilities of scan 's2' sum to 0.5, expected 1"),
     ],
 )
@@ -70,7 +70,7 @@ def test_a_scan_of_two_patients_is_refused():
 
 
 def test_a_scan_twice_in_a_fold_is_refused():
-    with pytest.raises(ValueError, match="stands twice in fold 0"):
+    with pytest.raises(ValueError, match="appears twice in fold 0"):
         check_predictions(table([GOOD[0], GOOD[0]]))
 
 

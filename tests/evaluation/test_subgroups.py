@@ -72,7 +72,7 @@ def test_intersections_are_groups_on_request_and_unknown_ones_are_refused(make_s
     both = found[found["covariate"] == "sex and site"]
     assert set(both["group"]) == {"F, north", "F, south", "M, north", "M, south"}
     assert both["num_patients"].sum() == patients
-    with pytest.raises(ValueError, match="'sexx' is no covariate. Did you mean 'sex'"):
+    with pytest.raises(ValueError, match="'sexx' is not a covariate. Did you mean 'sex'"):
         evaluate_subgroups(sample, rows, known, Settings(intersections=(("sexx", "site"),)))
 
 

@@ -1,7 +1,7 @@
 """How good the predicted classes are.
 
 Every function takes a `Weighted` sample and returns one value per resample, shape (R,); NaN where 0 is divided by 0.
-With two classes, sensitivity and the like are about the last class; with more they are the unweighted mean over classes.
+With two classes, sensitivity and the like are about the last class; with more they are unweighted means over classes.
 """
 
 from functools import partial

@@ -19,7 +19,7 @@ from pipeline.evaluation.uncertainty.methods import Bootstrap, Obuchowski
 def class_auroc(weighted: Weighted, k: int) -> Array:
     """AUROC of class k against the rest."""
     folds = weighted.ranked[k]
-    concordant = sum(np.einsum("mr,mr->r", fold.weights, fold.negatives - fold.outrankers) for fold in folds)
+    concordant = sum(np.einsum("mr,mr->r", fold.weights, fold.negatives - fold.outranking) for fold in folds)
     return divide(concordant, sum(fold.positives * fold.negatives for fold in folds))
 
 

@@ -6,14 +6,14 @@ from scipy.stats import rankdata
 from pipeline.evaluation.sample import Array
 
 NO_SPREAD = 1e-14
-"""Variances under this are zeros that were rounded."""
+"""Variances under this are zero up to rounding."""
 
 
 def clustered_auroc(is_positive: Array, scores: Array, patients: Array, folds: Array) -> tuple[Array, Array]:
     """AUROC of S scores on the same rows, shape (S,), and their covariance, shape (S, S).
 
     `is_positive` (n,) boolean, `scores` (n, S), `patients` and `folds` (n,). Folds hold different patients, and are
-    combined by their number of pairs; one without both classes has none.
+    combined by their number of pairs; a fold without both classes has none.
     """
     num_scores = scores.shape[1]
     aurocs, covariance, all_pairs = np.zeros(num_scores), np.zeros((num_scores, num_scores)), 0
@@ -31,11 +31,11 @@ def clustered_auroc(is_positive: Array, scores: Array, patients: Array, folds: A
 
 
 def reason_no_variance(variance: float) -> str | None:
-    """What keeps a variance from being used, None where nothing does."""
+    """Why a variance cannot be used, None where it can."""
     if not np.isfinite(variance):
-        return "a fold has a single patient of a class, from whom no spread can be learned"
+        return "a fold has a single patient of a class, which gives no variance"
     if variance < NO_SPREAD:
-        return "the classes are separated, or the scores show no spread"
+        return "the classes are separated, or the scores do not vary"
     return None
 
 
@@ -55,7 +55,7 @@ def within_fold(is_positive: Array, scores: Array, patients: Array) -> tuple[Arr
 
 
 def placements(is_positive: Array, scores: Array) -> Array:
-    """(n,) share of the other class that each row stands on the right side of; ties count half."""
+    """(n,) share of the other class that each row is ranked correctly against; ties count half."""
     ranks = rankdata(scores)
     placed = np.empty(len(scores))
     for rows in (is_positive, ~is_positive):
@@ -73,7 +73,7 @@ def patient_sums(excess: Array, patients: Array, rows: Array) -> Array:
 
 
 def spread(patients: Array) -> float:
-    """Bessel's factor; NaN for a single patient, from whom no variance can be learned."""
+    """Bessel's factor; NaN for a single patient, which gives no variance."""
     count = len(np.unique(patients))
     return count / (count - 1) if count > 1 else np.nan
 
@@ -88,7 +88,7 @@ def clustered_mcnemar(first_right: Array, second_right: Array, patients: Array) 
 
 
 def sign_flips(sizes: Array) -> Array:
-    """Chances of each sum from -S to S, where S is the sum of the `sizes`, each added or taken away by a coin."""
+    """Probability of each sum from -S to S, where S is the sum of the `sizes`, each with a random sign."""
     chances = np.ones(1)
     for size in sizes:
         step = np.zeros(2 * size + 1)

@@ -1,9 +1,9 @@
-"""Resampling patients: the unit that was sampled from the world, and that the next study will sample again.
+"""Bootstrap of patients, the unit that a study samples.
 
 Scans of one patient are drawn together. Patients are drawn within strata of equal label pattern (which classes their
-scans have) and, where all such strata are large enough, of equal fold, so that every resample holds the classes as the
-sample does. n draws from a stratum of n patients would show only (n - 1) / n of its variance; n - 1 draws, each counted
-n / (n - 1) times, show all of it (Rao and Wu, Journal of the American Statistical Association 1988;83:231-241).
+scans have) and, where all such strata are large enough, of equal fold, so that every resample has the class
+counts of the sample. n draws from a stratum of n patients have only (n - 1) / n of its variance; n - 1 draws, each
+weighted n / (n - 1), have all of it (Rao and Wu, Journal of the American Statistical Association 1988;83:231-241).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -15,18 +15,20 @@ from pipeline.evaluation.sample import Array, Sample, Weighted
 MetricFunction = Callable[[Weighted], Array]
 
 SMALLEST_STRATUM = 10
-"""Patients; with fewer, label patterns are drawn together and folds mixed."""
+"""Patients; smaller label patterns are drawn together, and folds are mixed."""
 BLOCK_ELEMENTS = 400_000
-"""Weights held at once: a block that stays in the cache is several times faster than all resamples together."""
+"""Weights in memory at once: a block that fits the cache is several times faster than all resamples together."""
 
 
-def bootstrap(sample: Sample, figures: Mapping[str, MetricFunction], num_resamples: int, seed: int) -> dict[str, Array]:
-    """Each figure in every resample, shape (num_resamples,)."""
+def bootstrap(
+    sample: Sample, functions: Mapping[str, MetricFunction], num_resamples: int, seed: int
+) -> dict[str, Array]:
+    """Each metric in every resample, shape (num_resamples,)."""
     blocks = [
-        {name: figure(weighted) for name, figure in figures.items()}
+        {name: function(weighted) for name, function in functions.items()}
         for weighted in resamples(sample, num_resamples, seed)
     ]
-    return {name: np.concatenate([block[name] for block in blocks]) for name in figures}
+    return {name: np.concatenate([block[name] for block in blocks]) for name in functions}
 
 
 def resamples(sample: Sample, num_resamples: int, seed: int) -> Iterator[Weighted]:
@@ -40,9 +42,9 @@ def resamples(sample: Sample, num_resamples: int, seed: int) -> Iterator[Weighte
 
 
 def draw_patients(strata: Array, num_resamples: int, generator: np.random.Generator) -> Array:
-    """(P, num_resamples) how often each patient counts, drawn with replacement within each stratum.
+    """(P, num_resamples) weight of each patient, drawn with replacement within each stratum.
 
-    Resamples lie side by side in memory: picking rows then copies whole lines of them.
+    Resamples are contiguous in memory, so selecting rows copies whole lines.
     """
     counts = np.empty((len(strata), num_resamples))
     for stratum in np.unique(strata):
@@ -67,6 +69,6 @@ def patient_strata(sample: Sample) -> Array:
 
 
 def merge_rare(codes: Array) -> Array:
-    """(P,) the codes from 0, those of few patients made one."""
+    """(P,) the codes from 0, with rare ones merged into one."""
     is_rare = np.bincount(codes)[codes] < SMALLEST_STRATUM
     return np.unique(np.where(is_rare, -1, codes), return_inverse=True)[1]

@@ -98,12 +98,12 @@ POWER, LEVEL = 0.8, 0.05
 
 
 def minimum_detectable_difference(error: float) -> float:
-    """Difference found with a chance of 80 % at the 5 % level, from the standard error of a difference."""
+    """Difference detected with power 80 % at the 5 % level, from the standard error of a difference."""
     return (normal_quantile(1 - LEVEL) + float(norm.ppf(POWER))) * error
 
 
 def minimum_detectable_auroc_difference(auroc: Estimate, confidence: float) -> Estimate:
-    """Smallest difference between two models' AUROCs on these patients, from the interval of one.
+    """Minimum detectable difference between two models' AUROCs on these patients, from the interval of one.
 
     Errors of two models on the same patients are correlated; with a correlation of a half the standard error of the
     difference is that of one model.
@@ -111,5 +111,5 @@ def minimum_detectable_auroc_difference(auroc: Estimate, confidence: float) -> E
     if auroc.low is None or auroc.high is None:
         return Estimate(None, None, None, auroc.num_patients, f"the AUROC has no interval: {auroc.reason}")
     error = (auroc.high - auroc.low) / (2 * normal_quantile(confidence))
-    reason = "between two models on these patients, found in 4 of 5 studies, errors correlated by a half"
+    reason = "between two models on these patients, with power 80 % at errors correlated by 0.5"
     return Estimate(minimum_detectable_difference(error), None, None, auroc.num_patients, reason)

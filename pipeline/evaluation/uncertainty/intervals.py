@@ -1,4 +1,4 @@
-"""From a value and what is known of its spread to (low, high)."""
+"""Formulas of intervals: from a value and its spread to (low, high)."""
 
 import numpy as np
 from scipy.optimize import brentq
@@ -9,9 +9,9 @@ from scipy.stats import t as student
 from pipeline.evaluation.sample import Array
 
 MOST_UNDEFINED = 0.05
-"""Share of resamples in which a figure may be undefined before its interval is."""
+"""Share of resamples in which a metric may be undefined before its interval is undefined too."""
 ROUNDING = 1e-9
-"""Weights are no whole numbers, so that equal figures differ in their last digits."""
+"""Weights are not whole numbers, so equal values differ in their last digits."""
 
 
 def normal_quantile(confidence: float) -> float:
@@ -19,10 +19,10 @@ def normal_quantile(confidence: float) -> float:
 
 
 def logit_interval(value: float, variance: float, confidence: float) -> tuple[float, float]:
-    """Normal on the logit scale: never leaves 0..1, and skewed near the ends as the AUROC is."""
+    """Normal on the logit scale: stays inside 0..1, and is skewed near the ends as the AUROC is."""
     reach = normal_quantile(confidence) * np.sqrt(variance) / (value * (1 - value))
-    centre = np.log(value / (1 - value))
-    return float(1 / (1 + np.exp(reach - centre))), float(1 / (1 + np.exp(-reach - centre)))
+    center = np.log(value / (1 - value))
+    return float(1 / (1 + np.exp(reach - center))), float(1 / (1 + np.exp(-reach - center)))
 
 
 def separated_auroc_interval(
@@ -46,17 +46,17 @@ def separated_auroc_interval(
 
 
 def wilson_interval(share: float, count: float, confidence: float) -> tuple[float, float]:
-    """Wilson's score interval of a share of `count`, which need not be whole."""
+    """Wilson's score interval of a share of `count`, which need not be a whole number."""
     squared = normal_quantile(confidence) ** 2
-    centre = (share + squared / (2 * count)) / (1 + squared / count)
+    center = (share + squared / (2 * count)) / (1 + squared / count)
     reach = np.sqrt(squared * (share * (1 - share) / count + squared / (4 * count**2))) / (1 + squared / count)
-    return max(0.0, float(centre - reach)), min(1.0, float(centre + reach))
+    return max(0.0, float(center - reach)), min(1.0, float(center + reach))
 
 
 def effective_count(hits: Array, patients: Array) -> float:
-    """How many independent rows the given ones are worth: their number divided by the design effect.
+    """Effective sample size: the number of rows divided by the design effect.
 
-    `hits` (n,) 0 or 1, `patients` (n,). Where all hits agree the design effect cannot be seen: the patients count.
+    `hits` (n,) 0 or 1, `patients` (n,). Where all hits agree the design effect is unknown: each patient counts once.
     """
     counts = np.unique(patients, return_counts=True)[1].astype(float)
     share, num_patients = hits.mean(), len(counts)
@@ -73,27 +73,27 @@ def effective_count(hits: Array, patients: Array) -> float:
 def bootstrap_interval(
     value: float, values: Array, bounds: tuple[float, float], num_patients: int, confidence: float
 ) -> tuple[float, float] | str:
-    """Student's on the scale without `bounds`, by the spread of the resampled values; or why these say nothing.
+    """Student's t on a scale without `bounds`, from the spread of the resampled values; or why there is none.
 
-    Percentiles of few patients are too narrow and, for figures that lean towards a bound, off centre (on average
-    precision: Boyd, Eng and Page, ECML PKDD 2013, who recommend the logit scale). `num_patients` of the rarest class
-    are those that the spread is learned from.
+    Percentiles of few patients are too narrow and, for metrics near a bound, off center (on average
+    precision: Boyd, Eng and Page, ECML PKDD 2013, who recommend the logit scale). `num_patients` is
+    that of the rarest class, which limits the degrees of freedom.
     """
     defined = values[np.isfinite(values)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(values):
         return f"undefined in {1 - len(defined) / len(values):.0%} of the resamples"
     if np.ptp(defined) < ROUNDING:
-        return "all resamples agree, so the spread cannot be judged"
-    centre, *spread_out = unbounded(np.append(value, defined), bounds)
+        return "all resamples agree, so the spread is unknown"
+    center, *spread_out = unbounded(np.append(value, defined), bounds)
     reach = student.ppf((1 + confidence) / 2, num_patients - 1) * np.std(spread_out, ddof=1)
-    low, high = bounded(centre + np.array([-reach, reach]), bounds)
+    low, high = bounded(center + np.array([-reach, reach]), bounds)
     return float(low), float(high)
 
 
 def unbounded(values: Array, bounds: tuple[float, float]) -> Array:
-    """Distances from both bounds as a logit, from one as a logarithm."""
+    """Values on a scale without bounds: the logit between two bounds, the logarithm above one."""
     low, high = bounds
-    assert (values > low - ROUNDING).all() and (values < high + ROUNDING).all(), "a figure is outside of its bounds"
+    assert (values > low - ROUNDING).all() and (values < high + ROUNDING).all(), "a metric is outside its bounds"
     if np.isinf(low):
         return values
     inside = off_bound(values, low)
@@ -104,7 +104,7 @@ def unbounded(values: Array, bounds: tuple[float, float]) -> Array:
 
 
 def off_bound(values: Array, bound: float) -> Array:
-    """Values on the bound, up to rounding, moved half of the way to the next nearest."""
+    """Values on the bound, up to rounding, moved half way to the nearest other value."""
     is_on = np.abs(values - bound) < ROUNDING
     others = values[~is_on]
     nearest = others[np.abs(others - bound).argmin()]
@@ -112,7 +112,7 @@ def off_bound(values: Array, bound: float) -> Array:
 
 
 def bounded(values: Array, bounds: tuple[float, float]) -> Array:
-    """Back from the scale without bounds."""
+    """Inverse of `unbounded`."""
     low, high = bounds
     if np.isinf(low):
         return values

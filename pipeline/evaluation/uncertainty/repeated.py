@@ -1,6 +1,6 @@
-"""The mean of a figure over several samples of the same patients: labels of a scan, or repeats of a division.
+"""The mean of a metric over several samples of the same patients: labels of a scan, or repeats of a cross-validation.
 
-A patient counts once, in however many samples: every resample draws patients, and each with all of its rows.
+A patient counts once, in however many samples: a resample draws patients, each with all rows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ class RepeatedSamples:
     """Of each sample: (n,) index into the rows of `union`."""
 
     def resample(self, metrics: Mapping[str, Metric], settings: Settings) -> dict[str, Array]:
-        """(R,) mean of each figure in every resample."""
+        """(R,) mean of each metric in every resample."""
         blocks = [
             {name: self.mean(metric, weighted.weights) for name, metric in metrics.items()}
             for weighted in resamples(self.union, settings.num_bootstrap, settings.seed)
@@ -34,7 +34,7 @@ class RepeatedSamples:
         return {name: np.concatenate([block[name] for block in blocks]) for name in metrics}
 
     def mean(self, metric: Metric, weights: Array) -> Array:
-        """(R,) of the figure over the samples, `weights` being those of the union's rows, (R, N)."""
+        """(R,) mean of the metric over the samples, `weights` being those of the union's rows, (R, N)."""
         pairs = zip(self.samples, self.rows, strict=True)
         return np.mean([metric.fn(sample.weighted(weights[:, rows])) for sample, rows in pairs], axis=0)
 
@@ -50,7 +50,7 @@ def estimate_means(
     metrics: Mapping[str, Metric],
     settings: Settings,
 ) -> dict[str, Estimate]:
-    """Of each metric over the named samples, whose own `entries` say what is undefined and why."""
+    """The mean of each metric over the named samples; `entries` are the metrics of each sample."""
     means = {metric: mean_value({name: found[metric] for name, found in entries.items()}) for metric in metrics}
     ranged = {metric: metrics[metric] for metric, mean in means.items() if mean.reason is None}
     found = {
@@ -61,7 +61,7 @@ def estimate_means(
 
 
 def mean_value(entries: Mapping[str, Entry]) -> Estimate:
-    """Without a value or an interval where any of the samples is, for its reason and with its name."""
+    """Without a value or an interval where any sample has none, with its name and reason."""
     num_patients = max(entry["num_patients"] for entry in entries.values())
     undefined = first_missing_reason(entries, "value")
     if undefined:
