@@ -17,7 +17,7 @@ from pipeline.config import Config, Plan
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.paths import Artifacts
 from pipeline.preprocess import preprocess
-from pipeline.tracking.callbacks import watch_training
+from pipeline.tracking.callbacks import track_training
 from pipeline.training.auto import build_network
 from pipeline.training.checkpoint import RunDirectory
 from pipeline.training.fold_data import Fold, load_fold
@@ -30,7 +30,7 @@ Trainings = dict[str, list[Epochs]]
 """The epochs of each side, a training a seed."""
 
 
-class Watch(Callback):
+class StepLogger(Callback):
     """After each epoch, when it ended and its validation AUROC."""
 
     def __init__(self) -> None:
@@ -48,9 +48,9 @@ def network_of(config: Config) -> nn.Module:
 
 def fit_here(config: Config, fold: Fold, name: str, *beside: Callback) -> Epochs:
     """A training with all that goes with it: checkpoints, history, the log of steps, validation."""
-    watch, paths = Watch(), Artifacts(config.root)
+    watch, paths = StepLogger(), Artifacts(config.root)
     run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, name).training(config.training_key))
-    with watch_training(config, run_directory) as loggers:
+    with track_training(config, run_directory) as loggers:
         loggers = [*loggers, watch, *beside]
         cohort = paths.cohort(config.cohort.name)
         fit(network_of(config), fold, config, run_directory=run_directory, cohort=cohort, loggers=loggers)

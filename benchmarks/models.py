@@ -25,7 +25,7 @@ path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.peak_memory import training_peak  # noqa: E402
 from pipeline.models import build_model  # noqa: E402
 from pipeline.models.pool_mixer import PoolMixer  # noqa: E402
-from pipeline.models.poolformer import ResidualSum, TokenMlp  # noqa: E402
+from pipeline.models.poolformer import LayerScaleResidual, TokenMlp  # noqa: E402
 
 THREADS, REPEATS = 2, 7
 MIXER_SHAPE = (2, 64, 24, 24, 24)
@@ -75,7 +75,7 @@ class StockMlp(nn.Module):
 class StockResidual(nn.Module):
     """The authors' order: scale the branch, drop it, add it; holding the weights of `residual`."""
 
-    def __init__(self, residual: ResidualSum) -> None:
+    def __init__(self, residual: LayerScaleResidual) -> None:
         super().__init__()
         self.scale, self.drop_path = residual.scale, residual.drop_path
 
@@ -109,7 +109,7 @@ def with_stock_layers(network: nn.Module) -> nn.Module:
                 setattr(parent, name, StockMixer())
             elif isinstance(child, TokenMlp):
                 setattr(parent, name, StockMlp(child))
-            elif isinstance(child, ResidualSum):
+            elif isinstance(child, LayerScaleResidual):
                 setattr(parent, name, StockResidual(child))
             elif isinstance(child, nn.Conv3d):
                 setattr(parent, name, stock_convolution(child))

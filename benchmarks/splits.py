@@ -21,12 +21,9 @@ from scipy import ndimage
 path.insert(0, str(Path(__file__).parents[1]))
 
 from pipeline.config import Columns, Split  # noqa: E402
-from pipeline.splits.near_duplicates.descriptors import Signatures, signature  # noqa: E402
-from pipeline.splits.near_duplicates.search import (  # noqa: E402
-    candidates,
-    common_of,  # noqa: E402
-    near_duplicates,
-)
+from pipeline.splits.near_duplicates.descriptors import Descriptors, descriptor  # noqa: E402
+from pipeline.splits.near_duplicates.search import candidates, find_near_duplicates  # noqa: E402
+from pipeline.splits.near_duplicates.similarity import find_shared_components  # noqa: E402
 from pipeline.splits.splitting import split_patients  # noqa: E402
 
 SCANS, SHAPE, BATCH = 1000, (128, 128, 96), 50
@@ -49,19 +46,19 @@ def volumes() -> Iterator[list[np.ndarray]]:
 
 
 def time_audit() -> tuple[float, float, int, int]:
-    """Seconds for signatures and for all pairs, the number of pairs fitted, and of those found, which should be 0."""
+    """Seconds for descriptors and for all pairs, the number of pairs fitted, and of those found, which should be 0."""
     taken, seconds = [], 0.0
     for batch in volumes():
         start = time.perf_counter()
         with ThreadPoolExecutor(2) as pool:
-            taken += pool.map(lambda volume: signature(volume, np.eye(4)), batch)
+            taken += pool.map(lambda volume: descriptor(volume, np.eye(4)), batch)
         seconds += time.perf_counter() - start
-    signatures = Signatures(*(np.stack(part) for part in zip(*taken, strict=True)))
-    groups, places = np.arange(SCANS), np.random.default_rng(0).integers(0, 6, SCANS)
+    descriptors = Descriptors(*(np.stack(part) for part in zip(*taken, strict=True)))
+    groups, partitions = np.arange(SCANS), np.random.default_rng(0).integers(0, 6, SCANS)
     start = time.perf_counter()
-    found = near_duplicates(signatures, groups, places)
+    found = find_near_duplicates(descriptors, groups, partitions)
     comparing = time.perf_counter() - start
-    fitted = sum(1 for _ in candidates(signatures, common_of(signatures), groups, places))
+    fitted = sum(1 for _ in candidates(descriptors, find_shared_components(descriptors), groups, partitions))
     return seconds, comparing, fitted, len(found)
 
 
@@ -88,7 +85,7 @@ def main() -> None:
     }
     for figure in ratios.values():
         figure["holds"] = figure["value"] <= figure["bar"]
-    print(f"{'signatures of 1,000 scans':34} {taking:8.1f} s")
+    print(f"{'descriptors of 1,000 scans':34} {taking:8.1f} s")
     print(f"{f'all pairs ({fitted} fitted, {found} near-duplicates)':34} {comparing:8.1f} s")
     print(f"{'split of 100,000 rows':34} {splitting:8.1f} s")
     print(json.dumps({"benchmark": "splits", "ratios": ratios, "machine": platform.processor() or platform.machine()}))

@@ -35,7 +35,7 @@ def main() -> None:
     from benchmarks.steps import seconds_a_step
     from benchmarks.timing import Ratio, report
     from pipeline.config import Plan
-    from pipeline.config.load import check_file, resolve
+    from pipeline.config.load import load_config, load_yaml
     from pipeline.core.paths import Artifacts
     from pipeline.fetch import fetch
     from pipeline.ingest import ingest
@@ -50,11 +50,11 @@ def main() -> None:
     logging.getLogger("pipeline.training.trainer").setLevel(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(REPOSITORY)
-        config = resolve("3d_poolformer", [*SETTINGS, f"root={folder}"])
+        config = load_config("3d_poolformer", [*SETTINGS, f"root={folder}"])
         for verb in (fetch, ingest, split, make_plan, preprocess):
             verb(config)
         paths = Artifacts(config.root).cohort(config.cohort.name)
-        plan = check_file(Plan, paths.plan)
+        plan = load_yaml(Plan, paths.plan)
         config = resolve_auto(config, plan)
         fold = load_fold(config, paths)
         steps = seconds_a_step(config, fold)

@@ -5,10 +5,14 @@ Reads   runs/<cohort>/<experiment>/{predictions/, embeddings/, fold-<k>-seed-<s>
 Writes  runs/<cohort>/<experiment>/{audits/, audit_summary.json}
 """
 
+import logging
+
 from pipeline.config import Config
 from pipeline.core import cli
 from pipeline.core.columns import SCAN_ID
 from pipeline.core.paths import Artifacts
+
+log = logging.getLogger(__name__)
 
 
 def audit(config: Config) -> None:
@@ -38,7 +42,10 @@ def audit(config: Config) -> None:
         changes_key=first,
     )
     write_csv(run.changes, evidence.changes)
-    write_audits(audit_run(evidence, inputs.settings), run)
+    audits = audit_run(evidence, inputs.settings)
+    write_audits(audits, run)
+    alarms = [name for name, finding in audits.findings.items() if finding.is_alarm]
+    log.info("audit: %d of %d audits raise an alarm: %s; %s", len(alarms), len(audits.findings), alarms, run.audits)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def compare(
     if len(set(revisions)) < 2:
         raise ValueError(f"compare: expected two revisions or more, got {', '.join(revisions) or 'none'}; name them.")
     run = Artifacts(config.root).run(config.cohort.name, config.name)
-    tables = {revision: read_revision(revision, run.predictions(config.training_keys[0]).parent) for revision in revisions}
+    predictions = run.predictions(config.training_keys[0]).parent
+    tables = {revision: read_revision(revision, predictions) for revision in revisions}
     settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
     found = compare_experiments(tables, settings, split)
     if split == TEST:

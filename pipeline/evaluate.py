@@ -5,6 +5,7 @@ Writes  runs/<cohort>/<experiment>/evaluation/{metrics.json, summary.json, froze
         runs/<cohort>/test_looks.csv, one row per evaluation of the test set
 """
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,8 @@ from pipeline.config.load import load_cohort
 from pipeline.config.validate import validate
 from pipeline.core import cli
 from pipeline.core.paths import Artifacts, EvaluationPaths
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(config: Config) -> None:
@@ -25,6 +28,19 @@ def evaluate(config: Config) -> None:
     write_evaluation(evaluate_task(inputs.predictions, inputs.settings, inputs.covariates), run.evaluation)
     record_checkpoints(run, config.training_keys)
     record_test_evaluation(run.looks, config.name, inputs.predictions)
+    log.info("evaluate: %s; %s", format_summary(run.evaluation), run.evaluation.metrics)
+
+
+def format_summary(paths: EvaluationPaths) -> str:
+    """The AUROC of each split, with its interval."""
+    from pipeline.core.io import read_json
+
+    texts = []
+    for split, values in read_json(paths.summary).items():
+        auroc, low, high = (values.get(name) for name in ("auroc", "auroc_low", "auroc_high"))
+        interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+        texts.append(f"{split} AUROC undefined" if auroc is None else f"{split} AUROC {auroc:.3f}{interval}")
+    return ", ".join(texts)
 
 
 def evaluate_table(

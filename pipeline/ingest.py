@@ -4,6 +4,7 @@ Reads   data/<cohort>/raw/, data/<cohort>/labels.csv
 Writes  data/<cohort>/cohort.csv, data/<cohort>/ingest.json
 """
 
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +12,21 @@ from pipeline.config import Config
 from pipeline.core import cli
 from pipeline.core.paths import Artifacts
 
+log = logging.getLogger(__name__)
+
 
 def ingest(config: Config, *, workers: Annotated[int | None, "processes (default: one per CPU)"] = None) -> None:
     """Check every scan and label of the cohort; stop with all problems listed, or write the cohort's table."""
     from pipeline.cohorts.ingest import ingest_cohort
+    from pipeline.cohorts.label_table import read_cohort
+    from pipeline.core.counts import format_cohort
+    from pipeline.core.io import read_json
     from pipeline.core.parallel import available_cpus
 
-    ingest_cohort(config.cohort, Artifacts(config.root).cohort(config.cohort.name), workers or available_cpus())
+    paths = Artifacts(config.root).cohort(config.cohort.name)
+    ingest_cohort(config.cohort, paths, workers or available_cpus())
+    num_excluded = len(read_json(paths.ingest)["excluded"])
+    log.info("ingest: %s, %d left out; %s", format_cohort(read_cohort(paths.cohort)), num_excluded, paths.cohort)
 
 
 def check_scans(

@@ -4,17 +4,23 @@ Reads   cohort.csv, splits.csv, raw scans of the development set, an edited plan
 Writes  plan.yaml
 """
 
+import logging
+
 from pipeline.config import Config, Plan
 from pipeline.core import cli
 from pipeline.core.columns import TRAIN
 from pipeline.core.paths import Artifacts
+
+log = logging.getLogger(__name__)
 
 
 def plan(config: Config) -> None:
     """Write plan.yaml; lines that were edited by hand in an earlier one are kept and marked."""
     from pipeline.planning.plan_file import write_plan
 
-    write_plan(Artifacts(config.root).cohort(config.cohort.name).plan, make_plan(config)[0])
+    path = Artifacts(config.root).cohort(config.cohort.name).plan
+    write_plan(path, make_plan(config)[0])
+    log.info("plan: %s", path)
 
 
 def preview(config: Config) -> None:

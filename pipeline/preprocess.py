@@ -4,11 +4,14 @@ Reads   cohort.csv, plan.yaml, raw scans
 Writes  data/<cohort>/preprocessed/, one NIfTI per scan and manifest.json
 """
 
+import logging
 from typing import Annotated
 
 from pipeline.config import Config, Plan
 from pipeline.core import cli
 from pipeline.core.paths import Artifacts
+
+log = logging.getLogger(__name__)
 
 
 def preprocess(
@@ -22,6 +25,7 @@ def preprocess(
     """Prepare the scans that are new or whose file, plan or code changed."""
     from pipeline.cohorts.label_table import read_cohort
     from pipeline.config.load import load_yaml
+    from pipeline.core.counts import format_rows
     from pipeline.core.parallel import available_cpus
     from pipeline.store.build import preprocess_cohort
     from pipeline.store.store import Store
@@ -29,9 +33,9 @@ def preprocess(
     paths = Artifacts(config.root).cohort(config.cohort.name)
     plan = load_yaml(Plan, paths.plan)
     workers = workers or available_cpus()
-    preprocess_cohort(
-        read_cohort(paths.cohort), paths.raw, plan, Store(paths.preprocessed), workers=workers, scheduler=scheduler
-    )
+    cohort, store = read_cohort(paths.cohort), Store(paths.preprocessed)
+    preprocess_cohort(cohort, paths.raw, plan, store, workers=workers, scheduler=scheduler)
+    log.info("preprocess: %s in %s", format_rows(cohort), store.folder)
 
 
 if __name__ == "__main__":

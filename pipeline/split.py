@@ -4,6 +4,8 @@ Reads   cohort.csv, raw scans, files given for the split, an earlier splits.csv
 Writes  leakage.json; splits.csv and links to the given files only if no leak crosses the split
 """
 
+import logging
+
 from pipeline.config import Config, Split
 from pipeline.core import cli
 from pipeline.core.paths import Artifacts, CohortPaths
@@ -15,11 +17,14 @@ GIVEN_FILES = {
 }
 """Keys of the `split` section that name a file of the user's, and the name of the link to it."""
 
+log = logging.getLogger(__name__)
+
 
 def split(config: Config) -> None:
     """Divide the cohort's patients; stop with a list of all leaks, or write splits.csv."""
     from pipeline.cohorts.label_table import read_cohort
-    from pipeline.core.folds import read_splits, write_splits
+    from pipeline.core.counts import format_splits
+    from pipeline.core.folds import fold_numbers, read_splits, write_splits
     from pipeline.splits.leakage import check_accepted, check_leaks, find_leaks, write_leakage
     from pipeline.splits.splitting import split_patients
 
@@ -33,6 +38,7 @@ def split(config: Config) -> None:
     check_leaks(leakage, paths.leakage)
     write_splits(paths.splits, splits)
     link_given_files(cohort.split, paths)
+    log.info("split: %s, %d folds; %s", format_splits(splits), len(fold_numbers(splits)), paths.splits)
 
 
 def link_given_files(settings: Split, paths: CohortPaths) -> None:

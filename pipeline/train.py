@@ -5,6 +5,7 @@ Writes  runs/<cohort>/<experiment>/fold-<k>-seed-<s>/{best.ckpt, last.ckpt, conf
         best.json, tracking.json}
 """
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pipeline.config import Config, Plan
@@ -15,6 +16,8 @@ from pipeline.core.paths import Artifacts
 if TYPE_CHECKING:
     from pipeline.models import Network
     from pipeline.training.fold_data import Fold
+
+log = logging.getLogger(__name__)
 
 
 def train(config: Config) -> None:
@@ -31,6 +34,7 @@ def train(config: Config) -> None:
     with track_training(config, run_directory) as loggers:
         cohort = paths.cohort(config.cohort.name)
         fit(network, fold, config, run_directory=run_directory, cohort=cohort, loggers=loggers)
+    log.info("train: best checkpoint in %s", run_directory.paths.best)
 
 
 def check_training(

@@ -1,9 +1,13 @@
 """Fixtures that many tests share: a tiny cohort of real NIfTI files, and a folder to run commands in."""
 
+import atexit
+import functools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import nibabel
@@ -90,8 +94,31 @@ def write_project(folder: Path, num_patients: int = 24) -> None:
     write_cubes(folder / "cubes", num_patients)
 
 
+@functools.cache
+def forking_python() -> Path:
+    """Folder of a `python` whose `-m …` runs in a fork of a process that has imported the heavy libraries."""
+    folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
+    server, socket = REPOSITORY / "tests" / "fork_server.py", folder / "socket"
+    # The server ends when this process does and its end of the pipe is closed.
+    process = subprocess.Popen([sys.executable, server, socket], stdin=subprocess.PIPE)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(process.kill)
+    python = folder / "python"
+    client = f'exec "{sys.executable}" -SE "{server}" "{socket}" "$@"'
+    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] && {client}\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    while not socket.exists():
+        if process.poll() is not None:
+            raise RuntimeError("tests/fork_server.py did not start; see its error above.")
+        time.sleep(0.05)
+    return folder
+
+
 class Commands:
-    """`command("train", "training.max_epochs=1")` runs `python -m pipeline.train …` in a folder, as a user would."""
+    """`command("train", "training.max_epochs=1")` runs `python -m pipeline.train …` in a folder, as a user would.
+
+    Commands, and the stages that DVC runs, are forks of a process with the heavy libraries; `run` starts a new process.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -100,13 +127,13 @@ class Commands:
         # What wandb is told by this machine, or by a run in this very process, is no part of a test.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
         self.environment = {**inherited, **caches, "PYTHONPATH": str(REPOSITORY), "CUBES": str(folder / "cubes")}
-        self.environment["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        self.environment["PATH"] = f"{forking_python()}:{Path(sys.executable).parent}:{os.environ['PATH']}"
         self.environment |= {"DVC_SITE_CACHE_DIR": cache, "DVC_NO_ANALYTICS": "1"}
         # Looked for in what would be uploaded.
         self.environment |= {"USER": PLANTED_USER, "LOGNAME": PLANTED_USER, "HOSTNAME": PLANTED_HOST}
 
     def __call__(self, verb: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
-        done = self.run([sys.executable, "-m", f"pipeline.{verb}", *words])
+        done = self.run([str(forking_python() / "python"), "-m", f"pipeline.{verb}", *words])
         if check and done.returncode:
             raise AssertionError(f"pipeline.{verb} {' '.join(words)} failed:\n{done.stdout}\n{done.stderr}")
         return done

@@ -59,7 +59,7 @@ def test_revisions_are_compared_on_validation_and_each_look_at_test_is_counted(r
     )
     assert "look" not in said.stderr
     looked = revisions("compare", "HEAD", "HEAD~1", "--split", "test")
-    assert "look 1 at" in looked.stderr and "look 2 at" in looked.stderr
+    assert "evaluation 1 of" in looked.stderr and "evaluation 2 of" in looked.stderr
     predictions(4.0).to_csv(revisions.folder / TABLE, index=False)
     same = revisions("compare", "workspace", "HEAD")
     assert "No difference between these fitted models can be tested" in same.stdout.replace("\n", " ")

@@ -61,7 +61,7 @@ def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     shutil.copytree(copy / "data/cubes", copy / "data/elsewhere", symlinks=True)
     shutil.copy(copy / "configs/cohorts/cubes.yaml", copy / "configs/cohorts/elsewhere.yaml")
     said = Commands(copy)("evaluate", "external", str(RUN), "--cohort", "elsewhere.yaml", "--out", "outside").stdout
-    assert "As it is" in said and "Intercept fitted anew" in said
+    assert "Unchanged" in said and "Intercept refitted" in said
     outside = pd.read_csv(copy / "outside/predictions.csv").set_index("scan_id")
     own = predictions_of(copy).set_index("scan_id")
     assert len(outside) == len(pd.read_csv(copy / "data/cubes/cohort.csv"))
@@ -86,8 +86,24 @@ def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(cop
     for verb in ("predict", "audit"):
         done = Commands(copy)(verb, check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
-        assert "best.ckpt: trained on other scans, labels or sides than fold 0" in done.stderr
+        assert "best.ckpt: trained on other scans, labels or partitions than fold 0" in done.stderr
     assert (copy / RUN / "predictions/fold-0-seed-0.csv").read_bytes() == before
+
+
+def test_a_second_seed_is_a_training_of_its_own_and_joins_the_evaluation(copy: Path) -> None:
+    first = (copy / RUN / "fold-0-seed-0/best.ckpt").read_bytes()
+    for verb in ("train", "predict"):
+        Commands(copy)(verb, "seed=1", "tracking.mode=none")
+    Commands(copy)("evaluate", "seeds=[0,1]")
+    assert (copy / RUN / "fold-0-seed-0/best.ckpt").read_bytes() == first
+    assert (copy / RUN / "fold-0-seed-1/best.ckpt").read_bytes() != first
+    tables = [pd.read_csv(copy / RUN / f"predictions/fold-0-seed-{seed}.csv") for seed in (0, 1)]
+    assert [set(table["seed"]) for table in tables] == [{0}, {1}]
+    assert not np.allclose(tables[0]["prob_cube"], tables[1]["prob_cube"], atol=1e-3)
+    evaluated = json.loads((copy / RUN / "evaluation/frozen/checkpoints.json").read_text())
+    assert set(evaluated) == {"fold-0-seed-0", "fold-0-seed-1"}
+    models = pd.read_csv(copy / RUN / "evaluation/tables/models.csv")
+    assert {0, 1} == set(models["seed"])
 
 
 def test_embeddings_hold_four_stages_of_the_predicted_scans(finished: Path) -> None:
@@ -111,7 +127,7 @@ def test_audits_of_a_tiny_cohort_say_why_they_judge_nothing(finished: Path) -> N
     assert "this takes 10" in audits["shortcut"]["figures"]["followed"]["reason"]
     assert "under 10 patients" in audits["simple"]["reason"] and "stability" in audits
     page = (finished / "reports" / "cubes" / "tiny.html").read_text()
-    assert "Would something simpler do? Not judged." in page
+    assert "Would a simpler model do? Not judged." in page
 
 
 def test_an_explanation_map_lies_on_the_scan_s_own_grid(finished: Path) -> None:

@@ -1,24 +1,26 @@
-"""BIDS: participants.tsv has a row a patient, and the file names say which scans are theirs."""
+"""BIDS: participants.tsv has one row per patient, and file names give the scans of each."""
 
 import pandas as pd
 
-from pipeline.cohorts.label_table import with_hint
+from pipeline.cohorts.label_table import quote_with_hint
 from pipeline.config import Columns
 
 PARTICIPANT = "participant_id"
-"""The standard's name; its values look like `sub-01`, as do the folders."""
+"""The standard's name of the column; its values, such as `sub-01`, are also names of folders."""
 
 
 def scan_rows(participants: pd.DataFrame, scans: list[str], suffix: str, columns: Columns) -> pd.DataFrame:
-    """A row a scan, under the names that `columns` gives, from a row a patient.
+    """One row per scan, with the column names of `columns`, from one row per patient.
 
     `scans` are paths relative to the dataset, such as `sub-01/ses-1/anat/sub-01_ses-1_T1w.nii.gz`; those whose name
-    ends in `_<suffix>` are taken, outside `derivatives/`. A patient without one keeps a row, whose path says so.
-    Raises `ValueError` where there is no `participant_id`.
+    ends in `_<suffix>` are taken. A patient without a scan keeps a row, whose path is the pattern that matched nothing.
+    Raises `ValueError` if there is no column `participant_id`.
     """
     if PARTICIPANT not in participants.columns:
         known = ", ".join(participants.columns)
-        raise ValueError(f"participants.tsv: no column {with_hint(PARTICIPANT, participants.columns)} among {known}.")
+        raise ValueError(
+            f"participants.tsv: no column {quote_with_hint(PARTICIPANT, participants.columns)} among {known}."
+        )
     found = scans_by_patient(scans, suffix)
     rows = []
     for patient in participants.to_dict("records"):
@@ -30,7 +32,7 @@ def scan_rows(participants: pd.DataFrame, scans: list[str], suffix: str, columns
 
 
 def scans_by_patient(scans: list[str], suffix: str) -> dict[str, list[str]]:
-    """Paths in each folder at the top, which bears its patient's id, in the order given."""
+    """Paths by top-level folder, which is named by its patient's id, in the given order."""
     found: dict[str, list[str]] = {}
     for path in scans:
         if stem(path).endswith(f"_{suffix}"):

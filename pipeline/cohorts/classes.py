@@ -2,28 +2,28 @@
 
 import pandas as pd
 
-from pipeline.cohorts.label_table import is_missing, listing, with_hint
+from pipeline.cohorts.label_table import format_list, is_missing, quote_with_hint
 from pipeline.config import Cohort
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID
 from pipeline.imaging.problems import Problem
 
 
 def order_classes(labels: pd.Series, cohort: Cohort) -> tuple[str, ...]:
-    """The declared classes, or those found in sorted order; of two, the positive class last."""
+    """The declared classes, else those found in sorted order; of two, the positive class is last."""
     found = labels[~is_missing(labels)]
-    classes = cohort.classes or tuple(sorted(set(one_a_row(found) if cohort.task == "multilabel" else found)))
+    classes = cohort.classes or tuple(sorted(set(explode_labels(found) if cohort.task == "multilabel" else found)))
     if len(classes) == 2 and cohort.positive_class in classes:
         return (*(name for name in classes if name != cohort.positive_class), cohort.positive_class)
     return classes
 
 
 def check_classes(table: pd.DataFrame, cohort: Cohort) -> list[Problem]:
-    """Labels outside the classes, a single class, a class in one patient, a positive class that is none of them."""
+    """Problems of labels and classes: unknown labels, a single or small class, a wrong positive class."""
     if table.empty:
-        return [Problem("TAB-EMPTY", "no row with a usable scan")]
+        return [Problem("TAB-EMPTY", "0 rows")]
     classes = order_classes(table[LABEL], cohort)
     if cohort.task == "multilabel":
-        table = table.drop(columns=LABEL).join(one_a_row(table[LABEL]), how="inner")
+        table = table.drop(columns=LABEL).join(explode_labels(table[LABEL]), how="inner")
     problems = unknown_labels(table[LABEL], classes) + joined_names(classes)
     if len(classes) == 1:
         problems.append(Problem("TAB-LABEL-SINGLE", f"'{classes[0]}' alone"))
@@ -33,30 +33,30 @@ def check_classes(table: pd.DataFrame, cohort: Cohort) -> list[Problem]:
     return problems
 
 
-def one_a_row(labels: pd.Series) -> pd.Series:
-    """The classes that labels like `a;b` name, each in a row with the index of its scan; `none` names none."""
+def explode_labels(labels: pd.Series) -> pd.Series:
+    """The classes in labels like `a;b`, one per row with the index of its scan; `none` contains no class."""
     single = labels.str.split(LABEL_SEPARATOR).explode()
     return single[single != NO_LABEL]
 
 
 def unknown_labels(labels: pd.Series, classes: tuple[str, ...]) -> list[Problem]:
     unknown = sorted(set(labels[~is_missing(labels)]) - set(classes))
-    named = [with_hint(label, classes) for label in unknown]
-    return [Problem("TAB-LABEL-UNKNOWN", f"{listing(named)}, expected {', '.join(classes)}")] if unknown else []
+    named = [quote_with_hint(label, classes) for label in unknown]
+    return [Problem("TAB-LABEL-UNKNOWN", f"{format_list(named)}, expected {', '.join(classes)}")] if unknown else []
 
 
 def joined_names(classes: tuple[str, ...]) -> list[Problem]:
     names = [f"'{name}'" for name in classes if LABEL_SEPARATOR in name]
-    return [Problem("TAB-CLASS-NAME", listing(names))] if names else []
+    return [Problem("TAB-CLASS-NAME", format_list(names))] if names else []
 
 
 def positive_problems(classes: tuple[str, ...], positive_class: str | None) -> list[Problem]:
-    """Two classes need a positive one, which is never guessed; more have none."""
+    """Two classes need a positive class, which is never guessed; more than two have none."""
     if len(classes) > 2:
         return [Problem("TAB-POSITIVE", f"'{positive_class}' for {len(classes)} classes")] if positive_class else []
     if positive_class in classes:
         return []
-    found = with_hint(positive_class, classes) if positive_class else "none"
+    found = quote_with_hint(positive_class, classes) if positive_class else "none"
     return [Problem("TAB-POSITIVE", f"{found}, expected '{classes[0]}' or '{classes[1]}'")]
 
 

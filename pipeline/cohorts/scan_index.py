@@ -1,4 +1,4 @@
-"""The scan of each row: where it lies, whether it can be used, and which scans have no row."""
+"""The scan of each row: its files, and whether they are usable."""
 
 import math
 import os
@@ -8,32 +8,32 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.cohorts.label_table import with_hint
+from pipeline.cohorts.label_table import quote_with_hint
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.core.parallel import run_jobs
 from pipeline.core.progress import show_progress
-from pipeline.imaging.io.discover import ScanFiles, files_of, find_scans, join_paths, split_paths
+from pipeline.imaging.io.discover import ScanFiles, find_scans, join_paths, scan_files, split_paths
 from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import ScanCheck, Tolerance, check_files
 
 Job = tuple[int, ScanFiles, Tolerance]
-"""Row, its files, and what they may lack."""
-Outcome = tuple[int, ScanCheck]
+"""Row number, its files, and what the cohort accepts."""
+Result = tuple[int, ScanCheck]
 
-MOST_HINTS = 500
-"""Scans beyond which looking for the nearest name would take longer than reading them."""
+MAX_HINTED = 500
+"""With more scans than this, the search for the nearest name takes longer than reading them."""
 
 
 @dataclass(frozen=True)
 class CheckedRows:
-    """The label table, and the outcome for the scan of each row."""
+    """The label table, and the check of each row's scan."""
 
     table: pd.DataFrame
     checks: list[ScanCheck]
 
     @property
     def usable(self) -> pd.DataFrame:
-        """The rows whose scan can be used."""
+        """The rows whose scan was not rejected."""
         return self.table[[check.facts is not None for check in self.checks]]
 
     def items(self) -> Iterator[tuple[dict[str, str], ScanCheck]]:
@@ -44,19 +44,19 @@ class CheckedRows:
 def list_scans(raw: Path) -> list[str]:
     """Every scan below the raw folder, relative to it.
 
-    Raises `FileNotFoundError` where there is no folder, `ValueError` where it holds no scan.
+    Raises `FileNotFoundError` for a missing folder, `ValueError` for one without scans.
     """
     if not raw.is_dir():
-        raise FileNotFoundError(f"{raw}: no folder of scans here; 'python -m pipeline.fetch' puts it there.")
+        raise FileNotFoundError(f"{raw}: this folder of scans is missing; 'python -m pipeline.fetch' writes it.")
     scans = [path.relative_to(raw).as_posix() for path in find_scans(raw)]
     if not scans:
         raise ValueError(f"{raw}: no scans in this folder, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
     return scans
 
 
-def inside(path: str, raw: Path) -> str | None:
-    """A table's path as one relative to the raw folder; None if it is empty or leaves the folder."""
-    # By name only: a link below the folder may lead anywhere, as data managers make them.
+def relative_to_raw(path: str, raw: Path) -> str | None:
+    """A path of the table, relative to the raw folder; None if it is empty or outside the folder."""
+    # Links are not followed: a link in the folder may point anywhere, as data managers create them.
     for folder in (raw.absolute(), raw.resolve()):
         relative = os.path.relpath(folder / path, folder)
         if relative.split(os.sep)[0] not in (".", ".."):
@@ -64,20 +64,20 @@ def inside(path: str, raw: Path) -> str | None:
     return None
 
 
-def all_inside(row: dict[str, str], raw: Path) -> dict[str, str]:
-    """The row with every path of its files relative to the raw folder, whichever way it was written."""
-    paths = {PATH: join_paths([path and inside(path, raw) for path in split_paths(row[PATH])])}
+def with_relative_paths(row: dict[str, str], raw: Path) -> dict[str, str]:
+    """The row with every path of its files relative to the raw folder."""
+    paths = {PATH: join_paths([path and relative_to_raw(path, raw) for path in split_paths(row[PATH])])}
     if row.get(CROP_MASK):
-        paths[CROP_MASK] = inside(row[CROP_MASK], raw)
+        paths[CROP_MASK] = relative_to_raw(row[CROP_MASK], raw)
     return row | paths
 
 
 def check_row_scans(
     table: pd.DataFrame, raw: Path, known: list[str], num_files: int, tolerance: Tolerance, workers: int
 ) -> CheckedRows:
-    """Check the `num_files` files of every row's scan; a row without usable paths is a rejected scan.
+    """Check the `num_files` files of each row's scan; a row without valid paths is a rejected scan.
 
-    `known` are the scans there are.
+    `known` are the scans in the raw folder.
     """
     checks: dict[int, ScanCheck] = {}
     jobs: list[Job] = []
@@ -85,19 +85,19 @@ def check_row_scans(
         if problem := row_problem(row, raw, known, num_files):
             checks[number] = ScanCheck(Path(row[PATH]), (problem,), None)
         else:
-            jobs.append((number, files_of(all_inside(row, raw), raw), tolerance))
+            jobs.append((number, scan_files(with_relative_paths(row, raw), raw), tolerance))
     checks |= show_progress(run_jobs(check_job, jobs, workers=workers), len(jobs), "ingest")
     return CheckedRows(table, [checks[row] for row in range(len(table))])
 
 
-def check_job(job: Job) -> Outcome:
-    """One row's check, with the row, for outcomes come in any order."""
+def check_job(job: Job) -> Result:
+    """The check of one row, with its number, because results arrive in any order."""
     row, files, tolerance = job
     return row, check_files(files, tolerance)
 
 
 def row_problem(row: dict[str, str], raw: Path, known: list[str], num_files: int) -> Problem | None:
-    """Why a row's paths and its point lead to no scan, if they do not."""
+    """The problem of a row's paths or point; None if there is none."""
     paths = split_paths(row[PATH])
     if len(paths) != num_files or not any(paths):
         return Problem("TAB-PATH", repr(row[PATH]))
@@ -108,7 +108,7 @@ def row_problem(row: dict[str, str], raw: Path, known: list[str], num_files: int
 
 
 def point_problem(cell: str | None) -> Problem | None:
-    """Why a point is none, if one is asked for."""
+    """The problem of a point that the plan may crop to; None if it is valid or not given."""
     if cell is None:
         return None
     try:
@@ -120,10 +120,10 @@ def point_problem(cell: str | None) -> Problem | None:
 
 
 def path_problem(path: str, raw: Path, known: list[str]) -> Problem | None:
-    """Why a row's path leads to no scan, if it does not."""
-    relative = inside(path, raw)
+    """The problem of one path; None if it exists in the raw folder."""
+    relative = relative_to_raw(path, raw)
     if relative is None:
         return Problem("TAB-PATH", repr(path))
     if not os.path.lexists(raw / relative):
-        return Problem("TAB-NO-SCAN", with_hint(path, known if len(known) <= MOST_HINTS else ()))
+        return Problem("TAB-NO-SCAN", quote_with_hint(path, known if len(known) <= MAX_HINTED else ()))
     return None

@@ -1,11 +1,11 @@
-"""`cohort.csv` and `ingest.json`: one verified row a scan, and how the table came to it."""
+"""Write `cohort.csv`, one verified row per scan, and `ingest.json`, how it was derived from the label table."""
 
 from collections import Counter
 from typing import Any
 
 import pandas as pd
 
-from pipeline.cohorts.scan_index import CheckedRows, all_inside
+from pipeline.cohorts.scan_index import CheckedRows, with_relative_paths
 from pipeline.core.columns import PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import CohortPaths
@@ -13,19 +13,19 @@ from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import ScanFacts
 
 Entry = dict[str, str | None]
-"""A problem as ingest.json lists it: scan_id (null for the table's own), code, verdict, message."""
+"""A problem in ingest.json: scan_id (null for a problem of the table), code, verdict, message."""
 
 
 def write_cohort(paths: CohortPaths, rows: CheckedRows) -> None:
-    """The rows of usable scans, with what was measured of each."""
+    """Write the rows of usable scans, with the measurements of each."""
     table = rows.usable.reset_index(drop=True)
-    table = pd.DataFrame([all_inside(row, paths.raw) for row in table.to_dict("records")])
+    table = pd.DataFrame([with_relative_paths(row, paths.raw) for row in table.to_dict("records")])
     measured = pd.DataFrame([measure(check.facts, check.problems) for check in rows.checks if check.facts])
     write_csv(paths.cohort, pd.concat([table, measured], axis=1))
 
 
 def measure(facts: ScanFacts, warnings: tuple[Problem, ...]) -> dict[str, str]:
-    """The measured columns of a row: sizes as `256x256x180`, warnings as codes between spaces."""
+    """The measured columns of a row: sizes as `256x256x180`, warnings as codes separated by spaces."""
     return {
         "shape": "x".join(str(size) for size in facts.shape),
         "spacing_mm": "x".join(f"{size:.6g}" for size in facts.spacing_mm),
@@ -45,7 +45,7 @@ def write_summary(
     problems: list[Entry],
     without_row: list[str],
 ) -> None:
-    """The task, classes in order, counts, every problem, what was left out, and the steps of the flow diagram."""
+    """Write task, classes in order, counts, every problem, excluded rows, and the steps of the flow diagram."""
     counts = {"num_scans": len(rows.usable), "num_patients": int(rows.usable[PATIENT_ID].nunique())}
     lists = {
         "problems": problems,
@@ -57,7 +57,7 @@ def write_summary(
 
 
 def excluded(rows: CheckedRows) -> list[Entry]:
-    """Rows that were left out, with the reason."""
+    """Excluded rows, each with the reason."""
     return [
         {**{name: row[name] for name in (SCAN_ID, PATIENT_ID, PATH)}, "code": reason.code, "message": reason.message}
         for row, check in rows.items()

@@ -3,7 +3,7 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,7 +56,7 @@ class WhenNeededHandler(logging.FileHandler):
         super().emit(record)
 
 
-def show_progress(results: Iterator[Result], total: int, stage: str, unit: str = "scans") -> Iterator[Result]:
+def show_progress(results: Iterable[Result], total: int, stage: str, unit: str = "scans") -> Iterator[Result]:
     """The same results under a bar with rate and time left on a terminal, and a line in the log every half minute."""
     began = logged = time.monotonic()
     with progress_bar(stage, is_enabled=total > 0) as progress:

@@ -71,7 +71,7 @@ def best_threshold(validation: Sample, settings: Settings) -> float:
 
 
 def candidates(probs: Array) -> Array:
-    """Midpoints of neighboring probabilities, so no scan is at a threshold, and two thresholds that predict all or none."""
+    """Midpoints of neighboring probabilities, so that no scan is at one, and two that predict all or none."""
     distinct = np.unique(probs)
     return np.concatenate([[0.0], (distinct[1:] + distinct[:-1]) / 2, [np.nextafter(1, 2)]])
 

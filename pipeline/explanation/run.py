@@ -9,12 +9,12 @@ import nibabel
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.progress import track
 
 from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL
 from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
+from pipeline.core.progress import show_progress
 from pipeline.core.tables import parse_values, read_table
 from pipeline.explanation.overlay import draw_overlay
 from pipeline.explanation.saliency import METHODS
@@ -36,7 +36,7 @@ def explain_scans(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         captions = [
             explain_scan(trained, row, scan_files(rows.loc[row[SCAN_ID]], cohort.raw), Path(folder), method)
-            for row in track(chosen.to_dict("records"), description="explain")
+            for row in show_progress(chosen.to_dict("records"), len(chosen), "explain")
         ]
         write_json(Path(folder) / "captions.json", captions)
         shutil.rmtree(out, ignore_errors=True)

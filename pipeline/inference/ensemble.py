@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
 
 from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
 from pipeline.core.columns import SPLIT, TEST
 from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey, TrainingPaths
+from pipeline.core.progress import show_progress
 from pipeline.evaluation.calibration import Calibration
 from pipeline.evaluation.decision_rule import FittedOnValidation
 from pipeline.evaluation.outputs import read_checkpoints, read_fitted
@@ -134,7 +134,7 @@ class CrossValidatedRun:
         tables = []
         for key, trained in self.folds.items():
             scans = [scan_files(row, cohort.raw) for row in rows.to_dict("records")]
-            volumes = (trained.prepare(scan).array for scan in track(scans, f"predict, {key}"))
+            volumes = (trained.prepare(scan).array for scan in show_progress(scans, len(scans), f"predict {key}"))
             predictions = list(trained.predict_all(volumes))
             tables.append(prediction_table(rows, predictions, classes=trained.classes, key=key))
         return pd.concat(tables, ignore_index=True)

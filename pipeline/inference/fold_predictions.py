@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from rich.progress import track
 
 from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SEED, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import whole_file, write_csv, write_json
 from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey
+from pipeline.core.progress import show_progress
 from pipeline.data.dataset import stored_images
 from pipeline.imaging.io.discover import scan_files
 from pipeline.inference.predictor import Prediction, Predictor
@@ -33,7 +33,7 @@ def predict_fold(trained: Predictor, cohort: CohortPaths, run: RunPaths, key: Tr
     check_raw_scan_agrees(trained, store, cohort, rows[TRAIN][SCAN_ID].iloc[0])
     held_out = pd.concat([rows[split].assign(**{SPLIT: split}) for split in (VAL, TEST)])
     volumes = stored_images(store, held_out[SCAN_ID])
-    predictions = list(track(trained.predict_all(volumes), description="predict", total=len(held_out)))
+    predictions = list(show_progress(trained.predict_all(volumes), len(held_out), "predict"))
     write_embeddings(run.embeddings(key), held_out[SCAN_ID].tolist(), predictions)
     table = prediction_table(held_out, predictions, classes=trained.classes, key=key)
     write_csv(run.predictions(key), table)

@@ -8,12 +8,12 @@ from typing import Protocol
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.progress import track
 
 from pipeline.cohorts.label_table import file_columns, quote_with_hint, select_files
 from pipeline.config import Columns
 from pipeline.core.columns import PATH, PROB_PREFIX
 from pipeline.core.io import write_csv
+from pipeline.core.progress import show_progress
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import ScanFiles, find_scans, scan_files
 from pipeline.imaging.preprocessing import PreparedScan
@@ -46,7 +46,7 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
     """
     files = list(find_files(scans, trained.columns))
     rows, problems = [], []
-    for name, scan in track(files, description="predict"):
+    for name, scan in show_progress(files, len(files), "predict"):
         try:
             probs = trained.predict(trained.prepare(scan).array).probs
         except (ValueError, OSError) as error:

@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 from scipy.ndimage import binary_dilation
 from torch import Tensor
 
 from pipeline.core.columns import CHANGE, LABEL, MASKED, PATIENT_ID, PROB_PREFIX, SCAN_ID, TEST, UNCHANGED, VAL
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.paths import CohortPaths
+from pipeline.core.progress import show_progress
 from pipeline.data.augmentation.intensity import lower_resolution, noise
 from pipeline.data.augmentation.pipeline import apply_same, left_right_axis, rotation_axes
 from pipeline.data.augmentation.spatial import flip, rotate
@@ -43,7 +43,7 @@ def predict_perturbed(trained: Predictor, cohort: CohortPaths, fold: int) -> pd.
     pairs = list(zip(chosen.to_dict("records"), volumes, strict=True))
     predicted = [
         {key: row[key] for key in (SCAN_ID, PATIENT_ID, LABEL)} | {CHANGE: name} | predict_columns(trained, perturbed)
-        for row, volume in track(pairs, description="audit")
+        for row, volume in show_progress(pairs, len(pairs), "audit")
         for name, perturbed in perturbed_volumes(volume, row[SCAN_ID], perturbations, body)
     ]
     return pd.DataFrame(predicted)

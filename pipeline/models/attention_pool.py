@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -56,14 +57,14 @@ class AttentionPool(nn.Module):
                 nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = rearrange(x, "b f ... -> b (...) f")
         tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], dim=1)
         tokens = self.norm(tokens + resize_positions(self.positional_embedding, self.grid, x.shape[2:]))
-        # Only the mean asks: the other rows of the attention matrix would be thrown away.
+        # Only the mean is a query: no other row of the attention matrix is used.
         query = self._heads(self.q_proj(tokens[:, :1]))
         key, value = self._heads(self.k_proj(tokens)), self._heads(self.v_proj(tokens))
         pooled = F.scaled_dot_product_attention(query, key, value)
-        return self.c_proj(pooled.transpose(1, 2).flatten(1))
+        return self.c_proj(rearrange(pooled, "b heads 1 d -> b (heads d)"))
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        return rearrange(x, "b n (heads d) -> b heads n d", heads=self.num_heads)

@@ -9,7 +9,7 @@ from pipeline.models import modified_resnet, poolformer, resnet, vit  # noqa: F4
 from pipeline.models.lora import add_lora
 from pipeline.models.network import Network
 from pipeline.models.pretrained.load import load_pretrained
-from pipeline.models.registry import builder_of, check_keywords, check_options
+from pipeline.models.registry import MODELS, check_keywords
 from pipeline.models.timm import adapter  # noqa: F401
 from pipeline.models.volume import wrap
 
@@ -22,7 +22,7 @@ def build_model(
     volume: str | Mapping[str, object] | None = None,
     pretrained: str | Path | None = None,
     allow_missing: Sequence[str] = (),
-    inflation: str = "centre",
+    inflation: str = "center",
     freeze: bool = False,
     lora: Mapping[str, object] | None = None,
     **options: object,
@@ -30,15 +30,15 @@ def build_model(
     """The network registered as `name`: (B, C, D, H, W) -> logits (B, K); `num_classes=0` gives embeddings (B, F).
 
     `options` are the network's own, checked by name; `spatial_dims=2` among them gives the bare network of images
-    (B, C, H, W). `volume` puts the 2D network to use on volumes: a mode, or a mapping of `mode` and its options.
+    (B, C, H, W). `volume` applies the 2D network to volumes: a mode, or a mapping of `mode` and its options.
     `pretrained` is a path, a URL with `#sha256=` or `timm:NAME`; `allow_missing` names what may differ, and
-    `inflation` (`centre`, `mean`) says how 2D kernels become 3D. `freeze` leaves only the head to train; `lora`,
-    a mapping of `add_lora`'s options, also low-rank updates.
+    `inflation` (`center`, `mean`) sets how 2D kernels become 3D. `freeze` trains the head only; `lora`, a mapping of
+    `add_lora`'s options, trains low-rank updates too.
     """
-    check_options(name, options)
+    check_keywords(f"model '{name}'", MODELS.get(name), options)
 
     def build(**shape: int) -> Network:
-        network = builder_of(name)(**without_2d_only(name, shape), **options)
+        network = MODELS.get(name)(**without_2d_only(name, shape), **options)
         if pretrained is not None:
             load_pretrained(network, pretrained, allow_missing=allow_missing, inflation=inflation)
         return network
@@ -58,6 +58,6 @@ def build_model(
 
 
 def without_2d_only(name: str, shape: Mapping[str, int]) -> dict[str, int]:
-    """`shape` without `spatial_dims` where the network knows images only."""
-    known = signature(builder_of(name)).parameters
+    """`shape` without `spatial_dims` if the network is 2D only."""
+    known = signature(MODELS.get(name)).parameters
     return {option: value for option, value in shape.items() if option in known}

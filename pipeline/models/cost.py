@@ -1,4 +1,4 @@
-"""What a network costs on an input of a given size, counted without computing anything."""
+"""Parameters, multiply-accumulates and memory of a network on an input of a given size, from meta tensors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,25 +13,25 @@ from pipeline.models.build import build_model
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one input, in float32: half of what two cost, since batch norms refuse to train on a single voxel."""
+    """The cost of one input in float32: half that of two, because batch norms cannot train on a single voxel."""
 
     parameters: int
     macs: int
     """Multiply-accumulates of the convolutions and matrix products of a forward pass."""
     weight_bytes: int
     kept_bytes: int
-    """What a training step keeps between the forward and the backward pass, beside the weights."""
+    """Memory kept between the forward and the backward pass of a training step, without the weights."""
 
     @property
     def memory_bytes(self) -> int:
-        """Weights, and what is kept."""
+        """Weights and kept activations."""
         return self.weight_bytes + self.kept_bytes
 
 
-def measure(
+def measure_cost(
     name: str, size: Sequence[int], *, in_channels: int = 1, num_classes: int = 2, volume: str | None = None
 ) -> Cost:
-    """The cost of the registered model `name` on one input (C, *size); meta tensors stand for all numbers."""
+    """The cost of the registered model `name` on one input (C, *size), computed on meta tensors."""
     with torch.device("meta"):
         options = {"spatial_dims": 2} if len(size) == 2 else {}
         model = build_model(name, in_channels=in_channels, num_classes=num_classes, volume=volume, **options)
@@ -40,7 +40,7 @@ def measure(
 
 
 def cost_of(model: nn.Module, x: Tensor) -> Cost:
-    """The cost of one of the two inputs in `x`, which is on the meta device as the model is."""
+    """The cost of one of the two inputs in `x`; both `x` and the model are on the meta device."""
     weights, kept = _Storages(), _Storages()
     for state in model.state_dict().values():
         weights.add(state)
@@ -55,7 +55,7 @@ def cost_of(model: nn.Module, x: Tensor) -> Cost:
 
 
 class _Storages:
-    """Memory behind tensors, each piece counted once however many of them share it."""
+    """Memory of tensors, each storage counted once even if several tensors share it."""
 
     def __init__(self, storages: dict[int, torch.UntypedStorage] | None = None) -> None:
         self._storages = storages or {}

@@ -6,39 +6,41 @@ Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
 from collections.abc import Sequence
 
 import torch
+from einops import rearrange, reduce
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import StochasticDepth
 
 from pipeline.core.errors import did_you_mean
-from pipeline.models.gemm_conv import SmallMapConv2d, SmallMapConv3d
+from pipeline.models.gemm_conv import GemmConv2d, GemmConv3d
 
-CONV = {2: SmallMapConv2d, 3: SmallMapConv3d}
+CONV = {2: GemmConv2d, 3: GemmConv3d}
 BATCH_NORM = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 MAX_POOL = {2: nn.MaxPool2d, 3: nn.MaxPool3d}
+TOKENS_TO_MAP = {2: "b (h w) f -> b f h w", 3: "b (d h w) f -> b f d h w"}
 NORMS = ("batch", "instance", "group", "layer")
 
 Size = int | Sequence[int]
-"""One number for all spatial axes, or one for each, (H, W) or (D, H, W)."""
+"""One number for all spatial axes, or one per axis, (H, W) or (D, H, W)."""
 
 
 def per_axis(size: Size, spatial_dims: int, name: str) -> tuple[int, ...]:
-    """`size` as one positive number for each spatial axis; `name` is the option that an error shows."""
+    """`size` as one positive number per spatial axis; errors name the option `name`."""
     sizes = (size,) * spatial_dims if isinstance(size, int) else tuple(size)
     if len(sizes) != spatial_dims or any(n < 1 for n in sizes):
-        raise ValueError(f"{name} must be one number from 1 up, or {spatial_dims} of them, one an axis; got {size}")
+        raise ValueError(f"{name} must be one number from 1 up, or {spatial_dims} of them, one per axis; got {size}")
     return sizes
 
 
 def check_spatial_dims(spatial_dims: int) -> None:
-    """Only images and volumes are known."""
+    """Reject anything but 2 for images and 3 for volumes."""
     if spatial_dims not in CONV:
         raise ValueError(f"spatial_dims must be 2 for images or 3 for volumes, got {spatial_dims!r}")
 
 
 def check_four_stages(family: str, depths: Sequence[int], dims: Sequence[int], down_strides: Sequence[Size]) -> None:
-    """Four stages, three downsamplings between them; `family` is the network that an error names."""
+    """Require four stages with three downsamplings between them; errors name the network `family`."""
     if (len(depths), len(dims), len(down_strides)) != (4, 4, 3):
         raise ValueError(
             f"{family}: expected four depths, four dims and three down_strides, "
@@ -47,7 +49,7 @@ def check_four_stages(family: str, depths: Sequence[int], dims: Sequence[int], d
 
 
 def check_input(x: Tensor, spatial_dims: int, in_channels: int) -> None:
-    """Refuse what a convolution would misread: one volume without its batch axis, or other channels."""
+    """Reject what a convolution would misread: a volume without its batch axis, or a wrong number of channels."""
     if x.dim() != spatial_dims + 2 or x.shape[1] != in_channels:
         axes = "(B, C, H, W)" if spatial_dims == 2 else "(B, C, D, H, W)"
         raise ValueError(f"expected an input {axes} with C = {in_channels}, got shape {tuple(x.shape)}")
@@ -56,9 +58,9 @@ def check_input(x: Tensor, spatial_dims: int, in_channels: int) -> None:
 def strided_conv(
     spatial_dims: int, in_channels: int, out_channels: int, size: Size, stride: Size, bias: bool = True
 ) -> nn.Module:
-    """A convolution whose padding lets an axis of n voxels become n / stride, rounded up where it can.
+    """A convolution padded so that an axis of n voxels becomes n / stride, rounded up where the kernel allows it.
 
-    Kernel 7 with stride 4 pads 2, 7 with 2 pads 3, 3 with 2 or 1 pads 1: the published networks' own numbers.
+    Kernel 7 with stride 4 pads 2, 7 with 2 pads 3, 3 with 2 or 1 pads 1, as in the published networks.
     """
     sizes, strides = per_axis(size, spatial_dims, "kernel size"), per_axis(stride, spatial_dims, "stride")
     padding = tuple(max(0, (kernel - step + 1) // 2) for kernel, step in zip(sizes, strides, strict=True))
@@ -66,19 +68,20 @@ def strided_conv(
 
 
 class ChannelLayerNorm(nn.LayerNorm):
-    """Normalise over the channels of each token. Shape: (B, C, *S) -> same."""
+    """Normalize over the channels of each token. Shape: (B, C, *S) -> same."""
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = functional.layer_norm(x.movedim(1, -1), self.normalized_shape, self.weight, self.bias, self.eps)
-        return tokens.movedim(-1, 1)
+        x = rearrange(x, "b c ... -> b ... c")
+        x = functional.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return rearrange(x, "b ... c -> b c ...")
 
 
 def norm_layer(kind: str, spatial_dims: int, channels: int) -> nn.Module:
-    """A normalisation of (B, C, *S) by name: `batch`, `instance`, `group` (one group) or `layer` (over channels)."""
+    """A normalization of (B, C, *S) by name: `batch`, `instance`, `group` (one group) or `layer` (over channels)."""
     if kind == "batch":
         return BATCH_NORM[spatial_dims](channels)
     if kind == "instance":
-        # A group for each channel is instance normalisation that also takes a map of one voxel.
+        # One group per channel is instance normalization that also accepts a map of one voxel.
         return nn.GroupNorm(channels, channels)
     if kind == "group":
         return nn.GroupNorm(1, channels)
@@ -95,19 +98,29 @@ class DropPath(StochasticDepth):
 
 
 def spread_over_depth(rate: float, depths: Sequence[int]) -> list[list[float]]:
-    """A drop-path rate for each block of each stage, linear from 0 at the first to `rate` at the last."""
+    """A drop-path rate per block of each stage, linear from 0 at the first to `rate` at the last."""
     last = max(1, sum(depths) - 1)
     indices = iter(range(sum(depths)))
     return [[rate * next(indices) / last for _ in range(depth)] for depth in depths]
 
 
 def global_mean(x: Tensor) -> Tensor:
-    """(B, C, *S) -> (B, C)"""
-    return x.flatten(2).mean(2)
+    """The mean over space: (B, C, *S) -> (B, C)."""
+    return reduce(x, "b c ... -> b c", "mean")
+
+
+def tokens_to_map(tokens: Tensor, grid: Sequence[int]) -> Tensor:
+    """Tokens (B, N, F) of a grid of N cells, row by row -> a map (B, F, *grid)."""
+    return rearrange(tokens, TOKENS_TO_MAP[len(grid)], **dict(zip("dhw"[-len(grid) :], grid, strict=True)))
+
+
+def per_channel(values: Tensor, spatial_dims: int) -> Tensor:
+    """(B, C) -> (B, C, 1, …), to scale the channels of a map."""
+    return rearrange(values, "b c -> b c" + " 1" * spatial_dims)
 
 
 def classifier_layer(num_features: int, num_classes: int) -> nn.Module:
-    """The last linear layer (truncated normal 0.02, zero bias); none for 0 classes."""
+    """The last linear layer (truncated normal 0.02, zero bias); the identity for 0 classes."""
     if num_classes < 0:
         raise ValueError(f"num_classes must be 0 (no head) or more, got {num_classes}")
     if num_classes == 0:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pipeline.models.gemm_conv import SmallMapConv2d, SmallMapConv3d
+from pipeline.models.gemm_conv import GemmConv2d, GemmConv3d
 from pipeline.models.network import Network
 
-ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Conv3d, SmallMapConv2d, SmallMapConv3d)
+ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Conv3d, GemmConv2d, GemmConv3d)
 
 
 def add_lora(
@@ -20,7 +20,7 @@ def add_lora(
     drop_rate: float = 0.0,
     targets: Sequence[str] | None = None,
 ) -> None:
-    """Freeze `network` but for its head, and give its layers trainable low-rank updates, in place.
+    """Freeze `network` except its head, and give its layers trainable low-rank updates, in place.
 
     An update starts at zero, so the outputs are unchanged. `targets` are regular expressions, one of which must be
     found in a layer's name (`blocks`, `qkv$`); without them every linear layer and ungrouped convolution before the
@@ -38,7 +38,7 @@ def add_lora(
 
 
 def merge_lora(network: Network) -> None:
-    """Add the updates to the weights they belong to and leave ordinary layers, in place."""
+    """Add the updates to the weights that they adapt, and put the plain layers back, in place."""
     from peft.tuners.lora import LoraLayer
 
     for parent in list(network.modules()):
@@ -49,9 +49,9 @@ def merge_lora(network: Network) -> None:
 
 
 def adaptable_layers(network: Network) -> list[str]:
-    """Names of the layers before the head that can take an update.
+    """Names of the layers before the head that can be adapted.
 
-    Only these very classes count: another subclass may pad or convolve in a way that the update would not follow.
+    Only these exact classes: another subclass may pad or convolve in a way that the update would not follow.
     """
     in_head = {id(parameter) for parameter in network.parameter_groups()["head"]}
     return [

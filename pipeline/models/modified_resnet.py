@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from einops import reduce
 from torch import Tensor, nn
 
 from pipeline.models.attention_pool import AttentionPool
@@ -19,10 +20,11 @@ from pipeline.models.layers import (
     classifier_layer,
     global_mean,
     per_axis,
+    per_channel,
 )
 from pipeline.models.network import Network
 from pipeline.models.pretrained.adapt import fit_positions
-from pipeline.models.registry import check_choice, register
+from pipeline.models.registry import MODELS, check_choice
 
 SIZES = {
     "50": dict(layers=(3, 4, 6, 3), width=64, embed_dim=1024, input_size=224),
@@ -37,21 +39,25 @@ HEAD_WIDTH = 64
 POSITIONS = "attnpool.positional_embedding"
 SE_PLACES = ("none", "residual", "output")
 POOLINGS = ("attention", "mean")
+HALVE = {
+    2: ("b c (h two) w -> b c h w", "b c h (w two) -> b c h w"),
+    3: ("b c (d two) h w -> b c d h w", "b c d (h two) w -> b c d h w", "b c d h (w two) -> b c d h w"),
+}
 
 
 class Halve(nn.Module):
     """Mean of each 2^n cell, in any precision; an odd last voxel is dropped, an axis of one is left alone."""
 
     def forward(self, x: Tensor) -> Tensor:
-        for axis in range(2, x.ndim):
+        for axis, pattern in enumerate(HALVE[x.ndim - 2], start=2):
             pairs = x.shape[axis] // 2
             if pairs:
-                x = x.narrow(axis, 0, 2 * pairs).unflatten(axis, (pairs, 2)).mean(axis + 1)
+                x = reduce(x.narrow(axis, 0, 2 * pairs), pattern, "mean", two=2)
         return x
 
 
 class SqueezeExcitation(nn.Module):
-    """Scale each channel by a gate read from the means of all (arXiv:1709.01507). Shape: (B, C, *S) -> same."""
+    """Scale each channel by a gate of all channels' means (arXiv:1709.01507). Shape: (B, C, *S) -> same."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -61,7 +67,7 @@ class SqueezeExcitation(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gates = self.fc2(self.act(self.fc1(global_mean(x)))).sigmoid()
-        return x * gates.unflatten(1, (-1, *[1] * (x.ndim - 2)))
+        return x * per_channel(gates, x.ndim - 2)
 
 
 class Bottleneck(nn.Module):
@@ -105,7 +111,7 @@ class ModifiedResNet(Network):
     """A ResNet with a three-convolution stem, anti-aliased strides and attention pooling.
 
     With `se_place="none"` and `num_classes=0` it is CLIP's own tower, embedding (B, embed_dim). `pooling="mean"`
-    leaves attention out and embeds in 32 * width features. `input_size`, one number or one an axis, is the size
+    leaves attention out and embeds in 32 * width features. `input_size`, one number or one per axis, is the size
     for which positions are learned; any other works too.
     """
 
@@ -181,7 +187,7 @@ class ModifiedResNet(Network):
         return pooled if pre_logits else self.head(pooled)
 
     def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take the image tower out of a whole CLIP, and fit its positions to this network's grid."""
+        """Take the image tower out of a complete CLIP, and fit its positions to this network's grid."""
         tower = {name.removeprefix("visual."): value for name, value in weights.items() if name.startswith("visual.")}
         translated = tower or dict(weights)
         if self.attnpool is not None and {POSITIONS, "conv1.weight"} <= translated.keys():
@@ -209,4 +215,4 @@ def build_stage(
 
 
 for _name, _size in SIZES.items():
-    register(f"modified_resnet{_name}")(partial(ModifiedResNet, **_size))
+    MODELS.register(f"modified_resnet{_name}")(partial(ModifiedResNet, **_size))

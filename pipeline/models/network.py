@@ -1,4 +1,4 @@
-"""What every network here answers to, in 2D and 3D.
+"""The interface of every network, in 2D and 3D.
 
 Axes: B batch, C channels, S spatial (H, W) or (D, H, W), K classes, F features.
 """
@@ -13,10 +13,10 @@ from pipeline.models.grad_checkpointing import BATCH_NORMS, recompute
 
 
 class StageOutputs(NamedTuple):
-    """The multi-stage view of one forward pass."""
+    """Stage maps and logits of one forward pass."""
 
     stages: tuple[Tensor, ...]
-    """Four maps (B, C_i, *S_i), finest first; the stem is left out."""
+    """Four maps (B, C_i, *S_i), finest first, without the stem's."""
     logits: Tensor
     """(B, K)"""
 
@@ -25,7 +25,7 @@ class Network(nn.Module):
     """A stem, four stages and a head, in timm's words.
 
     A subclass sets `num_features`, `num_classes` and fills `forward_stem`, `stage_blocks`,
-    `forward_head`, `reset_classifier` and `layer_groups`; the rest follows.
+    `forward_head`, `reset_classifier` and `layer_groups`; this class implements the rest with them.
     """
 
     num_features: int
@@ -53,32 +53,32 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def reset_classifier(self, num_classes: int) -> None:
-        """Replace the last layer by a fresh one; 0 leaves the embedding (B, F)."""
+        """Replace the last layer with a new one; 0 gives the embedding (B, F)."""
         raise NotImplementedError
 
     def layer_groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
-        """Parts by depth from the input on, `stem` first and `head` last; each parameter in exactly one."""
+        """Parts by depth from the input on, `stem` first and `head` last; each parameter is in exactly one group."""
         raise NotImplementedError
 
     def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Published names and shapes -> this network's own; here they are the same.
+        """Published names and shapes -> this network's own; by default they are the same.
 
-        Differences of `first_conv`, `classifier` and kernels of 2D weights in 3D are not dealt with here.
+        Loading handles differences of `first_conv` and `classifier`, and 2D kernels in 3D.
         """
         return dict(weights)
 
     def stage_output(self, index: int, x: Tensor) -> Tensor:
-        """What `forward_stages` shows of stage `index`: its output as a map (B, C, *S)."""
+        """The map (B, C, *S) that `forward_stages` returns for stage `index`."""
         return x
 
     def run_stem(self, x: Tensor) -> Tensor:
-        """`forward_stem`, keeping only its input when checkpointing: its maps are the largest of all."""
+        """`forward_stem`; with checkpointing only its input is kept, because its maps are the largest."""
         if self.grad_checkpointing and self.training:
             return recompute(self, self.forward_stem, x)
         return self.forward_stem(x)
 
     def run_stage(self, blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
-        """Run the blocks one by one, keeping only their inputs when checkpointing."""
+        """Run the blocks one by one; with checkpointing only their inputs are kept."""
         for block in blocks:
             if self.grad_checkpointing and self.training:
                 x = recompute(block, block, x)
@@ -87,7 +87,7 @@ class Network(nn.Module):
         return x
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(B, C, *S) -> what the head takes."""
+        """(B, C, *S) -> the input of the head."""
         x = self.run_stem(x)
         for blocks in self.stage_blocks():
             x = self.run_stage(blocks, x)
@@ -105,19 +105,19 @@ class Network(nn.Module):
     def stage_gradients(self, x: Tensor, class_index: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         """The four stage maps, and the gradient of a class's logit with respect to each."""
         stages, logits = self.forward_stages(x)
-        slopes = torch.autograd.grad(logits[:, class_index].sum(), stages, allow_unused=True)
-        if any(slope is None for slope in slopes):
+        gradients = torch.autograd.grad(logits[:, class_index].sum(), stages, allow_unused=True)
+        if any(gradient is None for gradient in gradients):
             raise ValueError(
-                f"{type(self).__name__} shows its stage maps beside the way to its logits, so they have no gradient; "
+                f"{type(self).__name__} computes its stage maps apart from its logits, so they have no gradient; "
                 "explain it with explanation.method=occlusion."
             )
-        return stages, slopes
+        return stages, gradients
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """Trade time for memory: recompute the stem and each block in the backward pass."""
+        """Recompute the stem and each block in the backward pass: less memory, more time."""
         self.grad_checkpointing = enable
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
@@ -144,14 +144,14 @@ class Network(nn.Module):
         self.train(self.training)
 
     def freeze(self) -> None:
-        """Lock all but the head, and keep it in eval mode, dropout included: the head's input is then a constant."""
+        """Lock all but the head, and keep it in eval mode with its dropout, so that the head's input is constant."""
         self.lock(unlocked_groups=1)
         head = {m for part in self.layer_groups()["head"] if isinstance(part, nn.Module) for m in part.modules()}
         self._kept_in_eval = [module for module in self.modules() if module is not self and module not in head]
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Network":
-        """As usual, but locked batch norms, and all that is frozen, stay in eval mode."""
+        """As in torch, but locked batch norms and all frozen modules stay in eval mode."""
         super().train(mode)
         for module in self._kept_in_eval:
             module.training = False

@@ -1,8 +1,8 @@
 """The mixer of PoolFormer: a local mean minus the input, exact at the border and fast on CPU.
 
-The window sum is taken axis by axis by shifting and adding, which stock average pooling does not do; it also
-works in half precision and on axes shorter than the window. The window sum is its own adjoint, so the backward
-pass is the same sum. Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
+The window sum is taken one axis at a time by shifting and adding, unlike torch's average pooling. It also works in
+half precision and on axes shorter than the window. The window sum is its own adjoint, so the backward pass is the
+same sum. Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
 """
 
 from typing import Any
@@ -14,10 +14,10 @@ from pipeline.models.layers import Size, per_axis
 
 
 def sum_over_window(x: Tensor, radii: tuple[int, ...]) -> Tensor:
-    """Sum of the window of 2 radius + 1 voxels about each voxel, along each spatial axis; outside counts as 0."""
+    """Sum over the window of 2 radius + 1 voxels around each voxel, along each spatial axis, with zeros outside."""
     for axis, radius in enumerate(radii, start=2):
         reach = min(radius, x.shape[axis] - 1)
-        total = with_left_neighbour(x, axis) if reach else x.clone()
+        total = add_left_neighbor(x, axis) if reach else x.clone()
         for shift in range(1, reach + 1):
             rest = x.shape[axis] - shift
             if shift > 1:
@@ -27,14 +27,14 @@ def sum_over_window(x: Tensor, radii: tuple[int, ...]) -> Tensor:
     return x
 
 
-def with_left_neighbour(x: Tensor, axis: int) -> Tensor:
-    """Each voxel and the one before it."""
+def add_left_neighbor(x: Tensor, axis: int) -> Tensor:
+    """Each voxel plus the one before it along `axis`."""
     rest = x.shape[axis] - 1
     if torch.compiler.is_compiling():
-        total = x.clone()  # The compiler fuses passes by itself, and takes no part of a tensor as `out`.
+        total = x.clone()  # The compiler fuses passes itself, and accepts no slice of a tensor as `out`.
         total.narrow(axis, 1, rest).add_(x.narrow(axis, 0, rest))
         return total
-    # The first addition fills the sum, so that the input need not be copied into it: one pass over memory less.
+    # The first addition fills the sum, which saves a pass over memory to copy the input into it.
     total = torch.empty_like(x)
     torch.add(x.narrow(axis, 1, rest), x.narrow(axis, 0, rest), out=total.narrow(axis, 1, rest))
     total.select(axis, 0).copy_(x.select(axis, 0))
@@ -42,7 +42,7 @@ def with_left_neighbour(x: Tensor, axis: int) -> Tensor:
 
 
 def inverse_window_count(x: Tensor, radii: tuple[int, ...]) -> Tensor:
-    """1 / the number of voxels of the window that lie inside the map, for each voxel: shape (*S,)."""
+    """1 / the number of voxels of the window inside the map, per voxel: shape (*S,)."""
     inverse = torch.ones((), dtype=x.dtype, device=x.device)
     for length, radius in zip(x.shape[2:], radii, strict=True):
         before = torch.arange(length, device=x.device)
@@ -52,12 +52,12 @@ def inverse_window_count(x: Tensor, radii: tuple[int, ...]) -> Tensor:
 
 
 class _LocalMeanMinusInput(torch.autograd.Function):
-    """Count and sum swap places in the adjoint, whose own adjoint is the mixer again: derivatives of any order."""
+    """The adjoint divides by the count before it sums. Its own adjoint is the mixer: derivatives of any order exist."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, radii: tuple[int, ...], adjoint: bool) -> Tensor:
         ctx.radii, ctx.adjoint = radii, adjoint
-        # Half precision would round at every addition: sum in float32, round once.
+        # Half precision would round at every addition, so sum in float32 and round once.
         wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
         inverse = inverse_window_count(wide, radii)
         mean = sum_over_window(wide * inverse, radii) if adjoint else sum_over_window(wide, radii).mul_(inverse)
@@ -69,7 +69,7 @@ class _LocalMeanMinusInput(torch.autograd.Function):
 
 
 class PoolMixer(nn.Module):
-    """Mix neighbouring tokens without parameters: local mean minus the input.
+    """Mix neighboring tokens without parameters: local mean minus the input.
 
     The block adds the input back, hence the subtraction (arXiv:2111.11418). At the border only real voxels are
     averaged, so a constant map gives zero. Shape: (B, C, *S) -> same.
@@ -79,7 +79,7 @@ class PoolMixer(nn.Module):
         super().__init__()
         sizes = per_axis(pool_size, spatial_dims, "pool_size")
         if any(size % 2 == 0 for size in sizes):
-            raise ValueError(f"pool_size must be odd, so that a window has a centre; got {pool_size}")
+            raise ValueError(f"pool_size must be odd, so that a window has a center; got {pool_size}")
         self.radii = tuple(size // 2 for size in sizes)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,12 +1,14 @@
-"""The second half of a PoolFormer branch: scaled by channel, dropped at random, added to its input.
+"""PoolFormer in 2D and 3D (arXiv:2111.11418).
 
-Axes: B batch, C channels, S spatial (H, W) or (D, H, W).
+Axes: B batch, C channels, S spatial (H, W) or (D, H, W), K classes, F features.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,17 +22,41 @@ from pipeline.models.layers import (
     classifier_layer,
     global_mean,
     norm_layer,
+    per_channel,
     spread_over_depth,
     strided_conv,
 )
 from pipeline.models.network import Network
 from pipeline.models.pool_mixer import PoolMixer
-from pipeline.models.pretrained.sources import translate
-from pipeline.models.registry import register
+from pipeline.models.registry import MODELS
+
+SMALL, MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)
+# arXiv:2111.11418: widths and depths, and the layer scale and drop path with which the authors trained each.
+SIZES = {
+    "s12": dict(depths=(2, 2, 6, 2), dims=SMALL, layer_scale_init_value=1e-5, drop_path_rate=0.1),
+    "s24": dict(depths=(4, 4, 12, 4), dims=SMALL, layer_scale_init_value=1e-5, drop_path_rate=0.1),
+    "s36": dict(depths=(6, 6, 18, 6), dims=SMALL, layer_scale_init_value=1e-6, drop_path_rate=0.2),
+    "m36": dict(depths=(6, 6, 18, 6), dims=MEDIUM, layer_scale_init_value=1e-6, drop_path_rate=0.3),
+    "m48": dict(depths=(8, 8, 24, 8), dims=MEDIUM, layer_scale_init_value=1e-6, drop_path_rate=0.4),
+}
+# Patterns of published parameter names and their replacements here.
+AUTHORS_NAMES = (
+    (r"^patch_embed\.proj\.", "stem."),
+    (r"^network\.([0246])\.(\d+)\.", lambda m: f"stages.{int(m[1]) // 2}.blocks.{m[2]}."),
+    (r"^network\.([135])\.proj\.", lambda m: f"stages.{int(m[1]) // 2 + 1}.downsample."),
+    (r"\.layer_scale_([12])$", r".layer_scale\1.scale"),
+    (r"^norm([0246])\.", lambda m: f"stage_norms.{int(m[1]) // 2}."),
+)
+TIMM_NAMES = (
+    (r"^stem\.conv\.", "stem."),
+    (r"\.downsample\.conv\.", ".downsample."),
+    (r"^head\.norm\.", "norm."),
+    (r"^head\.fc\.", "head."),
+)
 
 
-class ResidualSum(nn.Module):
-    """Add a branch to its input, scaled for each channel (arXiv:2103.17239) unless `layer_scale_init_value` is 0.
+class LayerScaleResidual(nn.Module):
+    """Add a branch to its input, scaled per channel (arXiv:2103.17239) unless `layer_scale_init_value` is 0.
 
     Shape: (B, C, *S), (B, C, *S) -> same.
     """
@@ -44,27 +70,16 @@ class ResidualSum(nn.Module):
     def forward(self, x: Tensor, branch: Tensor) -> Tensor:
         if self.scale is None:
             return x + self.drop_path(branch)
-        # Dropping the scale drops the branch, and scaling while adding takes one pass over memory for all three.
+        # Dropping the scale drops the branch, so that scaling, dropping and adding take one pass over memory.
         scale = self.drop_path(self.scale.expand(len(x), -1))
-        return torch.addcmul(x, branch, scale.view(*scale.shape, *[1] * (x.dim() - 2)))
-
-
-SMALL, MEDIUM = (64, 128, 320, 512), (96, 192, 384, 768)
-# arXiv:2111.11418: widths and depths, and the layer scale and drop path with which the authors trained each.
-SIZES = {
-    "s12": dict(depths=(2, 2, 6, 2), dims=SMALL, layer_scale_init_value=1e-5, drop_path_rate=0.1),
-    "s24": dict(depths=(4, 4, 12, 4), dims=SMALL, layer_scale_init_value=1e-5, drop_path_rate=0.1),
-    "s36": dict(depths=(6, 6, 18, 6), dims=SMALL, layer_scale_init_value=1e-6, drop_path_rate=0.2),
-    "m36": dict(depths=(6, 6, 18, 6), dims=MEDIUM, layer_scale_init_value=1e-6, drop_path_rate=0.3),
-    "m48": dict(depths=(8, 8, 24, 8), dims=MEDIUM, layer_scale_init_value=1e-6, drop_path_rate=0.4),
-}
+        return torch.addcmul(x, branch, per_channel(scale, x.dim() - 2))
 
 
 class TokenMlp(nn.Module):
     """Two linear layers over the channels of each token. Shape: (B, C, *S) -> same.
 
-    Written as matrix products over tokens, because a 1x1x1 convolution is several times slower on CPU. Of a map whose
-    channels come last in memory nothing is copied.
+    Matrix products over tokens, because a 1x1x1 convolution is several times slower on CPU. A map in channels-last
+    memory is not copied, and the output is always in channels-last memory.
     """
 
     def __init__(self, channels: int, hidden_channels: int, drop_rate: float) -> None:
@@ -74,13 +89,13 @@ class TokenMlp(nn.Module):
         self.drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        tokens = x.flatten(2).mT.contiguous()
-        tokens = self.drop(self.fc2(self.drop(functional.gelu(self.fc1(tokens)))))
-        return tokens.mT.view(x.shape)
+        x = rearrange(x, "b c ... -> b ... c").contiguous()
+        x = self.drop(self.fc2(self.drop(functional.gelu(self.fc1(x)))))
+        return rearrange(x, "b ... c -> b c ...")
 
 
 class PoolFormerBlock(nn.Module):
-    """Mix neighbours, then channels, each on the normalised input and added to it. Shape: (B, C, *S) -> same."""
+    """Mix neighbors, then channels, each on the normalized input and added to it. Shape: (B, C, *S) -> same."""
 
     def __init__(
         self,
@@ -95,23 +110,23 @@ class PoolFormerBlock(nn.Module):
         drop_path_rate: float,
     ) -> None:
         super().__init__()
-        residual = partial(
-            ResidualSum, channels, layer_scale_init_value=layer_scale_init_value, drop_path_rate=drop_path_rate
+        layer_scale = partial(
+            LayerScaleResidual, channels, layer_scale_init_value=layer_scale_init_value, drop_path_rate=drop_path_rate
         )
         self.norm1 = norm_layer(norm, spatial_dims, channels)
         self.mixer = PoolMixer(spatial_dims, pool_size)
-        self.residual1 = residual()
+        self.layer_scale1 = layer_scale()
         self.norm2 = norm_layer(norm, spatial_dims, channels)
         self.mlp = TokenMlp(channels, int(channels * mlp_ratio), drop_rate)
-        self.residual2 = residual()
+        self.layer_scale2 = layer_scale()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.residual1(x, self.mixer(self.norm1(x)))
-        return self.residual2(x, self.mlp(self.norm2(x)))
+        x = self.layer_scale1(x, self.mixer(self.norm1(x)))
+        return self.layer_scale2(x, self.mlp(self.norm2(x)))
 
 
 class Stage(nn.Module):
-    """A downsampling convolution (none in the first stage) and the blocks at that resolution."""
+    """A downsampling convolution (the identity in the first stage) and the blocks at that resolution."""
 
     def __init__(self, downsample: nn.Module, blocks: Sequence[PoolFormerBlock]) -> None:
         super().__init__()
@@ -122,11 +137,11 @@ class Stage(nn.Module):
 class PoolFormer(Network):
     """Stem, four stages of blocks, and norm, global mean, linear as the head.
 
-    Sizes are one number or one an axis. `down_strides` are those of the three downsamplings; for volumes under
-    48 voxels `stem_stride=2` keeps two tokens an axis at the end. `norm` is `group` (one group), `layer` (over
-    channels), `batch` or `instance`. `layer_scale_init_value=0` leaves layer scale out. `drop_rate` is that of the
-    blocks' linear layers; the drop path grows from 0 to `drop_path_rate` over depth. With `fork_feat` the stage
-    maps of `forward_stages` go through a norm each.
+    Sizes are one number or one per axis. `down_strides` are those of the three downsamplings; for volumes under
+    48 voxels `stem_stride=2` keeps two tokens per axis at the end. `norm` is `group` (one group), `layer` (over
+    channels), `batch` or `instance`. `layer_scale_init_value=0` turns layer scale off. `drop_rate` is that of the
+    blocks' linear layers; the drop path grows from 0 to `drop_path_rate` over depth. With `fork_feat` each
+    stage map of `forward_stages` has its own norm.
     """
 
     def __init__(
@@ -179,7 +194,7 @@ class PoolFormer(Network):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Truncated normal 0.02 and zero bias for every linear layer, as the authors; convolutions as torch."""
+        """Truncated normal 0.02 and zero bias for every linear layer, as the authors do; convolutions as in torch."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -209,8 +224,15 @@ class PoolFormer(Network):
         return {"stem": [self.stem], **groups, "head": [self.norm, self.head]}
 
     def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return translate(weights)
+        """Rename the authors' or timm's tensors and turn 1x1 convolutions (K, C, 1, 1) into linear layers (K, C)."""
+        translated = {}
+        for name, value in weights.items():
+            for pattern, replacement in (*AUTHORS_NAMES, *TIMM_NAMES):
+                name = re.sub(pattern, replacement, name)
+            is_linear = name.endswith((".fc1.weight", ".fc2.weight"))
+            translated[name] = rearrange(value, "k c ... -> k (c ...)") if is_linear else value
+        return translated
 
 
 for _name, _size in SIZES.items():
-    register(f"poolformer_{_name}")(partial(PoolFormer, **_size))
+    MODELS.register(f"poolformer_{_name}")(partial(PoolFormer, **_size))

@@ -1,8 +1,7 @@
-"""Weights in eight bits: an int8 each, and a scale for each output channel of a layer.
+"""Int8 weights: one code per weight and one scale per output channel of a layer.
 
-Arithmetic stays in floating point: codes become weights again when they are loaded. So a file is a quarter as large and
-no network is faster; what the rounding costs in accuracy has to be measured. Weights that were rounded once are rounded
-to the same bits again.
+Arithmetic stays in floating point: codes become weights again when they are loaded. A file is a quarter as large and
+no network is faster; the cost in accuracy has to be measured. Quantizing a dequantized weight gives the same bits.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,24 +13,24 @@ from pipeline.models.network import Network
 
 LAYERS = (nn.Conv2d, nn.Conv3d, nn.Linear)
 SCALE = ".int8_scale"
-"""What is added to the name of a weight to name its scales."""
+"""Suffix of a weight's name that names its scales."""
 LARGEST_CODE = 127
 CODE_BITS = 7
-"""Bits of the largest code. A scale leaves as many of its own zero, so that its product with a code is exact."""
+"""Bits of the largest code. A scale has as many zeros at its end, so that its product with a code is exact."""
 SMALLEST = 1e-30
-"""A channel without a larger weight is zero: below, scales would lose bits."""
+"""A channel without a larger weight becomes zero: smaller scales would lose bits."""
 
 
-def quantise_weights(network: Network) -> dict[str, Tensor]:
+def quantize_weights(network: Network) -> dict[str, Tensor]:
     """The network's state, on the CPU, with codes and scales in place of its layers' weights."""
     state = {name: value.cpu() for name, value in network.state_dict().items()}
-    for name in quantisable(network):
-        state[name], state[name + SCALE] = to_codes(state[name])
+    for name in quantizable_weights(network):
+        state[name], state[name + SCALE] = quantize_per_channel(state[name])
     return state
 
 
-def dequantise_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state in floating point, of one that `quantise_weights` made or of any other, which stays as it is."""
+def dequantize_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `quantize_weights`: the state in floating point. A state without codes is returned unchanged."""
     scales = {name.removesuffix(SCALE): value for name, value in state.items() if name.endswith(SCALE)}
     return {
         name: value * scales[name] if name in scales else value
@@ -40,35 +39,31 @@ def dequantise_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def quantisable(network: Network) -> Iterator[str]:
-    """Names of weights: all convolutions and linear layers but the first and the last, where errors are felt most."""
+def quantizable_weights(network: Network) -> Iterator[str]:
+    """Names of the weights of convolutions and linear layers, except the first and the last, which need precision."""
     ends = set()
     for prefix, module in network.named_modules():
         if isinstance(module, Network):
-            ends |= {joined(prefix, module.first_conv), joined(prefix, module.classifier)}
+            ends |= {f"{prefix}.{name}".removeprefix(".") for name in (module.first_conv, module.classifier)}
     for name, module in network.named_modules():
-        # By the beginning too: low-rank updates put layers inside the one that they adapt.
+        # Match prefixes too: a low-rank update adds layers inside the layer that it adapts.
         if isinstance(module, LAYERS) and not any(f"{name}.".startswith(f"{end}.") for end in ends):
             yield f"{name}.weight"
 
 
-def joined(prefix: str, name: str) -> str:
-    return f"{prefix}.{name}" if prefix else name
-
-
-def to_codes(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """A weight (K, …) -> int8 codes (K, …), symmetric about zero, and scales (K, 1, …), whose product it is nearly."""
+def quantize_per_channel(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """A weight (K, …) -> int8 codes (K, …), symmetric about zero, and scales (K, 1, …); codes * scales ≈ weight."""
     largest = weight.abs().amax(dim=tuple(range(1, weight.dim())), keepdim=True)
-    scale = torch.where(largest > SMALLEST, shortened(largest / LARGEST_CODE), 1.0)
+    scale = torch.where(largest > SMALLEST, clear_low_bits(largest / LARGEST_CODE), 1.0)
     return (weight / scale).round().to(torch.int8), scale
 
 
-def shortened(scale: Tensor) -> Tensor:
-    """The same positive float32 numbers without their last `CODE_BITS` bits."""
-    return (scale.view(torch.int32) & -(1 << CODE_BITS)).view(torch.float32)
-
-
-def rounded(weight: Tensor) -> Tensor:
-    """A weight (K, …) as it comes back from eight bits."""
-    codes, scale = to_codes(weight)
+def fake_quantize(weight: Tensor) -> Tensor:
+    """A weight (K, …) quantized and dequantized, still in floating point."""
+    codes, scale = quantize_per_channel(weight)
     return codes * scale
+
+
+def clear_low_bits(scale: Tensor) -> Tensor:
+    """Positive float32 numbers with their last `CODE_BITS` bits set to zero."""
+    return (scale.view(torch.int32) & -(1 << CODE_BITS)).view(torch.float32)

@@ -25,14 +25,14 @@ from pipeline.models.layers import (
     strided_conv,
 )
 from pipeline.models.network import Network
-from pipeline.models.registry import register
+from pipeline.models.registry import MODELS
 
 
 class ResidualBlock(nn.Module):
-    """The input, brought to the output's shape by `downsample` where it differs, plus what `residual` makes of it."""
+    """The input, brought to the output's shape by `downsample` where it differs, plus its `residual`."""
 
     expansion: int
-    """Output channels for each channel of `width`."""
+    """Output channels per channel of `width`."""
 
     def __init__(
         self, spatial_dims: int, in_channels: int, width: int, *, stride: Size, norm: str, drop_path_rate: float
@@ -109,8 +109,8 @@ class ResNet(Network):
     """Stem, four stages of residual blocks, global mean and linear.
 
     `dims` are the widths of the stages' blocks, the first also that of the stem; narrower ones suit small volumes.
-    Sizes are one number or one an axis. `down_strides` are those of stages 2 to 4; for volumes under 48 voxels
-    `stem_stride=1` keeps two tokens an axis at the end, or `stem_pool=False` leaves the stem's max pool out.
+    Sizes are one number or one per axis. `down_strides` are those of stages 2 to 4; for volumes under 48 voxels
+    `stem_stride=1` keeps two tokens per axis at the end, or `stem_pool=False` leaves the stem's max pool out.
     `norm` is `batch`, `instance`, `group` (one group) or `layer` (over channels), everywhere. `drop_rate` is that
     of the embedding; the drop path grows from 0 to `drop_path_rate` over depth.
     """
@@ -165,7 +165,7 @@ class ResNet(Network):
         check_input(x, self.spatial_dims, self.in_channels)
         x = self.conv1(x)
         if self.spatial_dims == 2:
-            # All that follows keeps this layout, and takes a sixth less time in it on CPU; in 3D it takes more.
+            # Every later layer keeps this layout, which takes a sixth less time on CPU; in 3D it takes more.
             x = x.contiguous(memory_format=CHANNELS_LAST[2])
         return self.maxpool(functional.relu(self.bn1(x), inplace=True))
 
@@ -186,4 +186,4 @@ class ResNet(Network):
 
 
 for _name, _size in SIZES.items():
-    register(f"resnet{_name}")(partial(ResNet, **_size))
+    MODELS.register(f"resnet{_name}")(partial(ResNet, **_size))

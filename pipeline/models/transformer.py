@@ -1,8 +1,9 @@
-"""The transformer block: attention and feed-forward, each pre-normalised and added to its input.
+"""The transformer block: attention and feed-forward, each pre-normalized and added to its input.
 
 Axes: B batch, N tokens, F features.
 """
 
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -10,7 +11,7 @@ from pipeline.models.layers import DropPath
 from pipeline.models.registry import check_choice
 
 EPS = 1e-6
-"""Of every norm here; timm's value for vision transformers."""
+"""Epsilon of every norm here, timm's value for vision transformers."""
 
 
 class SwiGLU(nn.Module):
@@ -63,16 +64,16 @@ class Attention(nn.Module):
         self.proj_drop = nn.Dropout(drop_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        heads = self.qkv(x).unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+        heads = rearrange(self.qkv(x), "b n (heads d) -> b heads n d", d=self.head_dim)
         query, key, value = heads.split([self.num_heads, self.num_kv_heads, self.num_kv_heads], dim=1)
         dropout = self.attn_drop_rate if self.training else 0.0
         is_grouped = self.num_kv_heads != self.num_heads
         mixed = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout, enable_gqa=is_grouped)
-        return self.proj_drop(self.proj(mixed.transpose(1, 2).flatten(2)))
+        return self.proj_drop(self.proj(rearrange(mixed, "b heads n d -> b n (heads d)")))
 
 
 class FeedForward(nn.Module):
-    """Two linear layers round an activation. SwiGLU's hidden width shrinks by 2/3, so that all cost the same."""
+    """Two linear layers around an activation. SwiGLU's hidden width shrinks by 2/3, so that all cost the same."""
 
     def __init__(self, dim: int, *, mlp_ratio: float = 4.0, activation: str = "gelu", drop_rate: float = 0.0) -> None:
         super().__init__()
@@ -89,7 +90,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Attention, then feed-forward, each on its normalised input. Shape: (B, N, F) -> (B, N, F)."""
+    """Attention, then feed-forward, each on its normalized input. Shape: (B, N, F) -> (B, N, F)."""
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from functools import partial
 from math import prod
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -19,10 +20,11 @@ from pipeline.models.layers import (
     classifier_layer,
     per_axis,
     spread_over_depth,
+    tokens_to_map,
 )
 from pipeline.models.network import Network, StageOutputs
 from pipeline.models.pretrained.adapt import fit_positions, resize_positions
-from pipeline.models.registry import check_choice, register
+from pipeline.models.registry import MODELS, check_choice
 from pipeline.models.transformer import EPS, NORMS, TransformerBlock
 
 SIZES = {
@@ -57,9 +59,9 @@ class PatchEmbed(nn.Module):
 
 
 class ViT(Network):
-    """Patches as tokens through `depth` pre-normalised blocks, shown as four stages of equal depth.
+    """Patches as tokens through `depth` pre-normalized blocks, shown as four stages of equal depth.
 
-    `patch_size` and `input_size` are one number or one an axis. Positions are learned for `input_size`
+    `patch_size` and `input_size` are one number or one per axis. Positions are learned for `input_size`
     (None: 224 in 2D, 96 in 3D) and interpolated for any other. `pooling` reads a class token or the mean.
     """
 
@@ -91,7 +93,7 @@ class ViT(Network):
         check_choice("norm", norm, NORMS)
         check_choice("pooling", pooling, POOLINGS)
         if depth < NUM_STAGES:
-            raise ValueError(f"vit: depth must be {NUM_STAGES} or more, one block a stage, got {depth}")
+            raise ValueError(f"vit: depth must be {NUM_STAGES} or more, one block per stage, got {depth}")
         patch_size = per_axis(patch_size, spatial_dims, "patch_size")
         input_size = per_axis(input_size or INPUT_SIZES[spatial_dims], spatial_dims, "input_size")
         self.spatial_dims, self.in_channels, self.num_features = spatial_dims, in_channels, dim
@@ -121,7 +123,7 @@ class ViT(Network):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Truncated normal 0.02 for linear layers and positions, zero biases; the class token next to zero."""
+        """Truncated normal 0.02 for linear layers and positions, zero biases; the class token close to zero."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -139,7 +141,7 @@ class ViT(Network):
         """(B, C, *S) -> tokens (B, N, F) with their positions, the class token first."""
         check_input(x, self.spatial_dims, self.in_channels)
         patches = self.patch_embed(x)
-        tokens = patches.flatten(2).transpose(1, 2)
+        tokens = rearrange(patches, "b f ... -> b (...) f")
         if self.cls_token is not None:
             tokens = torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
         return self.pos_drop(tokens + resize_positions(self.pos_embed[0], self.grid, patches.shape[2:]))
@@ -151,8 +153,8 @@ class ViT(Network):
     def forward_stages(self, x: Tensor) -> StageOutputs:
         stages, logits = super().forward_stages(x)
         grid = self.patch_embed.grid_of(x.shape[2:])
-        patches = [tokens[:, self.num_prefix_tokens :] for tokens in stages]
-        return StageOutputs(tuple(tokens.transpose(1, 2).unflatten(2, grid) for tokens in patches), logits)
+        maps = tuple(tokens_to_map(tokens[:, self.num_prefix_tokens :], grid) for tokens in stages)
+        return StageOutputs(maps, logits)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         tokens = self.norm(features)
@@ -176,4 +178,4 @@ class ViT(Network):
 
 
 for _name, _size in SIZES.items():
-    register(f"vit_{_name}")(partial(ViT, **_size))
+    MODELS.register(f"vit_{_name}")(partial(ViT, **_size))

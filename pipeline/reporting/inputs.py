@@ -1,4 +1,4 @@
-"""Everything a page shows, read from the files of a run; what is not there is None, and the page says so."""
+"""Everything a report shows, read from the files of a cohort and its runs; what is missing is None."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,18 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
+from pipeline.config import Config
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, SCAN_ID
 from pipeline.core.folds import fold_numbers, read_splits
 from pipeline.core.io import read_json, read_yaml, sha256
-from pipeline.core.paths import CohortPaths, RunPaths, TrainingKey
+from pipeline.core.paths import Artifacts, CohortPaths, RunPaths, TrainingKey
+from pipeline.core.tables import parse_values, read_table
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Metrics
 from pipeline.evaluation.outputs import has_values, read_metrics
 from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL
 from pipeline.evaluation.test_access_log import count_recorded_evaluations
+from pipeline.store.store import Store
 
 Json = dict[str, Any]
 PLOTS = (
@@ -31,8 +34,8 @@ PLOTS = (
 
 
 @dataclass(frozen=True)
-class CohortFacts:
-    """What is known of the scans."""
+class CohortInputs:
+    """The scans of a cohort, and what ingest, split and plan wrote about them."""
 
     table: pd.DataFrame | None
     ingest: Json | None
@@ -40,12 +43,31 @@ class CohortFacts:
     leakage: Json | None
     plan: Json | None
     num_folds: int | None = None
-    """How many can be trained, those of repeats and of nested parts counted."""
+    """How many can be trained, including those of repeats and of nested parts."""
+
+    @property
+    def is_multilabel(self) -> bool:
+        return (self.ingest or {}).get("task") == MULTILABEL
+
+    @property
+    def classes(self) -> list[str]:
+        return [] if self.table is None else self.classes_in(self.table)
+
+    def classes_in(self, table: pd.DataFrame) -> list[str]:
+        """Ingest's order, the positive class last, else alphabetical; with several labels `none` comes last."""
+        classes = (self.ingest or {}).get("classes") or sorted(table[LABEL].unique())
+        return [*classes, NO_LABEL] if self.is_multilabel and NO_LABEL in set(table[LABEL]) else classes
+
+    def memberships(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The same rows, with several labels one for each class of a scan."""
+        if not self.is_multilabel:
+            return rows
+        return rows.assign(**{LABEL: rows[LABEL].str.split(LABEL_SEPARATOR)}).explode(LABEL)
 
 
 @dataclass(frozen=True)
-class RunFacts:
-    """What is known of one experiment."""
+class RunInputs:
+    """One experiment: metrics, plot tables, audits, explanations and training history."""
 
     name: str
     metrics: Metrics
@@ -54,16 +76,16 @@ class RunFacts:
     calibrations: Json | None
     conformal: Json | None
     models: pd.DataFrame | None
-    looks: int
-    """How many sets of predictions of this test set were judged so far."""
+    num_test_evaluations: int
+    """How many sets of predictions of this test set were evaluated so far, over all experiments."""
     subgroups: pd.DataFrame | None
-    floors: pd.DataFrame | None
-    """Of the audits, which look at simple views of the image as well; else those of the evaluation."""
+    baselines: pd.DataFrame | None
+    """From the audits, which include simple image features, else from the evaluation."""
     audits: Json | None
     doubtful_labels: pd.DataFrame | None
     predictions: pd.DataFrame | None
     predictions_digest: str | None
-    """First letters of the SHA-256 of each fold's table."""
+    """First digits of the SHA-256 of each training's table."""
     histories: dict[TrainingKey, pd.DataFrame]
     explanations: list[Json] | None
     explanations_folder: Path
@@ -71,12 +93,12 @@ class RunFacts:
 
     @property
     def headline_split(self) -> str:
-        """Test where there is one."""
+        """Test if there is one, else validation."""
         return next(split for split in ("test", "val", "train") if split in self.metrics)
 
     @property
     def headline_level(self) -> str:
-        """Patients where each has one label."""
+        """Patients if each has one label, else scans."""
         return PATIENT if has_values(self.metrics[self.headline_split][PATIENT]) else SCAN
 
     @property
@@ -85,64 +107,97 @@ class RunFacts:
         return self.metrics[self.headline_split][self.headline_level]
 
 
-def gather_cohort(paths: CohortPaths) -> CohortFacts:
-    return CohortFacts(
-        table=read_table(paths.cohort),
+@dataclass(frozen=True)
+class ReportInputs:
+    """What the sections of a page may read."""
+
+    config: Config
+    cohort: CohortInputs
+    store: Store
+    runs: tuple[RunInputs, ...] = ()
+    """All experiments of the report."""
+    run: RunInputs | None = None
+    """The experiment of the page; None on the pages of the cohort and of all experiments."""
+
+
+def read_report_inputs(config: Config) -> ReportInputs:
+    """The inputs of the pages of a cohort and of all its experiments."""
+    paths, name = Artifacts(config.root), config.cohort.name
+    experiments = config.experiments or (config.name,)
+    return ReportInputs(
+        config=config,
+        cohort=read_cohort_inputs(paths.cohort(name)),
+        store=Store(paths.cohort(name).preprocessed),
+        runs=tuple(
+            read_run_inputs(experiment, paths.run(name, experiment), config.training_keys, config.cohort.task)
+            for experiment in experiments
+        ),
+    )
+
+
+def read_cohort_inputs(paths: CohortPaths) -> CohortInputs:
+    return CohortInputs(
+        table=read_text_table(paths.cohort),
         ingest=read_json(paths.ingest) if paths.ingest.is_file() else None,
-        splits=read_table(paths.splits),
+        splits=read_text_table(paths.splits),
         leakage=read_json(paths.leakage) if paths.leakage.is_file() else None,
         plan=read_yaml(paths.plan) if paths.plan.is_file() else None,
         num_folds=len(fold_numbers(read_splits(paths.splits))) if paths.splits.is_file() else None,
     )
 
 
-def gather_run(name: str, paths: RunPaths, trainings: Sequence[TrainingKey], task: str = "auto") -> RunFacts:
-    """Only metrics.json must be there; `task` is the cohort's."""
+def read_run_inputs(name: str, paths: RunPaths, trainings: Sequence[TrainingKey], task: str = "auto") -> RunInputs:
+    """Only metrics.json is required; `task` is the cohort's."""
     tables = [paths.predictions(key) for key in trainings]
     predicted = all(table.is_file() for table in tables)
     evaluation, first = paths.evaluation, paths.training(trainings[0])
     captions = paths.explanations / "captions.json"
     audits = read_json(paths.audits) if paths.audits.is_file() else None
-    return RunFacts(
+    return RunInputs(
         name=name,
         metrics=read_metrics(evaluation.metrics),
-        plots={plot: pd.read_csv(path) for plot in PLOTS if (path := evaluation.plot(plot)).is_file()},
+        plots={plot: read_results(path) for plot in PLOTS if (path := evaluation.plot(plot)).is_file()},
         operating_points=read_json(evaluation.operating_point) if evaluation.operating_point.is_file() else None,
         calibrations=read_json(evaluation.calibration) if evaluation.calibration.is_file() else None,
         conformal=read_json(evaluation.conformal) if evaluation.conformal.is_file() else None,
-        models=read_filled(evaluation.models),
-        looks=count_recorded_evaluations(paths.looks),
-        subgroups=read_filled(evaluation.subgroups),
-        floors=gather_baselines(audits, evaluation.baselines),
+        models=read_metrics_table(evaluation.models),
+        num_test_evaluations=count_recorded_evaluations(paths.looks),
+        subgroups=read_metrics_table(evaluation.subgroups),
+        baselines=read_baselines(audits, evaluation.baselines),
         audits=audits,
         doubtful_labels=read_labels(paths.doubtful_labels),
         predictions=read_folds(tables, several_labels=task == MULTILABEL) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
-        histories={key: pd.read_csv(path) for key in trainings if (path := paths.training(key).history).is_file()},
+        histories={key: read_results(path) for key in trainings if (path := paths.training(key).history).is_file()},
         explanations=read_json(captions) if captions.is_file() else None,
         explanations_folder=paths.explanations,
         config=read_yaml(first.config) if first.config.is_file() else None,
     )
 
 
-def gather_baselines(audits: Json | None, path: Path) -> pd.DataFrame | None:
-    """The simple predictors of the audits; where they judged none, the floors of the evaluation."""
+def read_baselines(audits: Json | None, path: Path) -> pd.DataFrame | None:
+    """The simple predictors of the audits, or if they have none the baselines of the evaluation."""
     predictors = audits["simple"]["figures"].get("predictors") if audits else None
-    return pd.DataFrame(predictors) if predictors else read_filled(path)
+    return pd.DataFrame(predictors) if predictors else read_metrics_table(path)
 
 
 def read_labels(path: Path) -> pd.DataFrame | None:
     """doubtful_labels.csv with ids and labels as text."""
-    texts = dict.fromkeys((SCAN_ID, PATIENT_ID, LABEL, "suggested"), str)
-    return pd.read_csv(path, dtype=texts, keep_default_na=False) if path.is_file() else None
+    texts = (SCAN_ID, PATIENT_ID, LABEL, "suggested")
+    return parse_values(read_table(path), texts) if path.is_file() else None
 
 
-def read_filled(path: Path) -> pd.DataFrame | None:
-    """A table of figures; None if it is not there or has no rows."""
-    table = pd.read_csv(path) if path.is_file() else None
+def read_metrics_table(path: Path) -> pd.DataFrame | None:
+    """A table of metrics; None if it is missing or empty."""
+    table = read_results(path) if path.is_file() else None
     return None if table is None or table.empty else table
 
 
-def read_table(path: Path) -> pd.DataFrame | None:
-    """All text, so that ids stay as they are."""
-    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
+def read_text_table(path: Path) -> pd.DataFrame | None:
+    """A table with all cells as text, so that ids stay unchanged; None if it is missing."""
+    return read_table(path) if path.is_file() else None
+
+
+def read_results(path: Path) -> pd.DataFrame:
+    """A table of results, with numbers in its columns of numbers."""
+    return parse_values(read_table(path))

@@ -1,1 +1,1 @@
-"""Who trains, who validates, who is locked away: folds without leaks."""
+"""Splits: the locked test set and the folds, and the check for leaks between them."""

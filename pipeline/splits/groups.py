@@ -1,4 +1,4 @@
-"""Groups that are never divided: patients, declared groups, spellings of one id."""
+"""Groups that stay together in a split: patients, declared groups, and spellings of one patient id."""
 
 import re
 import unicodedata
@@ -12,11 +12,14 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.core.columns import PATIENT_ID
 from pipeline.core.io import expand
 
+PATIENT_PREFIX = re.compile(r"^(subject|subj|sub|patient|pat|pt)(?=\d)")
+LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+
 
 def group_of_scans(table: pd.DataFrame, group_columns: Iterable[str] = ()) -> pd.Series:
-    """Name of the group of each row: connected components of scans through their patients and group columns.
+    """The name of each row's group: a connected component of scans that share a patient or a value of a group column.
 
-    A group is named after its smallest patient id, so names do not depend on the order of the rows. An empty cell
+    A group is named after its smallest patient id, so that names do not depend on the order of the rows. An empty cell
     links nothing.
     """
     scans, values = _links(table, (PATIENT_ID, *group_columns))
@@ -38,38 +41,34 @@ def _links(table: pd.DataFrame, columns: Iterable[str]) -> tuple[np.ndarray, np.
     return np.concatenate(rows), np.concatenate(values)
 
 
-PREFIX = re.compile(r"^(subject|subj|sub|patient|pat|pt)(?=\d)")
-ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+def normalize_patient_id(patient_id: str) -> str:
+    """An id without what people write in different ways: case, full-width letters, separators, leading zeros, `sub`.
 
-
-def plain_spelling(patient_id: str) -> str:
-    """An id without what people vary: case, accents of width, separators, leading zeros and the word for patient.
-
-    `sub-0012`, `SUB 12` and `12` are one; `A12` and `B12` are not.
+    `sub-0012`, `SUB 12` and `12` become equal; `A12` and `B12` do not.
     """
     letters = unicodedata.normalize("NFKC", patient_id).casefold()
-    return ZEROS.sub("", PREFIX.sub("", re.sub(r"[\W_]+", "", _keep_number_gaps(letters))))
+    return LEADING_ZEROS.sub("", PATIENT_PREFIX.sub("", re.sub(r"[\W_]+", "", _keep_number_gaps(letters))))
 
 
 def _keep_number_gaps(text: str) -> str:
-    """`1-12` is not `112`: a separator between two digits stands for something."""
+    """A separator between two digits is kept as a letter, because `1-12` is not `112`."""
     return re.sub(r"(?<=\d)[\W_]+(?=\d)", "x", text)
 
 
-def respelled(patient_ids: Iterable[str]) -> list[list[str]]:
-    """Ids that differ in spelling alone, together."""
-    by_spelling: dict[str, list[str]] = {}
+def spelling_variants(patient_ids: Iterable[str]) -> list[list[str]]:
+    """Lists of ids that differ only in spelling."""
+    variants: dict[str, list[str]] = {}
     for patient_id in sorted(set(patient_ids)):
-        by_spelling.setdefault(plain_spelling(patient_id), []).append(patient_id)
-    return [ids for ids in by_spelling.values() if len(ids) > 1]
+        variants.setdefault(normalize_patient_id(patient_id), []).append(patient_id)
+    return [ids for ids in variants.values() if len(ids) > 1]
 
 
 def read_patients(file: str, key: str) -> set[str]:
-    """Patients of a text file, one a line, in plain spelling; `$NAME` is read from the environment.
+    """Normalized patient ids from a text file with one id per line; `$NAME` is read from the environment.
 
-    `key` of the config is what an error names.
+    `key` is the key of the config that an error names.
     """
     path = expand(file, key)
     if not path.exists():
-        raise FileNotFoundError(f"{key}: {path} does not exist; expected one patient id a line.")
-    return {plain_spelling(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()}
+        raise FileNotFoundError(f"{key}: {path} does not exist; expected a file with one patient id per line.")
+    return {normalize_patient_id(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()}

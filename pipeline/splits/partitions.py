@@ -1,4 +1,4 @@
-"""Bins: the places a group of patients can go to, and dealing the groups of a table into them."""
+"""Partitions: the test set and the folds, and the assignment of a table's groups to them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,105 +8,120 @@ import pandas as pd
 
 from pipeline.config import Split
 from pipeline.core.columns import DEVELOPMENT, LABEL, NESTED, TEST
-from pipeline.splits.assignment import Deal, Measures, measure
-from pipeline.splits.schemes import Place
+from pipeline.splits.assignment import AssignmentProblem, GroupCounts, count_groups
+from pipeline.splits.schemes import PartitionKey
 from pipeline.splits.stratification import balance
 
 
 @dataclass(frozen=True)
-class Bin:
-    """One place: the values of `split` and `fold`, and the share of all scans it should get."""
+class Partition:
+    """One partition: the values of `split` and `fold`, and the share of all scans that it should get."""
 
     split: str
     fold: int | None
     share: float
 
     @property
-    def place(self) -> Place:
+    def key(self) -> PartitionKey:
         return self.split, self.fold
 
 
-def bins_of(settings: Split, num_folds: int, first_fold: int = 0) -> list[Bin]:
-    """The bins that a scheme deals patients into; those without a share are left out."""
+def partitions_of(settings: Split, num_folds: int, first_fold: int = 0) -> list[Partition]:
+    """The partitions of a scheme; those without a share are left out."""
     test, develop = settings.test_fraction, 1 - settings.test_fraction
-    folds = [Bin(DEVELOPMENT, first_fold + fold, develop / num_folds) for fold in range(num_folds)]
-    bins = {
-        "folds": [Bin(TEST, None, test), *folds],
+    folds = [Partition(DEVELOPMENT, first_fold + fold, develop / num_folds) for fold in range(num_folds)]
+    partitions = {
+        "folds": [Partition(TEST, None, test), *folds],
         "dates": folds,
-        "nested": [Bin(NESTED, part, 1 / num_folds) for part in range(num_folds)],
-        "sites": [Bin(TEST, None, test), Bin(DEVELOPMENT, None, develop)],
+        "nested": [Partition(NESTED, part, 1 / num_folds) for part in range(num_folds)],
+        "sites": [Partition(TEST, None, test), Partition(DEVELOPMENT, None, develop)],
         "holdout": [
-            Bin(TEST, None, test),
-            Bin(DEVELOPMENT, 0, develop * settings.val_fraction),
-            Bin(DEVELOPMENT, None, develop * (1 - settings.val_fraction)),
+            Partition(TEST, None, test),
+            Partition(DEVELOPMENT, 0, develop * settings.val_fraction),
+            Partition(DEVELOPMENT, None, develop * (1 - settings.val_fraction)),
         ],
     }[settings.scheme]
-    return [bin for bin in bins if bin.share > 0]
+    return [partition for partition in partitions if partition.share > 0]
 
 
-def deal_groups(
+def assign_groups(
     table: pd.DataFrame,
     groups: pd.Series,
-    make_bins: Callable[[int], list[Bin]],
+    make_partitions: Callable[[int], list[Partition]],
     settings: Split,
-    earlier: Mapping[str, Place],
+    previous: Mapping[str, PartitionKey],
     repeat: int = 0,
-) -> dict[str, Bin]:
-    """The bin of every group of `table`, among those of split.num_folds; a group stays at the place it had `earlier`.
+) -> dict[str, Partition]:
+    """The partition of every group of `table`; a group in `previous` keeps its partition.
 
-    Raises ValueError where a class has too few groups, with what would work.
+    `make_partitions` is called with a number of folds. Raises ValueError if a class is in too few groups, with
+    settings that would work.
     """
-    measures, bins = measure(table, groups, settings.stratify), make_bins(settings.num_folds)
-    placed, lacking = _deal(measures, bins, settings.seed, earlier, repeat)
-    if lacking:
-        remedy = _remedy(measures, make_bins, settings, is_continued=bool(earlier))
-        raise ValueError(_too_small(table, groups, lacking, bins, remedy))
-    return {group: bins[number] for group, number in zip(measures.groups, placed, strict=True)}
+    group_counts = count_groups(table, groups, settings.stratify)
+    partitions = make_partitions(settings.num_folds)
+    assignment, missing = _assign(group_counts, partitions, settings.seed, previous, repeat)
+    if missing:
+        remedy = _find_remedy(group_counts, make_partitions, settings, is_continued=bool(previous))
+        raise ValueError(_format_too_few_groups(table, groups, missing, partitions, remedy))
+    return {group: partitions[number] for group, number in zip(group_counts.groups, assignment, strict=True)}
 
 
-def _deal(
-    measures: Measures, bins: Sequence[Bin], seed: int, earlier: Mapping[str, Place], repeat: int
+def _assign(
+    group_counts: GroupCounts,
+    partitions: Sequence[Partition],
+    seed: int,
+    previous: Mapping[str, PartitionKey],
+    repeat: int,
 ) -> tuple[np.ndarray, list[str]]:
-    """The number of the bin of each group, and the classes that some bin lacks."""
-    number_of = {bin.place: number for number, bin in enumerate(bins)}
-    shares = np.array([bin.share for bin in bins])
-    deal = Deal(
-        makeup=measures.makeup,
+    """The number of each group's partition, and the classes that are missing in some partition."""
+    number_of = {partition.key: number for number, partition in enumerate(partitions)}
+    shares = np.array([partition.share for partition in partitions])
+    problem = AssignmentProblem(
+        counts=group_counts.counts,
         shares=shares / shares.sum(),
-        weights=measures.weights,
-        num_classes=len(measures.classes),
-        fixed=np.array([number_of[earlier[group]] if group in earlier else -1 for group in measures.groups]),
+        weights=group_counts.weights,
+        num_classes=len(group_counts.classes),
+        fixed=np.array([number_of[previous[group]] if group in previous else -1 for group in group_counts.groups]),
     )
-    placed = balance(deal, np.random.default_rng([seed, repeat]))
-    missing = (deal.contents(placed)[:, : deal.num_classes] == 0).any(0)
-    return placed, [name for name, is_missing in zip(measures.classes, missing, strict=True) if is_missing]
+    assignment = balance(problem, np.random.default_rng([seed, repeat]))
+    is_missing = (problem.partition_counts(assignment)[:, : problem.num_classes] == 0).any(0)
+    return assignment, [name for name, missing in zip(group_counts.classes, is_missing, strict=True) if missing]
 
 
-def _remedy(measures: Measures, make_bins: Callable[[int], list[Bin]], settings: Split, is_continued: bool) -> str:
-    """What would give every part every class, tried out."""
+def _find_remedy(
+    group_counts: GroupCounts,
+    make_partitions: Callable[[int], list[Partition]],
+    settings: Split,
+    is_continued: bool,
+) -> str:
+    """Settings that put every class into every partition; each suggestion has been tried."""
 
-    def works(bins: Sequence[Bin]) -> bool:
-        return not _deal(measures, bins, settings.seed, {}, 0)[1]
+    def works(partitions: Sequence[Partition]) -> bool:
+        return not _assign(group_counts, partitions, settings.seed, {}, 0)[1]
 
-    bins = make_bins(settings.num_folds)
-    if is_continued and works(bins):
-        return "patients keep their earlier places; delete splits.csv to divide all anew"
+    partitions = make_partitions(settings.num_folds)
+    if is_continued and works(partitions):
+        return "patients keep their earlier partitions; delete splits.csv to split all patients again"
     fewest = 3 if settings.scheme == "nested" else 2
     for num_folds in range(settings.num_folds - 1, fewest - 1, -1):
-        if len(make_bins(num_folds)) < len(bins) and works(make_bins(num_folds)):
+        if len(make_partitions(num_folds)) < len(partitions) and works(make_partitions(num_folds)):
             return f"the largest number that works is split.num_folds={num_folds}"
-    without_test = [bin for bin in make_bins(fewest) if bin.split != TEST]
-    if len(without_test) < len(make_bins(fewest)) and works(without_test):
-        folds = f"split.num_folds={fewest} and " if len(without_test) < len(bins) - 1 else ""
+    without_test = [partition for partition in make_partitions(fewest) if partition.split != TEST]
+    if len(without_test) < len(make_partitions(fewest)) and works(without_test):
+        folds = f"split.num_folds={fewest} and " if len(without_test) < len(partitions) - 1 else ""
         return f"no number of folds works beside a locked test set: add patients, or set {folds}split.test_fraction=0"
-    return "no number of folds works: add patients, or join classes"
+    return "no number of folds works: add patients, or merge classes"
 
 
-def _too_small(table: pd.DataFrame, groups: pd.Series, lacking: Sequence[str], bins: Sequence[Bin], remedy: str) -> str:
-    counts = groups.groupby(table[LABEL].astype(str)).nunique()
-    found = ", ".join(f"'{name}' in {counts[name]}" for name in lacking)
-    parts = " + ".join(f"fold {bin.fold}" if bin.fold is not None else bin.split for bin in bins)
+def _format_too_few_groups(
+    table: pd.DataFrame, groups: pd.Series, missing: Sequence[str], partitions: Sequence[Partition], remedy: str
+) -> str:
+    num_groups = groups.groupby(table[LABEL].astype(str)).nunique()
+    found = ", ".join(f"'{name}' in {num_groups[name]}" for name in missing)
+    names = " + ".join(
+        f"fold {partition.fold}" if partition.fold is not None else partition.split for partition in partitions
+    )
     return (
-        f"splits: every part ({parts}) needs every class, but some class is in too few separate groups of patients: "
-        f"found {found}, expected at least {len(bins)}; {remedy}."
+        f"splits: every partition ({names}) needs every class, but some class is in too few separate groups of "
+        f"patients: found {found}, expected at least {len(partitions)}; {remedy}."
     )

@@ -1,131 +1,143 @@
-"""Stratification: assign groups of patients so that labels and covariates are balanced."""
+"""Stratification: assign groups of patients to partitions so that labels and covariates are balanced.
+
+Legend: G groups, P partitions, M counts per group, T types (groups with equal counts). An allocation (T, P) is the
+number of groups of each type in each partition.
+"""
 
 import itertools
 import logging
 
 import numpy as np
 
-from pipeline.splits.assignment import Deal, badness, best_of
+from pipeline.splits.assignment import AssignmentProblem, imbalance, least_imbalanced
 from pipeline.splits.milp import improve_worst
 
 log = logging.getLogger(__name__)
 
-ENUMERABLE = 200_000
-"""Assignments that are simply all tried."""
-SWAPS = 200
-"""Types up to which swaps are tried besides moves: swaps cost their square."""
+MAX_ENUMERATED = 200_000
+"""Up to this number of assignments, all are tried."""
+MAX_SWAP_TYPES = 200
+"""Up to this number of types, swaps are tried besides moves: their number grows with the square of the types."""
 TIE = 1e-9
 
 
-def balance(deal: Deal, rng: np.random.Generator) -> np.ndarray:
-    """Bin of each group, shape (G,): the best of all where all can be tried, else the best that is found.
+def balance(problem: AssignmentProblem, rng: np.random.Generator) -> np.ndarray:
+    """The partition of each group, shape (G,): the best assignment if all can be tried, else the best that is found.
 
-    `rng` breaks ties, so that another seed gives another division that is as balanced.
+    `rng` breaks ties, so that another seed gives another assignment that is equally balanced.
     """
-    bins = deal.fixed.copy()
-    free = rng.permutation(np.flatnonzero(deal.fixed < 0))
+    assignment = problem.fixed.copy()
+    free = rng.permutation(np.flatnonzero(problem.fixed < 0))
     if not len(free):
-        return bins
-    few = len(deal.shares) ** min(len(free), 64) <= ENUMERABLE
-    bins[free] = (try_all if few else balance_many)(deal, deal.makeup[free])
-    return bins
+        return assignment
+    is_small = problem.num_partitions ** min(len(free), 64) <= MAX_ENUMERATED
+    assignment[free] = (enumerate_assignments if is_small else assign_many)(problem, problem.counts[free])
+    return assignment
 
 
-def balance_many(deal: Deal, makeup: np.ndarray) -> np.ndarray:
-    """Bin of each of many groups: by exchanges, and better where an integer programme knows better."""
-    found = search(deal, makeup)
-    answer = improve_worst(deal, makeup, found)
-    if not answer.is_proved:
-        log.info("splits: %d groups of many make-ups; a better balanced division of them may exist", len(makeup))
-    # What the programme does not look at, such as covariates, is evened out by exchanges that leave classes as good.
-    return found if answer.bins is None else search(deal, makeup, start=answer.bins)
+def enumerate_assignments(problem: AssignmentProblem, counts: np.ndarray) -> np.ndarray:
+    """The best of all assignments of few groups with `counts` (G, M)."""
+    partitions = range(problem.num_partitions)
+    assignments = np.array(list(itertools.product(partitions, repeat=len(counts))), int).reshape(-1, len(counts))
+    partition_counts = np.stack([(assignments == number) @ counts for number in partitions], axis=1)
+    return assignments[least_imbalanced(imbalance(problem, partition_counts + problem.fixed_counts))]
 
 
-def search(deal: Deal, makeup: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-    """Bin of each of many groups by exchanges from `start` (G,), or from a greedy deal.
+def assign_many(problem: AssignmentProblem, counts: np.ndarray) -> np.ndarray:
+    """The partition of each of many groups with `counts` (G, M): by local search, then by an integer program."""
+    found = search(problem, counts)
+    solution = improve_worst(problem, counts, found)
+    if not solution.is_proved:
+        log.info("splits: %d groups with many different class counts; a better balanced split may exist", len(counts))
+    # The program ignores some counts, such as covariates; exchanges that keep the classes as good balance those.
+    return found if solution.assignment is None else search(problem, counts, start=solution.assignment)
 
-    Groups of equal make-up take the bins of their type in their order.
+
+def search(problem: AssignmentProblem, counts: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+    """The partition of each of many groups, by exchanges from `start` (G,) or from a greedy allocation.
+
+    Groups of one type take the partitions of their type in order.
     """
-    types, type_of_group, counts = np.unique(makeup, axis=0, return_inverse=True, return_counts=True)
+    types, type_of_group, num_groups = np.unique(counts, axis=0, return_inverse=True, return_counts=True)
     if start is None:
-        dealt = deal_greedily(deal, types, counts)
+        allocation = allocate_greedily(problem, types, num_groups)
     else:
-        dealt = np.zeros((len(types), len(deal.shares)), int)
-        np.add.at(dealt, (type_of_group, start), 1)
-    dealt = improve(deal, types, dealt)
-    bins = np.empty(len(makeup), int)
-    for kind, row in enumerate(dealt):
-        bins[type_of_group == kind] = np.repeat(np.arange(len(row)), row)
-    return bins
+        allocation = np.zeros((len(types), problem.num_partitions), int)
+        np.add.at(allocation, (type_of_group, start), 1)
+    allocation = exchange(problem, types, allocation)
+    assignment = np.empty(len(counts), int)
+    for number, row in enumerate(allocation):
+        assignment[type_of_group == number] = np.repeat(np.arange(len(row)), row)
+    return assignment
 
 
-def try_all(deal: Deal, makeup: np.ndarray) -> np.ndarray:
-    """The best of all assignments of few groups."""
-    bins = range(len(deal.shares))
-    assignments = np.array(list(itertools.product(bins, repeat=len(makeup))), int).reshape(-1, len(makeup))
-    contents = np.stack([(assignments == bin) @ makeup for bin in bins], axis=1) + deal.held
-    return assignments[best_of(badness(deal, contents))]
+def allocate_greedily(problem: AssignmentProblem, types: np.ndarray, num_groups: np.ndarray) -> np.ndarray:
+    """An allocation: the whole part of each partition's share first, then the largest groups where they fit best."""
+    allocation = np.floor(np.outer(num_groups, problem.shares) + TIE).astype(int)
+    if problem.fixed_counts.any():
+        # Fixed groups are rarely in proportion: place every new group individually.
+        allocation[:] = 0
+    partition_counts = problem.fixed_counts + allocation.T @ types
+    for number in np.argsort(-types.sum(1), kind="stable"):
+        for _ in range(num_groups[number] - allocation[number].sum()):
+            partition = _best_partition(problem, partition_counts, types[number])
+            allocation[number, partition] += 1
+            partition_counts[partition] += types[number]
+    return allocation
 
 
-def deal_greedily(deal: Deal, types: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Groups of each type in each bin, (T, B): whole rounds first, then the largest of the rest where they fit."""
-    dealt = np.floor(np.outer(counts, deal.shares) + TIE).astype(int)
-    if deal.held.any():
-        # What bins hold already is rarely in proportion: let every new group find its place.
-        dealt[:] = 0
-    contents = deal.held + dealt.T @ types
-    for kind in np.argsort(-types.sum(1), kind="stable"):
-        for _ in range(counts[kind] - dealt[kind].sum()):
-            bin = _best_bin(deal, contents, types[kind])
-            dealt[kind, bin] += 1
-            contents[bin] += types[kind]
-    return dealt
+def _best_partition(problem: AssignmentProblem, partition_counts: np.ndarray, group: np.ndarray) -> int:
+    """The partition where one more group leaves the smallest weighted sum of squares."""
+    distance = partition_counts - problem.targets
+    return int((((distance + group) ** 2 - distance**2) * problem.weights).sum(1).argmin())
 
 
-def _best_bin(deal: Deal, contents: np.ndarray, group: np.ndarray) -> int:
-    """Where one more group leaves the smallest weighted squares."""
-    distance = contents - deal.targets
-    return int((((distance + group) ** 2 - distance**2) * deal.weights).sum(1).argmin())
-
-
-def improve(deal: Deal, types: np.ndarray, dealt: np.ndarray) -> np.ndarray:
-    """Move and swap groups between pairs of bins for as long as that makes the division better."""
-    contents = deal.held + dealt.T @ types
-    pairs = list(itertools.permutations(range(len(deal.shares)), 2))
+def exchange(problem: AssignmentProblem, types: np.ndarray, allocation: np.ndarray) -> np.ndarray:
+    """Move and swap groups between pairs of partitions until nothing improves the balance."""
+    partition_counts = problem.fixed_counts + allocation.T @ types
+    pairs = list(itertools.permutations(range(problem.num_partitions), 2))
     improved = True
     while improved:
         improved = False
         for source, target in pairs:
-            while _step(deal, types, dealt, contents, source, target):
+            while _exchange_once(problem, types, allocation, partition_counts, source, target):
                 improved = True
-    return dealt
+    return allocation
 
 
-def _step(deal: Deal, types: np.ndarray, dealt: np.ndarray, contents: np.ndarray, source: int, target: int) -> bool:
-    """Make the best exchange of two bins if it is an improvement; `dealt` and `contents` change in place."""
-    given, taken = _exchanges(dealt, source, target)
+def _exchange_once(
+    problem: AssignmentProblem,
+    types: np.ndarray,
+    allocation: np.ndarray,
+    partition_counts: np.ndarray,
+    source: int,
+    target: int,
+) -> bool:
+    """Make the best exchange between two partitions if it is an improvement; both arrays change in place."""
+    given, taken = _candidate_exchanges(allocation, source, target)
     if not len(given):
         return False
     change = types[given] - np.where(taken[:, None] < 0, 0, types[taken])
-    after = np.repeat(contents[None], len(change), axis=0)
+    after = np.repeat(partition_counts[None], len(change), axis=0)
     after[:, source] -= change
     after[:, target] += change
-    candidates = badness(deal, after)
-    best = best_of(candidates)
-    if tuple(part[best] for part in candidates) >= tuple(float(part) for part in badness(deal, contents)):
+    candidates = imbalance(problem, after)
+    best = least_imbalanced(candidates)
+    current = tuple(float(criterion) for criterion in imbalance(problem, partition_counts))
+    if tuple(criterion[best] for criterion in candidates) >= current:
         return False
-    for kind, sign in ((given[best], 1), (taken[best], -1)):
-        if kind >= 0:
-            dealt[kind, source] -= sign
-            dealt[kind, target] += sign
-    contents[:] = after[best]
+    for number, sign in ((given[best], 1), (taken[best], -1)):
+        if number >= 0:
+            allocation[number, source] -= sign
+            allocation[number, target] += sign
+    partition_counts[:] = after[best]
     return True
 
 
-def _exchanges(dealt: np.ndarray, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
-    """(given, taken): types that may go from source to target, and what may come back; -1 is nothing."""
-    given = np.flatnonzero(dealt[:, source])
-    taken = np.flatnonzero(dealt[:, target]) if len(dealt) <= SWAPS else np.empty(0, int)
+def _candidate_exchanges(allocation: np.ndarray, source: int, target: int) -> tuple[np.ndarray, np.ndarray]:
+    """(given, taken): types that may move from source to target, and types that may come back; -1 is none."""
+    given = np.flatnonzero(allocation[:, source])
+    taken = np.flatnonzero(allocation[:, target]) if len(allocation) <= MAX_SWAP_TYPES else np.empty(0, int)
     taken = np.concatenate([[-1], taken]).astype(int)
     pairs = np.stack(np.meshgrid(given, taken, indexing="ij")).reshape(2, -1)
     return pairs[0], pairs[1]

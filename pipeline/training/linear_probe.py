@@ -15,7 +15,7 @@ from torch import nn
 
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL
 from pipeline.core.paths import CohortPaths
-from pipeline.imaging.intensity import to_standards
+from pipeline.data.dataset import stored_images
 from pipeline.models.network import Network
 from pipeline.store.store import Store
 from pipeline.training.checkpoint import RunDirectory
@@ -122,15 +122,11 @@ def fit_frozen(network: Network, fold: Fold, keeping: RunDirectory, paths: Cohor
     store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
 
     def embed(rows: pd.DataFrame) -> torch.Tensor:
-        return cache.embeddings(torch.from_numpy(load(scan_id)) for scan_id in rows[SCAN_ID])
-
-    def load(scan_id: str) -> NDArray[np.float32]:
-        volume, _ = store.read(scan_id)
-        to_standards(volume, fold.plan.standards)
-        return volume
+        images = stored_images(store, rows[SCAN_ID], fold.plan.standards)
+        return cache.embeddings(torch.from_numpy(image) for image in images)
 
     train, val = fold.rows[TRAIN], fold.rows[VAL]
-    refuse_several_labels(fold)
+    check_single_label(fold)
     labels = {
         side: with_targets(fold.rows[side], fold.classes, fold.task)[LABEL].to_numpy(copy=True) for side in (TRAIN, VAL)
     }
@@ -148,10 +144,10 @@ def fit_frozen(network: Network, fold: Fold, keeping: RunDirectory, paths: Cohor
     losses = {f"{side}_loss": float(loss(logits[side], torch.from_numpy(labels[side]))) for side in (TRAIN, VAL)}
     auroc = scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))
     log.info("logistic head, inverse penalty %g: val_loss %.3f  val_auroc %.3f", penalty, losses["val_loss"], auroc)
-    keeping.keep_only(network.state_dict(), {**losses, "val_auroc": auroc})
+    keeping.save_only_epoch(network.state_dict(), {**losses, "val_auroc": auroc})
 
 
-def refuse_several_labels(fold: Fold) -> None:
+def check_single_label(fold: Fold) -> None:
     """A logistic head gives each scan one class."""
     if fold.task == "multilabel":
         raise ValueError(

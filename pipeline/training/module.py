@@ -1,4 +1,4 @@
-"""The one Lightning module: it receives a built network and never asks which kind.
+"""The Lightning module that trains every network; it does not depend on the architecture.
 
 Axes: B batch, C channels, D H W depth height width, K classes.
 """
@@ -16,27 +16,28 @@ from torch.optim import Optimizer
 
 from pipeline.config import Training
 from pipeline.training.distributed import clip_gradients, gather, shard
+from pipeline.training.errors import format_not_finite
 from pipeline.training.losses import Loss, StageClassifiers, plain_loss
 from pipeline.training.optim import build_optimizer, cosine_with_warmup
 from pipeline.training.targets import Task, probabilities, scan_auroc
 
 Batch = dict[str, Any]
 Mix = Callable[..., tuple[Tensor, Tensor]]
-"""(volumes, shares of the classes, epoch=, scan_ids=) -> the same, mixed."""
+"""(volumes, soft targets, epoch=, scan_ids=) -> mixed volumes and soft targets."""
 
 
 @dataclass(frozen=True)
 class LastBatch:
-    """What the last step was made on."""
+    """Loss and scans of the last training step."""
 
     loss: Tensor
     scan_ids: list[str]
 
 
 class Classifier(LightningModule):
-    """Training of a network from volumes (B, C, D, H, W) to logits (B, K).
+    """Train a network from volumes (B, C, D, H, W) to logits (B, K).
 
-    `training` holds numbers, no `auto`; `stage_classifiers` add deep supervision, `mix` blends the scans of a batch.
+    `training` has no `auto` left; `stage_classifiers` add deep supervision, `mix` applies mixup or CutMix to a batch.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class Classifier(LightningModule):
         self.mix = mix
         self.last_batch: LastBatch | None = None
         self.gradient_norm = math.nan
-        """Of the last update, before clipping."""
+        """At the last update, before clipping."""
         self._validated: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def configure_model(self) -> None:
@@ -75,21 +76,21 @@ class Classifier(LightningModule):
         else:
             loss = self.stage_classifiers.loss(self.network.forward_stages(volumes), targets, self.loss)
         if not torch.isfinite(loss):
-            raise ValueError(not_finite(f"the loss is {loss.item()}", batch["scan_id"]))
+            raise ValueError(format_not_finite(f"the loss is {loss.item()}", batch["scan_id"]))
         self.last_batch = LastBatch(loss.detach(), batch["scan_id"])
         return loss
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch as it is, or its scans mixed with each other and so their targets."""
-        volumes, targets = batch["volume"], batch["label"]
+        """Volumes and targets of the batch, mixed if `mix` is set."""
+        volumes, targets = batch["image"], batch["label"]
         if self.mix is None:
             return volumes, targets
-        shares = functional.one_hot(targets, self.network.num_classes) if targets.dim() == 1 else targets
-        return self.mix(volumes, shares, epoch=self.current_epoch, scan_ids=batch["scan_id"])
+        soft_targets = functional.one_hot(targets, self.network.num_classes) if targets.dim() == 1 else targets
+        return self.mix(volumes, soft_targets, epoch=self.current_epoch, scan_ids=batch["scan_id"])
 
     def validation_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The logits (B, K), for whoever watches."""
-        logits = self(batch["volume"]).float().cpu()
+        """Returns the logits (B, K) for callbacks."""
+        logits = self(batch["image"]).float().cpu()
         self._validated.append((batch["index"].cpu(), logits, batch["label"].cpu()))
         return logits
 
@@ -102,11 +103,13 @@ class Classifier(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """Clip by the norm over all parameters; stop at a gradient that is no number, while the weights are good."""
+        """Clip by the norm over all parameters; raise on a non-finite gradient before it reaches the weights."""
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.gradient_norm = float(clip_gradients(parameters, gradient_clip_val))
         if not math.isfinite(self.gradient_norm):
-            raise ValueError(not_finite(f"the norm of the gradient is {self.gradient_norm}", self.last_batch.scan_ids))
+            raise ValueError(
+                format_not_finite(f"the norm of the gradient is {self.gradient_norm}", self.last_batch.scan_ids)
+            )
 
     def configure_optimizers(self) -> dict[str, Any]:
         training = self.training_settings
@@ -121,11 +124,3 @@ class Classifier(LightningModule):
         num_updates = int(self.trainer.estimated_stepping_batches)
         schedule = cosine_with_warmup(optimizer, num_updates=num_updates, warmup_fraction=training.warmup_fraction)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def not_finite(what: str, scan_ids: list[str]) -> str:
-    """The error of a run that has diverged, or that a scan has broken."""
-    return (
-        f"training: {what} on scans {', '.join(scan_ids)}, expected a finite number; look at those scans if it is the "
-        "first epoch, else lower training.learning_rate or raise training.warmup_fraction."
-    )

@@ -1,4 +1,4 @@
-"""Optimiser and learning-rate schedule."""
+"""Optimizer and learning-rate schedule."""
 
 import math
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 FINAL_FRACTION = 0.01
+"""Of the peak learning rate, at the end of the schedule."""
 
 
 def build_optimizer(
@@ -19,17 +20,17 @@ def build_optimizer(
     layer_decay: float = 1.0,
     further: Iterable[nn.Parameter] = (),
 ) -> torch.optim.Optimizer:
-    """AdamW or SGD; vectors (norms, biases, layer scales) are not decayed.
+    """AdamW or SGD; vectors (norms, biases, layer scales) have no weight decay.
 
-    `layer_decay` under 1 slows each part of the network by its distance from the head (`Network.parameter_groups`);
-    `further` parameters, such as those of stage classifiers, learn at the head's rate.
+    `layer_decay` under 1 lowers the learning rate of each layer group by its distance from the head
+    (`Network.parameter_groups`); `further` parameters, such as those of stage classifiers, have the head's rate.
     """
-    slower = rate_factors(network, layer_decay)
+    factors = learning_rate_factors(network, layer_decay)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter in (*network.parameters(), *further):
         if parameter.requires_grad:
             decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((slower.get(id(parameter), 1.0), decay), []).append(parameter)
+            groups.setdefault((factors.get(id(parameter), 1.0), decay), []).append(parameter)
     settings = [
         {"params": parameters, "lr": learning_rate * factor, "weight_decay": decay}
         for (factor, decay), parameters in sorted(groups.items(), key=lambda group: group[0], reverse=True)
@@ -40,8 +41,8 @@ def build_optimizer(
     return torch.optim.SGD(settings, lr=learning_rate, momentum=0.9, nesterov=True)
 
 
-def rate_factors(network: nn.Module, layer_decay: float) -> dict[int, float]:
-    """Factor on the learning rate by the parameter's id: 1 at the head, once more `layer_decay` for each part below."""
+def learning_rate_factors(network: nn.Module, layer_decay: float) -> dict[int, float]:
+    """Factor on the learning rate by the parameter's id: `layer_decay` to the power of the distance from the head."""
     if layer_decay == 1:
         return {}
     return {
@@ -52,7 +53,7 @@ def rate_factors(network: nn.Module, layer_decay: float) -> dict[int, float]:
 
 
 def cosine_with_warmup(optimizer: torch.optim.Optimizer, *, num_updates: int, warmup_fraction: float) -> LambdaLR:
-    """Rise linearly over the warm-up, then follow a cosine down to 1 % of the peak."""
+    """Linear warm-up, then a cosine down to 1 % of the peak."""
     warmup = round(num_updates * warmup_fraction)
 
     def factor(update: int) -> float:

@@ -1,4 +1,4 @@
-"""One line before a training: what is trained, on what, how, and what it will take."""
+"""Log one line before a training: what is trained, on what, how, and how much memory it needs."""
 
 import logging
 
@@ -15,49 +15,50 @@ from pipeline.training.trainer import training_device
 
 log = logging.getLogger(__name__)
 COPIES = {"adamw": 4, "sgd": 3}
-"""Of the weights: themselves, their gradients, and the optimiser's one or two moments."""
+"""Of the weights by optimizer: themselves, their gradients, and one or two moments."""
 FLOAT_BYTES = 4
 
 
-def describe_run(config: Config, fold: Fold, network: nn.Module) -> None:
+def log_summary(config: Config, fold: Fold, network: nn.Module) -> None:
     """Log the line."""
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     learns = config.model.learns_by_gradient
     log.info(
-        f"{config.name} on {config.cohort.name}, {config.training_key}: {config.model.name}, {trainable:,} trainable "
-        f"parameters; {len(fold.rows[TRAIN])} scans of {num_patients(fold, TRAIN)} patients ({by_class(fold)}), "
-        f"{num_patients(fold, VAL)} patients validate; "
-        f"{by_gradient(config, fold) if learns else 'a head on frozen features'}, "
+        f"{config.name} on {config.cohort.name}, fold {config.fold}: {config.model.name}, {trainable:,} trainable "
+        f"parameters; trained on {len(fold.rows[TRAIN])} scans of {num_patients(fold, TRAIN)} patients "
+        f"({format_classes(fold)}), validated on {num_patients(fold, VAL)} patients; "
+        f"{format_updates(config, fold) if learns else 'a logistic head on frozen features'}, "
         f"on {device_name(training_device(fold.training)) if learns else 'CPU'}"
     )
 
 
-def num_patients(fold: Fold, side: str) -> int:
-    return fold.rows[side][PATIENT_ID].nunique()
+def num_patients(fold: Fold, split: str) -> int:
+    return fold.rows[split][PATIENT_ID].nunique()
 
 
-def by_class(fold: Fold) -> str:
-    """Training scans and patients that show each class."""
+def format_classes(fold: Fold) -> str:
+    """Training scans and patients of each class."""
     rows = fold.rows[TRAIN]
-    # A class of one label a scan may have the separator in its name.
-    shown = [label.split(LABEL_SEPARATOR) if fold.task == "multilabel" else [label] for label in rows[LABEL]]
-    patients = [rows[PATIENT_ID][[name in names for names in shown]].nunique() for name in fold.classes]
+    # With one label per scan, a class may have the separator in its name.
+    labels = [label.split(LABEL_SEPARATOR) if fold.task == "multilabel" else [label] for label in rows[LABEL]]
+    patients = [rows[PATIENT_ID][[name in own for own in labels]].nunique() for name in fold.classes]
     counts = zip(fold.classes, fold.class_counts, patients, strict=True)
     return ", ".join(f"{name}: {scans} of {own} patients" for name, scans, own in counts)
 
 
-def by_gradient(config: Config, fold: Fold) -> str:
+def format_updates(config: Config, fold: Fold) -> str:
+    """Epochs, scans per update, learning rate and memory."""
     training, processes = fold.training, num_processes(fold.training)
-    scans_an_update = training.batch_size * training.accumulate * processes
+    scans_per_update = training.batch_size * training.accumulate * processes
     return (
-        f"{training.max_epochs} epochs, {scans_an_update} scans an update (batch {training.batch_size} x "
-        f"{training.accumulate} accumulated x {processes} processes), rate {training.learning_rate:g}, "
-        f"about {forecast_mb(config, fold):.0f} MB a step beyond the libraries"
+        f"{training.max_epochs} epochs, {scans_per_update} scans per update (batch {training.batch_size} x "
+        f"{training.accumulate} accumulated x {processes} processes), learning rate {training.learning_rate:g}, "
+        f"about {estimate_memory_mb(config, fold):.0f} MB per step beyond the libraries"
     )
 
 
-def forecast_mb(config: Config, fold: Fold) -> float:
-    """Weights, their gradients and moments, and what one process keeps between the passes of a step, in float32."""
+def estimate_memory_mb(config: Config, fold: Fold) -> float:
+    """Weights, gradients, moments and activations of one process in float32."""
     with torch.device("meta"):
         network = build_network(
             config.model, num_classes=len(fold.classes), in_channels=fold.plan.in_channels, pretrained=False

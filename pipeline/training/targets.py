@@ -1,5 +1,6 @@
-"""What a label says: one class of several, grades in order, or any number of classes at once.
+"""Targets: what a label means for the network, and the probabilities and the AUROC that go with it.
 
+A label is one class of several, a grade among ordered classes, or any number of classes at once.
 Axes: B batch, K classes.
 """
 
@@ -17,14 +18,14 @@ Task = Literal["binary", "multiclass", "multilabel", "ordinal"]
 
 
 def task_of(cohort: Cohort, classes: Sequence[str]) -> Task:
-    """The cohort's task; `auto` goes by the number of classes."""
+    """The cohort's task; `auto` follows from the number of classes."""
     if cohort.task != "auto":
         return cohort.task
     return "binary" if len(classes) == 2 else "multiclass"
 
 
 def with_targets(rows: pd.DataFrame, classes: Sequence[str], task: Task) -> pd.DataFrame:
-    """The same rows with each label as the index of its class, or as a tuple of K zeros and ones for several labels."""
+    """The same rows with each label as the index of its class, or for multilabel as a tuple of K zeros and ones."""
     if task != "multilabel":
         return rows.assign(**{LABEL: rows[LABEL].map(list(classes).index)})
     present = [set(label.split(LABEL_SEPARATOR)) for label in rows[LABEL]]
@@ -32,25 +33,25 @@ def with_targets(rows: pd.DataFrame, classes: Sequence[str], task: Task) -> pd.D
 
 
 def count_classes(rows: pd.DataFrame, classes: Sequence[str], task: Task) -> list[int]:
-    """Scans that show each class."""
+    """Number of scans of each class."""
     targets = np.array(with_targets(rows, classes, task)[LABEL].tolist())
     counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(classes))
     return [int(count) for count in counts]
 
 
 def probabilities(logits: Tensor, task: Task) -> Tensor:
-    """(B, K) -> (B, K): a share of one for each class, or a probability of its own where several may be right."""
+    """Logits (B, K) -> probabilities (B, K): a softmax, or for multilabel a sigmoid per class."""
     return logits.sigmoid() if task == "multilabel" else logits.softmax(1)
 
 
 def scan_auroc(probs: Tensor, targets: Tensor) -> float:
-    """AUROC over scans, one against the rest where there are more than two classes; NaN without every class, or
-    where a probability is none.
+    """AUROC over scans, one against the rest for more than two classes.
 
-    `probs` is (B, K); `targets` (B,), or (B, K) where several may be right: then the mean over the classes that some
-    scans have and some have not. It only picks checkpoints; reported figures are per patient, from predictions.csv.
+    NaN if a class is missing or a probability is not finite. `probs` is (B, K); `targets` is (B,), or (B, K) for
+    multilabel: then the mean over the classes that some scans have and others have not. It only selects checkpoints;
+    reported metrics are per patient and come from predictions.csv.
     """
-    # A second of importing, which prediction needs not wait for.
+    # Importing it takes a second, which prediction does not need.
     from sklearn.metrics import roc_auc_score
 
     if not probs.isfinite().all():

@@ -29,14 +29,14 @@ def test_excluding_never_hides_that_a_class_became_too_small(paths):
         ({"positive_class": None}, "fit;ill", "TAB-CLASS-NAME", "'fit;ill'"),
     ],
 )
-def test_labels_that_do_not_fit_the_classes_are_refused(paths, changes, label, code, words):
+def test_labels_that_do_not_fit_the_classes_are_rejected(paths, changes, label, code, words):
     write_table(paths, changed(7, label=label))
     with pytest.raises(ValueError) as caught:
         ingest_cohort(cohort(**changes), paths)
     assert f"[{code}]" in str(caught.value) and words in str(caught.value)
 
 
-def test_single_class_is_refused(paths):
+def test_single_class_is_rejected(paths):
     write_table(paths, [HEADER, *ROWS[:4]])
     with pytest.raises(ValueError, match=r"'fit' alone.*TAB-LABEL-SINGLE"):
         ingest_cohort(cohort(), paths)

@@ -105,14 +105,14 @@ def test_same_voxels_under_two_ids_are_named(paths):
     assert "000, 007" in codes["TAB-SAME-VOXELS"]
 
 
-def test_warnings_stand_in_their_row(paths):
+def test_warnings_are_in_their_row(paths):
     (paths.raw / "scans/003.nii.gz").write_bytes(gzip.compress(nifti(VOXELS * 2, bitpix=8)) + b"end")
     ingest_cohort(cohort(), paths)
     warnings = read_cohort(paths.cohort)["warnings"]
     assert warnings[3] == "NII-BITPIX NII-TRAILING" and set(warnings.drop(3)) == {""}
 
 
-def test_empty_table_and_empty_folder_are_said(paths, tmp_path):
+def test_empty_table_and_empty_folder_are_errors(paths, tmp_path):
     write_table(paths, [HEADER])
     with pytest.raises(ValueError, match="TAB-EMPTY"):
         ingest_cohort(cohort(), paths)
@@ -122,14 +122,14 @@ def test_empty_table_and_empty_folder_are_said(paths, tmp_path):
         ingest_cohort(cohort(), paths)
 
 
-def test_missing_folder_says_which_stage_makes_it(paths):
+def test_missing_folder_names_the_stage_that_writes_it(paths):
     moved: Path = paths.raw.rename(paths.folder / "moved")
     assert moved.exists()
     with pytest.raises(FileNotFoundError, match=r"pipeline\.fetch"):
         ingest_cohort(cohort(), paths)
 
 
-def test_nonfinite_voxels_are_filled_where_the_config_says(paths):
+def test_nonfinite_voxels_are_filled_if_the_config_has_a_fill(paths):
     voxels = VOXELS.astype("f4")
     voxels[0, 0, 0] = np.nan
     (paths.raw / "scans/000.nii.gz").write_bytes(gzip.compress(nifti(voxels)))

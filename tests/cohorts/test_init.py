@@ -154,7 +154,7 @@ def test_command_shows_the_guess_says_what_is_next_and_overwrites_nothing(scans:
     assert written.read_text() in done.stdout and "dvc exp run -S cohort=mine" in done.stdout
     assert followed_sections("cohort") <= set(read_yaml(written))
     again = run_init(tmp_path, str(scans), "labels.csv", "--name", "mine", *OPTIONS)
-    assert again.returncode == 1 and "mine.yaml exists and is left as it is" in again.stderr
+    assert again.returncode == 1 and "mine.yaml exists and was not changed" in again.stderr
 
 
 @pytest.mark.parametrize(

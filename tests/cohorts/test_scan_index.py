@@ -15,7 +15,7 @@ from tests.imaging.nifti_bytes import VOXELS, nifti
     [
         ("TAB-NO-SCAN", {"path": "scans/7.nii.gz"}, "Did you mean 'scans/007.nii.gz'"),
         ("TAB-PATH", {"path": "../elsewhere.nii.gz"}, "'../elsewhere.nii.gz'"),
-        ("TAB-PATH", {"path": "scans/../../elsewhere.nii.gz"}, "leave the data folder"),
+        ("TAB-PATH", {"path": "scans/../../elsewhere.nii.gz"}, "outside the scans folder"),
         ("TAB-PATH", {"path": "/etc/scan.nii.gz"}, "/etc/scan.nii.gz"),
         ("TAB-PATH", {"path": ""}, "''"),
         ("TAB-ID-TWICE", {"scan_id": "001"}, "row 3 ('001'), row 9 ('001')"),

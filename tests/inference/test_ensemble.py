@@ -1,4 +1,4 @@
-"""Folds of a run together: calibrated, averaged, called at the threshold that validation froze."""
+"""An ensemble of the folds of a run: calibrated, averaged, with the threshold that was chosen on validation."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ def of_folds(folder: Path, scan: Path) -> dict[str, float]:
     return {name: float(run.predict(run.prepare(scan).array).probs[1]) for name, run in runs.items()}
 
 
-def test_all_folds_together_give_the_mean_of_calibrated_probabilities_and_a_call(two_folds: Path) -> None:
+def test_an_ensemble_predicts_the_mean_calibrated_probability_and_a_class(two_folds: Path) -> None:
     scan = two_folds / "cubes" / "scans" / "p001_0.nii.gz"
     done = Commands(two_folds)("predict", "scans", str(scan), "--run", str(RUN), "--out", "new.csv")
     assert "mean of 2 folds" in done.stderr and "0.550" in done.stderr and "approximate" in done.stderr
@@ -64,10 +64,10 @@ def test_all_folds_together_give_the_mean_of_calibrated_probabilities_and_a_call
     odds = {name: (own[name] / (1 - own[name])) ** SCALE[name] for name in own}
     expected = np.mean([value / (1 + value) for value in odds.values()])
     assert row["prob_cube"] == pytest.approx(expected, abs=1e-6)
-    assert row["called"] == ("cube" if expected >= 0.55 else "plain")
+    assert row["predicted"] == ("cube" if expected >= 0.55 else "plain")
 
 
-def test_where_a_fold_could_not_be_calibrated_all_are_averaged_as_they_are(
+def test_if_a_fold_could_not_be_calibrated_all_are_averaged_uncalibrated(
     two_folds: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     freeze(two_folds / RUN, method="none", threshold=None)
@@ -79,22 +79,28 @@ def test_where_a_fold_could_not_be_calibrated_all_are_averaged_as_they_are(
     assert probs[1] == pytest.approx(np.mean(list(of_folds(two_folds, scan).values())), abs=1e-6)
 
 
-def test_a_fold_that_was_never_evaluated_is_refused(two_folds: Path) -> None:
+def test_a_fold_that_was_never_evaluated_is_rejected(two_folds: Path) -> None:
     trained = TrainedCheckpoint.read(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
     third = replace(trained, config=trained.config | {"fold": 1, "seed": 4})
     third.write(two_folds / RUN / "fold-1-seed-4" / "best.ckpt")
-    with pytest.raises(ValueError, match="nothing was frozen for fold-1-seed-4.*pipeline.evaluate"):
+    with pytest.raises(ValueError, match="no calibration of fold-1-seed-4.*pipeline.evaluate"):
         Ensemble.load(two_folds / RUN)
 
 
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda run: {"plan": {**run.plan, "spacing_mm": [3, 3, 3]}}, "fold-1-seed-0/best.ckpt: its plan is not that of the"),
-        (lambda run: {"classes": run.classes[::-1]}, "fold-1-seed-0/best.ckpt: its order of classes is not that of the"),
+        (
+            lambda run: {"plan": {**run.plan, "spacing_mm": [3, 3, 3]}},
+            "fold-1-seed-0/best.ckpt: its plan differs from that of the",
+        ),
+        (
+            lambda run: {"classes": run.classes[::-1]},
+            "fold-1-seed-0/best.ckpt: its order of classes differs from that of the",
+        ),
     ],
 )
-def test_folds_that_do_not_fit_together_are_refused_and_the_odd_one_named(two_folds: Path, change, says: str) -> None:
+def test_inconsistent_folds_are_rejected_and_the_different_one_is_named(two_folds: Path, change, says: str) -> None:
     run = two_folds / RUN
     usual = TrainedCheckpoint.read(run / "fold-0-seed-0" / "best.ckpt")
     replace(usual, config=usual.config | {"fold": 2}).write(run / "fold-2-seed-0" / "best.ckpt")
@@ -110,7 +116,7 @@ def test_a_copied_checkpoint_is_not_taken_for_another_fold(two_folds: Path) -> N
         Ensemble.load(two_folds / RUN)
 
 
-def test_a_fold_trained_again_since_the_evaluation_is_refused(two_folds: Path) -> None:
+def test_a_fold_trained_again_after_evaluation_is_rejected(two_folds: Path) -> None:
     trained = TrainedCheckpoint.read(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
     replace(trained, epoch=trained.epoch + 1).write(two_folds / RUN / "fold-1-seed-0" / "best.ckpt")
     scan = str(two_folds / "cubes" / "scans" / "p001_0.nii.gz")
@@ -119,6 +125,6 @@ def test_a_fold_trained_again_since_the_evaluation_is_refused(two_folds: Path) -
     assert "fold-1-seed-0/best.ckpt: not the checkpoint that" in done.stderr and "pipeline.evaluate" in done.stderr
 
 
-def test_the_evaluation_knows_which_checkpoint_it_judged(finished: Path) -> None:
+def test_evaluation_records_which_checkpoint_it_evaluated(finished: Path) -> None:
     noted = json.loads((finished / RUN / "evaluation/frozen/checkpoints.json").read_text())
     assert noted == {"fold-0-seed-0": sha256(finished / RUN / "fold-0-seed-0" / "best.ckpt")}

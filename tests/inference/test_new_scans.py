@@ -8,7 +8,7 @@ import torch
 
 from pipeline.config import Columns
 from pipeline.imaging.io.discover import ScanFiles
-from pipeline.imaging.preprocessing import Prepared
+from pipeline.imaging.preprocessing import PreparedScan
 from pipeline.inference.new_scans import predict_files
 from pipeline.inference.predictor import Prediction
 
@@ -18,16 +18,16 @@ class Classifier:
 
     columns, classes, threshold = Columns(), ["plain", "cube"], None
 
-    def prepare(self, scan: ScanFiles) -> Prepared:
+    def prepare(self, scan: ScanFiles) -> PreparedScan:
         if scan.first.name.startswith("large"):
             torch.empty(2**60)
-        return Prepared(np.zeros((1, 2, 2, 2), np.float32), np.eye(4), ())
+        return PreparedScan(np.zeros((1, 2, 2, 2), np.float32), np.eye(4), ())
 
     def predict(self, volume: np.ndarray) -> Prediction:
         return Prediction(np.array([0.25, 0.75]), ())
 
 
-def test_a_scan_that_is_too_large_for_the_memory_costs_no_other_its_prediction(tmp_path: Path) -> None:
+def test_a_scan_that_is_too_large_for_memory_does_not_affect_the_others(tmp_path: Path) -> None:
     for name in ("a", "large", "z"):
         nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
     with pytest.raises(ValueError, match="1 of 3 scans could not be predicted:\n.*large.nii.gz: out of memory"):

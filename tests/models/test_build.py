@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.models import build_model, model_names
-from pipeline.models.registry import register
+from pipeline.models.registry import MODELS
 
 TINY = dict(depths=(1, 1, 1, 1), dims=(4, 6, 8, 10))
 
@@ -32,9 +32,9 @@ def test_unknown_option_suggests_the_nearest():
         build_model("poolformer_s12", **TINY, lora={"rnak": 4})
 
 
-def test_name_is_taken_once():
+def test_a_name_is_registered_once():
     with pytest.raises(ValueError, match="'resnet18' is already registered"):
-        register("resnet18")(lambda: None)
+        MODELS.register("resnet18")(lambda: None)
 
 
 def test_volume_mode_and_spatial_dims_exclude_each_other():
@@ -42,7 +42,7 @@ def test_volume_mode_and_spatial_dims_exclude_each_other():
         build_model("resnet18", volume="slicewise", spatial_dims=2)
 
 
-def test_frozen_network_trains_its_head_alone():
+def test_frozen_network_trains_its_head_only():
     network = build_model("poolformer_s12", **TINY, freeze=True)
     assert {name for name, p in network.named_parameters() if p.requires_grad} == {
         "norm.weight", "norm.bias", "head.weight", "head.bias",
@@ -62,6 +62,6 @@ def test_zero_classes_give_the_embedding(volume):
     assert network(torch.randn(2, 1, 33, 33, 33)).shape == (2, network.num_features) == (2, 10)
 
 
-def test_negative_number_of_classes_is_refused():
+def test_negative_number_of_classes_is_rejected():
     with pytest.raises(ValueError, match="num_classes must be 0"):
         build_model("poolformer_s12", **TINY, num_classes=-1)

@@ -13,27 +13,27 @@ import torch
 from torch import Tensor
 
 from pipeline.models import Network, build_model, model_names
-from pipeline.models.registry import builder_of
-from pipeline.models.volume import has_3d_twin, modes_of
+from pipeline.models.registry import MODELS
+from pipeline.models.volume import supports_3d, volume_modes
 
 SIZES = {2: (64, 64), 3: (32, 32, 32)}
 ODD_SIZES = {2: [(33, 47), (32, 32)], 3: [(17, 33, 47), (32, 32, 32), (40, 8, 33)]}
 
 
 def dimensions(name: str) -> tuple[int, ...]:
-    return (2, 3) if has_3d_twin(name) else (2,)
+    return (2, 3) if supports_3d(name) else (2,)
 
 
 def options_for(name: str, form: int | str) -> dict[str, object]:
     """Options of `build_model` for a form: 2 or 3 for the bare network, else a volume mode."""
     if isinstance(form, str):
         return {"volume": form}
-    return {"spatial_dims": form} if has_3d_twin(name) else {}
+    return {"spatial_dims": form} if supports_3d(name) else {}
 
 
 def family(name: str) -> object:
     """The class or function behind a name, whatever its size."""
-    return getattr(builder_of(name), "func", builder_of(name))
+    return getattr(MODELS.get(name), "func", MODELS.get(name))
 
 
 @cache
@@ -52,7 +52,7 @@ def smallest_of_each_family() -> list[str]:
 BARE = [(name, form) for name in model_names() for form in dimensions(name)]
 NUMERICAL = [(name, form) for name in smallest_of_each_family() for form in dimensions(name)]
 LARGEST_FORM = [(name, dimensions(name)[-1]) for name in smallest_of_each_family()]
-WRAPPED = [(name, mode) for name in smallest_of_each_family() for mode in modes_of(name)]
+WRAPPED = [(name, mode) for name in smallest_of_each_family() for mode in volume_modes(name)]
 LEARNING = [(name, form) for name, form in NUMERICAL + WRAPPED if form != "stage_grid"]
 """A stage grid leaves out what comes after its stage."""
 SLICEWISE = [(name, "slicewise") for name in smallest_of_each_family()]
@@ -218,13 +218,13 @@ def test_the_same_seed_gives_the_same_weights(network, build_tiny, name, form):
 
 
 @pytest.mark.parametrize(("name", "form"), NUMERICAL)
-def test_an_input_without_its_batch_axis_is_refused(network, form):
+def test_an_input_without_its_batch_axis_is_rejected(network, form):
     with pytest.raises(ValueError, match=r"\(B, C, .*got shape"):
         network(example(form)[0])
 
 
 @pytest.mark.parametrize("name", smallest_of_each_family())
-def test_unknown_options_are_refused(name):
+def test_unknown_options_are_rejected(name):
     with pytest.raises(ValueError, match="no option 'in_chanels'. Did you mean 'in_channels'"):
         build_model(name, in_chanels=3)
 

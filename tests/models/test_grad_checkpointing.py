@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from pipeline.models.grad_checkpointing import held_statistics, recompute
+from pipeline.models.grad_checkpointing import frozen_statistics, recompute
 
 IMAGES = torch.randn(4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -28,7 +28,7 @@ def test_gradients_and_statistics_equal_those_of_a_plain_pass():
 def test_held_statistics_move_again_afterwards():
     block = make_block()
     before = [buffer.clone() for buffer in block.buffers()]
-    with held_statistics(block):
+    with frozen_statistics(block):
         block(IMAGES)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(block.buffers(), before, strict=True))
     block(IMAGES)

@@ -21,12 +21,12 @@ def test_padding_follows_each_axis():
 
 
 @pytest.mark.parametrize("size", [0, (3, 3), (3, -1, 3)])
-def test_size_that_is_not_one_number_an_axis_is_refused(size):
+def test_size_that_is_not_one_number_per_axis_is_rejected(size):
     with pytest.raises(ValueError, match="stem_size must be one number from 1 up, or 3 of them"):
         per_axis(size, 3, "stem_size")
 
 
-def test_channel_layer_norm_normalises_each_token():
+def test_channel_layer_norm_normalizes_each_token():
     norm = ChannelLayerNorm(6, eps=1e-5)
     torch.nn.init.normal_(norm.weight)
     x = torch.randn(2, 6, 3, 4, 5)
@@ -36,7 +36,7 @@ def test_channel_layer_norm_normalises_each_token():
 
 @pytest.mark.parametrize("kind", ["batch", "instance", "group", "layer"])
 @pytest.mark.parametrize("spatial_dims", [2, 3])
-def test_every_norm_centres_and_scales_what_it_says(kind, spatial_dims):
+def test_every_norm_centers_and_scales_its_axes(kind, spatial_dims):
     x = 3 + 2 * torch.randn(4, 6, *(5, 6, 7)[:spatial_dims])
     normed = norm_layer(kind, spatial_dims, 6)(x)
     over = {"batch": (0, *range(2, x.dim())), "instance": tuple(range(2, x.dim())), "layer": (1,)}

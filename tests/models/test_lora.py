@@ -68,11 +68,11 @@ def test_the_head_and_grouped_convolutions_take_no_update(build_tiny):
     assert "encoder.stages.0.0.mlp.fc1" in names or any("mlp" in name for name in names)
 
 
-def test_targets_that_match_nothing_are_refused(build_tiny):
+def test_targets_that_match_nothing_are_rejected(build_tiny):
     with pytest.raises(ValueError, match=r"lora: targets \['qqq'\] match no layer.*it has"):
         build(build_tiny, "vit_tiny", {"targets": ["qqq"]})
 
 
-def test_unknown_lora_options_are_refused(build_tiny):
+def test_unknown_lora_options_are_rejected(build_tiny):
     with pytest.raises(ValueError, match="no option 'rnak'. Did you mean 'rank'"):
         build(build_tiny, "vit_tiny", {"rnak": 3})

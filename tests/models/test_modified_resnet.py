@@ -23,14 +23,14 @@ SMALL = dict(layers=(2, 1, 1, 1), width=16, embed_dim=24)
 
 
 def small(**options) -> ModifiedResNet:
-    return randomise_norms(ModifiedResNet(**SMALL | dict(input_size=96) | options))
+    return randomize_norms(ModifiedResNet(**SMALL | dict(input_size=96) | options))
 
 
 def reference(image_size: int = 96) -> Reference:
-    return randomise_norms(Reference(SMALL["layers"], SMALL["embed_dim"], heads=8, image_size=image_size, width=16))
+    return randomize_norms(Reference(SMALL["layers"], SMALL["embed_dim"], heads=8, image_size=image_size, width=16))
 
 
-def randomise_norms(network: nn.Module) -> nn.Module:
+def randomize_norms(network: nn.Module) -> nn.Module:
     """Fresh batch norms, and residual branches that start at zero, would hide a swap."""
     for module in network.modules():
         if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
@@ -60,7 +60,7 @@ def test_tower_without_attention_pooling_has_the_published_parameters():
 
 @pytest.mark.slow
 def test_embeddings_equal_open_clips_rn50():
-    theirs = randomise_norms(Reference((3, 4, 6, 3), 1024, heads=32, image_size=224, width=64))
+    theirs = randomize_norms(Reference((3, 4, 6, 3), 1024, heads=32, image_size=224, width=64))
     tower = build_model("modified_resnet50", spatial_dims=2, in_channels=3, num_classes=0).eval()
     tower.load_state_dict(theirs.state_dict(), strict=True)
     images = torch.randn(1, 3, 224, 224)
@@ -111,7 +111,7 @@ def test_whole_clip_checkpoint_gives_its_image_tower_for_other_channels_and_size
 def test_volume_that_repeats_a_slice_is_read_like_the_slice(tmp_path):
     """Attention pooling would not: it weighs one mean token against depth times as many others."""
     options = dict(SMALL, input_size=64, pooling="mean")
-    planar = randomise_norms(build_model("modified_resnet50", spatial_dims=2, **options))
+    planar = randomize_norms(build_model("modified_resnet50", spatial_dims=2, **options))
     save_file(planar.state_dict(), tmp_path / "planar.safetensors")
     network = build_model(
         "modified_resnet50", volume="inflate", pretrained=tmp_path / "planar.safetensors", **options

@@ -38,7 +38,7 @@ def test_lock_leaves_the_last_groups_to_train(network, unlocked_groups):
     )
 
 
-def test_lock_of_more_groups_than_there_are_is_refused(network):
+def test_lock_of_more_groups_than_there_are_is_rejected(network):
     with pytest.raises(ValueError, match=r"unlocked_groups must be 0 to 6 \(stem, .* head\), got 7"):
         network.lock(7)
 

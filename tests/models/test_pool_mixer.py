@@ -1,4 +1,4 @@
-"""The pooling mixer against torch's average pooling, and its own laws."""
+"""The pooling mixer against torch's average pooling, and its own properties."""
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_window_of_one_voxel_along_depth_mixes_each_slice_by_itself():
     assert torch.allclose(PoolMixer(3, (1, 3, 3))(volume), expected, atol=1e-6)
 
 
-def test_input_is_left_as_it_was():
+def test_input_is_not_changed():
     x = torch.randn(1, 2, 4, 4, 4)
     before = x.clone()
     PoolMixer(3, 3)(x)
@@ -104,6 +104,6 @@ def test_compiled_mixer_is_one_graph_with_the_same_values_and_gradients():
 
 
 @pytest.mark.parametrize("pool_size", [2, (3, 4, 3), 0, (3, 3)])
-def test_window_without_a_centre_or_of_the_wrong_length_is_refused(pool_size):
+def test_window_without_a_center_or_of_the_wrong_length_is_rejected(pool_size):
     with pytest.raises(ValueError, match="pool_size must be"):
         PoolMixer(3, pool_size)

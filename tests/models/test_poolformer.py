@@ -1,4 +1,4 @@
-"""PoolFormer against the authors' parameter counts, timm's features and its own laws in 2D and 3D."""
+"""PoolFormer against the authors' parameter counts, timm's features and its own properties in 2D and 3D."""
 
 import pytest
 import timm
@@ -9,7 +9,7 @@ from torch.nn import functional
 from pipeline.models import build_model
 from pipeline.models.layers import ChannelLayerNorm
 from pipeline.models.pool_mixer import PoolMixer
-from pipeline.models.poolformer import PoolFormer, ResidualSum
+from pipeline.models.poolformer import LayerScaleResidual, PoolFormer
 from pipeline.models.pretrained.adapt import inflate_weights
 
 
@@ -18,8 +18,8 @@ def maps(size: tuple[int, ...], dtype: torch.dtype = torch.float64) -> list[torc
     return [torch.randn(8, 4, *size, dtype=dtype, requires_grad=True) for _ in range(2)]
 
 
-def residual(drop_path_rate: float = 0.0, start: float = 0.3) -> ResidualSum:
-    return ResidualSum(4, layer_scale_init_value=start, drop_path_rate=drop_path_rate).double()
+def residual(drop_path_rate: float = 0.0, start: float = 0.3) -> LayerScaleResidual:
+    return LayerScaleResidual(4, layer_scale_init_value=start, drop_path_rate=drop_path_rate).double()
 
 
 @pytest.mark.parametrize("size", [(3, 5), (2, 3, 4)])
@@ -37,7 +37,7 @@ def test_values_and_gradients_of_any_order_are_those_of_the_formula(size) -> Non
     assert torch.autograd.gradgradcheck(module, (x, branch))
 
 
-def test_a_dropped_branch_leaves_its_scan_as_it_was_and_a_kept_one_is_scaled_up() -> None:
+def test_a_dropped_branch_leaves_its_scan_unchanged_and_a_kept_one_is_scaled_up() -> None:
     module, (x, branch) = residual(drop_path_rate=0.5).train(), maps((2, 2, 2))
     torch.manual_seed(1)
     added = (module(x, branch) - x) / branch
@@ -73,7 +73,7 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def randomise(network: nn.Module) -> nn.Module:
+def randomize(network: nn.Module) -> nn.Module:
     """Weights large enough that every part of a network, layer scale included, shows in its outputs."""
     for parameter in network.parameters():
         nn.init.normal_(parameter, std=0.2)
@@ -81,7 +81,7 @@ def randomise(network: nn.Module) -> nn.Module:
 
 
 def tiny(**options) -> PoolFormer:
-    return randomise(PoolFormer(**TINY | options))
+    return randomize(PoolFormer(**TINY | options))
 
 
 @pytest.mark.parametrize("size", NUM_PARAMETERS)
@@ -109,7 +109,7 @@ def test_stage_maps_of_the_published_example_have_its_shapes_and_parameter_count
 
 @pytest.fixture(scope="module")
 def timm_s12() -> nn.Module:
-    return randomise(timm.create_model("poolformer_s12"))
+    return randomize(timm.create_model("poolformer_s12"))
 
 
 def test_stage_maps_equal_those_of_timm_with_the_same_weights(timm_s12):
@@ -137,9 +137,9 @@ def authors_names(network: PoolFormer) -> dict[str, torch.Tensor]:
         elif part == "stages" and inner.startswith("downsample."):
             state[f"network.{2 * int(index) - 1}.proj.{inner.removeprefix('downsample.')}"] = value
         elif part == "stages":
-            inner = inner.removeprefix("blocks.").replace("residual1.scale", "layer_scale_1")
+            inner = inner.removeprefix("blocks.").replace("layer_scale1.scale", "layer_scale_1")
             kernel = value[..., None, None] if ".fc" in inner and inner.endswith("weight") else value
-            state[f"network.{2 * int(index)}.{inner.replace('residual2.scale', 'layer_scale_2')}"] = kernel
+            state[f"network.{2 * int(index)}.{inner.replace('layer_scale2.scale', 'layer_scale_2')}"] = kernel
         elif part == "stage_norms":
             state[f"norm{2 * int(index)}.{inner}"] = value
         else:
@@ -149,7 +149,7 @@ def authors_names(network: PoolFormer) -> dict[str, torch.Tensor]:
 
 def test_checkpoint_under_the_authors_names_loads_to_the_same_network(tmp_path):
     options = dict(spatial_dims=2, in_channels=3, num_classes=5, fork_feat=True)
-    source = randomise(build_model("poolformer_s12", **options))
+    source = randomize(build_model("poolformer_s12", **options))
     torch.save(authors_names(source), tmp_path / "authors.pth.tar")
     loaded = build_model("poolformer_s12", **options, pretrained=tmp_path / "authors.pth.tar").eval()
     assert all(torch.equal(value, source.state_dict()[name]) for name, value in loaded.state_dict().items())
@@ -183,7 +183,7 @@ def test_linear_layers_start_as_the_authors_start_them(spatial_dims):
         for layer in (block.mlp.fc1, block.mlp.fc2):
             assert layer.weight.std().item() == pytest.approx(0.02, rel=0.02)
             assert layer.bias.abs().max() == 0
-        assert torch.equal(block.residual1.scale, torch.full((512,), 1e-5))
+        assert torch.equal(block.layer_scale1.scale, torch.full((512,), 1e-5))
     assert network.head.weight.std().item() == pytest.approx(0.02, rel=0.15)
 
 
@@ -208,7 +208,7 @@ def test_reset_classifier_changes_the_classes_and_nothing_else():
     assert torch.equal(network(volume), embedding)
 
 
-def test_small_volumes_keep_two_tokens_an_axis_with_a_stem_of_stride_two():
+def test_small_volumes_keep_two_tokens_per_axis_with_a_stem_of_stride_two():
     volume = torch.randn(1, 1, 28, 28, 28)
     assert tiny().forward_features(volume).shape[2:] == (1, 1, 1)
     assert tiny(stem_stride=2).forward_features(volume).shape[2:] == (2, 2, 2)
@@ -245,9 +245,9 @@ def test_layer_scale_of_zero_leaves_it_out():
     assert not [name for name, _ in PoolFormer(**TINY, layer_scale_init_value=0).named_parameters() if "scale" in name]
 
 
-def test_drop_path_grows_linearly_over_depth_and_acts_in_training_alone():
+def test_drop_path_grows_linearly_over_depth_and_acts_in_training_only():
     network = build_model("poolformer_s12", drop_path_rate=0.22)
-    rates = [block.residual2.drop_path.p for stage in network.stages for block in stage.blocks]
+    rates = [block.layer_scale2.drop_path.p for stage in network.stages for block in stage.blocks]
     assert rates == pytest.approx([0.02 * index for index in range(12)])
     certain = tiny(drop_path_rate=1.0, depths=(1, 1, 1, 2))
     block, x = certain.stages[3].blocks[1], torch.randn(2, 10, 3, 3, 3)
@@ -267,15 +267,15 @@ def test_drop_rate_thins_out_the_linear_layers_while_training():
 def test_each_size_drops_paths_as_its_authors_did(size, drop_path_rate):
     with torch.device("meta"):
         network = build_model(f"poolformer_{size}", spatial_dims=2)
-    assert network.stages[3].blocks[-1].residual1.drop_path.p == drop_path_rate
+    assert network.stages[3].blocks[-1].layer_scale1.drop_path.p == drop_path_rate
 
 
-def test_image_given_to_a_volume_network_is_refused_and_not_taken_for_an_unbatched_volume():
+def test_image_given_to_a_volume_network_is_rejected_and_not_read_as_an_unbatched_volume():
     with pytest.raises(ValueError, match=r"expected .* \(B, C, D, H, W\) with C = 1, got shape \(1, 64, 64, 64\)"):
         tiny()(torch.randn(1, 64, 64, 64))
 
 
-def test_wrong_number_of_stages_is_refused():
+def test_wrong_number_of_stages_is_rejected():
     with pytest.raises(ValueError, match="four depths, four dims and three down_strides"):
         PoolFormer(depths=(1, 1, 1), dims=(4, 6, 8, 10))
     with pytest.raises(ValueError, match="spatial_dims must be 2 for images or 3 for volumes, got 4"):

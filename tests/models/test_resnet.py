@@ -20,7 +20,7 @@ NUM_PARAMETERS = {
 }
 
 
-def randomise_norms(network: nn.Module) -> nn.Module:
+def randomize_norms(network: nn.Module) -> nn.Module:
     """Batch norms with statistics and weights of their own: fresh ones would hide a swap."""
     for module in network.modules():
         if isinstance(module, (nn.BatchNorm2d, nn.BatchNorm3d)):
@@ -32,7 +32,7 @@ def randomise_norms(network: nn.Module) -> nn.Module:
 
 
 def small(**options) -> ResNet:
-    return randomise_norms(ResNet(block=BasicBlock, depths=(1, 1, 1, 1), **options))
+    return randomize_norms(ResNet(block=BasicBlock, depths=(1, 1, 1, 1), **options))
 
 
 @pytest.mark.parametrize("depth", NUM_PARAMETERS)
@@ -48,7 +48,7 @@ def test_parameter_counts_are_torchvisions_to_the_digit(depth):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_logits_equal_torchvision_with_the_same_weights(depth):
-    reference = randomise_norms(torchvision.models.get_model(f"resnet{depth}"))
+    reference = randomize_norms(torchvision.models.get_model(f"resnet{depth}"))
     network = build_model(f"resnet{depth}", spatial_dims=2, in_channels=3, num_classes=1000).eval()
     network.load_state_dict(reference.state_dict(), strict=True)
     images = torch.randn(2, 3, 75, 98)
@@ -68,7 +68,7 @@ def test_state_dict_has_torchvisions_names_and_shapes(depth):
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
 def test_inflated_network_on_a_depth_repeated_volume_equals_the_2d_one_on_its_slice(block):
     options = dict(block=block, depths=(1, 2, 1, 1))
-    flat, deep = randomise_norms(ResNet(**options, spatial_dims=2)), ResNet(**options, spatial_dims=3).eval()
+    flat, deep = randomize_norms(ResNet(**options, spatial_dims=2)), ResNet(**options, spatial_dims=3).eval()
     shapes = {name: value.shape for name, value in deep.state_dict().items()}
     deep.load_state_dict(inflate_weights(flat.state_dict(), shapes))
     image = torch.randn(2, 1, 45, 70)
@@ -126,7 +126,7 @@ def test_drop_rate_thins_out_the_embedding_while_training():
     assert set(network.train().forward_head(features).unique().tolist()) == {0.0, 2.0}
 
 
-def test_wrong_number_of_stages_is_refused():
+def test_wrong_number_of_stages_is_rejected():
     with pytest.raises(ValueError, match="resnet: expected four depths, four dims and three down_strides"):
         ResNet(block=BasicBlock, depths=(2, 2, 2))
     with pytest.raises(ValueError, match=r"got depths \(1, 1, 1, 1\), dims \(8, 16\)"):

@@ -33,7 +33,7 @@ def test_grouped_attention_equals_multi_head_with_repeated_keys_and_values(num_k
 
 
 @pytest.mark.parametrize(("num_heads", "num_kv_heads"), [(5, None), (4, 3)])
-def test_heads_that_do_not_divide_are_refused(num_heads, num_kv_heads):
+def test_heads_that_do_not_divide_are_rejected(num_heads, num_kv_heads):
     with pytest.raises(ValueError, match="num_kv_heads must divide num_heads and num_heads the width"):
         Attention(24, num_heads=num_heads, num_kv_heads=num_kv_heads)
 

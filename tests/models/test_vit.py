@@ -128,7 +128,7 @@ def test_drop_path_grows_linearly_with_depth():
         ({"patch_size": (8, 8)}, "patch_size must be one number from 1 up, or 3 of them"),
     ],
 )
-def test_impossible_options_are_refused(options, message):
+def test_impossible_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         small(**options)
 

@@ -1,6 +1,7 @@
 """Pages made of invented predictions, and what their reader sees."""
 
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,9 +13,8 @@ from pipeline.core.paths import Artifacts, TrainingKey
 from pipeline.evaluation.evaluate import evaluate_table
 from pipeline.evaluation.outputs import write_evaluation
 from pipeline.evaluation.settings import Settings
-from pipeline.reporting.experiment_page import experiment_html
-from pipeline.reporting.index_page import index_html
-from pipeline.reporting.inputs import gather_cohort, gather_run
+from pipeline.reporting.inputs import read_report_inputs
+from pipeline.reporting.pages import experiment_html, index_html
 
 FIRST = TrainingKey(fold=0, seed=0)
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "line", "circle"}
@@ -73,8 +73,8 @@ def write_run(config: Config, name: str, table: pd.DataFrame) -> None:
 
 
 def experiment(config: Config, name: str = "tiny") -> str:
-    paths = Artifacts(config.root)
-    return experiment_html(gather_run(name, paths.run("made", name), (FIRST,)), gather_cohort(paths.cohort("made")), config)
+    inputs = read_report_inputs(config.model_copy(update={"experiments": (name,)}))
+    return experiment_html(replace(inputs, config=config, run=inputs.runs[0]))
 
 
 def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> None:
@@ -96,5 +96,4 @@ def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> No
 
 
 def index(config: Config) -> str:
-    paths = Artifacts(config.root)
-    return index_html([gather_run(name, paths.run("made", name), (FIRST,)) for name in config.experiments], config)
+    return index_html(read_report_inputs(config))

@@ -8,7 +8,17 @@ import pytest
 
 from pipeline.core.io import write_text, write_yaml
 from pipeline.core.paths import Artifacts
-from tests.reporting.pages_made import FIRST, NASTY, experiment, index, predictions, read, words, write_cohort, write_run
+from tests.reporting.pages_made import (
+    FIRST,
+    NASTY,
+    experiment,
+    index,
+    predictions,
+    read,
+    words,
+    write_cohort,
+    write_run,
+)
 
 
 def test_a_page_of_metrics_alone_says_what_is_missing(config):

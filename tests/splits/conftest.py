@@ -9,7 +9,7 @@ SITES = ("north", "south", "east")
 
 @pytest.fixture
 def patients():
-    """A function that makes a table of so many patients with one to three scans; patient i is the same in all."""
+    """A function that makes a table of patients with one to three scans each; patient i is the same in every table."""
 
     def table(num_patients: int, prevalence: float = 0.35) -> pd.DataFrame:
         rows = []

@@ -1,4 +1,4 @@
-"""Fast phantom heads: one anatomy for all, and in each head folds of its own."""
+"""Fast phantom heads: one anatomy for all, and individual folds in each head."""
 
 from functools import cache
 from pathlib import Path
@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import ndimage
 
 from pipeline.imaging.validation import check_scan
+from pipeline.splits.near_duplicates.descriptors import Descriptors, descriptor
 
 SHAPE = (40, 46, 38)
 AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
@@ -16,12 +17,12 @@ AFFINE = np.diag([4.0, 4.0, 4.0, 1.0])
 
 @cache
 def lobes() -> np.ndarray:
-    """What all heads have in common."""
+    """The texture that all heads share."""
     return ndimage.gaussian_filter(np.random.default_rng(10**6).normal(size=SHAPE), 4) * 40
 
 
 def head(person: int) -> np.ndarray:
-    """A head with the same skull and lobes as all, an individual size, and a texture that is nobody else's."""
+    """A head with the skull and lobes that all heads share, an individual size, and an individual texture."""
     rng = np.random.default_rng(person)
     axes = [np.linspace(-1, 1, size) for size in SHAPE]
     radius = np.sqrt(sum((axis / rng.uniform(0.7, 0.85)) ** 2 for axis in np.meshgrid(*axes, indexing="ij")))
@@ -35,7 +36,7 @@ def write_scan(path: Path, volume: np.ndarray, affine: np.ndarray = AFFINE) -> N
 
 
 def write_cohort(folder: Path, num_patients: int) -> pd.DataFrame:
-    """One scan a patient, and rows as in cohort.csv."""
+    """One scan per patient, and rows as in cohort.csv."""
     rows = []
     for person in range(num_patients):
         write_scan(folder / f"S{person:03d}.nii", head(person))
@@ -56,3 +57,9 @@ def row_of(folder: Path, scan_id: str, patient_id: str, label: str) -> dict[str,
         "file_sha256": facts.file_sha256,
         "voxel_sha256": facts.voxel_sha256,
     }
+
+
+def descriptors_of(volumes: list[np.ndarray]) -> Descriptors:
+    """The descriptors of volumes in memory."""
+    described = [descriptor(volume, AFFINE) for volume in volumes]
+    return Descriptors(*(np.stack(part) for part in zip(*described, strict=True)))

@@ -1,4 +1,4 @@
-"""Every way to divide a cohort, and cohorts that make it hard."""
+"""Every way to split a cohort, and cohorts that make it hard."""
 
 import numpy as np
 
@@ -17,6 +17,6 @@ SCHEMES = {
 
 
 def few_ill(table, number):
-    """The same table with so many patients of class lesion."""
+    """The same table with a given number of patients of class lesion."""
     ill = table.loc[table["label"] == "lesion", "patient_id"].unique()[:number]
     return table.assign(label=np.where(table["patient_id"].isin(ill), "lesion", "healthy"))

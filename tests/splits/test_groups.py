@@ -1,8 +1,8 @@
-"""Spellings of patient ids."""
+"""Groups of scans, and spellings of patient ids."""
 
 import pytest
 
-from pipeline.splits.groups import read_patients, respelled
+from pipeline.splits.groups import read_patients, spelling_variants
 
 
 @pytest.mark.parametrize(
@@ -16,18 +16,18 @@ from pipeline.splits.groups import read_patients, respelled
         ("x-y", "XY"),
     ],
 )
-def test_spellings_of_one_id_are_brought_together(ids):
-    assert respelled(ids) == [sorted(ids)]
+def test_spellings_of_one_id_are_found(ids):
+    assert spelling_variants(ids) == [sorted(ids)]
 
 
 @pytest.mark.parametrize(
     "ids", [("P7", "P70"), ("A12", "B12"), ("1-12", "11-2"), ("100", "1"), ("sub-a", "a"), ("P10", "P100")]
 )
-def test_different_ids_stay_apart(ids):
-    assert respelled(ids) == []
+def test_different_ids_are_not_confused(ids):
+    assert spelling_variants(ids) == []
 
 
-def test_a_list_of_patients_is_read_by_line_and_a_missing_one_is_an_error(tmp_path, monkeypatch):
+def test_a_list_of_patients_is_read_by_line_and_a_missing_file_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "seen.txt").write_text("\ufeffP001\n\nsub-2\n", encoding="utf-8")
     monkeypatch.setenv("LISTS", str(tmp_path))
     assert read_patients("${LISTS}/seen.txt", "split.pretraining_patients") == {"p1", "2"}

@@ -1,4 +1,4 @@
-"""Splitting again, beside an earlier split: patients keep their place."""
+"""Split schemes: beside an earlier split, by date, by site, and given by the user."""
 
 import pandas as pd
 import pytest
@@ -10,7 +10,7 @@ from tests.splits.schemes import SCHEMES, few_ill
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_patients_keep_their_place_when_others_join(patients, scheme):
+def test_patients_keep_their_partition_when_others_join(patients, scheme):
     before = split_patients(patients(60), *SCHEMES[scheme])
     after = split_patients(patients(95), *SCHEMES[scheme], previous=before)
     kept = after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True)
@@ -18,7 +18,7 @@ def test_patients_keep_their_place_when_others_join(patients, scheme):
     assert set(after["scan_id"]) == set(patients(95)["scan_id"])
 
 
-def test_where_earlier_places_are_what_stands_in_the_way_the_remedy_is_to_divide_anew(patients):
+def test_if_earlier_partitions_make_a_split_impossible_the_remedy_is_to_delete_them(patients):
     table = few_ill(patients(60), 6)
     before = split_patients(table, Split(num_folds=3))
     ill = before.loc[(before["label"] == "lesion") & (before["fold"] == 0), "patient_id"].unique()
@@ -43,26 +43,26 @@ def test_another_seed_is_another_split_even_beside_an_earlier_one(patients):
 
 
 @pytest.mark.parametrize(
-    "of_the_gate",
+    "leak_setting",
     [{"accepted_leaks": ("same-file-00000000",)}, {"pretraining_patients": "a"}, {"statistics_patients": "b"}],
 )
-def test_what_only_the_leak_gate_reads_leaves_every_patient_in_place(patients, of_the_gate, caplog):
+def test_settings_of_the_leak_check_move_no_patient(patients, leak_setting, caplog):
     before = split_patients(patients(60), Split(num_folds=3))
-    after = split_patients(patients(95), Split(num_folds=3, **of_the_gate), previous=before)
+    after = split_patients(patients(95), Split(num_folds=3, **leak_setting), previous=before)
     pd.testing.assert_frame_equal(after[after["scan_id"].isin(before["scan_id"])].reset_index(drop=True), before)
     assert not caplog.records
 
 
-def test_a_setting_at_its_default_leaves_no_mark_and_an_earlier_split_left_behind_is_told(patients, caplog):
+def test_default_settings_continue_a_split_and_other_settings_give_a_warning(patients, caplog):
     written_out = Split(**Split().model_dump())
     first = split_patients(patients(60), written_out)
     pd.testing.assert_frame_equal(split_patients(patients(60), Split(), previous=first), first)
     assert not caplog.records
     split_patients(patients(60), Split(seed=1), previous=first)
-    assert "divided anew" in caplog.text
+    assert "split again" in caplog.text
 
 
-def test_a_patient_whose_given_side_is_corrected_goes_there_and_others_stay(patients):
+def test_a_patient_whose_given_partition_is_corrected_moves_and_others_stay(patients):
     table = patients(60)
     table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
     settings_, columns = Split(num_folds=3), Columns(split="official")
@@ -74,16 +74,16 @@ def test_a_patient_whose_given_side_is_corrected_goes_there_and_others_stay(pati
     assert set(after.loc[~others, "split"]) == {"development"} and after.loc[~others, "fold"].notna().all()
 
 
-@pytest.mark.parametrize(("side", "date"), [("test", "1999-01-01"), ("development", "2030-01-01")])
-def test_a_patient_whose_date_is_corrected_stays_on_their_side(patients, side, date):
+@pytest.mark.parametrize(("split", "date"), [("test", "1999-01-01"), ("development", "2030-01-01")])
+def test_a_patient_whose_date_is_corrected_stays_in_their_partition(patients, split, date):
     table, (settings_, columns) = patients(60), SCHEMES["dates"]
     before = split_patients(table, settings_, columns)
-    moved = before.loc[before["split"] == side, "patient_id"].iloc[0]
+    moved = before.loc[before["split"] == split, "patient_id"].iloc[0]
     table.loc[table["patient_id"] == moved, "date"] = date
     pd.testing.assert_frame_equal(split_patients(table, settings_, columns, previous=before), before)
 
 
-def test_a_corrected_site_is_refused_and_a_renamed_one_is_not(patients):
+def test_a_corrected_site_is_rejected_and_a_renamed_one_is_not(patients):
     table, (settings_, columns) = patients(60), SCHEMES["sites"]
     before = split_patients(table, settings_, columns)
     renamed = table.assign(site=table["site"].replace("east", "East"))
@@ -95,11 +95,11 @@ def test_a_corrected_site_is_refused_and_a_renamed_one_is_not(patients):
             split_patients(corrected, settings_, columns, previous=before)
 
 
-def test_patients_that_turn_out_to_be_one_family_on_two_sides_are_refused(patients):
+def test_patients_of_one_family_in_two_partitions_are_rejected(patients):
     table = patients(40)
     table["family"] = ""
     before = split_patients(table, Split(), Columns(group=("family",)))
-    test, train = (before.loc[before["split"] == side, "patient_id"].iloc[0] for side in ("test", "development"))
+    test, train = (before.loc[before["split"] == split, "patient_id"].iloc[0] for split in ("test", "development"))
     table.loc[table["patient_id"].isin([test, train]), "family"] = "F1"
     with pytest.raises(ValueError, match="are one group now"):
         split_patients(table, Split(), Columns(group=("family",)), previous=before)
@@ -109,11 +109,11 @@ def test_a_given_split_is_used_as_it_is(patients):
     table = patients(40)
     table["official"] = [("train", "val", "test")[int(patient[1:]) % 3] for patient in table["patient_id"]]
     splits = split_patients(table, Split(), Columns(split="official"))
-    for side, rows in rows_of_fold(splits, 0).items():
-        assert set(rows["scan_id"]) == set(table.loc[table["official"] == side, "scan_id"])
+    for part, rows in rows_of_fold(splits, 0).items():
+        assert set(rows["scan_id"]) == set(table.loc[table["official"] == part, "scan_id"])
 
 
-def test_a_given_train_and_test_without_val_has_its_train_dealt_into_folds(patients):
+def test_the_train_scans_of_a_given_split_without_val_are_assigned_to_folds(patients):
     table = patients(60)
     table["official"] = ["test" if int(patient[1:]) % 3 == 0 else "train" for patient in table["patient_id"]]
     splits = split_patients(table, Split(num_folds=4), Columns(split="official"))
@@ -131,7 +131,7 @@ def test_splits_of_one_cohort_can_be_given_to_another_as_a_file(patients, tmp_pa
     pd.testing.assert_frame_equal(again.drop(columns="settings"), splits.drop(columns="settings"))
 
 
-def test_a_scan_on_two_sides_of_a_given_file_is_refused_and_one_said_twice_is_not(patients, tmp_path):
+def test_a_scan_with_two_values_in_a_given_file_is_rejected_and_a_repeated_row_is_not(patients, tmp_path):
     table = patients(40)
     rows = [f"{scan},{'test' if number % 4 == 0 else 'train'}" for number, scan in enumerate(table["scan_id"])]
     file = tmp_path / "given.csv"
@@ -143,8 +143,8 @@ def test_a_scan_on_two_sides_of_a_given_file_is_refused_and_one_said_twice_is_no
         split_patients(table, Split(file=str(file)))
 
 
-@pytest.mark.parametrize(("scheme", "kind"), [("nested", "a nested division"), ("repeated", "repeated divisions")])
-def test_a_division_that_a_given_file_cannot_stand_for_is_refused(patients, tmp_path, scheme, kind):
+@pytest.mark.parametrize(("scheme", "kind"), [("nested", "a nested split"), ("repeated", "repeated splits")])
+def test_a_nested_or_repeated_splits_file_is_rejected_as_a_given_split(patients, tmp_path, scheme, kind):
     write_splits(tmp_path / "splits.csv", split_patients(patients(40), *SCHEMES[scheme]))
-    with pytest.raises(ValueError, match=f"got {kind}, expected one division"):
+    with pytest.raises(ValueError, match=f"got {kind}, expected one split"):
         split_patients(patients(40), Split(file=str(tmp_path / "splits.csv")))

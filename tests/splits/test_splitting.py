@@ -1,4 +1,4 @@
-"""Splits of random cohorts keep their promises."""
+"""Properties of splits, on fixed and random cohorts."""
 
 import numpy as np
 import pandas as pd
@@ -13,19 +13,19 @@ from tests.splits.schemes import SCHEMES, few_ill
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_in_every_fold_every_scan_is_on_one_side_and_every_side_has_every_class(patients, scheme):
+def test_in_every_fold_every_scan_is_in_one_partition_and_every_partition_has_every_class(patients, scheme):
     table = patients(80)
     splits = split_patients(table, *SCHEMES[scheme])
     for fold in fold_numbers(splits):
-        sides = rows_of_fold(splits, fold)
-        assert sorted(scan for rows in sides.values() for scan in rows["scan_id"]) == sorted(table["scan_id"])
-        people = [set(rows["patient_id"]) for rows in sides.values()]
+        parts = rows_of_fold(splits, fold)
+        assert sorted(scan for rows in parts.values() for scan in rows["scan_id"]) == sorted(table["scan_id"])
+        people = [set(rows["patient_id"]) for rows in parts.values()]
         assert not people[0] & people[1] and not people[0] & people[2] and not people[1] & people[2]
-        assert all(set(rows["label"]) == {"healthy", "lesion"} for rows in sides.values())
+        assert all(set(rows["label"]) == {"healthy", "lesion"} for rows in parts.values())
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_split_is_fixed_by_its_seed_whatever_the_order_of_rows(patients, scheme):
+def test_a_split_depends_on_its_seed_and_not_on_the_order_of_rows(patients, scheme):
     table = patients(60)
     first = split_patients(table, *SCHEMES[scheme])
     shuffled = split_patients(table.sample(frac=1, random_state=1).reset_index(drop=True), *SCHEMES[scheme])
@@ -59,7 +59,7 @@ def test_sites_validate_one_at_a_time(patients):
     assert sites == [["east"], ["north"], ["south"]]
 
 
-def test_a_split_by_date_trains_on_nothing_later_than_its_last_training_day(patients):
+def test_a_split_by_date_trains_only_on_scans_before_its_test_scans(patients):
     table = patients(60)
     splits = split_patients(table, Split(scheme="dates", num_folds=3), Columns(date="date"))
     last = table.assign(split=splits["split"]).groupby("patient_id").agg({"date": "max", "split": "first"})
@@ -73,11 +73,11 @@ def test_scans_that_share_a_family_stay_together(patients):
         "F" + str(int(patient[1:]) // 3) if int(patient[1:]) < 30 else "" for patient in table["patient_id"]
     ]
     splits = split_patients(table, Split(num_folds=3), Columns(group=("family",)))
-    places = splits.assign(family=table["family"])[table["family"] != ""].groupby("family")[["split", "fold"]]
-    assert (places.nunique(dropna=False) == 1).all().all()
+    partitions = splits.assign(family=table["family"])[table["family"] != ""].groupby("family")[["split", "fold"]]
+    assert (partitions.nunique(dropna=False) == 1).all().all()
 
 
-def test_covariates_are_balanced_where_that_costs_the_labels_nothing():
+def test_covariates_are_balanced_as_far_as_the_labels_allow():
     rng = np.random.default_rng(0)
     scans = [f"S{number:03d}" for number in range(120)]
     table = pd.DataFrame({"scan_id": scans, "patient_id": scans, "label": rng.choice(["a", "b"], 120)})
@@ -94,7 +94,7 @@ def test_covariates_are_balanced_where_that_costs_the_labels_nothing():
     num_folds=st.integers(2, 4),
     seed=st.integers(0, 5),
 )
-def test_random_cohorts_are_divided_cleanly_or_refused_with_a_number_of_folds_that_works(scans, num_folds, seed):
+def test_random_cohorts_are_split_cleanly_or_rejected_if_a_class_is_too_small(scans, num_folds, seed):
     rows = [
         (f"P{patient}-{scan}", f"P{patient}", label)
         for patient, (count, label) in enumerate(scans)
@@ -115,7 +115,7 @@ def test_random_cohorts_are_divided_cleanly_or_refused_with_a_number_of_folds_th
     assert ((counts - share).abs() < 4).all().all()
 
 
-def test_classes_too_small_are_refused_with_the_largest_number_of_folds_that_works(patients):
+def test_classes_that_are_too_small_are_rejected_with_the_largest_number_of_folds_that_works(patients):
     table = patients(40)
     ill = table.loc[table["label"] == "lesion", "patient_id"].unique()[4:]
     table.loc[table["patient_id"].isin(ill), "label"] = "healthy"
@@ -131,10 +131,10 @@ def test_classes_too_small_are_refused_with_the_largest_number_of_folds_that_wor
         (Split(num_folds=5, num_repeats=2), Columns(), 4, "split.num_folds=3"),
         (Split(num_folds=5), Columns(split="official"), 4, "split.num_folds=3"),
         (Split(scheme="nested", num_folds=6), Columns(), 4, "split.num_folds=4"),
-        (Split(scheme="nested", num_folds=6), Columns(), 2, "no number of folds works: add patients, or join classes"),
+        (Split(scheme="nested", num_folds=6), Columns(), 2, "no number of folds works: add patients, or merge classes"),
         (Split(scheme="holdout"), Columns(), 2, "set split.test_fraction=0"),
         (Split(), Columns(), 2, "set split.num_folds=2 and split.test_fraction=0"),
-        (Split(), Columns(), 1, "no number of folds works: add patients, or join classes"),
+        (Split(), Columns(), 1, "no number of folds works: add patients, or merge classes"),
     ],
 )
 def test_the_remedy_for_too_few_patients_of_a_class_is_one_that_works(patients, settings_, columns, num_ill, remedy):
@@ -143,13 +143,13 @@ def test_the_remedy_for_too_few_patients_of_a_class_is_one_that_works(patients, 
         table["patient_id"] == table["patient_id"][table["label"] == "lesion"].iloc[0]
     )
     table["official"] = np.where(is_test, "test", "train")
-    with pytest.raises(ValueError, match=f"{remedy}\\.") as refused:
+    with pytest.raises(ValueError, match=f"{remedy}\\.") as rejected:
         split_patients(table, settings_, columns)
     if "=" in remedy:
         key, value = remedy.rpartition("split.")[2].split("=")
         changes = {key: int(value)} | ({"num_folds": 2} if "num_folds=2" in remedy else {})
         assert len(split_patients(table, settings_.model_copy(update=changes), columns)) == len(table)
-    assert "lesion" in str(refused.value)
+    assert "lesion" in str(rejected.value)
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_the_remedy_for_too_few_patients_of_a_class_is_one_that_works(patients, 
         (Split(scheme="sites", test_sites=("east",)), Columns(site="site"), "test_sites"),
     ],
 )
-def test_a_chosen_test_set_without_a_class_is_refused(patients, settings_, columns, key):
+def test_a_chosen_test_set_without_a_class_is_rejected(patients, settings_, columns, key):
     table = patients(60)
     late = (table["date"] >= "2012") | (table["site"] == "east")
     with pytest.raises(ValueError, match=f"without class 'lesion', expected every class; change split.{key}"):
         split_patients(table.assign(label=table["label"].where(~late, "healthy")), settings_, columns)
 
 
-def test_a_test_set_by_date_is_refused_where_all_scans_are_of_one_day(patients):
+def test_a_test_set_by_date_is_rejected_if_all_scans_are_from_one_day(patients):
     with pytest.raises(ValueError, match="a test set of 0 scans"):
         split_patients(patients(60).assign(date="2020-01-01"), *SCHEMES["dates"])
 
@@ -183,21 +183,21 @@ def test_splits_survive_their_file(patients, tmp_path):
         (Split(stratify=("agee",)), Columns(), "no column 'agee'. Did you mean 'age'"),
         (Split(scheme="sites"), Columns(), "needs columns.site"),
         (Split(scheme="dates"), Columns(date="age"), "expected a date"),
-        (Split(scheme="nested", num_repeats=2), Columns(), "num_repeats goes with"),
+        (Split(scheme="nested", num_repeats=2), Columns(), "num_repeats needs scheme"),
         (Split(scheme="nested", num_folds=2), Columns(), "got 2, expected 3"),
-        (Split(test_sites=("east",)), Columns(), "test_sites goes with"),
-        (Split(scheme="sites", test_sites=("eats",)), Columns(site="site"), "no site 'eats'. Did you mean 'east'"),
+        (Split(test_sites=("east",)), Columns(), "test_sites needs scheme"),
+        (Split(scheme="sites", test_sites=("eats",)), Columns(site="site"), "unknown site 'eats'. Did you mean 'east'"),
         (Split(), Columns(split="site"), "unknown split 'east'"),
-        (Split(scheme="holdout"), Columns(split="site"), "cannot go with a given split"),
-        (Split(file="nowhere.csv"), Columns(split="site"), "keep one"),
+        (Split(scheme="holdout"), Columns(split="site"), "cannot be combined with a given split"),
+        (Split(file="nowhere.csv"), Columns(split="site"), "both give a split"),
     ],
 )
-def test_settings_that_do_not_fit_the_table_are_refused(patients, settings_, columns, message):
+def test_settings_that_do_not_fit_the_table_are_rejected(patients, settings_, columns, message):
     with pytest.raises(ValueError, match=message):
         split_patients(patients(40), settings_, columns)
 
 
-def test_a_fold_that_is_not_there_is_refused_with_those_that_are(patients):
+def test_a_fold_that_does_not_exist_is_rejected_with_those_that_exist(patients):
     splits = split_patients(patients(40), Split(num_folds=3))
     with pytest.raises(ValueError, match=r"no fold 3, expected one of \[0, 1, 2\]"):
         rows_of_fold(splits, 3)

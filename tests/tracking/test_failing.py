@@ -133,7 +133,7 @@ def test_every_second_epoch_has_a_panel_of_slices_under_pseudonyms(restarted: Pa
 def test_a_killed_and_resumed_training_is_one_run_with_every_step_once(ready: Path) -> None:
     kill_after_steps(ready, 5)
     assert read_record(TrainingPaths(ready / FOLD).tracking).status == "running"
-    assert "going on from epoch" in Commands(ready)("train").stderr
+    assert "resuming from epoch" in Commands(ready)("train").stderr
     record, steps = read_record(TrainingPaths(ready / FOLD).tracking), pd.read_csv(ready / FOLD / "steps.csv")
     run = OfflineRun(ready, record.run_id)
     assert record.status == "finished" and len(run.parts) == 2 and run.of_kind("run")[-1]["resume"]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from pipeline.store.store import Store
-from pipeline.tracking.predictions import predicted_classes, add_images
+from pipeline.tracking.predictions import add_images, predicted_classes
 from pipeline.tracking.privacy import pseudonym, read_key
 from tests.tracking.offline import OfflineRun
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from pipeline.tracking.privacy import are_replaceable, pseudonym, anonymize_page, read_key
+from pipeline.tracking.privacy import anonymize_page, are_replaceable, pseudonym, read_key
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.offline import OfflineRun, sent_bytes
 

@@ -12,8 +12,8 @@ from ruamel.yaml import YAML
 
 from pipeline.config import Tracking
 from pipeline.tracking.payload import RunPayload
-from pipeline.tracking.sync import last_steps, send
 from pipeline.tracking.results import audits_table, flatten
+from pipeline.tracking.sync import last_steps, send
 from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, hex_digest
 
@@ -39,7 +39,8 @@ def test_of_an_audit_only_the_verdict_leaves() -> None:
 
 @pytest.mark.slow
 def test_one_run_holds_every_step_once_with_the_figures_of_the_local_log(finished: Path, run: OfflineRun) -> None:
-    steps, epochs = pd.read_csv(finished / RUN / "fold-0-seed-0/steps.csv"), pd.read_csv(finished / RUN / "fold-0-seed-0/history.csv")
+    training = finished / RUN / "fold-0-seed-0"
+    steps, epochs = pd.read_csv(training / "steps.csv"), pd.read_csv(training / "history.csv")
     history = run.history.set_index("_step")
     assert len(run.parts) == 2, "one part from the training, one from the track stage, under one id"
     assert history.index.tolist() == [*steps["step"], steps["step"].max() + 1]

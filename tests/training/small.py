@@ -8,7 +8,7 @@ import pandas as pd
 from lightning import Callback, seed_everything
 
 from pipeline.config import Config, Plan
-from pipeline.core.paths import CohortPaths, FoldPaths
+from pipeline.core.paths import CohortPaths, TrainingPaths
 from pipeline.data.datamodule import ScanDataModule
 from pipeline.models import Network
 from pipeline.store.store import Store
@@ -72,11 +72,11 @@ class SmallTraining:
 
     def __call__(self, name: str, *callbacks: Callback) -> "Outcome":
         """Train, or go on training, the run `name`; `callbacks` watch."""
-        paths = FoldPaths(self.folder / name)
+        paths = TrainingPaths(self.folder / name)
         network = self.start()
         run_directory = RunDirectory(self.config, self.fold, paths)
-        run_directory.callbacks = [*callbacks, *run_directory.callbacks]
-        fit(network, self.fold, self.config, run_directory=run_directory, cohort=CohortPaths(self.folder))
+        cohort = CohortPaths(self.folder)
+        fit(network, self.fold, self.config, run_directory=run_directory, cohort=cohort, loggers=callbacks)
         return Outcome(network, TrainedCheckpoint.read(paths.best), pd.read_csv(paths.history))
 
 

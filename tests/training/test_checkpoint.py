@@ -26,17 +26,17 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "best.ckpt"
 
 
-def test_what_is_written_is_read_back(path: Path) -> None:
+def test_a_checkpoint_is_read_back_as_written(path: Path) -> None:
     content = TrainedCheckpoint.read(path)
     assert torch.equal(content.state_dict["weight"], torch.arange(6.0).view(2, 3))
     assert {key: getattr(content, key) for key in CONTENT} == CONTENT
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_truncated_file_is_refused(path: Path, share: float) -> None:
+def test_a_truncated_file_is_rejected(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
-    with pytest.raises(ValueError, match="best.ckpt: not a whole checkpoint"):
+    with pytest.raises(ValueError, match="best.ckpt: not a complete checkpoint"):
         TrainedCheckpoint.read(path)
 
 
@@ -50,7 +50,7 @@ class Bomb:
         return os.system, (f"touch {self.target}",)
 
 
-def test_code_in_a_checkpoint_is_refused_and_not_run(tmp_path: Path) -> None:
+def test_code_in_a_checkpoint_is_rejected_and_not_run(tmp_path: Path) -> None:
     path, proof = tmp_path / "best.ckpt", tmp_path / "ran"
     torch.save({**CONTENT, "format": 1, "state_dict": Bomb(proof)}, path)
     with pytest.raises(ValueError, match="plain weights"):
@@ -68,7 +68,7 @@ def test_an_instantiator_is_refused(path: Path) -> None:
         TrainedCheckpoint.read(path)
 
 
-def test_a_flipped_byte_in_the_weights_is_refused(path: Path) -> None:
+def test_a_flipped_byte_in_the_weights_is_rejected(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data/0"))
         offset = archive.getinfo(name).header_offset
@@ -76,11 +76,11 @@ def test_a_flipped_byte_in_the_weights_is_refused(path: Path) -> None:
     start = whole.index(torch.arange(6.0).numpy().tobytes(), offset)
     whole[start + 5] ^= 0xFF
     path.write_bytes(whole)
-    with pytest.raises(ValueError, match="not a whole checkpoint"):
+    with pytest.raises(ValueError, match="not a complete checkpoint"):
         TrainedCheckpoint.read(path)
 
 
-def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
+def test_a_foreign_file_is_rejected(tmp_path: Path) -> None:
     stream = io.BytesIO()
     torch.save({"state_dict": {}}, stream)
     (tmp_path / "best.ckpt").write_bytes(stream.getvalue())
@@ -88,7 +88,7 @@ def test_a_foreign_file_is_refused(tmp_path: Path) -> None:
         TrainedCheckpoint.read(tmp_path / "best.ckpt")
 
 
-def test_a_file_of_an_earlier_format_is_refused_with_both_formats(path: Path) -> None:
+def test_a_file_of_an_earlier_format_is_rejected_with_both_formats(path: Path) -> None:
     content = torch.load(path, weights_only=True)
     torch.save({name: value for name, value in content.items() if name != "code_hash"} | {"format": 1}, path)
     with pytest.raises(ValueError, match="written in format 1, expected 2; train again"):

@@ -1,4 +1,4 @@
-"""Two processes, with all weights each or with half of them: the updates, figures and files of one process."""
+"""Two processes, with replicated or sharded weights: the updates, metrics and files of one process."""
 
 import json
 import sys
@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipeline.config import Training
-from pipeline.core.paths import FoldPaths
+from pipeline.core.paths import TrainingPaths
 from pipeline.inference.predictor import Predictor
-from pipeline.models.quantization import rounded
+from pipeline.models.quantization import fake_quantize
 from pipeline.training.checkpoint import TrainedCheckpoint, load_weights_only
 from pipeline.training.distributed import clip_gradients
 from tests.conftest import Commands
@@ -36,7 +36,7 @@ def train_in_two(folder: Path, launcher: tuple[str, ...], **settings: object) ->
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "launcher"), [("fsdp", TORCHRUN), ("auto", ())])
-def test_two_processes_make_the_update_and_figures_of_one_torchrun_or_not(
+def test_two_processes_make_the_update_and_metrics_of_one_with_and_without_torchrun(
     tmp_path: Path, strategy: str, launcher: tuple[str, ...]
 ) -> None:
     alone: Outcome = SmallTraining(tmp_path / "alone", **SETTINGS)("run")
@@ -49,22 +49,24 @@ def test_two_processes_make_the_update_and_figures_of_one_torchrun_or_not(
     assert figures[0] == pytest.approx(figures[1], abs=1e-5)
     logits = Predictor.load(run / "best.ckpt").network(torch.ones(1, 1, 8, 8, 8))
     assert torch.isfinite(logits).all()
-    assert load_weights_only(FoldPaths(run).last)["global_step"] == 1
+    assert load_weights_only(TrainingPaths(run).last)["global_step"] == 1
 
 
 @pytest.mark.slow
-def test_two_processes_learn_over_the_rounded_weights_of_one(tmp_path: Path) -> None:
+def test_two_processes_train_over_the_quantized_weights_of_one(tmp_path: Path) -> None:
     aware = {"quantization_aware": True}
     SmallTraining(tmp_path / "alone", **SETTINGS, **aware)("run")
     run = train_in_two(tmp_path, (), **aware)
     # Their own weights: a rounded one may jump by a code where the last bit differs.
-    states = [load_weights_only(FoldPaths(folder).last)["state_dict"] for folder in (run, tmp_path / "alone" / "run")]
+    states = [
+        load_weights_only(TrainingPaths(folder).last)["state_dict"] for folder in (run, tmp_path / "alone" / "run")
+    ]
     assert all(torch.allclose(states[0][name], states[1][name], rtol=0, atol=1e-5) for name in states[1])
     best = TrainedCheckpoint.read(run / "best.ckpt").state_dict["stages.0.blocks.0.mlp.fc1.weight"]
-    assert torch.equal(rounded(best), best)
+    assert torch.equal(fake_quantize(best), best)
 
 
-def test_the_norm_is_over_all_gradients_and_what_has_none_is_left_alone() -> None:
+def test_the_norm_is_over_all_gradients_and_parameters_without_one_are_unchanged() -> None:
     parameters = [torch.nn.Parameter(torch.zeros(2)) for _ in range(3)]
     parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([0.0, -4.0])
     assert float(clip_gradients(parameters, 1.0)) == 5.0
@@ -81,6 +83,6 @@ def test_the_norm_is_over_all_gradients_and_what_has_none_is_left_alone() -> Non
         ({"devices": 1}, "there is one, by devices and nodes"),
     ],
 )
-def test_what_needs_whole_weights_is_refused(settings: dict, says: str) -> None:
+def test_settings_that_need_unsharded_weights_are_rejected(settings: dict, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Training(**{"strategy": "fsdp", "devices": 2} | settings)

@@ -1,4 +1,4 @@
-"""SIGKILL at any place, then the same training again: weights and history of one that was never stopped."""
+"""A training that SIGKILL stops at any moment resumes to the same weights and history."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_training_killed_anywhere_goes_on_to_the_result_of_a_whole_one(
+def test_a_training_killed_anywhere_resumes_to_the_result_of_an_uninterrupted_one(
     place: str, killed: Path, whole: Outcome
 ) -> None:
     assert SmallTraining(folder_of(place, killed), **SETTINGS)(RUN).is_same_as(whole)

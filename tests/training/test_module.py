@@ -11,7 +11,7 @@ from pipeline.training.losses import StageClassifiers
 from pipeline.training.module import Classifier
 
 
-def test_a_loss_that_is_not_finite_names_the_scans() -> None:
+def test_a_non_finite_loss_names_the_scans() -> None:
     classifier = Classifier(nn.Identity(), nn.CrossEntropyLoss(), Training())
     batch = {"volume": torch.full((2, 2), math.nan), "label": torch.tensor([0, 1]), "scan_id": ["a1", "b2"]}
     with pytest.raises(ValueError, match=r"nan on scans a1, b2.*learning_rate"):
@@ -27,7 +27,7 @@ class Shown(nn.Module):
         return torch.stack([half.mean((1, 2, 3, 4)) for half in volume.chunk(2, dim=2)], dim=1)
 
 
-def test_mixed_scans_are_judged_by_mixed_labels() -> None:
+def test_mixed_scans_have_mixed_targets() -> None:
     classifier = Classifier(Shown(), nn.CrossEntropyLoss(), Training(), mix=Mixer(mixup=1.0))
     volume = torch.zeros(2, 1, 2, 1, 1)
     volume[0, 0, 0] = volume[1, 0, 1] = 10.0

@@ -10,19 +10,19 @@ from pipeline.training.targets import count_classes, probabilities, scan_auroc, 
 ROWS = pd.DataFrame({"scan_id": ["s1", "s2", "s3"], "label": ["oedema;mass", "none", "mass"]})
 
 
-def test_several_labels_become_a_zero_or_one_a_class() -> None:
+def test_several_labels_become_a_zero_or_one_per_class() -> None:
     targets = with_targets(ROWS, ["mass", "oedema"], "multilabel")["label"].tolist()
     assert targets == [(1.0, 1.0), (0.0, 0.0), (1.0, 0.0)]
     assert count_classes(ROWS, ["mass", "oedema"], "multilabel") == [2, 1]
 
 
-def test_one_label_becomes_its_place_among_the_classes() -> None:
+def test_one_label_becomes_its_class_index() -> None:
     rows = pd.DataFrame({"label": ["II", "I", "II"]})
     assert with_targets(rows, ["I", "II", "III"], "ordinal")["label"].tolist() == [1, 0, 1]
     assert count_classes(rows, ["I", "II", "III"], "ordinal") == [1, 2, 0]
 
 
-def test_several_labels_have_probabilities_of_their_own() -> None:
+def test_multilabel_probabilities_are_sigmoids() -> None:
     logits = torch.tensor([[math.log(3), math.log(4)]])
     assert probabilities(logits, "multilabel")[0].tolist() == pytest.approx([3 / 4, 4 / 5])
     assert probabilities(logits, "binary")[0].tolist() == pytest.approx([3 / 7, 4 / 7])

@@ -1,4 +1,4 @@
-"""Several labels a scan, and grades, from the label table to figures, by the commands that a user gives."""
+"""Multilabel and ordinal tasks from the label table to metrics, with the commands of a user."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def labelled(project: Path) -> Path:
     return project
 
 
-def test_several_labels_have_probabilities_of_their_own_and_figures_of_their_own(labelled: Path) -> None:
+def test_multilabel_predicts_and_evaluates_each_class_separately(labelled: Path) -> None:
     predictions, metrics = run_all(labelled, "findings", "task: multilabel")
     assert set(predictions["label"]) == set(FINDINGS)
     probs = predictions[["prob_cube", "prob_rim"]].to_numpy()
@@ -48,7 +48,7 @@ def test_several_labels_have_probabilities_of_their_own_and_figures_of_their_own
     assert {"auroc_cube", "auroc_rim"} <= set(metrics["test"]["patient"])
 
 
-def test_grades_have_one_distribution_and_a_figure_that_knows_their_order(labelled: Path) -> None:
+def test_ordinal_classes_have_one_distribution_and_an_ordered_metric(labelled: Path) -> None:
     predictions, metrics = run_all(labelled, "grade", f"task: ordinal\nclasses: [{', '.join(GRADES)}]")
     columns = [name for name in predictions if name.startswith("prob_")]
     assert columns == [f"prob_{grade}" for grade in GRADES]

@@ -9,11 +9,10 @@ import medmnist
 import numpy as np
 import pandas as pd
 from medmnist.info import INFO
-from rich.console import Console
-from rich.progress import track
 
 from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.paths import CohortPaths
+from pipeline.core.progress import show_progress
 from pipeline.imaging.io.write import write_nifti
 
 ROOT_VARIABLE = "MEDMNIST_ROOT"
@@ -65,7 +64,7 @@ def write_medmnist(archive: MedmnistArchive, paths: CohortPaths, downloads: Path
     rows = []
     for split in (TRAIN, VAL, TEST):
         volumes, labels = read_split(archive, folder, split)
-        described = track(volumes, f"{archive.name} {split}", console=Console(stderr=True), transient=True)
+        described = show_progress(volumes, len(volumes), f"fetch {archive.name} {split}")
         for number, (volume, label) in enumerate(zip(described, labels, strict=True)):
             scan_id = f"{split}-{number:04d}"
             row = {SCAN_ID: scan_id, PATIENT_ID: scan_id, PATH: f"{scan_id}.nii.gz", LABEL: label, SPLIT: split}

@@ -4,35 +4,37 @@ from collections.abc import Mapping, Sequence
 from math import prod
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor, cat
 from torch.nn import functional as F
 
-from pipeline.core.errors import did_you_mean
+from pipeline.models.registry import check_choice
 
-INFLATIONS = ("centre", "mean")
+INFLATIONS = ("center", "mean")
+# Bicubic with antialiasing is what timm resizes with, so that its checkpoints behave alike at other sizes.
+# Torch has no cubic kernel for volumes.
+RESIZING = {2: {"mode": "bicubic", "antialias": True}, 3: {"mode": "trilinear"}}
+POSITIONS_TO_MAP = {2: "(h w) f -> 1 f h w", 3: "(d h w) f -> 1 f d h w"}
 
 
-def inflate_kernel(weight: Tensor, depth: int, inflation: str = "centre") -> Tensor:
+def inflate_kernel(weight: Tensor, depth: int, inflation: str = "center") -> Tensor:
     """A 2D kernel (O, C, H, W) as a 3D one (O, C, D, H, W) that does the same on a volume constant along depth.
 
-    `centre` puts it in the middle slice and zeros elsewhere: exact up to the border (arXiv:2103.15691, eq. 9).
+    `center` puts it in the middle slice and zeros elsewhere: exact up to the border (arXiv:2103.15691, eq. 9).
     `mean` repeats it, divided by `depth` (I3D, arXiv:1705.07750): exact where the kernel stays inside the volume.
     """
+    check_choice("inflation", inflation, INFLATIONS)
     if inflation == "mean":
-        return weight.unsqueeze(2).expand(-1, -1, depth, -1, -1) / depth
-    if inflation == "centre":
-        inflated = weight.new_zeros(*weight.shape[:2], depth, *weight.shape[2:])
-        inflated[:, :, depth // 2] = weight
-        return inflated
-    raise ValueError(
-        f"unknown inflation '{inflation}'.{did_you_mean(inflation, INFLATIONS)} Known: {', '.join(INFLATIONS)}."
-    )
+        return repeat(weight, "o c h w -> o c d h w", d=depth) / depth
+    inflated = weight.new_zeros(*weight.shape[:2], depth, *weight.shape[2:])
+    inflated[:, :, depth // 2] = weight
+    return inflated
 
 
 def inflate_weights(
-    weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], inflation: str = "centre"
+    weights: Mapping[str, Tensor], shapes: Mapping[str, torch.Size], inflation: str = "center"
 ) -> dict[str, Tensor]:
-    """Inflate the 2D kernels among `weights` where `shapes`, by the same names, has a 3D one; the rest as it is."""
+    """Inflate the 2D kernels among `weights` for which `shapes`, by the same names, has a 3D one."""
     inflated = {}
     for name, weight in weights.items():
         shape = shapes.get(name, weight.shape)
@@ -41,20 +43,16 @@ def inflate_weights(
     return inflated
 
 
-# Bicubic with antialiasing is what timm resizes with, so that its checkpoints behave alike at other sizes.
-# Torch has no cubic kernel for volumes.
-RESIZING = {2: {"mode": "bicubic", "antialias": True}, 3: {"mode": "trilinear"}}
-
-
 def resize_positions(positions: Tensor, grid: Sequence[int], new_grid: Sequence[int]) -> Tensor:
     """Interpolate positions (P + N, F) learned on `grid` to `new_grid`; the P prefix tokens stay as they are."""
     if tuple(grid) == tuple(new_grid):
         return positions
     num_prefix = len(positions) - prod(grid)
-    on_grid = positions[num_prefix:].T.unflatten(1, tuple(grid)).unsqueeze(0)
-    # Half precision has no kernel for this, and the positions are few.
+    lengths = dict(zip("dhw"[-len(grid) :], grid, strict=True))
+    on_grid = rearrange(positions[num_prefix:], POSITIONS_TO_MAP[len(grid)], **lengths)
+    # torch has no half-precision kernel for this, and the positions are few.
     resized = F.interpolate(on_grid.float(), size=tuple(new_grid), align_corners=False, **RESIZING[len(grid)])
-    return cat([positions[:num_prefix], resized[0].flatten(1).T.to(positions.dtype)])
+    return cat([positions[:num_prefix], rearrange(resized[0], "f ... -> (...) f").to(positions.dtype)])
 
 
 def fit_positions(positions: Tensor, num_prefix: int, trained_dims: int, grid: Sequence[int]) -> Tensor:
@@ -71,4 +69,4 @@ def fit_positions(positions: Tensor, num_prefix: int, trained_dims: int, grid: S
         )
     planar = resize_positions(positions, (side,) * trained_dims, grid[-trained_dims:])
     depth = prod(grid[:-trained_dims])
-    return cat([planar[:num_prefix], planar[num_prefix:].repeat(depth, 1)])
+    return cat([planar[:num_prefix], repeat(planar[num_prefix:], "n f -> (d n) f", d=depth)])

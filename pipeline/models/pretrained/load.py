@@ -1,4 +1,4 @@
-"""Fit pretrained weights to a network: every difference is dealt with by name, or refused.
+"""Load pretrained weights into a network: every difference is handled by name, or rejected.
 
 Axes: O output channels, C input channels, S spatial, K classes.
 """
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from einops import repeat
 from torch import Tensor
 
 from pipeline.core.errors import did_you_mean
@@ -26,21 +27,21 @@ class LoadReport:
     """What happened to the tensors of a checkpoint, by this network's names."""
 
     loaded: tuple[str, ...]
-    """In the network now, the two next ones included."""
+    """Every tensor that the network took, those of the next two fields included."""
     inflated: tuple[str, ...]
     """2D kernels made 3D."""
     adapted: tuple[str, ...]
-    """First convolution brought to another number of input channels."""
+    """First convolution, changed to another number of input channels."""
     replaced: tuple[str, ...]
-    """Classifier of the file left out, because it is for other classes."""
+    """Classifier of the file, left out because its number of classes differs."""
     allowed: tuple[str, ...]
-    """Missing, unexpected or of another shape, and allowed by name."""
+    """Tensors that are missing, unexpected or of another shape, and allowed by name."""
 
 
 def load_pretrained(
-    network: Network, source: str | Path, *, allow_missing: Iterable[str] = (), inflation: str = "centre"
+    network: Network, source: str | Path, *, allow_missing: Iterable[str] = (), inflation: str = "center"
 ) -> LoadReport:
-    """Load `source` (see `read_weights`) into `network`, and report each thing that was not a plain copy.
+    """Load `source` (see `read_weights`) into `network`, and report what was not a plain copy.
 
     2D kernels inflate into 3D ones, the first convolution adapts to the input channels, a classifier for other
     classes is left out. Anything else that is missing, unexpected or of another shape raises ValueError, unless
@@ -54,7 +55,7 @@ def load_pretrained(
     replaced = tuple(name for name in adapted if name not in weights)
     fits = {name: value for name, value in weights.items() if shapes.get(name) == value.shape}
     differences = find_differences(weights, shapes, replaced)
-    refuse_unless_allowed(differences, allow_missing, source, names=[*shapes, *weights])
+    check_differences(differences, allow_missing, source, names=[*shapes, *weights])
     network.load_state_dict(fits, strict=False)
     report = LoadReport(
         loaded=tuple(fits),
@@ -68,16 +69,15 @@ def load_pretrained(
 
 
 def adapt_first_conv(weights: Mapping[str, Tensor], shapes: Shapes, name: str) -> dict[str, Tensor]:
-    """Bring the kernel (O, C, *S) called `name` to the network's input channels.
+    """Change the kernel (O, C, *S) called `name` to the network's number of input channels.
 
-    Each new channel gets the mean over the old ones times old / new, so that an image repeated over all channels
-    gives the same response as before: for one channel, the sum.
+    Each new channel gets the mean of the old channels times old / new, so that an image repeated over all channels
+    gives the same response as before. For one channel that is the sum.
     """
     adapted = dict(weights)
     old, shape = weights.get(name), shapes.get(name)
     if old is not None and shape is not None and old.shape[1:2] != shape[1:2] and old.shape[2:] == shape[2:]:
-        mean = old.mean(dim=1, keepdim=True)
-        adapted[name] = mean.expand(-1, shape[1], *[-1] * (old.dim() - 2)) * (old.shape[1] / shape[1])
+        adapted[name] = repeat(old.mean(dim=1), "o ... -> o c ...", c=shape[1]) * (old.shape[1] / shape[1])
     return adapted
 
 
@@ -90,10 +90,10 @@ def drop_other_classifier(weights: Mapping[str, Tensor], shapes: Shapes, classif
 
 
 def find_differences(weights: Mapping[str, Tensor], shapes: Shapes, replaced: Iterable[str]) -> dict[str, str]:
-    """What differs between a file and a network, by name, in words."""
+    """How each tensor that does not fit differs from the network's, by name."""
     differences = {}
     for name, shape in shapes.items():
-        # Older files lack the counters, which no forward pass reads.
+        # Older files lack these counters, and no forward pass reads them.
         if name not in weights and name not in replaced and not name.endswith("num_batches_tracked"):
             differences[name] = "missing"
         elif name in weights and weights[name].shape != shape:
@@ -102,22 +102,22 @@ def find_differences(weights: Mapping[str, Tensor], shapes: Shapes, replaced: It
     return differences
 
 
-def refuse_unless_allowed(
+def check_differences(
     differences: Mapping[str, str], allowed: Iterable[str], source: str | Path, names: Iterable[str]
 ) -> None:
-    """Raise for the differences that no name in `allowed` covers, and for an allowed name that is none of `names`."""
+    """Reject differences that no name in `allowed` covers, and allowed names that are not in `names`."""
     allowed, names = tuple(allowed), tuple(names)
     for parent in allowed:
         if not any(is_under(name, parent) for name in names):
             parents = {".".join(name.split(".")[:end]) for name in names for end in range(1, name.count(".") + 2)}
             raise ValueError(f"allow_missing: nothing is called '{parent}'.{did_you_mean(parent, parents)}")
-    refused = [
+    rejected = [
         f"{name}: {what}" for name, what in differences.items() if not any(is_under(name, parent) for parent in allowed)
     ]
-    if refused:
+    if rejected:
         raise ValueError(
-            f"{source}: {len(refused)} tensors do not fit the network; if that is meant, name them or a parent in "
-            f"allow_missing:\n  " + "\n  ".join(refused)
+            f"{source}: {len(rejected)} tensors do not fit the network; if that is meant, name them or a parent in "
+            f"allow_missing:\n  " + "\n  ".join(rejected)
         )
 
 

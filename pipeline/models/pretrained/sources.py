@@ -1,9 +1,8 @@
-"""Sources of pretrained weights: packages, files, and the names of their keys."""
+"""Read pretrained weights by name: from a file, an installed package, a URL or any other registered source."""
 
 import importlib.util
 import pickle
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import urldefrag, urlsplit
 
@@ -12,81 +11,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-OUTSIDE_BLOCKS = {
-    "_conv_stem": "conv_stem",
-    "_bn0": "bn1",
-    "_conv_head": "conv_head",
-    "_bn1": "bn2",
-    "_fc": "classifier",
-}
-# A block without expansion has two convolutions, one with expansion three; timm counts its norms in order.
-PLAIN_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
-EXPANDING_BLOCK = {
-    "_expand_conv": "conv_pw",
-    "_bn0": "bn1",
-    "_depthwise_conv": "conv_dw",
-    "_bn1": "bn2",
-    "_project_conv": "conv_pwl",
-    "_bn2": "bn3",
-}
-SQUEEZE_EXCITATION = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+from pipeline.core.registry import Registry
 
-
-def is_efficientnet_pytorch(weights: Mapping[str, Tensor]) -> bool:
-    """Whether the names are that package's."""
-    return "_conv_stem.weight" in weights
-
-
-def rename_to_timm(weights: Mapping[str, Tensor], depths: Sequence[int]) -> dict[str, Tensor]:
-    """Rename tensors; `depths` are the network's blocks in each stage, which these files number throughout.
-
-    What a network of these depths has no place for keeps its name.
-    """
-    places = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
-    renamed = {}
-    for name, value in weights.items():
-        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
-        if match is not None and int(match[1]) < len(places):
-            stage, block = places[int(match[1])]
-            expands = f"_blocks.{match[1]}._expand_conv.weight" in weights
-            names = (EXPANDING_BLOCK if expands else PLAIN_BLOCK) | SQUEEZE_EXCITATION
-            renamed[f"blocks.{stage}.{block}.{names.get(match[2], match[2])}.{match[3]}"] = value
-        else:
-            module, _, leaf = name.partition(".")
-            renamed[f"{OUTSIDE_BLOCKS.get(module, module)}.{leaf}"] = value
-    return renamed
-
-
-AUTHORS = (
-    (r"^patch_embed\.proj\.", "stem."),
-    (r"^network\.([0246])\.(\d+)\.", lambda m: f"stages.{int(m[1]) // 2}.blocks.{m[2]}."),
-    (r"^network\.([135])\.proj\.", lambda m: f"stages.{int(m[1]) // 2 + 1}.downsample."),
-    (r"\.layer_scale_([12])$", r".residual\1.scale"),
-    (r"^norm([0246])\.", lambda m: f"stage_norms.{int(m[1]) // 2}."),
-)
-TIMM = (
-    (r"^stem\.conv\.", "stem."),
-    (r"\.downsample\.conv\.", ".downsample."),
-    (r"\.layer_scale([12])\.scale$", r".residual\1.scale"),
-    (r"^head\.norm\.", "norm."),
-    (r"^head\.fc\.", "head."),
-)
-
-
-def translate(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename to this project's names and turn 1x1 convolutions (out, in, 1, 1) into linear layers (out, in)."""
-    translated = {}
-    for key, value in weights.items():
-        name = key
-        for pattern, replacement in (*AUTHORS, *TIMM):
-            name = re.sub(pattern, replacement, name)
-        translated[name] = value.flatten(1) if name.endswith((".fc1.weight", ".fc2.weight")) else value
-    return translated
-
-
+WEIGHT_SOURCES: Registry[Callable[[str], dict[str, Tensor]]] = Registry("source of pretrained weights")
+"""What reads `PREFIX:REST`, by prefix; it is called with the rest. Adapters of other libraries add theirs."""
 TORCH_SUFFIXES = (".pth", ".pt", ".bin", ".tar", ".ckpt")
 WRAPPERS = ("state_dict", "model")
-"""Keys under which published files keep the weights next to other things."""
+"""Keys under which published files keep the weights beside other content."""
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
@@ -95,25 +26,22 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
     Raises FileNotFoundError for a missing file and ValueError for anything that is not a set of tensors.
     """
     text = str(source)
-    if text.startswith("timm:"):
-        # timm stays behind its adapter, and is slow to import.
-        from pipeline.models.timm.adapter import pretrained_weights
-
-        return pretrained_weights(text.removeprefix("timm:"))
-    if text.startswith("package:"):
-        return read_file(file_in_package(text.removeprefix("package:")))
+    prefix, _, rest = text.partition(":")
+    if prefix in WEIGHT_SOURCES:
+        return WEIGHT_SOURCES.get(prefix)(rest)
     if "://" in text:
         return read_file(download(text))
     return read_file(Path(text))
 
 
-def file_in_package(text: str) -> Path:
-    """`NAME/FILE` as a path inside an installed package, which is located but not imported."""
+@WEIGHT_SOURCES.register("package")
+def read_from_package(text: str) -> dict[str, Tensor]:
+    """The tensors of `NAME/FILE` inside an installed package, which is located but not imported."""
     name, _, file = text.partition("/")
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"package:{text}: no package '{name}' is installed; install it or give a path")
-    return Path(spec.submodule_search_locations[0]) / file
+    return read_file(Path(spec.submodule_search_locations[0]) / file)
 
 
 def download(url: str) -> Path:
@@ -121,7 +49,7 @@ def download(url: str) -> Path:
     address, fragment = urldefrag(url)
     digest = fragment.removeprefix("sha256=")
     if not fragment.startswith("sha256=") or len(digest) != 64:
-        raise ValueError(f"{url}: expected a URL that ends in #sha256= and 64 hex digits, to check the file by")
+        raise ValueError(f"{url}: expected a URL that ends in #sha256= and 64 hex digits, to verify the file")
     # Named by its hash: another version of the file is another file.
     path = Path(torch.hub.get_dir()) / "checkpoints" / f"{digest[:16]}-{PurePosixPath(urlsplit(address).path).name}"
     if not path.exists():
@@ -134,7 +62,7 @@ def download(url: str) -> Path:
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a torch file that holds nothing but tensors."""
+    """The tensors of a .safetensors file, or of a torch file that contains only tensors."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of pretrained weights")
     if path.suffix == ".safetensors":
@@ -149,7 +77,7 @@ def read_file(path: Path) -> dict[str, Tensor]:
 
 
 def load_tensors(path: Path) -> object:
-    """`torch.load` of tensors and plain containers; a file with code in it is refused."""
+    """`torch.load` of tensors and plain containers; a file that contains code is rejected."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:

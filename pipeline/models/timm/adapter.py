@@ -1,4 +1,4 @@
-"""Any timm image model behind the contract of the networks here.
+"""Any timm image model with the interface of `Network`.
 
 Axes: B batch, C channels, H W height, width, F features, K classes.
 """
@@ -6,14 +6,12 @@ Axes: B batch, C channels, H W height, width, F features, K classes.
 from collections.abc import Callable, Mapping
 from math import prod
 
-import timm
 from torch import Tensor, nn
 
 from pipeline.models.layers import Size, check_input, classifier_layer, per_axis
 from pipeline.models.network import Network, StageOutputs
 from pipeline.models.pretrained.adapt import fit_positions
-from pipeline.models.pretrained.sources import is_efficientnet_pytorch, rename_to_timm
-from pipeline.models.registry import check_choice, register
+from pipeline.models.registry import MODELS, check_choice
 from pipeline.models.timm.backbone import (
     ATTENTION_POOLS,
     GLOBAL_POOLS,
@@ -22,24 +20,24 @@ from pipeline.models.timm.backbone import (
     as_map,
     build_attention_pool,
     build_projection,
-    check_backbone,
-    create_trunk,
+    create_backbone,
     input_size_of,
     layer_name,
     map_size_of,
     stage_indices,
 )
 from pipeline.models.timm.param_groups import group_by_depth
+from pipeline.models.timm.weights import is_efficientnet_pytorch, rename_to_timm
 
 
-@register("timm")
+@MODELS.register("timm")
 class TimmAdapter(Network):
-    """`backbone` of timm, a pooling, a projection to `embed_dim` features, a head; 2D only, so without `spatial_dims`.
+    """A timm model, a pooling, a projection to `embed_dim` features and a head; 2D only, so without `spatial_dims`.
 
-    `pooling` is the backbone's own (`native`), the mean (`avg`), attention with absolute (`abs_attn`) or rotary
-    (`rot_attn`) positions, or `none`, which hands the unpooled features to a `head` of yours.
+    `backbone` is the model's name. `pooling` is the model's own (`native`), the mean (`avg`), attention with absolute
+    (`abs_attn`) or rotary (`rot_attn`) positions, or `none`, which gives the unpooled features to a custom `head`.
     `head` builds the last layer from (num_features, num_classes). `drop_rate` acts on the pooled features and
-    inside an `mlp` projection. `input_size` is for backbones of one size only, and for absolute positions.
+    inside an `mlp` projection. `input_size` is for models of one size only, and for absolute positions.
     """
 
     def __init__(
@@ -63,9 +61,9 @@ class TimmAdapter(Network):
         check_choice("projection", projection, PROJECTIONS)
         if pooling == "none" and (projection != "none" or (num_classes and head is classifier_layer)):
             raise ValueError("pooling 'none' leaves a map or tokens: give a head that takes them, and no projection")
-        self.backbone, self.in_channels, self.build_head = backbone, in_channels, head
+        self.backbone_name, self.in_channels, self.build_head = backbone, in_channels, head
         size = None if input_size is None else per_axis(input_size, 2, "input_size")
-        self.trunk = create_trunk(
+        self.backbone = create_backbone(
             backbone,
             in_channels=in_channels,
             global_pool=GLOBAL_POOLS[pooling],
@@ -73,13 +71,13 @@ class TimmAdapter(Network):
             drop_path_rate=drop_path_rate,
             patch_drop_rate=patch_drop_rate,
         )
-        self.first_conv = f"trunk.{layer_name(self.trunk, 'first_conv')}"
-        self.stage_indices = stage_indices(self.trunk, backbone)
-        width = getattr(self.trunk, "head_hidden_size", self.trunk.num_features)
+        self.first_conv = f"backbone.{layer_name(self.backbone, 'first_conv')}"
+        self.stage_indices = stage_indices(self.backbone, backbone)
+        width = getattr(self.backbone, "head_hidden_size", self.backbone.num_features)
         self.num_features = embed_dim or width
         self.pool = None
         if pooling in ATTENTION_POOLS:
-            map_size = map_size_of(self.trunk, backbone, size)
+            map_size = map_size_of(self.backbone, backbone, size)
             self.pool = build_attention_pool(pooling, width, self.num_features, map_size)
         self.head_drop = nn.Dropout(drop_rate)
         pooled = width if self.pool is None else self.num_features
@@ -95,75 +93,69 @@ class TimmAdapter(Network):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> timm's features, a map or tokens."""
         self._check_input(x)
-        return self.trunk.forward_features(x)
+        return self.backbone.forward_features(x)
 
     def forward_stages(self, x: Tensor) -> StageOutputs:
         self._check_input(x)
-        features, stages = self.trunk.forward_intermediates(x, indices=self.stage_indices, output_fmt="NCHW")
-        # A network of three levels shows its last one twice.
+        features, stages = self.backbone.forward_intermediates(x, indices=self.stage_indices, output_fmt="NCHW")
+        # A network of three levels repeats the last one.
         repeated = [stages[-1]] * (NUM_STAGES - len(stages))
         return StageOutputs((*stages, *repeated), self.forward_head(features))
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        pooled = self.trunk.forward_head(features, pre_logits=True)
+        pooled = self.backbone.forward_head(features, pre_logits=True)
         if self.pool is not None:
-            pooled = self.pool(as_map(pooled, self.trunk))
+            pooled = self.pool(as_map(pooled, self.backbone))
         embedding = self.projection(self.head_drop(pooled))
         return embedding if pre_logits else self.head(embedding)
 
     def _check_input(self, x: Tensor) -> None:
         check_input(x, 2, self.in_channels)
-        only_size = input_size_of(self.trunk)
+        only_size = input_size_of(self.backbone)
         if only_size is not None and tuple(x.shape[2:]) != only_size:
             raise ValueError(
-                f"timm model '{self.backbone}' takes inputs of {only_size} alone, got {tuple(x.shape[2:])}; "
+                f"timm model '{self.backbone_name}' takes inputs of {only_size} only, got {tuple(x.shape[2:])}; "
                 f"build it with input_size={tuple(x.shape[2:])}"
             )
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
-        """As timm does it, by block or by stage, where batch norms count a batch again when they recompute it."""
+        """timm's own, by block or by stage; its batch norms count a recomputed batch twice."""
         try:
-            self.trunk.set_grad_checkpointing(enable)
+            self.backbone.set_grad_checkpointing(enable)
         except AssertionError as error:
-            raise ValueError(f"timm model '{self.backbone}': {error}; leave gradient checkpointing off") from error
+            raise ValueError(f"timm model '{self.backbone_name}': {error}; leave gradient checkpointing off") from error
         super().set_grad_checkpointing(enable)
 
     def layer_groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
-        """timm's groups, or stem and stages where it has none, then what the adapter adds."""
+        """timm's groups, or stem and stages where it has none, then the adapter's own layers."""
         pool = {} if self.pool is None else {"pool": [self.pool]}
         projection = {} if isinstance(self.projection, nn.Identity) else {"projection": [self.projection]}
-        return {**group_by_depth(self.trunk), **pool, **projection, "head": [self.head]}
+        return {**group_by_depth(self.backbone), **pool, **projection, "head": [self.head]}
 
     def describe_groups(self) -> str:
-        """The groups to lock by, one a line: place from the end, name, parameters."""
+        """The groups for `lock`, one per line: position from the end, name, number of parameters."""
         groups = self.parameter_groups().items()
         lines = [f"{name} {sum(parameter.numel() for parameter in part):,}" for name, part in groups]
         return "\n".join(f"{len(lines) - index:3d} {line}" for index, line in enumerate(lines))
 
     def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take timm's names or the EfficientNet-PyTorch package's; vision transformers' positions fit any grid."""
-        if is_efficientnet_pytorch(weights) and hasattr(self.trunk, "conv_stem"):
-            weights = rename_to_timm(weights, depths=[len(stage) for stage in self.trunk.blocks])
-        if not any(name.startswith("trunk.") for name in weights):
-            weights = self._place(weights)
+        """Accept timm's names or the EfficientNet-PyTorch package's; vision transformers' positions fit any grid."""
+        if is_efficientnet_pytorch(weights) and hasattr(self.backbone, "conv_stem"):
+            weights = rename_to_timm(weights, depths=[len(stage) for stage in self.backbone.blocks])
+        if not any(name.startswith("backbone.") for name in weights):
+            weights = self._add_prefix(weights)
         return self._fit_positions(weights)
 
-    def _place(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        classifier = layer_name(self.trunk, "classifier")
+    def _add_prefix(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        classifier = layer_name(self.backbone, "classifier")
         return {
-            f"head{name.removeprefix(classifier)}" if name.startswith(f"{classifier}.") else f"trunk.{name}": value
+            f"head{name.removeprefix(classifier)}" if name.startswith(f"{classifier}.") else f"backbone.{name}": value
             for name, value in weights.items()
         }
 
     def _fit_positions(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        own, given = getattr(self.trunk, "pos_embed", None), weights.get("trunk.pos_embed")
-        grid = getattr(getattr(self.trunk, "patch_embed", None), "grid_size", None)
+        own, given = getattr(self.backbone, "pos_embed", None), weights.get("backbone.pos_embed")
+        grid = getattr(getattr(self.backbone, "patch_embed", None), "grid_size", None)
         if own is None or given is None or grid is None or own.shape == given.shape:
             return dict(weights)
-        return {**weights, "trunk.pos_embed": fit_positions(given[0], own.shape[1] - prod(grid), 2, grid)[None]}
-
-
-def pretrained_weights(backbone: str) -> dict[str, Tensor]:
-    """timm's own pretrained tensors of a model, from its cache or the network."""
-    check_backbone(backbone)
-    return timm.create_model(backbone, pretrained=True).state_dict()
+        return {**weights, "backbone.pos_embed": fit_positions(given[0], own.shape[1] - prod(grid), 2, grid)[None]}

@@ -1,7 +1,7 @@
 """ACS convolutions: 2D kernels, unchanged, as views of a volume (Yang et al., arXiv:1911.10477).
 
-The output channels of a 2D convolution are shared out over three orientations; each third keeps its kernels
-and runs them in its own plane of the volume. A 2D checkpoint therefore fits as it is.
+The output channels of a 2D convolution are divided among three orientations; each third keeps its kernels and
+runs them in its own plane of the volume. A 2D checkpoint therefore fits unchanged.
 """
 
 import torch
@@ -44,7 +44,7 @@ class ACSConv(nn.Module):
         return functional.conv3d(x, weight.unsqueeze(axis), bias, self.stride, tuple(padding), self.dilation)
 
     def _middles(self, x: Tensor, axis: int) -> Tensor:
-        """The run of `x` along `axis` whose every stride-th voxel lies under the middle of a cubic kernel."""
+        """The part of `x` along `axis` of which every stride-th voxel is under the middle of a cubic kernel."""
         thin = axis - 2
         reach = self.dilation[thin] * (self.kernel_size - 1)
         count = (x.shape[axis] + 2 * self.padding[thin] - reach - 1) // self.stride[thin] + 1
@@ -53,7 +53,7 @@ class ACSConv(nn.Module):
 
 
 def use_acs_convolutions(network: nn.Module) -> None:
-    """Replace every 3D convolution wider than one voxel, in place; weights are left at zero, to be loaded."""
+    """Replace every 3D convolution wider than one voxel, in place. The weights are zero until they are loaded."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Conv3d) and set(child.kernel_size) != {1}:

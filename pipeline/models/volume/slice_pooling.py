@@ -1,20 +1,23 @@
-"""Pooling over the images of a volume: embeddings (B, N, F) -> one embedding (B, F) and a weight for each image.
+"""Pooling over the images of a volume: embeddings (B, N, F) -> one embedding (B, F) and a weight per image.
 
 Axes: B batch, N images of one volume, F features. Weights (B, N) are not negative and sum to one.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
+from pipeline.core.registry import Registry
 from pipeline.models.transformer import TransformerBlock
 
 
 class PooledSlices(NamedTuple):
-    """One embedding for the volume, and how much each image counted in it."""
+    """One embedding for the volume, and the weight of each image in it."""
 
     embedding: Tensor
     """(B, F)"""
@@ -22,8 +25,12 @@ class PooledSlices(NamedTuple):
     """(B, N)"""
 
 
+POOLINGS: Registry[Callable[..., nn.Module]] = Registry("slice pooling")
+
+
+@POOLINGS.register("mean")
 class MeanPooling(nn.Module):
-    """Every image counts the same."""
+    """Every image has the same weight."""
 
     def __init__(self, num_features: int, /) -> None:
         super().__init__()
@@ -33,8 +40,9 @@ class MeanPooling(nn.Module):
         return PooledSlices(embeddings.mean(dim=1), weights)
 
 
+@POOLINGS.register("max")
 class MaxPooling(nn.Module):
-    """Each feature takes its largest value; an image weighs as much as the share of features that it wins."""
+    """Each feature takes its largest value; an image's weight is its share of those values."""
 
     def __init__(self, num_features: int, /) -> None:
         super().__init__()
@@ -42,12 +50,13 @@ class MaxPooling(nn.Module):
     def forward(self, embeddings: Tensor) -> PooledSlices:
         largest, winner = embeddings.max(dim=1)
         images = torch.arange(embeddings.shape[1], device=embeddings.device)
-        wins = winner.unsqueeze(1) == images.view(1, -1, 1)
+        wins = rearrange(winner, "b f -> b 1 f") == rearrange(images, "n -> n 1")
         return PooledSlices(largest, wins.to(embeddings.dtype).mean(dim=2))
 
 
+@POOLINGS.register("attention")
 class AttentionPooling(nn.Module):
-    """A learned score for each image, softmax over images (Ilse et al., arXiv:1802.04712, eq. 8)."""
+    """A learned score per image, softmax over images (Ilse et al., arXiv:1802.04712, eq. 8)."""
 
     def __init__(self, num_features: int, /, hidden_features: int = 128) -> None:
         super().__init__()
@@ -63,8 +72,9 @@ class AttentionPooling(nn.Module):
         return self.score(self.hidden(embeddings).tanh()).squeeze(2)
 
 
+@POOLINGS.register("gated_attention")
 class GatedAttentionPooling(AttentionPooling):
-    """Attention whose hidden features are gated by a sigmoid of their own (arXiv:1802.04712, eq. 9)."""
+    """Attention whose hidden features are gated by a learned sigmoid (arXiv:1802.04712, eq. 9)."""
 
     def __init__(self, num_features: int, /, hidden_features: int = 128) -> None:
         super().__init__(num_features, hidden_features)
@@ -82,8 +92,9 @@ def sinusoid_positions(length: int, num_features: int, like: Tensor) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :num_features].to(like.dtype)
 
 
+@POOLINGS.register("transformer")
 class TransformerPooling(nn.Module):
-    """A transformer lets the images see each other and their order; attention then pools them."""
+    """A transformer relates the images and their order; attention then pools them."""
 
     def __init__(
         self,
@@ -105,12 +116,3 @@ class TransformerPooling(nn.Module):
         _, length, num_features = embeddings.shape
         positions = sinusoid_positions(length, num_features, like=embeddings)
         return self.readout(self.norm(self.blocks(embeddings + positions)))
-
-
-POOLINGS = {
-    "mean": MeanPooling,
-    "max": MaxPooling,
-    "attention": AttentionPooling,
-    "gated_attention": GatedAttentionPooling,
-    "transformer": TransformerPooling,
-}

@@ -1,4 +1,4 @@
-"""Slice-wise: one 2D network reads every image of a volume, a pooling makes one embedding of them.
+"""Slice-wise: one 2D network encodes every image of a volume, and a pooling combines the embeddings.
 
 Axes: B batch, C channels, D H W depth height width, N images of one volume, F features, K classes.
 """
@@ -6,6 +6,7 @@ Axes: B batch, C channels, D H W depth height width, N images of one volume, F f
 from typing import NamedTuple
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from pipeline.models.grad_checkpointing import recompute
@@ -15,21 +16,21 @@ from pipeline.models.volume.views import View
 
 
 class AttendedSlices(NamedTuple):
-    """Logits, and which images they came from."""
+    """Logits, and the weight of each image in them."""
 
     logits: Tensor
     """(B, K)"""
     weights: Tensor
-    """(B, N): the share of each image, in the order in which the view gives them; rows sum to one."""
+    """(B, N): the weights of the images, in the order of the view; rows sum to one."""
 
 
 class Slicewise(Network):
     """A 2D encoder under a view of the volume, a pooling over the images and a linear head.
 
     `encoder` maps images (M, C', H', W') to embeddings (M, F), that is, it was built with `num_classes=0`.
-    `chunk_slices` bounds how many images are encoded at a time, and in training each chunk is computed again
-    in the backward pass: memory then follows the chunk, not the depth. The result is the same, except that
-    batch norms in training mode take their statistics over a chunk.
+    `chunk_slices` limits how many images are encoded at a time, and in training each chunk is recomputed in the
+    backward pass: memory then depends on the chunk, not on the depth. The result is the same, except that batch
+    norms in training mode compute their statistics over a chunk.
     Shape: (B, C, D, H, W) -> (B, K).
     """
 
@@ -57,7 +58,7 @@ class Slicewise(Network):
         self.reset_classifier(num_classes)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Volume (B, C, D, H, W) -> one embedding for each image, (B, N, F)."""
+        """Volume (B, C, D, H, W) -> one embedding per image, (B, N, F)."""
         return torch.cat([self._encode(images) for images in self._sequences(x)], dim=1)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
@@ -71,7 +72,7 @@ class Slicewise(Network):
         return AttendedSlices(self.head(self.drop(pooled.embedding)), pooled.weights)
 
     def forward_stages(self, x: Tensor) -> StageOutputs:
-        """The encoder's stage maps, put together to maps of the volume (B, C_i, d, h, w), and the logits."""
+        """The encoder's stage maps, joined to maps of the volume (B, C_i, d, h, w), and the logits."""
         passes = self._passes(x)
         maps = [[outputs.stages for outputs in chunks] for chunks in passes]
         return StageOutputs(self._volume_maps(maps, len(x)), self._logits(passes, len(x)))
@@ -79,21 +80,21 @@ class Slicewise(Network):
     def stage_gradients(self, x: Tensor, class_index: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         passes = self._passes(x)
         score = self._logits(passes, len(x))[:, class_index].sum()
-        # The maps of the volume are put together beside the way to the logits; those of the images lie on it.
+        # The logits come from the maps of the images, not from the maps of the volume that they are joined to.
         maps = [[outputs.stages for outputs in chunks] for chunks in passes]
-        # A stage that the logits do not come from has no say in them.
-        slopes = [
+        # The gradient of a stage that the logits do not depend on is zero.
+        gradients = [
             [torch.autograd.grad(score, stages, retain_graph=True, materialize_grads=True) for stages in chunks]
             for chunks in maps
         ]
-        return self._volume_maps(maps, len(x)), self._volume_maps(slopes, len(x))
+        return self._volume_maps(maps, len(x)), self._volume_maps(gradients, len(x))
 
     def reset_classifier(self, num_classes: int) -> None:
         self.num_classes = num_classes
         self.head = classifier_layer(self.num_features, num_classes)
 
     def layer_groups(self) -> dict[str, list[nn.Module | nn.Parameter]]:
-        """The encoder's groups, its own head, if it has weights, as `embedding`; the pooling learns with the head."""
+        """The encoder's groups, its head as `embedding` if it has weights; the pooling belongs to the head."""
         groups = self.encoder.layer_groups()
         embedding = groups.pop("head")
         if any(isinstance(part, nn.Parameter) or list(part.parameters()) for part in embedding):
@@ -116,10 +117,10 @@ class Slicewise(Network):
         embeddings = torch.cat([self._encode_chunk(chunk, alone=len(chunks) == 1) for chunk in chunks])
         if embeddings.dim() != 2:
             raise ValueError(
-                f"a slice-wise network needs one embedding (M, F) an image, got {tuple(embeddings.shape)} from its "
+                f"a slice-wise network needs one embedding (M, F) per image, got {tuple(embeddings.shape)} from its "
                 f"encoder; build the encoder with a pooling"
             )
-        return embeddings.unflatten(0, images.shape[:2])
+        return split_batch(embeddings, len(images))
 
     def _encode_chunk(self, images: Tensor, alone: bool) -> Tensor:
         if alone or not torch.is_grad_enabled():
@@ -131,17 +132,21 @@ class Slicewise(Network):
         return [[self.encoder.forward_stages(chunk) for chunk in self._chunks(images)] for images in self._sequences(x)]
 
     def _logits(self, passes: list[list[StageOutputs]], batch_size: int) -> Tensor:
-        embeddings = [torch.cat([outputs.logits for outputs in chunks]) for chunks in passes]
-        return self.forward_head(torch.cat([rows.unflatten(0, (batch_size, -1)) for rows in embeddings], dim=1))
+        embeddings = [split_batch(torch.cat([outputs.logits for outputs in chunks]), batch_size) for chunks in passes]
+        return self.forward_head(torch.cat(embeddings, dim=1))
 
     def _volume_maps(self, passes: list[list[tuple[Tensor, ...]]], batch_size: int) -> tuple[Tensor, ...]:
         """Stage maps of images (M, C_i, h, w), by sequence and chunk -> maps of the volume (B, C_i, d, h, w)."""
         sequences = [
-            [torch.cat(chunks).unflatten(0, (batch_size, -1)) for chunks in zip(*chunked, strict=True)]
-            for chunked in passes
+            [split_batch(torch.cat(chunks), batch_size) for chunks in zip(*chunked, strict=True)] for chunked in passes
         ]
         return tuple(self.view.volume_map(list(maps)) for maps in zip(*sequences, strict=True))
 
     def _chunks(self, images: Tensor) -> tuple[Tensor, ...]:
-        images = images.flatten(0, 1)
+        images = rearrange(images, "b n ... -> (b n) ...")
         return (images,) if self.chunk_slices is None else images.split(self.chunk_slices)
+
+
+def split_batch(images: Tensor, batch_size: int) -> Tensor:
+    """What belongs to images, (B N, ...) -> by volume, (B, N, ...)."""
+    return rearrange(images, "(b n) ... -> b n ...", b=batch_size)

@@ -1,16 +1,22 @@
-"""The one key for 2D networks on volumes: `volume=MODE` or `volume={"mode": MODE, option: value}`."""
+"""2D networks on volumes, by one option: `volume=MODE` or `volume={"mode": MODE, option: value}`."""
 
 import inspect
+from collections.abc import Callable
 from typing import Protocol
 
+from pipeline.core.registry import Registry
 from pipeline.models.network import Network
 from pipeline.models.pretrained.adapt import inflate_weights
-from pipeline.models.registry import Choice, builder_of, choose
+from pipeline.models.registry import MODELS, Choice, choose
 from pipeline.models.volume.acs import use_acs_convolutions
 from pipeline.models.volume.slice_pooling import POOLINGS
 from pipeline.models.volume.slicewise import Slicewise
 from pipeline.models.volume.stage_grid import StageGrid
 from pipeline.models.volume.views import Planes, Slabs, Slices, View
+
+MODES: Registry[Callable[..., Network]] = Registry("volume mode")
+NATIVE_MODES = ("acs", "inflate")
+"""Modes that need the 3D form of the network; the others need its 2D form only."""
 
 
 class NetworkBuilder(Protocol):
@@ -23,25 +29,27 @@ class NetworkBuilder(Protocol):
 
 def wrap(name: str, build: NetworkBuilder, volume: Choice, *, in_channels: int, num_classes: int) -> Network:
     """The registered network `name`, which `build` builds, under a volume mode: (B, C, D, H, W) -> (B, K)."""
-    mode, options = choose("volume mode", "mode", volume, MODES)
-    if mode in NATIVE_MODES and not has_3d_twin(name):
+    build_mode, options = choose(MODES, volume, key="mode")
+    mode = volume if isinstance(volume, str) else volume["mode"]
+    if mode not in volume_modes(name):
         raise ValueError(
-            f"volume mode '{mode.__name__}' fills the convolutions of a network's 3D twin, and '{name}' is 2D only; "
-            f"use one of {', '.join(modes_of(name))}"
+            f"volume mode '{mode}' fills the convolutions of a 3D network, and '{name}' is 2D only; "
+            f"use one of {', '.join(volume_modes(name))}"
         )
-    return mode(build, in_channels, num_classes, **options)
+    return build_mode(build, in_channels, num_classes, **options)
 
 
-def has_3d_twin(name: str) -> bool:
-    """Whether the builder of `name` takes `spatial_dims`, and so builds the same network for volumes."""
-    return "spatial_dims" in inspect.signature(builder_of(name)).parameters
+def supports_3d(name: str) -> bool:
+    """Whether the builder of `name` takes `spatial_dims`, and can thus build the same network for volumes."""
+    return "spatial_dims" in inspect.signature(MODELS.get(name)).parameters
 
 
-def modes_of(name: str) -> tuple[str, ...]:
+def volume_modes(name: str) -> tuple[str, ...]:
     """The volume modes that apply to the registered model `name`."""
-    return tuple(mode for mode, builder in MODES.items() if builder not in NATIVE_MODES or has_3d_twin(name))
+    return tuple(mode for mode in MODES if mode not in NATIVE_MODES or supports_3d(name))
 
 
+@MODES.register("slicewise")
 def slicewise(
     build: NetworkBuilder,
     in_channels: int,
@@ -53,10 +61,11 @@ def slicewise(
     chunk_slices: int | None = None,
     drop_rate: float = 0.0,
 ) -> Slicewise:
-    """Every `step`-th slice along D by itself, then a pooling over slices."""
-    return _read_images(build, Slices(step), in_channels, num_classes, pooling, chunk_slices, drop_rate)
+    """Every `step`-th slice along D on its own, then a pooling over slices."""
+    return _encode_images(build, Slices(step), in_channels, num_classes, pooling, chunk_slices, drop_rate)
 
 
+@MODES.register("slab")
 def slab(
     build: NetworkBuilder,
     in_channels: int,
@@ -71,9 +80,10 @@ def slab(
 ) -> Slicewise:
     """2.5D: a slice with its neighbours as channels, then a pooling over such slabs."""
     view = Slabs(thickness, step)
-    return _read_images(build, view, in_channels, num_classes, pooling, chunk_slices, drop_rate)
+    return _encode_images(build, view, in_channels, num_classes, pooling, chunk_slices, drop_rate)
 
 
+@MODES.register("triplanar")
 def triplanar(
     build: NetworkBuilder,
     in_channels: int,
@@ -87,9 +97,10 @@ def triplanar(
 ) -> Slicewise:
     """Slices along all three axes through one network, pooled together."""
     view = Planes(slices_per_plane)
-    return _read_images(build, view, in_channels, num_classes, pooling, chunk_slices, drop_rate)
+    return _encode_images(build, view, in_channels, num_classes, pooling, chunk_slices, drop_rate)
 
 
+@MODES.register("stage_grid")
 def stage_grid(
     build: NetworkBuilder,
     in_channels: int,
@@ -103,7 +114,7 @@ def stage_grid(
     chunk_slices: int | None = None,
     drop_rate: float = 0.0,
 ) -> StageGrid:
-    """Every `step`-th slice along D by itself, then one stage's maps pooled over a coarse grid of the volume."""
+    """Every `step`-th slice along D on its own, then one stage's maps pooled over a coarse grid of the volume."""
     return StageGrid(
         build(spatial_dims=2, in_channels=in_channels, num_classes=0),
         in_channels=in_channels,
@@ -117,32 +128,22 @@ def stage_grid(
     )
 
 
+@MODES.register("acs")
 def acs(build: NetworkBuilder, in_channels: int, num_classes: int, /) -> Network:
-    """The 3D twin with 2D kernels, a third of them in each plane, holding the 2D network's weights as they are."""
+    """The 3D network with 2D kernels, a third of them in each plane, and the unchanged weights of the 2D network."""
     network = build(spatial_dims=3, in_channels=in_channels, num_classes=num_classes)
     use_acs_convolutions(network)
     load_planar_weights(network, build(spatial_dims=2, in_channels=in_channels, num_classes=num_classes))
     return network
 
 
+@MODES.register("inflate")
 def inflate(build: NetworkBuilder, in_channels: int, num_classes: int, /) -> Network:
-    """The 3D twin; pretrained 2D kernels are spread over depth as `build` loads them (I3D, arXiv:1705.07750)."""
+    """The 3D network; `build` inflates pretrained 2D kernels over depth when it loads them (I3D, arXiv:1705.07750)."""
     return build(spatial_dims=3, in_channels=in_channels, num_classes=num_classes)
 
 
-MODES = {
-    "slicewise": slicewise,
-    "slab": slab,
-    "triplanar": triplanar,
-    "stage_grid": stage_grid,
-    "acs": acs,
-    "inflate": inflate,
-}
-NATIVE_MODES = (acs, inflate)
-"""Modes that need the network's own 3D twin; the others need its 2D form alone."""
-
-
-def _read_images(
+def _encode_images(
     build: NetworkBuilder,
     view: View,
     in_channels: int,
@@ -152,7 +153,7 @@ def _read_images(
     drop_rate: float,
 ) -> Slicewise:
     encoder = build(spatial_dims=2, in_channels=view.image_channels(in_channels), num_classes=0)
-    build_pooling, options = choose("slice pooling", "name", pooling, POOLINGS)
+    build_pooling, options = choose(POOLINGS, pooling)
     return Slicewise(
         encoder,
         view,
@@ -165,6 +166,6 @@ def _read_images(
 
 
 def load_planar_weights(network: Network, planar: Network) -> None:
-    """Give `network`, whose kernels are 2D or one voxel, the weights of its 2D twin."""
+    """Load the weights of the 2D network into `network`, whose kernels are 2D or one voxel."""
     shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
     network.load_state_dict(inflate_weights(network.translate_weights(planar.state_dict()), shapes))

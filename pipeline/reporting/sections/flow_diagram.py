@@ -1,17 +1,27 @@
-"""The way from files to analysed scans as boxes and arrows: what stays runs down, what is left out goes to the right.
+"""The flow from files to analyzed scans as boxes and arrows: exclusions are to the right of the vertical flow.
 
-Sizes are in the drawing's own units, a pixel each at full width.
+Sizes are in the units of the drawing, one pixel at full width.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from textwrap import wrap
 
-from pipeline.reporting.sections.cohort import Step
-
 BOX_WIDTH, GAP, PADDING, LINE = 210, 36, 10, 19
-LETTERS = 24
-"""That fit into a line of a box."""
+MAX_CHARACTERS = 24
+"""Per line of a box."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step from files to analyzed scans."""
+
+    name: str
+    scans: int
+    patients: int
+    is_exclusion: bool = False
+    is_part: bool = False
+    """A part of the split, below the last step."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +31,7 @@ class Box:
     x: int
     y: int
     lines: list[str]
-    is_loss: bool
+    is_exclusion: bool
 
     @property
     def width(self) -> int:
@@ -36,11 +46,11 @@ class Box:
         return self.y + self.height
 
     @property
-    def centre(self) -> int:
+    def center(self) -> int:
         return self.x + BOX_WIDTH // 2
 
     def baseline(self, line: int) -> int:
-        """Where the letters of a line stand."""
+        """The y of the text of a line."""
         return self.y + PADDING + LINE * line + 14
 
 
@@ -54,31 +64,31 @@ class Diagram:
 
 
 def flow_diagram(steps: Sequence[Step]) -> Diagram | None:
-    """Boxes one below the other, losses beside the arrow they leave from, and the parts of the split side by side."""
+    """Boxes from top to bottom, exclusions beside their arrow, and the parts of the split side by side."""
     if not steps:
         return None
     boxes: list[Box] = []
     arrows: list[tuple[int, int, int, int]] = []
     trunk, y = None, 1
     for step in (step for step in steps if not step.is_part):
-        box = Box(BOX_WIDTH + GAP if step.is_loss else 1, y, words_of(step), step.is_loss)
+        box = Box(BOX_WIDTH + GAP if step.is_exclusion else 1, y, box_lines(step), step.is_exclusion)
         boxes.append(box)
-        if step.is_loss and trunk is not None:
+        if step.is_exclusion and trunk is not None:
             middle = box.y + box.height // 2
-            arrows.append((trunk.centre, middle, box.x, middle))
+            arrows.append((trunk.center, middle, box.x, middle))
         elif trunk is not None:
-            arrows.append((trunk.centre, trunk.bottom, box.centre, box.y))
-        trunk = trunk if step.is_loss else box
-        y = box.bottom + (GAP // 2 if step.is_loss else GAP)
+            arrows.append((trunk.center, trunk.bottom, box.center, box.y))
+        trunk = trunk if step.is_exclusion else box
+        y = box.bottom + (GAP // 2 if step.is_exclusion else GAP)
     for column, step in enumerate(step for step in steps if step.is_part):
-        box = Box(1 + column * (BOX_WIDTH + GAP), y, words_of(step), is_loss=False)
+        box = Box(1 + column * (BOX_WIDTH + GAP), y, box_lines(step), is_exclusion=False)
         boxes.append(box)
         if trunk is not None:
-            arrows.append((trunk.centre, trunk.bottom, box.centre, box.y))
+            arrows.append((trunk.center, trunk.bottom, box.center, box.y))
     width = max(box.x for box in boxes) + BOX_WIDTH + 1
     return Diagram(width, max(box.bottom for box in boxes) + 1, boxes, arrows)
 
 
-def words_of(step: Step) -> list[str]:
-    """What the box says; its first line stands out."""
-    return [f"{step.scans:,} scans, {step.patients:,} patients", *wrap(step.name, LETTERS)]
+def box_lines(step: Step) -> list[str]:
+    """Counts in the first line, which is emphasized, then the name."""
+    return [f"{step.scans:,} scans, {step.patients:,} patients", *wrap(step.name, MAX_CHARACTERS)]

@@ -1,20 +1,34 @@
-"""What a page says about how it came to be: plan, config and provenance."""
+"""Sections on how a result was made: preprocessing plan, training history, config and provenance."""
 
 import platform
-import subprocess
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
-from pipeline.core.provenance import without_places
-from pipeline.reporting.inputs import RunFacts
+from pipeline.core.io import format_yaml
+from pipeline.core.provenance import git_revision, package_versions, portable_config
+from pipeline.reporting.inputs import ReportInputs, RunInputs
+from pipeline.reporting.plots import history_figure
+from pipeline.reporting.section import SECTIONS, Figure
 
 LIBRARIES = ("torch", "monai", "lightning", "numpy", "scikit-learn")
-NOT_DECISIONS = ("reasons", "digests", "measured", "forecast")
+NOT_DECISIONS = ("reasons", "digests", "measured", "cost_estimate", "max_epochs_from")
+"""Keys of plan.yaml that decide nothing."""
+PLAN_TEMPLATE = """
+<div class="scroll"><table>
+<caption>How every scan is preprocessed, decided from development scans and without labels.</caption>
+<thead><tr><th scope="col">Step</th><th scope="col">Setting</th><th scope="col">Reason</th></tr></thead>
+<tbody>{% for row in content %}<tr><th scope="row">{{ row.name }}</th><td>{{ row.value }}</td>
+<td class="muted">{{ row.reason }}</td></tr>{% endfor %}</tbody></table></div>
+"""
+RECORD_TEMPLATE = """
+<div class="scroll"><table><caption>What this page was made from.</caption>
+<tbody>{% for name, value in content.provenance %}<tr><th scope="row">{{ name }}</th><td>{{ value }}</td></tr>
+{% endfor %}</tbody>
+</table></div>
+{% if content.config %}<details><summary>The resolved config</summary><pre>{{ content.config }}</pre></details>
+{% else %}{{ missing("the resolved config; 'python -m pipeline.train' writes it.") }}{% endif %}
+"""
 
 
 @dataclass(frozen=True)
@@ -24,57 +38,72 @@ class PlanRow:
     reason: str
 
 
-def plan_rows(plan: dict[str, Any] | None) -> list[PlanRow]:
+@SECTIONS.register(
+    "preparation",
+    title="Preprocessing",
+    template=PLAN_TEMPLATE,
+    missing="the plan; 'python -m pipeline.plan' writes it.",
+)
+def read_plan(inputs: ReportInputs) -> list[PlanRow] | None:
     """Each decision of plan.yaml with its reason."""
+    plan = inputs.cohort.plan
     if plan is None:
-        return []
+        return None
     reasons = plan.get("reasons", {})
     return [
-        PlanRow(key.replace("_", " "), spell(value), reasons.get(key, ""))
+        PlanRow(key.replace("_", " "), format_value(value), reasons.get(key, ""))
         for key, value in plan.items()
         if key not in NOT_DECISIONS
     ]
 
 
-def spell(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value of YAML on one line."""
     if isinstance(value, dict):
-        return ", ".join(f"{key} {spell(inner)}" for key, inner in value.items())
+        return ", ".join(f"{key} {format_value(inner)}" for key, inner in value.items())
     if isinstance(value, (list, tuple)):
-        return " × ".join(spell(inner) for inner in value)
+        return " × ".join(format_value(inner) for inner in value)
     return "not set" if value is None else str(value)
 
 
+@SECTIONS.register(
+    "training",
+    title="Training",
+    template='<div class="wide">{{ figure(content) }}</div>',
+    missing="the training history; 'python -m pipeline.train' writes it.",
+)
+def read_history(inputs: ReportInputs) -> Figure | None:
+    histories = inputs.run.histories
+    if not histories:
+        return None
+    caption = "Solid lines are validation, dashed lines training; the weights of the best epoch are evaluated."
+    return Figure("Loss and validation AUROC", caption, history_figure(histories))
+
+
+@dataclass(frozen=True)
+class Record:
+    provenance: list[tuple[str, str]]
+    config: str | None
+
+
+@SECTIONS.register("record", title="Record", template=RECORD_TEMPLATE)
+def read_record(inputs: ReportInputs) -> Record:
+    return Record(provenance(inputs.run, inputs.config.root), config_text(inputs.run.config))
+
+
 def config_text(config: dict[str, Any] | None) -> str | None:
-    """The config as YAML, without the folders of its machine: pages are passed on."""
+    """The config as YAML, without the folders of its machine, because pages are shared."""
     if config is None:
         return None
-    text = StringIO()
-    YAML(typ="safe", pure=True).dump(without_places(config), text)
-    return text.getvalue()
+    return format_yaml(portable_config(config))
 
 
-def provenance(run: RunFacts, root: Path) -> list[tuple[str, str]]:
-    """Revision, versions, and the digest of the table that all figures come from."""
-    libraries = ", ".join(f"{name} {found}" for name in LIBRARIES if (found := installed(name)))
+def provenance(run: RunInputs, root: Path) -> list[tuple[str, str]]:
+    """Revision, versions, and the digest of the table that all metrics come from."""
+    libraries = ", ".join(f"{name} {version}" for name, version in package_versions(LIBRARIES).items())
     return [
-        ("Code revision", revision(root)),
+        ("Code revision", git_revision(root)),
         ("Predictions (SHA-256)", run.predictions_digest or "not available"),
         ("Python", platform.python_version()),
         ("Libraries", libraries),
     ]
-
-
-def installed(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
-
-
-def revision(root: Path) -> str:
-    """The commit the code stands at; `-dirty` where files differ from it."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=root, capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "not under version control"

@@ -1,1 +1,1 @@
-"""Near-duplicates: descriptors and search."""
+"""Near-duplicate scans: descriptors, similarity and search."""

@@ -1,4 +1,4 @@
-"""A folder of one's own is linked, never touched, and whatever is fetched is fetched as a whole."""
+"""The user's own folder is linked and never changed, and a fetch is complete or changes nothing."""
 
 from pathlib import Path
 

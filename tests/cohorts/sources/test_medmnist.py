@@ -48,7 +48,7 @@ def test_missing_archive_names_file_address_and_variable(tmp_path: Path, monkeyp
         find_archive(MedmnistArchive("vessel", 64), tmp_path)
 
 
-def test_damaged_archive_is_refused_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_archive_is_rejected_by_its_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "adrenalmnist3d.npz").write_bytes(b"half an archive")
     monkeypatch.setenv("MEDMNIST_ROOT", str(tmp_path))
     with pytest.raises(ValueError, match="damaged.*bbd3c5a5576322bc4cdfea780653b1ce"):

@@ -1,4 +1,4 @@
-"""The phantom is honest: what its truth says is really in its files, and nothing else tells the label."""
+"""The truth of the phantom is in its files, and nothing else reveals the label."""
 
 import filecmp
 from functools import cache
@@ -23,10 +23,10 @@ def source(**options: float) -> PhantomSource:
     return PhantomSource(kind="phantom", **options)
 
 
-def write(folder: Path, num_workers: int = 1, **options: float) -> CohortPaths:
+def write(folder: Path, workers: int = 1, **options: float) -> CohortPaths:
     """A few patients on voxels three times as wide."""
     paths = CohortPaths(folder)
-    write_phantom(source(**{"num_patients": 4, "coarsen": 3, **options}), paths, num_workers)
+    write_phantom(source(**{"num_patients": 4, "coarsen": 3, **options}), paths, workers)
     return paths
 
 
@@ -37,7 +37,7 @@ def files_of(paths: CohortPaths) -> list[Path]:
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory: pytest.TempPathFactory) -> CohortPaths:
     """Sixteen patients: enough that nearly every scanner has made a scan."""
-    return write(tmp_path_factory.mktemp("phantom"), num_workers=2, num_patients=16)
+    return write(tmp_path_factory.mktemp("phantom"), workers=2, num_patients=16)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def patients_of(**options: float) -> pd.DataFrame:
 
 
 def test_same_seed_gives_the_same_bytes_with_any_number_of_processes(tmp_path: Path) -> None:
-    one, two = write(tmp_path / "one"), write(tmp_path / "two", num_workers=2)
+    one, two = write(tmp_path / "one"), write(tmp_path / "two", workers=2)
     names = files_of(one)
     assert names == files_of(two)
     assert filecmp.cmpfiles(one.folder, two.folder, names, shallow=False)[0] == names
@@ -99,7 +99,7 @@ def test_site_shortcut_is_as_strong_as_asked(strength: float) -> None:
     assert shares["disease"] - shares["healthy"] == pytest.approx(strength, abs=0.06)
 
 
-def test_table_and_truth_have_a_row_for_each_scan_and_it_lies_there(cohort: CohortPaths) -> None:
+def test_table_and_truth_have_a_row_for_each_existing_scan(cohort: CohortPaths) -> None:
     labels, truth = pd.read_csv(cohort.labels), pd.read_csv(cohort.truth / "true_probability.csv")
     assert list(labels.scan_id) == list(truth.scan_id)
     assert {path.name for path in cohort.raw.iterdir()} == set(labels.path)
@@ -107,7 +107,7 @@ def test_table_and_truth_have_a_row_for_each_scan_and_it_lies_there(cohort: Coho
     assert pd.read_csv(cohort.truth / "planted.csv").empty
 
 
-def test_lesion_lies_on_the_patients_left_however_the_scan_is_oriented(cohort: CohortPaths) -> None:
+def test_lesion_is_on_the_patients_left_in_any_orientation_of_the_scan(cohort: CohortPaths) -> None:
     labels = pd.read_csv(cohort.labels)
     seen = set()
     for row in labels.itertuples():

@@ -19,8 +19,8 @@ def convolve_repeated(inflation: str) -> tuple[torch.Tensor, torch.Tensor]:
     return found, functional.conv2d(IMAGE, KERNEL, padding=1).unsqueeze(2).expand_as(found)
 
 
-def test_centre_inflation_is_exact_up_to_the_border():
-    found, expected = convolve_repeated("centre")
+def test_center_inflation_is_exact_up_to_the_border():
+    found, expected = convolve_repeated("center")
     assert torch.allclose(found, expected, atol=1e-5)
 
 
@@ -31,7 +31,7 @@ def test_mean_inflation_is_exact_inside_and_fades_at_the_border():
 
 
 @pytest.mark.parametrize("depth", [1, 4, 7])
-@pytest.mark.parametrize("inflation", ["centre", "mean"])
+@pytest.mark.parametrize("inflation", ["center", "mean"])
 def test_kernel_summed_over_depth_is_the_2d_kernel(depth, inflation):
     assert torch.allclose(inflate_kernel(KERNEL, depth, inflation).sum(2), KERNEL, atol=1e-6)
 
@@ -45,8 +45,8 @@ def test_only_kernels_that_are_3d_in_the_network_are_inflated():
 
 
 def test_unknown_inflation_names_the_nearest():
-    with pytest.raises(ValueError, match="unknown inflation 'center'. Did you mean 'centre'"):
-        inflate_kernel(KERNEL, 3, "center")
+    with pytest.raises(ValueError, match="inflation: unknown value 'centre'. Did you mean 'center'"):
+        inflate_kernel(KERNEL, 3, "centre")
 
 
 @pytest.mark.parametrize("new_grid", [(7, 7), (3, 9), (14, 5), (1, 1)])
@@ -63,7 +63,7 @@ def test_resizing_in_3d_keeps_a_linear_course_linear():
     assert torch.allclose(resized, course.view(4, 2).mean(1).view(4, 1, 1).expand(4, 2, 2))
 
 
-def test_prefix_tokens_are_no_places():
+def test_prefix_tokens_are_not_interpolated():
     positions = torch.randn(2 + 27, 5)
     assert torch.equal(resize_positions(positions, (3, 3, 3), (5, 1, 2))[:2], positions[:2])
 
@@ -93,6 +93,6 @@ def test_positions_of_a_cube_fit_another_volume():
 @pytest.mark.parametrize(
     ("rows", "trained_dims", "grid"), [(1 + 12, 2, (4, 4)), (1 + 9, 3, (2, 2, 2)), (1 + 8, 3, (3, 3))]
 )
-def test_positions_of_an_unknown_grid_are_refused(rows, trained_dims, grid):
+def test_positions_of_an_unknown_grid_are_rejected(rows, trained_dims, grid):
     with pytest.raises(ValueError, match=f"position embeddings: expected a square or cubic grid.*got {rows} rows"):
         fit_positions(torch.zeros(rows, 2), 1, trained_dims, grid)

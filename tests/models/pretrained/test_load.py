@@ -1,4 +1,4 @@
-"""Pretrained weights: what adapts does so exactly, and nothing else passes unnamed."""
+"""Pretrained weights: adaptations are exact, and every other difference is rejected or named."""
 
 import logging
 
@@ -39,18 +39,18 @@ def test_same_network_gives_the_same_logits(source, path):
 
 
 @pytest.mark.parametrize("in_channels", [1, 2, 5])
-def test_grey_image_in_any_number_of_channels_gives_the_response_of_the_original(source, path, in_channels):
-    grey = torch.randn(2, 1, 40, 50)
+def test_gray_image_in_any_number_of_channels_gives_the_response_of_the_original(source, path, in_channels):
+    gray = torch.randn(2, 1, 40, 50)
     adapted = tiny(in_channels=in_channels, pretrained=path)
-    expected = source(grey.expand(-1, 3, -1, -1))
-    assert torch.allclose(adapted(grey.expand(-1, in_channels, -1, -1)), expected, atol=1e-5)
+    expected = source(gray.expand(-1, 3, -1, -1))
+    assert torch.allclose(adapted(gray.expand(-1, in_channels, -1, -1)), expected, atol=1e-5)
 
 
-def test_weights_for_images_of_three_channels_become_those_of_a_grey_volume(source, path):
+def test_weights_for_images_of_three_channels_become_those_of_a_gray_volume(source, path):
     deep = build_model("poolformer_s12", **TINY, spatial_dims=3, num_classes=5, pretrained=path).eval()
-    grey = torch.randn(1, 1, 40, 50)
-    volume = grey.unsqueeze(2).expand(-1, -1, 33, -1, -1)
-    assert torch.allclose(deep(volume), source(grey.expand(-1, 3, -1, -1)), atol=1e-5)
+    gray = torch.randn(1, 1, 40, 50)
+    volume = gray.unsqueeze(2).expand(-1, -1, 33, -1, -1)
+    assert torch.allclose(deep(volume), source(gray.expand(-1, 3, -1, -1)), atol=1e-5)
 
 
 def test_inflation_by_mean_spreads_the_kernels(source, path):
@@ -103,7 +103,7 @@ def test_what_is_allowed_by_name_stays_as_it_was_built(path):
         tiny(pretrained=path, allow_missing=["norm"])
 
 
-def test_missing_head_is_refused_unless_allowed(path):
+def test_missing_head_is_rejected_unless_allowed(path):
     edit(path, removed=["head.weight", "head.bias"])
     with pytest.raises(ValueError, match="head.weight: missing"):
         tiny(pretrained=path)

@@ -43,7 +43,7 @@ def test_embeddings_equal_open_clips_adapter(pooling, projection):
         embed_dim=None if pools_alone else 64,
         projection_bias=True,
     )
-    network.trunk.load_state_dict(theirs.trunk.state_dict())
+    network.backbone.load_state_dict(theirs.trunk.state_dict())
     if pooling != "avg":
         network.pool.load_state_dict(theirs.head.pool.state_dict())
     if projection != "none":
@@ -67,7 +67,7 @@ def test_stages_are_what_four_modules_give_and_leave_the_stem_out(backbone, modu
     network = adapt(backbone)
     seen = []
     for name in modules:
-        network.trunk.get_submodule(name).register_forward_hook(lambda module, inputs, output: seen.append(output))
+        network.backbone.get_submodule(name).register_forward_hook(lambda module, inputs, output: seen.append(output))
     expected_logits = network(IMAGES)
     maps = [x if x.dim() == 4 else x[:, 1:].transpose(1, 2).unflatten(2, (10, 10)) for x in seen]
     stages, logits = network.forward_stages(IMAGES)
@@ -78,7 +78,7 @@ def test_stages_are_what_four_modules_give_and_leave_the_stem_out(backbone, modu
 
 def test_attention_pools_read_channels_last_networks_too():
     network = adapt("test_mambaout", pooling="rot_attn")
-    channels_last = network.trunk.forward_head(network.forward_features(IMAGES), pre_logits=True)
+    channels_last = network.backbone.forward_head(network.forward_features(IMAGES), pre_logits=True)
     assert channels_last.shape == (2, 5, 5, 256)
     assert torch.equal(network(IMAGES), network.head(network.pool(channels_last.permute(0, 3, 1, 2))))
 
@@ -102,9 +102,9 @@ def test_vision_transformers_take_any_size_and_weights_of_another(tmp_path):
     assert network(torch.randn(1, 1, 31, 1)).shape == (1, 2)
 
 
-def test_network_of_one_size_says_which():
+def test_network_of_one_size_rejects_others():
     network = adapt("mixer_s32_224")
-    with pytest.raises(ValueError, match=r"inputs of \(224, 224\) alone, got \(64, 32\); build it with input_size"):
+    with pytest.raises(ValueError, match=r"inputs of \(224, 224\) only, got \(64, 32\); build it with input_size"):
         network(torch.randn(1, 1, 64, 32))
 
 
@@ -128,8 +128,8 @@ def test_own_head_takes_the_unpooled_features():
 def test_drop_rates_reach_the_backbone_and_the_head():
     network = adapt("test_vit", drop_rate=0.3, drop_path_rate=0.4, patch_drop_rate=0.5, projection="mlp", embed_dim=48)
     assert network.head_drop.p == network.projection.drop1.p == 0.3
-    assert max(block.drop_path1.drop_prob for block in network.trunk.blocks[1:]) == pytest.approx(0.4)
-    assert network.trunk.patch_drop.prob == 0.5
+    assert max(block.drop_path1.drop_prob for block in network.backbone.blocks[1:]) == pytest.approx(0.4)
+    assert network.backbone.patch_drop.prob == 0.5
 
 
 @pytest.mark.parametrize(
@@ -140,13 +140,13 @@ def test_drop_rates_reach_the_backbone_and_the_head():
         ({"projection": "liner"}, "projection: unknown value 'liner'. Did you mean 'linear'?"),
         ({"pooling": "none"}, "give a head that takes them"),
         ({"embed_dim": 7}, "embed_dim 7 differs from the 96 pooled features"),
-        ({"pooling": "rot_attn"}, "heads of 64 features and cannot share out 96"),
+        ({"pooling": "rot_attn"}, "heads of 64 features and cannot divide 96"),
         ({"patch_drop_rate": 0.5}, "cannot be built with"),
         ({"backbone": "test_vit", "pooling": "abs_attn"}, "has tokens where attention pooling needs a map"),
         ({"backbone": "deit_tiny_distilled_patch16_224", "pooling": "avg"}, "Choose pooling 'native'"),
     ],
 )
-def test_impossible_options_are_refused(options, message):
+def test_impossible_options_are_rejected(options, message):
     with pytest.raises(ValueError, match=message):
         adapt(**{"backbone": "test_resnet"} | options)
 
@@ -159,18 +159,26 @@ def test_locking_leaves_what_open_clips_adapter_leaves(unlocked_groups):
     theirs.lock(unlocked_groups=unlocked_groups)
     network = adapt("test_vit")
     network.lock(unlocked_groups=unlocked_groups + 1)
-    ours = {name for name, parameter in network.trunk.named_parameters() if parameter.requires_grad}
+    ours = {name for name, parameter in network.backbone.named_parameters() if parameter.requires_grad}
     assert ours == {name for name, parameter in theirs.trunk.named_parameters() if parameter.requires_grad}
     assert all(parameter.requires_grad for parameter in network.head.parameters())
 
 
 def test_poolformer_locks_by_stages_of_our_own():
     network = adapt("poolformer_s12")
-    assert list(network.layer_groups()) == ["stem", "stages.0", "stages.1", "stages.2", "stages.3", "neck", "head"]
+    assert list(network.layer_groups()) == [
+        "stem",
+        "stages.0",
+        "stages.1",
+        "stages.2",
+        "stages.3",
+        "pre_logits",
+        "head",
+    ]
     network.lock(unlocked_groups=3)
     trainable = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
-    assert all(name.startswith(("trunk.stages.3.", "trunk.head.", "head.")) for name in trainable)
-    assert len(trainable) == sum(1 for _ in network.trunk.stages[3].parameters()) + 2 + 2
+    assert all(name.startswith(("backbone.stages.3.", "backbone.head.", "head.")) for name in trainable)
+    assert len(trainable) == sum(1 for _ in network.backbone.stages[3].parameters()) + 2 + 2
 
 
 def test_locked_batch_norms_keep_their_statistics():
@@ -180,7 +188,7 @@ def test_locked_batch_norms_keep_their_statistics():
     before = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network(IMAGES)
     moved = {name for name, buffer in network.named_buffers() if not torch.equal(buffer, before[name])}
-    assert moved and all(name.startswith("trunk.layer4.") for name in moved)
+    assert moved and all(name.startswith("backbone.layer4.") for name in moved)
 
 
 @pytest.mark.parametrize("backbone", [*FAMILIES, "poolformer_s12", "regnety_002"])
@@ -190,7 +198,7 @@ def test_groups_hold_each_parameter_once_and_are_printed_from_the_end(backbone):
     assert len(grouped) == len({id(parameter) for parameter in grouped}) == sum(1 for _ in network.parameters())
     lines = network.describe_groups().splitlines()
     assert lines[0].split()[:2] == [str(len(lines)), "stem"]
-    assert lines[-2:] == [f"  2 projection {network.trunk.num_features * 8:,}", "  1 head 18"]
+    assert lines[-2:] == [f"  2 projection {network.backbone.num_features * 8:,}", "  1 head 18"]
 
 
 def test_checkpointing_keeps_less_than_half_and_changes_no_gradient(kept_bytes):
@@ -199,10 +207,10 @@ def test_checkpointing_keeps_less_than_half_and_changes_no_gradient(kept_bytes):
     kept, gradients = [], []
     for enable in (False, True):
         network.set_grad_checkpointing(enable)
-        kept.append(kept_bytes(network, images, network.trunk.blocks))
+        kept.append(kept_bytes(network, images, network.backbone.blocks))
         network.zero_grad()
         network(images).square().sum().backward()
-        gradients.append(network.trunk.patch_embed.proj.weight.grad.clone())
+        gradients.append(network.backbone.patch_embed.proj.weight.grad.clone())
     assert kept[1] < kept[0] / 2
     torch.testing.assert_close(*gradients)
 

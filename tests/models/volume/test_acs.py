@@ -50,8 +50,8 @@ def test_a_volume_constant_along_all_axes_gives_what_the_image_gives():
     planar, stock = nn.Conv2d(3, 9, 3), nn.Conv3d(3, 9, 3)
     conv = ACSConv(stock)
     conv.load_state_dict(planar.state_dict())
-    colour = torch.randn(1, 3)
-    volume, image = colour[..., None, None, None].expand(1, 3, 5, 5, 5), colour[..., None, None].expand(1, 3, 5, 5)
+    color = torch.randn(1, 3)
+    volume, image = color[..., None, None, None].expand(1, 3, 5, 5, 5), color[..., None, None].expand(1, 3, 5, 5)
     torch.testing.assert_close(conv(volume).mean((2, 3, 4)), planar(image).mean((2, 3)))
 
 
@@ -62,6 +62,6 @@ def test_no_wide_3d_convolution_is_left(build_tiny):
     assert sum(isinstance(module, ACSConv) for module in network.modules()) == 4  # the stem and three downsamplings
 
 
-def test_grouped_convolutions_are_refused():
+def test_grouped_convolutions_are_rejected():
     with pytest.raises(ValueError, match="one group"):
         ACSConv(nn.Conv3d(4, 4, 3, groups=4))

@@ -14,11 +14,11 @@ def embeddings(num_images: int = 7) -> torch.Tensor:
 
 def pooling(name: str, **options: int) -> torch.nn.Module:
     torch.manual_seed(0)
-    return POOLINGS[name](FEATURES, **options).eval()
+    return POOLINGS.get(name)(FEATURES, **options).eval()
 
 
 @pytest.mark.parametrize("name", POOLINGS)
-def test_weights_are_shares(name):
+def test_weights_are_positive_and_sum_to_one(name):
     weights = pooling(name)(embeddings()).weights
     assert (weights >= 0).all()
     torch.testing.assert_close(weights.sum(dim=1), torch.ones(3))
@@ -51,7 +51,7 @@ def test_order_of_slices_matters_to_the_transformer():
 
 def test_max_weighs_a_slice_by_the_features_it_wins():
     slices = torch.tensor([[[5.0, 0.0, 1.0, 1.0], [1.0, 2.0, 3.0, 4.0], [0.0, 1.0, 0.0, 0.0]]])
-    pooled = POOLINGS["max"](4)(slices)
+    pooled = POOLINGS.get("max")(4)(slices)
     assert pooled.embedding.tolist() == [[5.0, 2.0, 3.0, 4.0]]
     assert pooled.weights.tolist() == [[0.25, 0.75, 0.0]]
 
@@ -78,7 +78,7 @@ def test_attention_finds_the_slice_that_matters():
     marked = torch.randint(9, (64,))
     slices[torch.arange(64), marked, 0] = 6.0
     slices[torch.arange(64), marked, 1] = 6.0 * (2.0 * labels - 1)
-    pool, head = POOLINGS["gated_attention"](FEATURES), torch.nn.Linear(FEATURES, 2)
+    pool, head = POOLINGS.get("gated_attention")(FEATURES), torch.nn.Linear(FEATURES, 2)
     optimizer = torch.optim.Adam([*pool.parameters(), *head.parameters()], lr=1e-2)
     for _ in range(100):
         optimizer.zero_grad()
@@ -101,6 +101,6 @@ def test_transformer_depth_and_heads_reach_the_network():
     assert {block.attn.num_heads for block in pool.blocks} == {4}
 
 
-def test_heads_that_do_not_divide_the_width_are_refused():
+def test_heads_that_do_not_divide_the_width_are_rejected():
     with pytest.raises(ValueError, match="num_heads 5"):
-        POOLINGS["transformer"](FEATURES, num_heads=5)
+        POOLINGS.get("transformer")(FEATURES, num_heads=5)

@@ -143,17 +143,17 @@ def test_checkpointing_reaches_the_encoder(network):
     assert not network.encoder.grad_checkpointing
 
 
-def test_a_volume_without_its_batch_axis_is_refused(network):
+def test_a_volume_without_its_batch_axis_is_rejected(network):
     with pytest.raises(ValueError, match=r"\(B, C, D, H, W\).*got shape \(1, 7, 40, 33\)"):
         network(VOLUME[0])
 
 
-def test_chunks_of_no_slices_are_refused(build):
+def test_chunks_of_no_slices_are_rejected(build):
     with pytest.raises(ValueError, match="chunk_slices.*got 0"):
         build(chunk_slices=0)
 
 
-def test_an_encoder_without_pooling_is_refused():
+def test_an_encoder_without_pooling_is_rejected():
     network = build_model(
         "timm", pooling="none", head=lambda features, classes: torch.nn.Identity(), volume="slicewise"
     )

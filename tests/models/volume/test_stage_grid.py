@@ -45,6 +45,6 @@ def test_the_gradient_ends_at_the_stage_that_is_used(build_tiny):
         ({"pooling": {"name": "max", "output_size": 2}}, "'max' has no option 'output_size'"),
     ],
 )
-def test_a_stage_grid_or_pooling_that_cannot_be_is_refused(build_tiny, option, message):
+def test_a_stage_grid_or_pooling_that_cannot_be_is_rejected(build_tiny, option, message):
     with pytest.raises(ValueError, match=message):
         build_tiny("resnet18", volume={"mode": "stage_grid", **option})

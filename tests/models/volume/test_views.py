@@ -17,7 +17,7 @@ def test_slices_are_the_planes_along_depth():
         assert torch.equal(images[:, index], volume[:, :, index])
 
 
-def test_slab_channels_are_a_slice_and_its_neighbours_and_repeat_at_the_ends():
+def test_slab_channels_are_a_slice_and_its_neighbors_and_repeat_at_the_ends():
     volume = numbered_volume()
     (images,) = Slabs(thickness=3).sequences(volume)
     expected = {0: (0, 0, 1), 2: (1, 2, 3), 4: (3, 4, 4)}
@@ -77,12 +77,12 @@ def test_pooled_maps_of_planes_average_to_the_pooled_volume():
     torch.testing.assert_close(Planes().volume_map(pooled), expected)
 
 
-def test_an_even_slab_is_refused():
+def test_an_even_slab_is_rejected():
     with pytest.raises(ValueError, match="thickness.*odd.*got 4"):
         Slabs(thickness=4)
 
 
 @pytest.mark.parametrize("build", [lambda: Slabs(step=0), lambda: Planes(slices_per_plane=0)])
-def test_sizes_under_one_are_refused(build):
+def test_sizes_under_one_are_rejected(build):
     with pytest.raises(ValueError, match="1 or more, got 0"):
         build()

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from pipeline.models import build_model
-from pipeline.models.volume import modes_of
+from pipeline.models.volume import volume_modes
 
 VOLUME = torch.randn(2, 1, 6, 32, 33, generator=torch.Generator().manual_seed(0))
 
@@ -32,12 +32,12 @@ def test_slabs_make_channels_of_slices(build_tiny):
 def test_triplanar_does_not_care_which_axis_is_which(build_tiny):
     """One network reads all three directions, so turning the volume changes the order of its images only."""
     network = build_tiny("resnet18", volume={"mode": "triplanar", "pooling": "max"})
-    turned = VOLUME[..., :32].permute(0, 1, 3, 4, 2)
-    # Turned, the images of one direction are transposed: a network that cannot tell needs symmetric kernels.
+    permuted = VOLUME[..., :32].permute(0, 1, 3, 4, 2)
+    # Permuted, the images of one direction are transposed: a network that cannot tell needs symmetric kernels.
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.weight.copy_((module.weight + module.weight.mT) / 2)
-    torch.testing.assert_close(network(turned), network(VOLUME[..., :32]), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(network(permuted), network(VOLUME[..., :32]), atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -69,11 +69,11 @@ def test_pretrained_weights_reach_the_encoder(build_tiny, tmp_path):
 
 
 def test_every_mode_of_a_convolutional_network_applies():
-    assert modes_of("resnet18") == ("slicewise", "slab", "triplanar", "stage_grid", "acs", "inflate")
+    assert volume_modes("resnet18") == ("slicewise", "slab", "triplanar", "stage_grid", "acs", "inflate")
 
 
-def test_modes_that_need_a_3d_twin_say_so():
-    assert modes_of("timm") == ("slicewise", "slab", "triplanar", "stage_grid")
+def test_modes_that_need_a_3d_network_are_rejected_for_a_2d_one():
+    assert volume_modes("timm") == ("slicewise", "slab", "triplanar", "stage_grid")
     with pytest.raises(ValueError, match="volume mode 'acs'.*'timm' is 2D only; use one of slicewise, slab, triplanar"):
         build_model("timm", volume="acs")
 

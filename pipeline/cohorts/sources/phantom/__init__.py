@@ -1,7 +1,7 @@
-"""A brain cohort that knows its own truth: real anatomy, planted disease, scanners that disagree.
+"""A brain cohort that knows its own truth: real anatomy, planted disease, scanners that differ.
 
-population   who: age, sex, dose of disease, label, site     template   the ICBM152 average brain
-anatomy      one head, shared by all scans of a patient      lesion     the disease
-acquisition  one scan                                        sites      scanners and how they differ
-flaws        leaks, duplicates and wrong labels              generate   all of it, to files
+options      keys of the config                        population   patients: age, sex, dose of disease, label, site
+anatomy      one head, shared by a patient's scans     acquisition  one scan of a head
+grid         voxel grids and interpolation             records      tables, and planted leaks and wrong labels
+generate     the whole cohort, written to files
 """

@@ -1,4 +1,4 @@
-"""The anatomy of the phantom: a template brain, grown for each patient, with a lesion."""
+"""The anatomy of the phantom: a template brain, deformed for each patient, with a lesion."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +14,7 @@ from pipeline.cohorts.sources.phantom.population import AGE_YEARS, Patient
 
 FILES = "mni_icbm152_{tissue}_tal_nlin_sym_09a_converted.nii.gz"
 PATIENT_SPACE = Grid.of_box((-90, -124, -72), (90, 92, 100), spacing_mm=2.0)
-"""Where a patient's anatomy is built: the whole head above the neck."""
+"""The grid of a patient's anatomy: the whole head above the neck."""
 WHITE = 220.0
 """Intensity of white matter."""
 LAYERS_MM = (0, 2, 4, 8, 10, 14, 16)
@@ -34,8 +34,8 @@ class Template:
     """Probability, 0..1, on `grid`."""
     depth_mm: Array
     """Distance from the brain, 0 in it, on PATIENT_SPACE."""
-    ageing: Array
-    """(3, *shape) on PATIENT_SPACE: towards the nearest fluid, length 1 where that is steepest."""
+    aging: Array
+    """(3, *shape) on PATIENT_SPACE: towards the nearest fluid, length 1 at the steepest slope."""
 
     def brain_at(self, points_mm: Array) -> Array:
         """T1 of the stripped brain at points (3, *S)."""
@@ -53,15 +53,15 @@ class Template:
 
 @lru_cache(maxsize=1)
 def load_template() -> Template:
-    """Read the template, once a process (half a second)."""
+    """Read the template, once per process (half a second)."""
     image = nib.load(_locate("t1"))
     grid = Grid(image.shape, image.affine)
     brain = np.asarray(image.dataobj)
-    grey, white = (np.asarray(nib.load(_locate(tissue)).dataobj) / np.float32(255) for tissue in ("gm", "wm"))
-    fluid = np.where(brain > 0, np.clip(1 - grey - white, 0, 1), 0)
+    gray, white = (np.asarray(nib.load(_locate(tissue)).dataobj) / np.float32(255) for tissue in ("gm", "wm"))
+    fluid = np.where(brain > 0, np.clip(1 - gray - white, 0, 1), 0)
     outside = resample((brain > 0).astype(np.float32), grid, PATIENT_SPACE) < 0.5
     depth_mm = ndimage.distance_transform_edt(outside, PATIENT_SPACE.affine[0, 0]).astype(np.float32)
-    return Template(grid, brain, white, depth_mm, _ageing(resample(fluid, grid, PATIENT_SPACE)))
+    return Template(grid, brain, white, depth_mm, _aging(resample(fluid, grid, PATIENT_SPACE)))
 
 
 def _locate(tissue: str) -> Path:
@@ -75,8 +75,8 @@ def _locate(tissue: str) -> Path:
     return path
 
 
-def _ageing(fluid: Array) -> Array:
-    """Where tissue retreats from: the slope of the smoothed fluid, so ventricles and sulci widen together."""
+def _aging(fluid: Array) -> Array:
+    """Direction in which tissue retreats: the slope of the smoothed fluid, so ventricles and sulci widen together."""
     slope = np.stack(np.gradient(ndimage.gaussian_filter(fluid, sigma=2)))
     return (slope / np.sqrt((slope**2).sum(0)).max()).astype(np.float32)
 
@@ -85,15 +85,15 @@ def _sample(volume: Array, grid: Grid, points_mm: Array, mode: str = "constant")
     return ndimage.map_coordinates(volume, voxels_at(grid, points_mm), order=1, mode=mode, output=np.float32)
 
 
-CENTRE_MM = (28.0, -16.0, 34.0)
+CENTER_MM = (28.0, -16.0, 34.0)
 """In the template: from the midline, to the front and to the top, which is the corona radiata."""
 JITTER_MM = 4.0
 MAX_RADIUS_MM = 21.0
 LOBE = 0.12
 """Standard deviation of the outline's waves, as a share of the radius, along each axis."""
 EDGE_MM = 1.0
-GREY_SHARE = 0.3
-"""How far the lesion takes grey matter, which it mostly spares."""
+GRAY_SHARE = 0.3
+"""Share of the lesion in gray matter, which it mostly spares."""
 
 
 def lesion_at(template: Template, points_mm: Array, side: str, dose: float, rng: np.random.Generator) -> Array:
@@ -101,15 +101,15 @@ def lesion_at(template: Template, points_mm: Array, side: str, dose: float, rng:
 
     Its diameter grows in proportion to the dose; its outline is a ball with lobes.
     """
-    centre_mm = np.array(CENTRE_MM) * [-1 if side == "L" else 1, 1, 1] + rng.normal(0, JITTER_MM, 3)
+    center_mm = np.array(CENTER_MM) * [-1 if side == "L" else 1, 1, 1] + rng.normal(0, JITTER_MM, 3)
     lobes, phases = rng.normal(0, LOBE, (3, 1)), rng.uniform(0, 2 * np.pi, (3, 1))
     lesion = np.zeros(points_mm.shape[1:], np.float32)
-    near = (np.abs(points_mm - centre_mm.astype(np.float32)[:, None, None, None]) < 1.6 * MAX_RADIUS_MM).all(0)
-    offset = points_mm[:, near] - centre_mm[:, None]
+    near = (np.abs(points_mm - center_mm.astype(np.float32)[:, None, None, None]) < 1.6 * MAX_RADIUS_MM).all(0)
+    offset = points_mm[:, near] - center_mm[:, None]
     distance = np.sqrt((offset**2).sum(0))
     waves = 1 + (lobes * np.cos(3 * offset / (distance + EDGE_MM) + phases)).sum(0)
     ball = 1 / (1 + np.exp((distance - MAX_RADIUS_MM * dose * waves) / EDGE_MM))
-    lesion[near] = ball * (GREY_SHARE + (1 - GREY_SHARE) * template.white_matter_at(points_mm[:, near]))
+    lesion[near] = ball * (GRAY_SHARE + (1 - GRAY_SHARE) * template.white_matter_at(points_mm[:, near]))
     return lesion
 
 
@@ -118,15 +118,15 @@ def darkening(dose: float) -> float:
     return 0.4 + 0.3 * dose
 
 
-HEAD_CENTRE_MM = np.array([0.0, -17.0, 10.0])
+HEAD_CENTER_MM = np.array([0.0, -17.0, 10.0])
 SIZE_OF_SEX = {"F": 0.97, "M": 1.03}
 SIZE_SPREAD = 0.02
 BEND_MM = 2.5
 """Standard deviation of the individual deformation, along each axis."""
 BEND_CONTROL_POINTS = (6, 7, 6)
 """About 36 mm apart, so that the deformation never folds."""
-AGEING_MM = 4.0
-"""How far tissue retreats from ventricles and sulci over the whole range of ages, at most."""
+AGING_MM = 4.0
+"""Largest retreat of tissue from ventricles and sulci over the whole range of ages."""
 TORQUE_MM = 4.0
 """Right side forward, left side back, at the sides of the head: the template is symmetric, brains are not."""
 
@@ -153,13 +153,13 @@ def grow(patient: Patient, template: Template, has_head: bool, rng: np.random.Ge
 
 
 def _points_of_template(patient: Patient, template: Template, rng: np.random.Generator) -> Array:
-    """For each voxel of PATIENT_SPACE the point of the template, in mm, that came to lie there; (3, *shape)."""
+    """For each voxel of PATIENT_SPACE the point of the template, in mm, that is deformed to it; (3, *shape)."""
     points = PATIENT_SPACE.points()
     size = SIZE_OF_SEX[patient.sex] * rng.normal(1, SIZE_SPREAD)
-    share_of_ageing = (patient.age - AGE_YEARS[0]) / (AGE_YEARS[1] - AGE_YEARS[0])
-    centre = HEAD_CENTRE_MM.astype(np.float32)[:, None, None, None]
-    source = centre + (points - centre) / np.float32(size)
-    source += np.float32(AGEING_MM * share_of_ageing) * template.ageing
+    share_of_aging = (patient.age - AGE_YEARS[0]) / (AGE_YEARS[1] - AGE_YEARS[0])
+    center = HEAD_CENTER_MM.astype(np.float32)[:, None, None, None]
+    source = center + (points - center) / np.float32(size)
+    source += np.float32(AGING_MM * share_of_aging) * template.aging
     source[1] -= np.float32(TORQUE_MM) * np.tanh(points[0] / 30)
     for axis in range(3):
         source[axis] += BEND_MM * smooth_field(rng.standard_normal(BEND_CONTROL_POINTS), PATIENT_SPACE.shape)

@@ -1,4 +1,4 @@
-"""Grids: which point in space a voxel is, in mm to the right, front and top (RAS+)."""
+"""Grids: the position of each voxel in mm to the right, front and top (RAS+)."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,14 +22,14 @@ class Grid:
 
     @classmethod
     def of_box(cls, low_mm: Point, high_mm: Point, spacing_mm: float) -> "Grid":
-        """Cubic voxels along R, A, S whose centres run from one corner to the other."""
+        """Cubic voxels along R, A, S whose centers run from one corner to the other."""
         shape = tuple(int((high - low) // spacing_mm) + 1 for low, high in zip(low_mm, high_mm, strict=True))
         affine = np.diag([spacing_mm] * 3 + [1.0])
         affine[:3, 3] = low_mm
         return cls(shape, affine)
 
     def points(self) -> Array:
-        """Centres of all voxels in mm, (3, *shape), for a grid along R, A, S."""
+        """Centers of all voxels in mm, (3, *shape), for a grid along R, A, S."""
         axes = [
             self.affine[axis, 3] + self.affine[axis, axis] * np.arange(size, dtype=np.float32)
             for axis, size in enumerate(self.shape)
@@ -78,6 +78,6 @@ def smooth_field(control: Array, shape: tuple[int, int, int]) -> Array:
 
 @lru_cache(maxsize=256)
 def _spline_weights(num_control: int, size: int) -> Array:
-    """What each control point adds to each voxel along one axis, (size, num_control)."""
+    """The weight of each control point at each voxel along one axis, (size, num_control)."""
     spline = make_interp_spline(np.linspace(0, 1, num_control), np.eye(num_control), k=3)
     return spline(np.linspace(0, 1, size)).astype(np.float32)

@@ -14,7 +14,7 @@ from pipeline.cohorts.sources.phantom.options import PhantomSource
 
 @dataclass(frozen=True)
 class Scanner:
-    """How one machine makes files."""
+    """The properties of one scanner's files."""
 
     name: str
     site: str
@@ -23,7 +23,7 @@ class Scanner:
     spacing_mm: tuple[float, float, float]
     """Voxel size along (i, j, k)."""
     axcodes: str
-    """Where (i, j, k) point."""
+    """The directions of (i, j, k)."""
     tilt_deg: float
     """Rotation of the slices about the left-right axis."""
     white: float
@@ -54,7 +54,7 @@ SITES = tuple(dict.fromkeys(scanner.site for scanner in SCANNERS))
 
 
 def scanners_of(site: str) -> list[Scanner]:
-    """The machines of one hospital."""
+    """The scanners of one hospital."""
     return [scanner for scanner in SCANNERS if scanner.site == site]
 
 
@@ -64,7 +64,7 @@ MAX_SCANS = 3
 DECOY_SHARE = 0.25
 """Patients, whatever their label, with a harmless lesion on the right."""
 
-# Doses crowd at both ends, so that what limits a classifier is the chance in the label, not fine measuring.
+# Doses concentrate at both ends, so that chance in the label limits a classifier, not the precision of measurement.
 DOSES = beta(0.25, 0.25)
 
 Floats = NDArray[np.floating]
@@ -72,7 +72,7 @@ Floats = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Patient:
-    """One person, before any image is made."""
+    """A patient, before any image is made."""
 
     index: int
     patient_id: str
@@ -87,7 +87,7 @@ class Patient:
     probability: float
     """True probability of the positive label."""
     label: str
-    """As the table has it, so the wrong one in a mislabeled patient."""
+    """The label in the table: the wrong one for a mislabeled patient."""
     site: str
     num_scans: int
     is_mislabeled: bool = False
@@ -125,7 +125,7 @@ def _draw_patient(
 
 
 def _draw_site(is_positive: bool, site_shortcut: float, rng: np.random.Generator) -> str:
-    """Any site; or, as often as the shortcut is strong, one of the half of the sites that goes with the label."""
+    """Any site; with the probability of the shortcut, a site from the half that corresponds to the label."""
     candidates = SITES[: len(SITES) // 2] if is_positive else SITES[len(SITES) // 2 :]
     return str(rng.choice(candidates if rng.random() < site_shortcut else SITES))
 

@@ -1,4 +1,4 @@
-"""Tables of the phantom cohort, and the flaws planted in it."""
+"""Tables of the phantom cohort, and the leaks and wrong labels planted in it."""
 
 import gzip
 import shutil
@@ -23,9 +23,9 @@ class Record:
 
     scan_id: str
     patient: Patient
-    """Whose name it bears."""
+    """The patient whose id it has."""
     head: Patient
-    """Whose head it shows: another patient's in a planted copy."""
+    """The patient whose head it shows: another one in a planted copy."""
     scanner: str
     copy_kind: str = ""
     """leaked_patient or duplicated_scan, in a planted copy."""
@@ -38,7 +38,7 @@ class Record:
         return f"{self.scan_id}.nii.gz"
 
     def label_row(self) -> Row:
-        """As any cohort's table has it."""
+        """The row of the label table."""
         patient = self.patient
         return {
             SCAN_ID: self.scan_id,
@@ -52,7 +52,7 @@ class Record:
         }
 
     def truth_row(self) -> Row:
-        """As nobody knows it of a real cohort."""
+        """The row of true_probability.csv, unknown in a real cohort."""
         return {
             SCAN_ID: self.scan_id,
             PATIENT_ID: self.patient.patient_id,
@@ -62,7 +62,7 @@ class Record:
         }
 
     def planted_rows(self) -> Iterator[Row]:
-        """One for each flaw planted in this scan."""
+        """One row of planted.csv per flaw in this scan."""
         planted = {SCAN_ID: self.scan_id, PATIENT_ID: self.patient.patient_id}
         if self.patient.is_mislabeled:
             yield {"kind": "mislabeled", **planted, "copy_of": ""}
@@ -71,7 +71,7 @@ class Record:
 
 
 def folders(paths: CohortPaths) -> tuple[Path, Path, Path]:
-    """Where scans, lesion masks and lesion effects lie, under the same file names."""
+    """The folders of scans, lesion masks and lesion effects, which contain the same file names."""
     return paths.raw, paths.truth / "lesions", paths.truth / "effects"
 
 
@@ -89,7 +89,7 @@ def flip_labels(patients: list[Patient], source: PhantomSource) -> list[Patient]
 
 
 def plant_copies(records: list[Record], source: PhantomSource, paths: CohortPaths) -> list[Record]:
-    """Write scans once more under other names; gives the records of the copies."""
+    """Write scans again under other names; returns the records of the copies."""
     rng = np.random.default_rng([source.seed, 3])
     leaked, duplicated = _leak_patients(records, source, rng), _duplicate_scans(records, source, rng)
     for copy in leaked:
@@ -100,7 +100,7 @@ def plant_copies(records: list[Record], source: PhantomSource, paths: CohortPath
 
 
 def _leak_patients(records: list[Record], source: PhantomSource, rng: np.random.Generator) -> list[Record]:
-    """All scans of some patients again, under a new patient's name, as when somebody is registered twice."""
+    """All scans of some patients again, under a new patient's id, as for a patient who is registered twice."""
     names = list(dict.fromkeys(record.patient.patient_id for record in records))
     chosen = rng.permutation(names)[: source.leaked_patients]
     new_names = {str(name): f"sub-{len(names) + 1 + number:04d}" for number, name in enumerate(chosen)}
@@ -118,7 +118,7 @@ def _leak_patients(records: list[Record], source: PhantomSource, rng: np.random.
 
 
 def _duplicate_scans(records: list[Record], source: PhantomSource, rng: np.random.Generator) -> list[Record]:
-    """Some scans again, filed under another patient, of the same label where there is one, for it is no mislabel."""
+    """Some scans again, under another patient's id, of the same label if possible, so that no label becomes wrong."""
     copies = []
     for original in (records[index] for index in rng.permutation(len(records))[: source.duplicated_scans]):
         others = [record.patient for record in records if record.patient != original.patient]
@@ -130,14 +130,14 @@ def _duplicate_scans(records: list[Record], source: PhantomSource, rng: np.rando
 
 
 def _copy_files(copy: Record, paths: CohortPaths, copy_scan: Callable[[Path, Path], object]) -> None:
-    """The scan by `copy_scan`, its truth as it is."""
+    """Copy the scan by `copy_scan`, and its truth byte for byte."""
     for folder in folders(paths):
         original = folder / f"{copy.copy_of}.nii.gz"
         (copy_scan if folder == paths.raw else shutil.copyfile)(original, folder / copy.path)
 
 
 def _resave(original: Path, copy: Path) -> None:
-    """The same voxels in a file of other bytes."""
+    """Write the same voxels to a file with other bytes."""
     image = nib.load(original)
     image.header["descrip"] = "re-saved"
     copy.write_bytes(gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))

@@ -39,7 +39,7 @@ def assert_same(first: Path, second: Path) -> None:
 
 
 def signal_after_epochs(folder: Path, epochs: int, number: int) -> tuple[int, str]:
-    """Start the training, send it a signal once so many epochs are in its history; exit code and what it said."""
+    """Start the training, send it a signal once so many epochs are in its history; exit code and stderr."""
     commands = Commands(folder)
     process = subprocess.Popen(
         [sys.executable, "-m", "pipeline.train", *SMALL],
@@ -52,8 +52,8 @@ def signal_after_epochs(folder: Path, epochs: int, number: int) -> tuple[int, st
     while process.poll() is None and not (history.is_file() and len(pd.read_csv(history)) >= epochs):
         time.sleep(0.01)
     process.send_signal(number)
-    said = process.communicate()[1]
-    return process.returncode, said
+    stderr = process.communicate()[1]
+    return process.returncode, stderr
 
 
 def kill_after_epochs(folder: Path, epochs: int) -> None:
@@ -61,22 +61,22 @@ def kill_after_epochs(folder: Path, epochs: int) -> None:
     assert code == -signal.SIGKILL, "the training ended before it was killed"
 
 
-def test_a_killed_training_goes_on_to_the_very_result_of_a_whole_one(ready: Path, tmp_path: Path) -> None:
+def test_a_killed_training_resumes_to_the_result_of_an_uninterrupted_one(ready: Path, tmp_path: Path) -> None:
     whole = Path(shutil.copytree(ready, tmp_path / "whole", symlinks=True))
     Commands(whole)("train", *SMALL, "training.num_workers=2")
     kill_after_epochs(ready, epochs=2)
     resumed = Commands(ready)("train", *SMALL)
-    assert "going on from epoch" in resumed.stderr
+    assert "resuming from epoch" in resumed.stderr
     assert_same(ready, whole)
     assert pd.read_csv(ready / FOLD / "history.csv")["epoch"].tolist() == [0, 1, 2, 3]
 
 
-def test_sigterm_saves_and_says_how_to_go_on_and_another_setting_starts_anew(ready: Path) -> None:
-    code, said = signal_after_epochs(ready, epochs=1, number=signal.SIGTERM)
+def test_sigterm_saves_and_says_how_to_resume_and_another_setting_starts_over(ready: Path) -> None:
+    code, log = signal_after_epochs(ready, epochs=1, number=signal.SIGTERM)
     assert code == 128 + signal.SIGTERM
-    assert "the same command goes on from there" in said and "Traceback" not in said
+    assert "the same command resumes from there" in log and "Traceback" not in log
     log = Commands(ready)("train", *SMALL, "training.learning_rate=1e-4").stderr
-    assert "going on" not in log
+    assert "resuming" not in log
     assert pd.read_csv(ready / FOLD / "history.csv")["epoch"].tolist() == [0, 1, 2, 3]
 
 
@@ -88,14 +88,14 @@ ONE_UPDATE = (
 )
 
 
-def test_two_processes_make_the_update_and_the_figures_of_one(ready: Path, tmp_path: Path) -> None:
+def test_two_processes_make_the_update_and_metrics_of_one(ready: Path, tmp_path: Path) -> None:
     alone = Path(shutil.copytree(ready, tmp_path / "alone", symlinks=True))
     Commands(alone)("train", *ONE_UPDATE, "training.batch_size=4")
     together = Commands(ready)
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     done = together.run([*launch, "pipeline.train", *ONE_UPDATE, "training.batch_size=2", "training.devices=2"])
     assert done.returncode == 0, done.stderr
-    assert "12 scans an update (batch 2 x 3 accumulated x 2 processes)" in done.stderr
+    assert "12 scans per update (batch 2 x 3 accumulated x 2 processes)" in done.stderr
     (weights, _), (others, _) = outcome(alone), outcome(ready)
     assert all(torch.allclose(weights[name], others[name], rtol=0, atol=1e-5) for name in weights)
     state = torch.load(ready / FOLD / "last.ckpt", weights_only=True)
@@ -117,7 +117,7 @@ REFERENCE = {
 }
 
 
-def test_the_tiny_run_has_the_loss_history_that_it_always_had(finished: Path) -> None:
+def test_the_tiny_run_has_its_reference_loss_history(finished: Path) -> None:
     history = pd.read_csv(finished / FOLD / "history.csv")
     assert history["step"].tolist() == [3, 6, 9]
     for name, values in REFERENCE.items():
@@ -126,7 +126,7 @@ def test_the_tiny_run_has_the_loss_history_that_it_always_had(finished: Path) ->
         assert history[name].tolist() == pytest.approx(values, rel=0.05), name
 
 
-def test_a_run_is_repeated_by_the_config_that_it_left(finished: Path, tmp_path: Path) -> None:
+def test_the_config_of_a_run_repeats_it(finished: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     (copy / "configs" / "tiny.yaml").unlink()
     (copy / FOLD / "best.ckpt").unlink()
@@ -136,13 +136,13 @@ def test_a_run_is_repeated_by_the_config_that_it_left(finished: Path, tmp_path: 
 
 
 @pytest.mark.parametrize(("check", "says"), [("overfit_batch", "overfit one batch"), ("lr_finder", "falls fastest at")])
-def test_a_check_says_what_it_found_and_writes_nothing(finished: Path, check: str, says: str) -> None:
+def test_a_sanity_check_logs_its_result_and_writes_nothing(finished: Path, check: str, says: str) -> None:
     before = sorted(finished.rglob("*"))
     assert says in Commands(finished)("train", "check", check).stderr
     assert sorted(finished.rglob("*")) == before
 
 
-def test_an_undefined_validation_auroc_is_refused_before_anything_is_written(ready: Path) -> None:
+def test_an_undefined_validation_auroc_is_rejected_before_anything_is_written(ready: Path) -> None:
     path = ready / "data/cubes/splits.csv"
     splits = pd.read_csv(path)
     moved = (splits["fold"] == 0) & (splits["label"] == "cube")
@@ -156,7 +156,10 @@ def test_an_undefined_validation_auroc_is_refused_before_anything_is_written(rea
 def test_a_frozen_network_keeps_its_features_and_gets_the_logistic_head(ready: Path) -> None:
     frozen = ("model.freeze=true", "tracking.mode=none")
     refused = Commands(ready)("train", *frozen, check=False)
-    assert refused.returncode == 1 and "nothing comes of training.max_epochs=3, training.batch_size=4" in refused.stderr
+    assert (
+        refused.returncode == 1
+        and "these settings have no effect: training.max_epochs=3, training.batch_size=4" in refused.stderr
+    )
     Commands(ready)("train", *frozen, "training={}")
     trained = TrainedCheckpoint.read(ready / FOLD / "best.ckpt")
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Figures of a report as SVG text, drawn from the plot tables; the same table gives the same text."""
+"""The figures of a report as SVG text, drawn from plot tables; the same table gives the same text."""
 
 from collections.abc import Callable
 from io import StringIO
@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from pipeline.core.paths import TrainingKey
 
 INK, MUTED, GRID = "#1b2733", "#5d6b79", "#dfe5ea"
-COLOURS = ("#0b6e99", "#c4572b", "#4b7f52", "#7a5195", "#b8860b", "#444444")
-"""Told apart by people with red-green blindness, and in print by their lightness."""
+COLORS = ("#0b6e99", "#c4572b", "#4b7f52", "#7a5195", "#b8860b", "#444444")
+"""Distinguishable with red-green blindness, and in print by lightness."""
 SQUARE = (4.2, 3.7)
 STYLE = {
-    "svg.fonttype": "none",  # text stays text: it can be searched, read aloud and resized
+    "svg.fonttype": "none",  # keeps text as text, which can be searched, read aloud and resized
     "svg.hashsalt": "report",
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
@@ -28,13 +28,13 @@ STYLE = {
     "ytick.color": MUTED,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+    "axes.prop_cycle": matplotlib.cycler(color=COLORS),
     "legend.frameon": False,
 }
 
 
 def draw(paint: Callable[..., None], size: tuple[float, float] = SQUARE, panels: int = 1) -> str:
-    """An `<svg>` element from a function that paints on as many axes as there are panels."""
+    """An `<svg>` element; `paint` draws on one axes per panel."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         all_axes = figure.subplots(1, panels, squeeze=False)[0]
@@ -49,7 +49,7 @@ def draw(paint: Callable[..., None], size: tuple[float, float] = SQUARE, panels:
 
 
 def roc_figure(roc: pd.DataFrame) -> str:
-    """Sensitivity over the share of false alarms; a line a class and fold."""
+    """Sensitivity over the false positive rate, one line per class and fold."""
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
@@ -61,7 +61,7 @@ def roc_figure(roc: pd.DataFrame) -> str:
 
 
 def precision_recall_figure(table: pd.DataFrame, prevalence: float | None) -> str:
-    """Precision over recall; the prevalence is what chance would give."""
+    """Precision over recall, with the prevalence as the precision of chance."""
 
     def paint(axes: Axes) -> None:
         if prevalence is not None:
@@ -75,46 +75,46 @@ def precision_recall_figure(table: pd.DataFrame, prevalence: float | None) -> st
 
 def draw_curves(axes: Axes, table: pd.DataFrame, x: str, y: str, drawstyle: str = "default") -> None:
     classes = table["class"].unique()
-    for colour, name in zip(np.resize(COLOURS, len(classes)), classes, strict=True):
+    for color, name in zip(np.resize(COLORS, len(classes)), classes, strict=True):
         for number, (_, curve) in enumerate(table[table["class"] == name].groupby("fold")):
             label = str(name) if number == 0 else None
-            axes.plot(curve[x], curve[y], color=colour, linewidth=1.8, drawstyle=drawstyle, label=label)
+            axes.plot(curve[x], curve[y], color=color, linewidth=1.8, drawstyle=drawstyle, label=label)
     if len(classes) > 1:
         axes.legend(loc="lower right", fontsize=8)
 
 
 def calibration_figure(table: pd.DataFrame, after: pd.DataFrame | None) -> str:
-    """Observed share over stated probability with intervals; a dot's area grows with its rows. Rings: calibrated."""
+    """Observed share over predicted probability with intervals; area shows the number of rows. Rings: calibrated."""
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
-        axes.vlines(table["predicted"], table["low"], table["high"], color=COLOURS[0], linewidth=1, alpha=0.6)
+        axes.vlines(table["predicted"], table["low"], table["high"], color=COLORS[0], linewidth=1, alpha=0.6)
         area = 20 + 130 * table["num_rows"] / table["num_rows"].max()
-        axes.scatter(table["predicted"], table["observed"], s=area, color=COLOURS[0], zorder=3)
+        axes.scatter(table["predicted"], table["observed"], s=area, color=COLORS[0], zorder=3)
         if after is not None:
-            axes.plot(after["predicted"], after["observed"], "o", color=COLOURS[1], markerfacecolor="none", zorder=4)
-        axes.set(xlabel="stated probability", ylabel="observed share", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
+            axes.plot(after["predicted"], after["observed"], "o", color=COLORS[1], markerfacecolor="none", zorder=4)
+        axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 
     return draw(paint)
 
 
 def decision_figure(table: pd.DataFrame) -> str:
-    """Net benefit over the probability from which one acts, with its interval, beside acting on all or none."""
+    """Net benefit over the threshold probability, with its interval, beside treating all or none."""
 
     def paint(axes: Axes) -> None:
         axes.axhline(0, color=MUTED, linestyle=":", linewidth=1)
-        axes.plot(table["threshold"], table["act_on_everybody"], color=MUTED, linewidth=1.2, label="everybody")
-        axes.fill_between(table["threshold"], table["low"], table["high"], color=COLOURS[0], alpha=0.15, linewidth=0)
-        axes.plot(table["threshold"], table["net_benefit"], color=COLOURS[0], linewidth=1.8, label="model")
+        axes.plot(table["threshold"], table["act_on_everybody"], color=MUTED, linewidth=1.2, label="treat all")
+        axes.fill_between(table["threshold"], table["low"], table["high"], color=COLORS[0], alpha=0.15, linewidth=0)
+        axes.plot(table["threshold"], table["net_benefit"], color=COLORS[0], linewidth=1.8, label="model")
         top = max(0.05, table[["net_benefit", "high", "act_on_everybody"]].max(axis=None)) * 1.08
-        axes.set(xlabel="probability from which one acts", ylabel="net benefit", xlim=(0, 1), ylim=(-0.35 * top, top))
+        axes.set(xlabel="threshold probability", ylabel="net benefit", xlim=(0, 1), ylim=(-0.35 * top, top))
         axes.legend(loc="upper right", fontsize=8)
 
     return draw(paint)
 
 
 def confusion_figure(table: pd.DataFrame, classes: list[str]) -> str:
-    """Counts by true and called class; the shade is the share of the true class."""
+    """Counts by true and predicted class; the shade shows the share of the true class."""
     counts = pd.crosstab(table["actual"], table["predicted"]).reindex(index=classes, columns=classes, fill_value=0)
     shares = (counts.T / counts.sum(axis=1).replace(0, 1)).T.to_numpy()
 
@@ -122,12 +122,12 @@ def confusion_figure(table: pd.DataFrame, classes: list[str]) -> str:
         axes.grid(False)
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.15, aspect="auto")
         for (row, column), share in np.ndenumerate(shares):
-            colour = "white" if share > 0.6 else INK
+            color = "white" if share > 0.6 else INK
             text = f"{counts.iat[row, column]}\n{share:.0%}"
-            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=11 if len(classes) < 5 else 7)
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11 if len(classes) < 5 else 7)
         axes.set_xticks(range(len(classes)), classes, rotation=0 if len(classes) < 5 else 60)
         axes.set_yticks(range(len(classes)), classes, rotation=90 if len(classes) < 5 else 0, va="center")
-        axes.set(xlabel="called", ylabel="true")
+        axes.set(xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
 
@@ -135,15 +135,15 @@ def confusion_figure(table: pd.DataFrame, classes: list[str]) -> str:
 
 
 def scores_figure(scores: pd.DataFrame, threshold: float | None) -> str:
-    """A dot a patient: the probability it was given, by its true class."""
+    """One dot per patient: the predicted probability, by true class."""
     classes = list(dict.fromkeys(scores["label"]))
 
     def paint(axes: Axes) -> None:
-        # Dots beside each other by a fixed pattern: a random one would change the file each time.
+        # A fixed pattern of offsets: random ones would change the file each time.
         for row, name in enumerate(classes):
             probs = np.sort(scores.loc[scores["label"] == name, "probability"])
             offsets = 0.32 * (2 * ((np.arange(len(probs)) * 0.618034) % 1) - 1)
-            axes.scatter(probs, row + offsets, s=16, alpha=0.65, linewidth=0, color=COLOURS[row % len(COLOURS)])
+            axes.scatter(probs, row + offsets, s=16, alpha=0.65, linewidth=0, color=COLORS[row % len(COLORS)])
         if threshold is not None:
             axes.axvline(threshold, color=INK, linewidth=1, linestyle="--")
             axes.annotate(
@@ -169,11 +169,11 @@ def history_figure(histories: dict[TrainingKey, pd.DataFrame]) -> str:
     """Losses and validation AUROC over epochs, in one color per training."""
 
     def paint(losses: Axes, aurocs: Axes) -> None:
-        for colour, (key, history) in zip(np.resize(COLOURS, len(histories)), histories.items(), strict=True):
-            dashed = {"color": colour, "linestyle": "--"}
+        for color, (key, history) in zip(np.resize(COLORS, len(histories)), histories.items(), strict=True):
+            dashed = {"color": color, "linestyle": "--"}
             losses.plot(history["epoch"], history["train_loss"], label=f"{key}, training", **dashed)
-            losses.plot(history["epoch"], history["val_loss"], label=f"{key}, validation", color=colour)
-            aurocs.plot(history["epoch"], history["val_auroc"], label=str(key), color=colour)
+            losses.plot(history["epoch"], history["val_loss"], label=f"{key}, validation", color=color)
+            aurocs.plot(history["epoch"], history["val_auroc"], label=str(key), color=color)
         aurocs.axhline(0.5, color=MUTED, linestyle=":", linewidth=1)
         losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
         aurocs.set(xlabel="epoch", ylabel="validation AUROC", ylim=(min(0.4, aurocs.get_ylim()[0]), 1.01))
@@ -184,12 +184,12 @@ def history_figure(histories: dict[TrainingKey, pd.DataFrame]) -> str:
 
 
 def forest_figure(rows: list[tuple[str, float, float, float]]) -> str:
-    """(name, value, low, high) of AUROCs, one below the other, against the line of chance."""
+    """AUROCs, (name, value, low, high), one below the other, with the line of chance."""
 
     def paint(axes: Axes) -> None:
         for position, (_, value, low, high) in enumerate(reversed(rows)):
-            axes.hlines(position, low, high, color=COLOURS[0], linewidth=2)
-            axes.plot(value, position, "o", color=COLOURS[0], markersize=7)
+            axes.hlines(position, low, high, color=COLORS[0], linewidth=2)
+            axes.plot(value, position, "o", color=COLORS[0], markersize=7)
         axes.axvline(0.5, color=MUTED, linestyle=":", linewidth=1)
         axes.set_yticks(range(len(rows)), [name for name, *_ in reversed(rows)])
         left = min(0.45, *(low for *_, low, _ in rows)) - 0.02

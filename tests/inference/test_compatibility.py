@@ -1,4 +1,4 @@
-"""A checkpoint that is not of this config, these classes or this division of the patients predicts nothing."""
+"""A checkpoint of another config, other classes or another split is rejected."""
 
 from pathlib import Path
 
@@ -51,23 +51,25 @@ def test_its_own_config_and_cohort_are_accepted_and_so_is_the_norm_that_training
     Matched(tmp_path, norm="group").check()
 
 
-def test_patients_that_changed_sides_are_refused(tmp_path: Path) -> None:
+def test_patients_that_changed_partition_are_rejected(tmp_path: Path) -> None:
     matched = Matched(tmp_path)
     matched.splits.loc[[0, 10], "fold"] = [0, 1]
     write_splits(matched.cohort.splits, matched.splits)
-    with pytest.raises(ValueError, match="best.ckpt: trained on other scans, labels or sides than fold 0.*train it"):
+    with pytest.raises(
+        ValueError, match="best.ckpt: trained on other scans, labels or partitions than fold 0.*train it"
+    ):
         matched.check()
 
 
-def test_a_label_that_was_corrected_since_is_refused(tmp_path: Path) -> None:
+def test_a_corrected_label_is_rejected(tmp_path: Path) -> None:
     matched = Matched(tmp_path)
     matched.splits.loc[3, "label"] = "dark"
     write_splits(matched.cohort.splits, matched.splits)
-    with pytest.raises(ValueError, match="other scans, labels or sides"):
+    with pytest.raises(ValueError, match="other scans, labels or partitions"):
         matched.check()
 
 
-def test_classes_in_another_order_are_refused(tmp_path: Path) -> None:
+def test_classes_in_another_order_are_rejected(tmp_path: Path) -> None:
     matched = Matched(tmp_path)
     write_json(matched.cohort.ingest, {"classes": ["light", "dark"]})
     with pytest.raises(ValueError, match="its classes are dark, light, those of .*ingest.json are light, dark"):
@@ -82,7 +84,7 @@ def test_classes_in_another_order_are_refused(tmp_path: Path) -> None:
         ({"lora": {"rank": 2}}, "model.lora=None, the config asks for model.lora={'rank': 2}"),
     ],
 )
-def test_another_architecture_than_the_config_s_is_refused(tmp_path: Path, change: dict, says: str) -> None:
+def test_another_architecture_than_that_of_the_config_is_rejected(tmp_path: Path, change: dict, says: str) -> None:
     matched = Matched(tmp_path)
     with pytest.raises(ValueError, match=says):
         matched.check(matched.model.model_copy(update=change))

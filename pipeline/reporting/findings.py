@@ -1,0 +1,145 @@
+"""Findings about a result in sentences: what it shows, and what casts doubt on it."""
+
+from typing import Any
+
+import pandas as pd
+
+from pipeline.evaluation.audits.shortcut import USED
+from pipeline.reporting.labels import Entry, interval, number, span
+from pipeline.reporting.section import Statement
+
+Json = dict[str, Any]
+MAX_INTERVAL_WIDTH = 0.2
+"""A wider interval of the AUROC calls for a caution."""
+
+
+def headline_statements(headline: dict[str, Entry], split: str, confidence: float) -> list[Statement]:
+    """What the headline metrics show and do not show."""
+    found = [about_chance(headline["auroc"], confidence), about_baseline(headline)]
+    found += [about_calibration(headline), about_precision(headline["auroc"]), about_power(headline)]
+    if split == "val":
+        found.append(
+            (
+                "caution",
+                "These are validation patients: epoch and threshold were chosen on them, so the "
+                "metrics are optimistic. No test set was predicted.",
+            )
+        )
+    return [sentence for sentence in found if sentence]
+
+
+def about_chance(auroc: Entry, confidence: float) -> Statement:
+    if auroc["value"] is None:
+        return "bad", f"The AUROC is undefined: {auroc['reason']}."
+    if auroc["low"] is None:
+        return "caution", f"The AUROC has no interval: {auroc['reason']}. Whether it beats chance is unknown."
+    if auroc["low"] > 0.5:
+        return "good", (
+            f"The model ranks patients better than chance: the {confidence:.0%} interval of the AUROC is above 0.5."
+        )
+    if auroc["high"] < 0.5:
+        return "bad", (
+            "The model ranks patients worse than chance: look for swapped classes or a cohort that differs "
+            "between splits."
+        )
+    return "bad", (
+        f"Not shown to beat chance: the {confidence:.0%} interval of the AUROC, {interval(auroc)}, includes 0.5."
+    )
+
+
+def about_baseline(headline: dict[str, Entry]) -> Statement | None:
+    accuracy, baseline = headline["accuracy"], headline["majority_baseline"]["value"]
+    if accuracy["value"] is None or baseline is None:
+        return "caution", f"Accuracy is undefined: {accuracy['reason']}."
+    if accuracy["value"] < baseline:
+        return "bad", (
+            f"Accuracy is below the baseline: {number(accuracy['value'])} against {number(baseline)} for always "
+            "naming the most common class. At this threshold accuracy is no evidence of use."
+        )
+    if accuracy["low"] is None or accuracy["low"] <= baseline:
+        return "caution", (
+            f"Accuracy, {number(accuracy['value'])}, is not shown to beat its baseline of {number(baseline)}, "
+            "which is always naming the most common class."
+        )
+    return "good", f"Accuracy, {number(accuracy['value'])}, exceeds its baseline of {number(baseline)}."
+
+
+def about_calibration(headline: dict[str, Entry]) -> Statement | None:
+    slope = headline.get("calibration_slope")
+    if slope is None or slope["low"] is None:
+        return None
+    if slope["high"] < 1:
+        return "caution", (
+            f"Probabilities are overconfident (calibration slope {number(slope['value'], 2)}): "
+            "read them as a ranking, or use the calibrated ones."
+        )
+    if slope["low"] > 1:
+        return "caution", (
+            f"Probabilities are underconfident (calibration slope {number(slope['value'], 2)}): "
+            "the classes are more certain than the probabilities state."
+        )
+    return None
+
+
+def about_precision(auroc: Entry) -> Statement | None:
+    if auroc["low"] is None or auroc["high"] - auroc["low"] <= MAX_INTERVAL_WIDTH:
+        return None
+    return "caution", (
+        f"The interval of the AUROC is {number(auroc['high'] - auroc['low'], 2)} wide: "
+        f"{auroc['num_patients']} patients show little more than the direction."
+    )
+
+
+def about_power(headline: dict[str, Entry]) -> Statement | None:
+    smallest = headline.get("auroc_minimum_detectable_difference", {"value": None})
+    if smallest["value"] is None:
+        return None
+    return "caution", (
+        f"With these {smallest['num_patients']} patients a difference between the AUROCs of two models below "
+        f"{number(smallest['value'])} would often be missed."
+    )
+
+
+def audit_statements(audits: Json | None) -> list[Statement]:
+    """Findings that cast doubt on the result, shown beside it."""
+    return [("bad", audit["words"]) for name, audit in (audits or {}).items() if severity_of(name, audit) == "bad"]
+
+
+def severity_of(name: str, audit: Json) -> str:
+    if audit["is_alarm"] is None:
+        return "unknown"
+    if not audit["is_alarm"]:
+        return "good"
+    return "bad" if USED in audit["verdict"] or name == "chance" else "caution"
+
+
+def baseline_statements(table: pd.DataFrame | None) -> list[Statement]:
+    """Cautions where a simple predictor is good, or the model is not shown to beat it."""
+    rows = [] if table is None else table.to_dict("records")
+    return [("caution", sentence) for row in rows if (sentence := baseline_caution(row))]
+
+
+def baseline_caution(row: dict[str, object]) -> str | None:
+    if row["name"] == "acquisition" and row["low"] > 0.5:
+        auroc = f"AUROC {number(row['auroc'])}, {span(row['low'], row['high'])}"
+        return (
+            f"How the scans were acquired predicts the label by itself ({auroc}): a shortcut is available to the "
+            "model, and may be used."
+        )
+    if row["low"] > 0.5 and row["advantage_low"] <= 0:
+        return (
+            f"The model is not shown to beat a logistic regression on {row['name']}, which reaches an AUROC of "
+            f"{number(row['auroc'])}."
+        )
+    return None
+
+
+def leak_statements(leakage: Json | None) -> list[Statement]:
+    """Each leak across the split: accepted by its code, or still open."""
+    across = [entry for entry in (leakage or {}).get("findings", []) if entry["across_splits"]]
+    return [
+        ("caution", f"Accepted leak {entry['code']}: {entry['message']}.")
+        if entry["accepted"]
+        else ("bad", f"Open leak {entry['code']}: {entry['message']}.")
+        for entry in across
+    ]

@@ -1,0 +1,135 @@
+"""Similarity of two scans: the correlation of their descriptors, beyond what all scans share, after a fit.
+
+Legend: N scans, G cells per axis, C cells of the central part of a descriptor, K shared components.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.splits.near_duplicates.descriptors import (
+    CELLS,
+    IDENTITY,
+    AxisPermutation,
+    Descriptors,
+    box,
+    sample,
+)
+
+CENTRAL = slice(CELLS // 6, CELLS - CELLS // 6)
+"""The cells on which scans are compared: two standard deviations from the center."""
+SCANS_PER_COMPONENT, MAX_COMPONENTS = 10, 8
+SAME_CONTENT = 0.7
+"""Correlation beyond the mean from which scans count as one content: a rough measure, before any fit."""
+NUM_STEPS = 6
+STEP_LIMIT = 0.15
+"""Largest change of scale or shift in one step, in half descriptors."""
+SCALE_LIMITS = (0.7, 1.4)
+MIN_CELLS = 500
+"""Cells that two scans must have in common to be compared."""
+MIN_AFTER_TWO_STEPS = 0.5
+"""Less similar pairs are not fitted further."""
+
+
+@dataclass(frozen=True)
+class SharedComponents:
+    """What all scans of a cohort share: their mean and principal components as orthonormal rows (K, C)."""
+
+    rows: np.ndarray
+
+    def remove_from(self, vectors: np.ndarray) -> np.ndarray:
+        """Vectors (N, C) without their shared components, at unit length."""
+        rest = vectors - (vectors @ self.rows.T) @ self.rows
+        return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
+
+
+def find_shared_components(descriptors: Descriptors) -> SharedComponents:
+    """Mean and principal components of a cohort, with one component per ten contents.
+
+    Copies of one scan are weighted as one scan; otherwise their content would become a shared component.
+    """
+    vectors = central_vectors(descriptors)
+    weights = 1 / count_copies(vectors - vectors.mean(0))
+    mean = np.average(vectors, axis=0, weights=weights)
+    rest = (vectors - mean) * np.sqrt(weights)[:, None]
+    number = min(MAX_COMPONENTS, round(weights.sum()) // SCANS_PER_COMPONENT)
+    _, eigenvectors = np.linalg.eigh(rest @ rest.T)
+    components = eigenvectors[:, ::-1][:, :number].T @ rest
+    basis = np.concatenate([mean[None], components])
+    return SharedComponents(np.linalg.qr(basis.T)[0].T.astype(np.float32))
+
+
+def count_copies(rest: np.ndarray) -> np.ndarray:
+    """The number of vectors (N, C) with the content of each vector, itself included, (N,)."""
+    unit = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
+    return np.maximum((unit @ unit.T >= SAME_CONTENT).sum(1), 1)
+
+
+def central_vectors(descriptors: Descriptors, permutation: AxisPermutation = IDENTITY) -> np.ndarray:
+    """The central cells (N, C) of permuted descriptors, each with mean 0 and standard deviation 1."""
+    cells = permutation.apply(descriptors.cells)[:, CENTRAL, CENTRAL, CENTRAL]
+    vectors = cells.reshape(len(cells), -1)
+    rest = vectors - vectors.mean(1, keepdims=True)
+    return rest / np.maximum(rest.std(1, keepdims=True), 1e-6)
+
+
+def fitted_similarity(
+    descriptors: Descriptors, shared: SharedComponents, first: int, second: int, permutation: AxisPermutation
+) -> float:
+    """Correlation, at most 1, of two scans after the second is permuted, shifted and scaled to fit the first.
+
+    Only cells that are inside both scans count.
+    """
+    fixed, fixed_mask = descriptors.cells[first][CENTRAL, CENTRAL, CENTRAL], box(descriptors.inside[first][:, CENTRAL])
+    moving = permutation.apply(descriptors.cells[second])
+    inside = permutation.apply_to_axes(descriptors.inside[second])
+    grid = np.linspace(-1, 1, CELLS)[CENTRAL]
+    scale, shift, best = np.ones(3), np.zeros(3), -1.0
+    for step in range(NUM_STEPS):
+        positions = [
+            (grid * factor + offset + 1) * (CELLS - 1) / 2 for factor, offset in zip(scale, shift, strict=True)
+        ]
+        mask = fixed_mask & box(
+            [_inside_at(values, position) for values, position in zip(inside, positions, strict=True)]
+        )
+        if mask.sum() < MIN_CELLS:
+            break
+        warped = sample(moving, positions)
+        best = max(best, _correlation(fixed[mask], warped[mask], shared.rows[:, mask.ravel()]))
+        if step == 1 and best < MIN_AFTER_TWO_STEPS:
+            break
+        change = _gauss_newton(fixed, warped, mask, grid)
+        scale = np.clip(scale + change[:3], *SCALE_LIMITS)
+        shift = shift + change[3:]
+    return best
+
+
+def _inside_at(inside: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    nearest = np.rint(positions).astype(int)
+    within = (nearest >= 0) & (nearest < len(inside))
+    return within & inside[np.clip(nearest, 0, len(inside) - 1)]
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, shared: np.ndarray) -> float:
+    """Correlation of two vectors (C,) beyond a constant and the shared rows (K, C)."""
+    basis = np.concatenate([np.ones((1, shared.shape[1]), np.float32), shared])
+    vectors = np.stack([first, second])
+    weights = np.linalg.solve(basis @ basis.T + 1e-6 * np.eye(len(basis)), basis @ vectors.T)
+    rest = vectors - weights.T @ basis
+    return float(rest[0] @ rest[1] / max(np.prod(np.linalg.norm(rest, axis=1)), 1e-9))
+
+
+def _gauss_newton(fixed: np.ndarray, warped: np.ndarray, mask: np.ndarray, grid: np.ndarray) -> np.ndarray:
+    """Change of scale (3,) and shift (3,), in half descriptors, that fits `warped` to gain * `fixed` + offset."""
+    slopes = [slope[mask] / (grid[1] - grid[0]) for slope in np.gradient(warped)]
+    positions = [position[mask] for position in np.meshgrid(grid, grid, grid, indexing="ij")]
+    ones = np.ones(mask.sum(), np.float32)
+    columns = (
+        [slope * position for slope, position in zip(slopes, positions, strict=True)] + slopes + [fixed[mask], ones]
+    )
+    design = np.stack(columns, axis=1)
+    normal = design.T @ design
+    damping = 1e-2 * np.diag(np.diag(normal)) + 1e-9 * np.eye(len(normal))
+    # warped + slopes * change = gain * fixed + offset; the last two unknowns are -gain and -offset.
+    solution = np.linalg.solve(normal + damping, design.T @ -warped[mask])
+    return np.clip(solution[:6], -STEP_LIMIT, STEP_LIMIT)
