@@ -8,8 +8,8 @@ ingest      raw scans, label table                  cohort.csv, ingest.json
 split       cohort.csv, raw scans                   splits.csv, leakage.json
 plan        cohort.csv, splits.csv, raw scans       plan.yaml
 preprocess  raw scans, plan.yaml                    preprocessed/
-train       preprocessed/, splits.csv, plan.yaml    runs/<cohort>/<experiment>/fold-<k>/
-predict     a run, its folds or any new scan        predictions/fold-<k>.csv, embeddings/fold-<k>.npz
+train       preprocessed/, splits.csv, plan.yaml    runs/<cohort>/<experiment>/fold-<k>-seed-<s>/
+predict     a run, its folds or any new scan        predictions/, embeddings/
 evaluate    predictions                             evaluation/: metrics.json, frozen/, tables/, plots/
 audit       predictions, a run, preprocessed/       audits/, audit_summary.json
 explain     a run, chosen scans                     explanations/, NIfTI on each scan's own grid
