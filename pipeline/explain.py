@@ -12,11 +12,13 @@ from pipeline.core.paths import Artifacts
 def explain(config: Config) -> None:
     """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
     from pipeline.explanation.run import explain_scans
+    from pipeline.imaging.extra_transforms import own_names
     from pipeline.inference.predictor import Predictor
 
     paths = Artifacts(config.root)
     run = paths.run(config.cohort.name, config.name)
-    trained = Predictor.load(run.training(config.training_key).best)
+    own = own_names(config.cohort.preprocess.extra)
+    trained = Predictor.load(run.training(config.training_key).best, own_transforms=own)
     explain_scans(
         trained,
         predictions=run.predictions(config.training_key),

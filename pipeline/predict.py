@@ -14,13 +14,15 @@ from pipeline.core.paths import Artifacts, TrainingPaths
 
 def predict(config: Config) -> None:
     """Predict validation and test scans of one fold, and prove that raw scans give the same."""
+    from pipeline.imaging.extra_transforms import own_names
     from pipeline.inference.compatibility import check_compatible
     from pipeline.inference.fold_predictions import predict_fold
     from pipeline.inference.predictor import Predictor
 
     paths = Artifacts(config.root)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
-    trained = Predictor.load(run.training(config.training_key).best)
+    own = own_names(config.cohort.preprocess.extra)
+    trained = Predictor.load(run.training(config.training_key).best, own_transforms=own)
     check_compatible(trained, config.model, cohort, config.fold)
     predict_fold(trained, cohort, run, config.training_key)
 
@@ -30,6 +32,9 @@ def predict_scans(
     *,
     run: Annotated[Path, "runs/<cohort>/<experiment> for the mean of its trainings, or one training in it"],
     out: Annotated[Path, "table to write"] = Path("predictions.csv"),
+    own_transforms: Annotated[
+        list[str] | None, "module.path.Class of preprocessing transforms of your own that the run names and you trust"
+    ] = None,
 ) -> None:
     """Predict new scans from their raw files with one training, or with the mean of all trainings, each calibrated."""
     from pipeline.inference.ensemble import Ensemble
@@ -37,7 +42,9 @@ def predict_scans(
     from pipeline.inference.predictor import Predictor
 
     fold = TrainingPaths(run).best if run.is_dir() else run
-    predict_files(Predictor.load(fold) if fold.is_file() else Ensemble.load(run), scans, out)
+    load = Predictor.load if fold.is_file() else Ensemble.load
+    trained = load(fold if fold.is_file() else run, own_transforms=frozenset(own_transforms or ()))
+    predict_files(trained, scans, out)
 
 
 if __name__ == "__main__":

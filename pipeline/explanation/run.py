@@ -84,4 +84,4 @@ def explain_scan(
 
 def attribute(trained: Predictor, array: NDArray[np.float32], class_index: int, method: str) -> NDArray[np.float32]:
     """The evidence for a class at each voxel of a prepared volume (C, D, H, W), in 0..1."""
-    return METHODS[method](trained.network, trained.network_input(array), class_index).cpu().numpy()
+    return METHODS.get(method).function(trained.network, trained.network_input(array), class_index).cpu().numpy()

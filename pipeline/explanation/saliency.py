@@ -4,17 +4,35 @@ Axes: B batch, C channels, D H W depth height width, K classes.
 """
 
 import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.registry import Registry
 from pipeline.models import Network
 
 SMALLEST_MAP = 4
 """Class activation maps are of the deepest stage with this many tokens along every axis; fewer say little of where."""
 PATCHES_AN_AXIS = 6
+Method = Callable[[Network, Tensor, int], Tensor]
+"""(network, volume (1, C, D, H, W), class index) -> evidence (D, H, W) in 0..1."""
 
 
+@dataclass(frozen=True)
+class ExplanationMethod:
+    """A method that `explanation.method` can name."""
+
+    name: str
+    function: Method
+    title: str
+
+
+METHODS: Registry[ExplanationMethod] = Registry("explanation method", ExplanationMethod)
+
+
+@METHODS.register("gradcam", title="Grad-CAM")
 def gradcam(network: Network, volume: Tensor, class_index: int) -> Tensor:
     """Grad-CAM (arXiv:1610.02391) of one volume (1, C, D, H, W) -> (D, H, W) in 0..1.
 
@@ -24,6 +42,7 @@ def gradcam(network: Network, volume: Tensor, class_index: int) -> Tensor:
     return on_volume(slopes.mean((1, 2, 3), keepdim=True) * stage, volume)
 
 
+@METHODS.register("hirescam", title="HiResCAM")
 def hirescam(network: Network, volume: Tensor, class_index: int) -> Tensor:
     """HiResCAM (arXiv:2011.08891), as `gradcam`: each place is weighed by its own slope, not by its channel's mean.
 
@@ -55,6 +74,7 @@ def deepest_map(stages: tuple[Tensor, ...], slopes: tuple[Tensor, ...]) -> int:
 
 
 @torch.inference_mode()
+@METHODS.register("occlusion", title="Occlusion by patches")
 def occlusion(network: Network, volume: Tensor, class_index: int) -> Tensor:
     """How much the class's logit falls when a patch is set to the volume's mean (arXiv:1311.2901).
 
@@ -83,6 +103,3 @@ def to_unit_range(evidence: Tensor) -> Tensor:
     """Divide by the largest value; a map of zeros stays one."""
     largest = evidence.max()
     return evidence / largest if largest > 0 else evidence
-
-
-METHODS = {"gradcam": gradcam, "hirescam": hirescam, "occlusion": occlusion}

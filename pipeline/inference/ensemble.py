@@ -41,9 +41,9 @@ class Ensemble:
         log.info("%s", format_ensemble(folds, self.calibrations, fitted))
 
     @classmethod
-    def load(cls, run: Path) -> "Ensemble":
+    def load(cls, run: Path, *, own_transforms: frozenset[str] = frozenset()) -> "Ensemble":
         """All trainings of `runs/<cohort>/<experiment>`, which must have been evaluated."""
-        trained = CrossValidatedRun.load(run)
+        trained = CrossValidatedRun.load(run, own_transforms=own_transforms)
         return cls({key.name: model for key, model in trained.folds.items()}, trained.read_fitted()[LEVEL])
 
     def prepare(self, scan: ScanFiles | Path) -> PreparedScan:
@@ -99,11 +99,12 @@ class CrossValidatedRun:
     """In the order of folds and seeds."""
 
     @classmethod
-    def load(cls, run: Path) -> "CrossValidatedRun":
+    def load(cls, run: Path, *, own_transforms: frozenset[str] = frozenset()) -> "CrossValidatedRun":
         """All trainings in the folder of a run, or the one whose folder is given."""
         is_single = TrainingPaths(run).best.is_file()
         trainings = [TrainingPaths(run)] if is_single else RunPaths(run).find_trainings()
-        loaded = [Predictor.load(training.best) for training in trainings if training.best.is_file()]
+        found = [training.best for training in trainings if training.best.is_file()]
+        loaded = [Predictor.load(best, own_transforms=own_transforms) for best in found]
         if not loaded:
             raise FileNotFoundError(f"{run}: no checkpoint found, expected fold-<k>-seed-<s>/best.ckpt; train first.")
         folds = by_training(loaded)

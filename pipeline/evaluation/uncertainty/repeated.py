@@ -88,7 +88,7 @@ def with_range(
         mean.value,
         values,
         metric.interval.bounds_of(repeated.samples[0]),
-        repeated.fewest_patients,
+        repeated.union.num_patients,
         settings.confidence,
     )
     if isinstance(found, str):

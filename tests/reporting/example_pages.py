@@ -1,28 +1,30 @@
-"""Pages made of invented predictions, and what their reader sees."""
+"""Pages made from generated predictions, and their text as a reader sees it."""
 
 import json
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline.config import Config
+from pipeline.config import Cohort, Columns, Config
 from pipeline.core.io import write_text, write_yaml
 from pipeline.core.paths import Artifacts, TrainingKey
 from pipeline.evaluation.evaluate import evaluate_table
 from pipeline.evaluation.outputs import write_evaluation
 from pipeline.evaluation.settings import Settings
-from pipeline.reporting.inputs import read_report_inputs
-from pipeline.reporting.pages import experiment_html, index_html
+from pipeline.reporting.inputs import CohortInputs, ReportInputs, read_report_inputs
+from pipeline.reporting.pages import cohort_html, experiment_html, index_html
+from pipeline.store.store import Store
 
 FIRST = TrainingKey(fold=0, seed=0)
 VOID = {"meta", "link", "img", "br", "hr", "input", "path", "use", "rect", "line", "circle"}
-NASTY = "<script>alert(1)</script>"
+UNSAFE = "<script>alert(1)</script>"
 
 
-class Balanced(HTMLParser):
-    """Collects text, and fails on tags that are not closed in order."""
+class PageParser(HTMLParser):
+    """Collect text and links, and fail on tags that are not closed in order."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,15 +45,15 @@ class Balanced(HTMLParser):
         self.text.append(data)
 
 
-def read(html: str) -> Balanced:
-    page = Balanced()
+def parse(html: str) -> PageParser:
+    page = PageParser()
     page.feed(html)
     assert page.open == []
     return page
 
 
-def words(html: str) -> str:
-    return " ".join(" ".join(read(html).text).split())
+def text_of(html: str) -> str:
+    return " ".join(" ".join(parse(html).text).split())
 
 
 def predictions(signal: float = 1.5, seed: int = 0, patients: int = 60) -> pd.DataFrame:
@@ -97,3 +99,39 @@ def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> No
 
 def index(config: Config) -> str:
     return index_html(read_report_inputs(config))
+
+
+COLUMNS = Columns(clinical=("age", "sex"), site="site")
+
+
+def cohort_inputs(**changes) -> CohortInputs:
+    """Twelve patients with two scans each; every third is ill, older and male, and the last three are the test set."""
+    patients = np.repeat(np.arange(12), 2)
+    ill = patients % 3 == 0
+    table = pd.DataFrame({"scan_id": [f"s{row}" for row in range(24)], "patient_id": [f"p{n}" for n in patients]})
+    table["label"] = np.where(ill, "disease", "healthy")
+    table["age"] = np.where(patients == 1, "", (40 + patients + 20 * ill).astype(str))
+    table["sex"] = np.where(ill, "m", np.where(patients % 2, "m", "f"))
+    table["site"] = "north"
+    splits = table[["scan_id", "patient_id", "label"]].assign(split=np.where(patients < 9, "development", "test"))
+    splits["fold"] = np.where(patients < 9, (patients % 3).astype(str), "")
+    flow = [
+        {"step": "rows in the label table", "scans": 26, "patients": 13},
+        {"step": "excluded: TRUNCATED", "scans": 2, "patients": 1},
+        {"step": "scans in the cohort", "scans": 24, "patients": 12},
+    ]
+    known = {
+        "table": table,
+        "splits": splits,
+        "ingest": {"classes": ["healthy", "disease"], "problems": [], "flow": flow},
+        "leakage": {"verdict": "clean", "findings": []},
+        "plan": {"orientation": "SPL", "spacing_mm": [2.0, 1.0, 1.0]},
+    }
+    return CohortInputs(**(known | changes))
+
+
+def cohort_page(cohort: CohortInputs, folder: Path) -> str:
+    source = {"kind": "phantom"}
+    settings = Cohort(name="made", source=source, columns=COLUMNS, modality="MR", laterality="relevant")
+    config = Config(name="tiny", cohort=settings, model={"name": "poolformer_s12"})
+    return cohort_html(ReportInputs(config, cohort, Store(folder)))

@@ -1,0 +1,65 @@
+"""Every addition that docs/extending.md shows works as a plugin, as it is printed there."""
+
+import re
+from pathlib import Path
+
+from tests.conftest import REPOSITORY, Commands, forking_python
+
+PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+CHECK = """
+import numpy as np
+import pandas as pd
+import torch
+
+from pipeline.config import Training
+from pipeline.core.registry import load_plugins
+
+load_plugins([f"addition_{number}" for number in range(NUMBER)])
+
+from pipeline.training.losses import build_loss
+training = Training(loss="poly", loss_options={"epsilon": 2.0})
+logits, labels = torch.tensor([[0.3, -0.2], [1.0, 2.0]]), torch.tensor([0, 1])
+entropy = torch.nn.functional.cross_entropy(logits, labels)
+found = build_loss(training, "binary", [3, 4], 7)(logits, labels)
+torch.testing.assert_close(found, entropy + 2 * (1 - (-entropy).exp()))
+
+from pipeline.evaluation.outputs import evaluate_task
+from pipeline.evaluation.registry import metric_title
+from pipeline.evaluation.settings import Settings
+rng = np.random.default_rng(0)
+probs = rng.uniform(size=60)
+table = pd.DataFrame({"scan_id": [f"s{i}" for i in range(60)], "patient_id": [f"p{i}" for i in range(60)], "fold": 0,
+    "seed": 0, "split": ["val"] * 30 + ["test"] * 30, "label": ["a", "b"] * 30, "prob_a": 1 - probs, "prob_b": probs})
+found = evaluate_task(table, Settings(num_bootstrap=100)).metrics["test"]["scan"]["mean_probability"]
+assert abs(found["value"] - probs[30:].mean()) < 1e-6, found
+assert metric_title("mean_probability") == "Mean probability of the positive class"
+
+from pipeline.data.augmentation.pipeline import augmentation_transforms
+from pipeline.data.augmentation.registry import AugmentationSettings
+settings = AugmentationSettings(strength="strong", spacing_mm=(1.0, 1.0, 1.0), is_mr=True)
+(invert,) = [t for t in augmentation_transforms(settings).transforms if t.entry.name == "invert"]
+volume = torch.rand(4, 5, 6)
+torch.testing.assert_close(invert.change(volume, rng), volume.min() + volume.max() - volume)
+
+import pipeline.reporting.pages
+from pipeline.reporting.section import SECTIONS
+assert "nobody" in SECTIONS.get("funding").read(None)
+
+from pipeline.explanation.saliency import METHODS
+evidence = METHODS.get("intensity").function(None, torch.rand(1, 1, 4, 4, 4), 0)
+assert evidence.max() == 1 and evidence.min() >= 0
+
+from pipeline.config.source import SOURCES
+assert SOURCES.get("archive").title == "Our archive"
+print("all", NUMBER, "additions work")
+"""
+
+
+def test_every_addition_of_the_page_works_as_a_plugin(tmp_path: Path) -> None:
+    assert len(BLOCKS) == 6
+    for number, block in enumerate(BLOCKS):
+        (tmp_path / f"addition_{number}.py").write_text(block)
+    (tmp_path / "check_additions.py").write_text(CHECK.replace("NUMBER", str(len(BLOCKS))))
+    done = Commands(tmp_path).run([str(forking_python() / "python"), "-m", "check_additions"])
+    assert done.returncode == 0 and f"all {len(BLOCKS)} additions work" in done.stdout, done.stderr
