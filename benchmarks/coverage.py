@@ -9,7 +9,7 @@ a very large sample. An interval holds if its coverage is not shown to be outsid
 class counts are fixed by the split), given the Monte Carlo error. Where under half of the studies have enough patients
 for an interval, those that have them are a selection: they are shown and not tested.
 
-Writes benchmarks/results/coverage.csv, a row per cell and metric; prints a table and, as its last line, one JSON object.
+Writes benchmarks/results/coverage.csv, a row per cell and metric; prints a table and, as its last line, JSON.
 About two hours on two cores.
 """
 
@@ -70,7 +70,8 @@ class Cell:
         scans = f"1-{MOST_SCANS} scans" if self.many_scans else "1 scan"
         counts = ", fixed counts" if self.fixed_counts else ""
         factor = "" if self.overconfidence == 1 else f", logits x{self.overconfidence:g}"
-        return f"{self.task}, n {self.patients}, prevalence {self.prevalence:g}, AUROC {self.auroc:g}, {scans}{factor}{counts}"
+        rates = f"prevalence {self.prevalence:g}, AUROC {self.auroc:g}"
+        return f"{self.task}, n {self.patients}, {rates}, {scans}{factor}{counts}"
 
 
 def two_classes() -> Iterator[Cell]:
@@ -214,7 +215,7 @@ def true_values(cell: Cell) -> dict[str, float]:
 
 
 def run_cell(cell: Cell, replicates: int) -> pd.DataFrame:
-    """A row per metric: in how many studies it was reported, and how often the interval was below or above the truth."""
+    """A row per metric: in how many studies it was reported, and how often its interval missed on either side."""
     truth = true_values(cell)
     counts: dict[str, np.ndarray] = {}
     for number in range(replicates):

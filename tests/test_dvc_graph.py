@@ -190,6 +190,7 @@ def test_the_maps_that_a_shipped_experiment_asks_for_can_be_drawn(
     network = build_network(resolved.model, num_classes=2).eval()
     torch.manual_seed(0)
     volume = torch.randn(1, 1, 32, 48, 48)
-    evidence = torch.stack([METHODS.get(resolved.explanation.method).function(network, volume, index) for index in (0, 1)])
+    method = METHODS.get(resolved.explanation.method).function
+    evidence = torch.stack([method(network, volume, index) for index in (0, 1)])
     assert evidence.shape == (2, *volume.shape[2:])
     assert evidence.min() >= 0 and evidence.max() == 1

@@ -20,7 +20,7 @@ def test_a_plan_is_forecast_written_shown_with_reasons_and_keeps_what_is_edited(
     command("split")
     forecast = command("plan", "preview").stderr.splitlines()[-1]
     assert re.fullmatch(
-        r"tiny on \d+ scans: about [\d.]+ h a fold .* MB of memory beyond the libraries, .* MB on disk", forecast
+        r"tiny on \d+ scans: about [\d.]+ h per fold .* MB of memory beyond the libraries, .* MB on disk", forecast
     )
     assert not file.exists()
 

@@ -94,7 +94,7 @@ def test_what_is_wrong_with_any_file_of_a_scan_is_listed_at_once(sessions):
     for name, code, words in (
         ("p03", "NII-CHANNEL-MISSING", "no file for channel 1 of 2"),
         ("p04", "DCM-GAP", "p04_flair"),
-        ("p05", "NII-CHANNEL-GRID", "that of p05.nii.gz"),
+        ("p05", "NII-CHANNEL-GRID", "while p05.nii.gz has"),
         ("p06", "NII-CROP-CENTER", "400 -2 0 mm"),
         ("p07", "NII-CROP-CENTER", "'1.5 left 0'"),
         ("p08", "TAB-NO-SCAN", "Did you mean 'p08_flair'"),

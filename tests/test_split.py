@@ -75,4 +75,4 @@ def test_the_graph_sees_that_a_given_file_was_edited_in_place(project, command):
 
     given.unlink()
     stopped = command.run(["dvc", "repro", "split@cubes"])
-    assert stopped.returncode and f"split.file: {given} does not exist" in stopped.stderr
+    assert stopped.returncode and str(given) in stopped.stderr and "split.file" in stopped.stderr, stopped.stderr

@@ -73,8 +73,8 @@ def deepest_map(stages: tuple[Tensor, ...], slopes: tuple[Tensor, ...]) -> int:
     return fine[-1] if fine else 0
 
 
-@torch.inference_mode()
 @METHODS.register("occlusion", title="Occlusion by patches")
+@torch.inference_mode()
 def occlusion(network: Network, volume: Tensor, class_index: int) -> Tensor:
     """How much the class's logit falls when a patch is set to the volume's mean (arXiv:1311.2901).
 

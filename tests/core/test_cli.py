@@ -123,9 +123,11 @@ def test_help_lists_every_key_with_type_default_and_meaning(command: Commands) -
 
 
 def imported_by(command: Commands, verb: str, *words: str, check: bool = False) -> set[str]:
-    """Names of all modules that the command imports, by Python's own record of them."""
+    """Names of all modules that the command imports in a new process, by Python's own record of them."""
     command.environment["PYTHONPROFILEIMPORTTIME"] = "1"
-    lines = command(verb, *words, check=check).stderr.splitlines()
+    done = command.run([sys.executable, "-m", f"pipeline.{verb}", *words])
+    assert not (check and done.returncode), done.stderr
+    lines = done.stderr.splitlines()
     return {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
 
 

@@ -112,7 +112,7 @@ def test_inconsistent_folds_are_rejected_and_the_different_one_is_named(two_fold
 
 def test_a_copied_checkpoint_is_not_taken_for_another_fold(two_folds: Path) -> None:
     shutil.copytree(two_folds / RUN / "fold-1-seed-0", two_folds / RUN / "fold-2-seed-0")
-    with pytest.raises(ValueError, match="fold-2-seed-0/best.ckpt: .*fold 1, seed 0.*one checkpoint"):
+    with pytest.raises(ValueError, match="fold-2-seed-0/best.ckpt: .*fold 1, seed 0.*one of each training"):
         Ensemble.load(two_folds / RUN)
 
 
@@ -122,7 +122,8 @@ def test_a_fold_trained_again_after_evaluation_is_rejected(two_folds: Path) -> N
     scan = str(two_folds / "cubes" / "scans" / "p001_0.nii.gz")
     done = Commands(two_folds)("predict", "scans", scan, "--run", str(RUN), check=False)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "fold-1-seed-0/best.ckpt: not the checkpoint that" in done.stderr and "pipeline.evaluate" in done.stderr
+    assert "fold-1-seed-0/best.ckpt: not the evaluated checkpoint of" in done.stderr
+    assert "pipeline.evaluate" in done.stderr
 
 
 def test_evaluation_records_which_checkpoint_it_evaluated(finished: Path) -> None:

@@ -123,7 +123,7 @@ def test_every_second_epoch_has_a_panel_of_slices_under_pseudonyms(restarted: Pa
     splits = pd.read_csv(restarted / "data/cubes/splits.csv", dtype=str)
     key = read_key(restarted / ".pseudonym_key")
     known = {pseudonym(row.scan_id, key): row.label for row in splits.itertuples() if row.fold == "0"}
-    said = re.compile(r"(\w+): (\w+); called plain ([01]\.\d\d), cube ([01]\.\d\d)")
+    said = re.compile(r"(\w+): (\w+); predicted plain ([01]\.\d\d), cube ([01]\.\d\d)")
     captions = [said.fullmatch(caption) for caption in panels[0]["slices.captions"]]
     assert all(known[found[1]] == found[2] for found in captions)
     assert len({found[1] for found in captions}) == 8
