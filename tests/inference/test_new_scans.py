@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from monai.data import MetaTensor
 
 from pipeline.config import Columns
 from pipeline.imaging.io.discover import ScanFiles
@@ -21,7 +22,7 @@ class Classifier:
     def prepare(self, scan: ScanFiles) -> PreparedScan:
         if scan.first.name.startswith("large"):
             torch.empty(2**60)
-        return PreparedScan(np.zeros((1, 2, 2, 2), np.float32), np.eye(4), ())
+        return PreparedScan(MetaTensor(torch.zeros(1, 2, 2, 2)))
 
     def predict(self, volume: np.ndarray) -> Prediction:
         return Prediction(np.array([0.25, 0.75]), ())

@@ -17,15 +17,7 @@ from pipeline.evaluation.registry import (
     has_two_classes,
 )
 from pipeline.evaluation.sample import Array, Sample, Weighted
-from pipeline.evaluation.uncertainty.methods import (
-    Bootstrap,
-    CombinedShares,
-    MeanOfRows,
-    NoInterval,
-    PredictiveValue,
-    Wilson,
-    WilsonF1,
-)
+from pipeline.evaluation.uncertainty.methods import Bootstrap, NoInterval, Wilson
 
 ROUNDING = 1e-12
 FIXED = NoInterval("fixed by the labels, so without an interval")
@@ -43,42 +35,8 @@ def is_class(sample: Sample, k: int) -> Array:
     return sample.labels == k
 
 
-def is_not_class(sample: Sample, k: int) -> Array:
-    return sample.labels != k
-
-
 def is_predicted(sample: Sample, k: int) -> Array:
     return sample.preds == k
-
-
-def is_not_predicted(sample: Sample, k: int) -> Array:
-    return sample.preds != k
-
-
-SENSITIVITY, SPECIFICITY = (Wilson(is_correct, partial(is_class, k=k)) for k in (1, 0))
-
-
-def equal_weights(sample: Sample) -> Array:
-    return np.full(sample.num_classes, 1 / sample.num_classes)
-
-
-def class_recalls(sample: Sample) -> list[Wilson]:
-    return [Wilson(is_correct, partial(is_class, k=k)) for k in range(sample.num_classes)]
-
-
-def class_specificities(sample: Sample) -> list[Wilson]:
-    return [Wilson(partial(is_not_predicted, k=k), partial(is_not_class, k=k)) for k in range(sample.num_classes)]
-
-
-def class_precisions(sample: Sample) -> list[Wilson]:
-    return [Wilson(is_correct, partial(is_predicted, k=k)) for k in range(sample.num_classes)]
-
-
-def class_negative_precisions(sample: Sample) -> list[Wilson]:
-    return [Wilson(partial(is_not_class, k=k), partial(is_not_predicted, k=k)) for k in range(sample.num_classes)]
-
-
-MACRO_RECALL = CombinedShares(class_recalls, equal_weights)
 
 
 @METRICS.register(
@@ -110,13 +68,7 @@ def majority_baseline(weighted: Weighted) -> Array:
 
 
 @METRICS.register(
-    "balanced_accuracy",
-    title="Balanced accuracy",
-    interval=MACRO_RECALL,
-    needs_threshold=True,
-    averaged=True,
-    shifted=True,
-    summary=True,
+    "balanced_accuracy", title="Balanced accuracy", needs_threshold=True, averaged=True, shifted=True, summary=True
 )
 def balanced_accuracy(weighted: Weighted) -> Array:
     """Sensitivity averaged over all classes; 1 / K by chance."""
@@ -130,8 +82,8 @@ def class_sensitivity(weighted: Weighted, k: int) -> Array:
 @METRICS.register(
     "sensitivity",
     title="Sensitivity",
-    interval=SENSITIVITY,
-    interval_of_several=MACRO_RECALL,
+    interval=Wilson(is_correct, partial(is_class, k=1)),
+    interval_of_several=Bootstrap(),
     of_class=ClassMetric(
         class_sensitivity, lambda k: Wilson(is_correct, partial(is_class, k=k)), needs_every_class=False
     ),
@@ -148,8 +100,8 @@ def sensitivity(weighted: Weighted) -> Array:
 @METRICS.register(
     "specificity",
     title="Specificity",
-    interval=SPECIFICITY,
-    interval_of_several=CombinedShares(class_specificities, equal_weights),
+    interval=Wilson(is_correct, partial(is_class, k=0)),
+    interval_of_several=Bootstrap(),
     needs_threshold=True,
     needs_every_class=False,
     averaged=True,
@@ -165,7 +117,7 @@ def specificity(weighted: Weighted) -> Array:
     "positive_predictive_value",
     title="Positive predictive value",
     interval=Wilson(is_correct, partial(is_predicted, k=1)),
-    interval_of_several=CombinedShares(class_precisions, equal_weights),
+    interval_of_several=Bootstrap(),
     needs_threshold=True,
     needs_every_class=False,
 )
@@ -179,7 +131,7 @@ def positive_predictive_value(weighted: Weighted) -> Array:
     "negative_predictive_value",
     title="Negative predictive value",
     interval=Wilson(is_correct, partial(is_predicted, k=0)),
-    interval_of_several=CombinedShares(class_negative_precisions, equal_weights),
+    interval_of_several=Bootstrap(),
     needs_threshold=True,
     needs_every_class=False,
 )
@@ -204,7 +156,6 @@ def accuracy_at_half(weighted: Weighted) -> Array:
 @METRICS.register(
     "positive_predictive_value_at_prevalence",
     title="Positive predictive value at the stated prevalence",
-    interval=PredictiveValue(SENSITIVITY, SPECIFICITY),
     needs_threshold=True,
     applies=has_prevalence,
     settings=("prevalence",),
@@ -218,7 +169,6 @@ def positive_predictive_value_at_prevalence(weighted: Weighted, prevalence: floa
 @METRICS.register(
     "negative_predictive_value_at_prevalence",
     title="Negative predictive value at the stated prevalence",
-    interval=PredictiveValue(SPECIFICITY, SENSITIVITY),
     needs_threshold=True,
     applies=has_prevalence,
     settings=("prevalence",),
@@ -229,9 +179,7 @@ def negative_predictive_value_at_prevalence(weighted: Weighted, prevalence: floa
     return divide(correct, correct + wrong)
 
 
-@METRICS.register(
-    "f1", title="F1", interval=WilsonF1(), interval_of_several=Bootstrap(), needs_threshold=True, averaged=True
-)
+@METRICS.register("f1", title="F1", needs_threshold=True, averaged=True)
 def f1(weighted: Weighted) -> Array:
     """Harmonic mean of sensitivity and positive predictive value."""
     true_positives, predicted, actual, _ = one_vs_rest(weighted)
@@ -262,19 +210,15 @@ def quadratic_kappa(weighted: Weighted) -> Array:
     return agreement(weighted, (steps[:, None] - steps) ** 2)
 
 
-def grade_errors(sample: Sample) -> Array:
-    return np.abs(sample.labels - sample.preds).astype(float)
-
-
 @METRICS.register(
     "mean_absolute_error",
     title="Mean absolute error in grades",
-    interval=MeanOfRows(grade_errors, lambda sample: (0, sample.num_classes - 1)),
+    interval=Bootstrap(lambda sample: (0, sample.num_classes - 1)),
     applies=has_ordered_classes,
 )
 def mean_absolute_error(weighted: Weighted) -> Array:
     """Mean number of grades between the true class and the predicted one, of ordered classes."""
-    return weighted.mean(grade_errors(weighted.sample))
+    return weighted.mean(np.abs(weighted.sample.labels - weighted.sample.preds))
 
 
 def agreement(weighted: Weighted, penalty: Array) -> Array:

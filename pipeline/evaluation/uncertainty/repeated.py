@@ -88,7 +88,7 @@ def with_range(
         mean.value,
         values,
         metric.interval.bounds_of(repeated.samples[0]),
-        repeated.union.num_patients,
+        repeated.fewest_patients,
         settings.confidence,
     )
     if isinstance(found, str):

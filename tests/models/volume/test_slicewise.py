@@ -157,5 +157,5 @@ def test_an_encoder_without_pooling_is_rejected():
     network = build_model(
         "timm", pooling="none", head=lambda features, classes: torch.nn.Identity(), volume="slicewise"
     )
-    with pytest.raises(ValueError, match=r"one embedding \(M, F\) an image, got \(14, .*with a pooling"):
+    with pytest.raises(ValueError, match=r"one embedding \(M, F\) per image, got \(14, .*with a pooling"):
         network(VOLUME)
