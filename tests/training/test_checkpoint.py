@@ -1,13 +1,17 @@
 import io
+import logging
 import os
 import pickle
+import signal
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from pipeline.training.checkpoint import TrainedCheckpoint
+from tests.training.small import SendSignal, SmallTraining
 
 CONTENT = dict(
     config={"name": "tiny"},
@@ -98,3 +102,39 @@ def test_a_file_of_an_earlier_format_is_rejected_with_both_formats(path: Path) -
 def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="pipeline.train"):
         TrainedCheckpoint.read(tmp_path / "best.ckpt")
+
+
+def test_a_finished_training_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    training = SmallTraining(tmp_path, max_epochs=2)
+    training("run")
+    caplog.set_level(logging.INFO)
+    training("run")
+    assert "resuming" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda state: state["callbacks"]["SaveLast"].update(code_hash="other"),
+            "version of the training code",
+        ),
+        (lambda state: state["callbacks"]["SaveLast"].pop("code_hash"), "version of the training code"),
+        (lambda state: state["callbacks"]["SaveLast"].update(key="other"), ""),
+        (None, ""),  # a list, which is no state at all
+    ],
+)
+def test_a_checkpoint_of_other_code_or_another_training_is_not_resumed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: Callable[[dict], object] | None, says: str
+) -> None:
+    training = SmallTraining(tmp_path)
+    with pytest.raises(SystemExit):
+        training("stopped", SendSignal(signal.SIGTERM, epoch=1, batch=1))
+    last = tmp_path / "stopped" / "last.ckpt"
+    state = torch.load(last, weights_only=True)
+    if change:
+        change(state)
+    torch.save(state if change else [state], last)
+    caplog.clear()
+    assert training("stopped").history["epoch"].tolist() == [0, 1, 2]
+    assert says in caplog.text and "resuming" not in caplog.text

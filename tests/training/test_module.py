@@ -13,7 +13,7 @@ from pipeline.training.module import Classifier
 
 def test_a_non_finite_loss_names_the_scans() -> None:
     classifier = Classifier(nn.Identity(), nn.CrossEntropyLoss(), Training())
-    batch = {"volume": torch.full((2, 2), math.nan), "label": torch.tensor([0, 1]), "scan_id": ["a1", "b2"]}
+    batch = {"image": torch.full((2, 2), math.nan), "label": torch.tensor([0, 1]), "scan_id": ["a1", "b2"]}
     with pytest.raises(ValueError, match=r"nan on scans a1, b2.*learning_rate"):
         classifier.training_step(batch, 0)
 
@@ -31,7 +31,7 @@ def test_mixed_scans_have_mixed_targets() -> None:
     classifier = Classifier(Shown(), nn.CrossEntropyLoss(), Training(), mix=Mixer(mixup=1.0))
     volume = torch.zeros(2, 1, 2, 1, 1)
     volume[0, 0, 0] = volume[1, 0, 1] = 10.0
-    batch = {"volume": volume, "label": torch.tensor([0, 1]), "scan_id": ["a", "b"]}
+    batch = {"image": volume, "label": torch.tensor([0, 1]), "scan_id": ["a", "b"]}
     mixed, shares = classifier.mixed(batch)
     # Each scan lights up the half of its class, so a mixture shows in the voxels the very shares that its label has.
     assert torch.allclose(Shown()(mixed) / 10, shares)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning import Callback
 
 from tests.training.small import SendSignal, SmallTraining
 
@@ -25,21 +24,6 @@ def test_a_training_is_bit_for_bit_repeatable_with_any_number_of_workers(tmp_pat
     for num_workers in (1, 4):
         helped = SmallTraining(tmp_path / str(num_workers), num_workers=num_workers, **EVERYTHING)("run")
         assert helped.is_same_as(alone), num_workers
-
-
-class StepLogger(Callback):
-    """The head's weights after each update, and which parts learn in each epoch."""
-
-    def __init__(self) -> None:
-        self.weights: list[torch.Tensor] = []
-        self.learning: list[int] = []
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        self.weights.append(pl_module.network.head.weight.detach().clone())
-
-    def on_train_epoch_end(self, trainer, pl_module) -> None:
-        groups = pl_module.network.parameter_groups().values()
-        self.learning.append(sum(all(parameter.requires_grad for parameter in group) for group in groups))
 
 
 @pytest.mark.parametrize(
