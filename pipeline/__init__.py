@@ -16,6 +16,6 @@ explain     a run, chosen scans                     explanations/, NIfTI on each
 report      all of the above                        reports/<cohort>/<experiment>.html, index.html
 track       all of the above                        tracking/<cohort>.json, the W&B runs
 
-Beside the graph: `init` writes a cohort's config, `results` prints the table of figures, `compare` sets revisions of an
-experiment against each other, `quantize` writes a fold's weights in eight bits and what that costs.
+Beside the graph: `init` writes a cohort's config, `results` prints the table of metrics, `runs` that of trainings,
+`compare` compares revisions of an experiment, `quantize` writes the weights of a training in eight bits and the cost.
 """

@@ -24,7 +24,7 @@ def audit(config: Config) -> None:
     from pipeline.inference.compatibility import check_compatible
     from pipeline.inference.perturbations import predict_perturbed
     from pipeline.inference.predictor import Predictor
-    from pipeline.store.simple_features import measure_files, summarise_scans
+    from pipeline.store.simple_features import measure_files, summarize_scans
     from pipeline.store.store import Store
 
     paths, inputs = Artifacts(config.root), read_inputs(config)
@@ -35,7 +35,7 @@ def audit(config: Config) -> None:
     evidence = Evidence(
         predictions=inputs.predictions,
         covariates=inputs.covariates,
-        summaries=summarise_scans(Store(cohort.preprocessed), inputs.covariates.splits[SCAN_ID]),
+        summaries=summarize_scans(Store(cohort.preprocessed), inputs.covariates.splits[SCAN_ID]),
         embeddings={key: read_embeddings(run.embeddings(key)) for key in config.training_keys},
         file_bytes=measure_files(cohort.raw, inputs.covariates.cohort),
         changes=predict_perturbed(trained, cohort, first.fold),

@@ -1,4 +1,4 @@
-"""Explain: where in the scan the evidence lies, for chosen scans of one fold.
+"""Explain: where in the scan the evidence is, for chosen scans of one fold.
 
 Reads   runs/<cohort>/<experiment>/{fold-<k>-seed-<s>/best.ckpt, predictions/fold-<k>-seed-<s>.csv}, raw scans
 Writes  runs/<cohort>/<experiment>/explanations/ maps as NIfTI on each scan's own grid, pictures, captions.json

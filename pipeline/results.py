@@ -10,7 +10,7 @@ from pipeline.core.paths import Artifacts
 
 
 def results(config: Config) -> None:
-    """Print the headline figures of every experiment with their intervals, and where the report is."""
+    """Print the main metrics of every experiment with their intervals, and the path of the report."""
     from rich.console import Console
 
     from pipeline.reporting.text_tables import results_table

@@ -160,9 +160,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def processes_for_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other processes are started for any work, however little, and waited for, so that they do their part of it."""
-    monkeypatch.setattr("pipeline.core.parallel.SHORT_S", 0)
-    monkeypatch.setattr("pipeline.core.parallel.FEW_JOBS", 1)
-    monkeypatch.setattr("pipeline.core.parallel.patience", lambda seconds_a_job: 60.0)
+    monkeypatch.setattr("pipeline.core.parallel.START_S", 0)
+    monkeypatch.setattr("pipeline.core.parallel.PROBE_JOBS", 1)
+    monkeypatch.setattr("pipeline.core.parallel.max_wait_s", lambda seconds_per_job: 60.0)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
-"""The whole schema: what may stand in a config, its type, default, unit and meaning.
+"""The schema of a config: every key with its type, default, unit and meaning.
 
-An experiment (`configs/*.yaml`) says how a model is made and judged; a cohort (`configs/cohorts/*.yaml`) says what the
-scans are and how they are prepared; `Config` is the two together, which is what a stage gets.
+An experiment (`configs/*.yaml`) says how a model is trained and evaluated; a cohort (`configs/cohorts/*.yaml`) says
+what the scans are and how they are preprocessed; `Config`, which a stage gets, contains both.
 """
 
 from pipeline.config.augmentation import Augmentation

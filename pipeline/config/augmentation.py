@@ -18,7 +18,7 @@ class Augmentation(Section):
     zoom: Auto | bool = "auto"
     """auto: only where size is not diagnostic."""
     random_crop: Annotated[float, Field(ge=0, le=0.5)] = 0.0
-    """Most that a scan is cut at one side of an axis and padded at the other, as a share of the axis; 0: off."""
+    """Largest share of an axis that is cut off at one side and padded at the other; 0: off."""
     mixup: NonNegativeFloat = 0.0
     """Alpha of the Beta distribution by which two scans of a batch and their labels are blended; 0: off."""
     cutmix: NonNegativeFloat = 0.0

@@ -13,7 +13,7 @@ class Columns(Section):
     path: str = "path"
     """Scan file or folder of DICOM slices, relative to the scans folder."""
     channels: tuple[str, ...] = ()
-    """Where a scan is several files on one grid: the columns that name one each, in place of `path`."""
+    """If a scan is several files on one grid: the columns that name one file each, in place of `path`."""
     crop_mask: str | None = None
     """File of a mask in the scan's world, relative to the scans folder; for preprocess.crop: mask."""
     crop_center_mm: tuple[str, str, str] | None = None
@@ -37,5 +37,5 @@ class Columns(Section):
 
     @property
     def covariates(self) -> tuple[str, ...]:
-        """Columns that figures may be broken down by."""
+        """Columns that metrics may be broken down by."""
         return (*self.clinical, *self.acquisition, *([self.site] if self.site else []))

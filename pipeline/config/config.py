@@ -87,5 +87,5 @@ class Config(Section):
         if self.training.strategy == "fsdp" and self.model.lora is not None:
             raise ValueError("training.strategy=fsdp divides weights that all learn, model.lora keeps most as they are")
         if self.training.sampling == "balanced" and self.cohort.task == "multilabel":
-            raise ValueError("training.sampling=balanced needs one class a scan, the cohort's task is multilabel")
+            raise ValueError("training.sampling=balanced needs one class per scan, the cohort's task is multilabel")
         return self

@@ -29,6 +29,6 @@ class Evaluation(Section):
     conformal_coverage: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
     """Share of patients of each class whose conformal set shall hold their class."""
     intersections: tuple[tuple[str, ...], ...] = ()
-    """Covariates to judge together as subgroups, such as [[sex, site]]."""
+    """Covariates to combine into subgroups, such as [[sex, site]]."""
     seed: NonNegativeInt = 0
     """Fixes the resamples."""

@@ -13,6 +13,6 @@ class Ingest(Section):
     on_bad_scan: Literal["stop", "exclude"] = "stop"
     """Stop with all of them listed, or go on without them and say so in the report."""
     fill_nonfinite: FiniteFloat | None = None
-    """Value, in the scan's own unit, for NaN and infinite voxels; without one, a scan that has any is bad."""
+    """Value, in the scan's own unit, for NaN and infinite voxels; without it, a scan that has any is rejected."""
     missing_channel: Literal["reject", "zero"] = "reject"
     """A scan that lacks a channel is bad, or has zeros there, and every scan has channels that say which it has."""

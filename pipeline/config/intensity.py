@@ -25,7 +25,7 @@ class Window(Section):
 
 
 class Suv(Section):
-    """PET in standardised uptake values: saturate outside a window, then scale it to 0..1."""
+    """PET in standardized uptake values: saturate outside a window, then scale it to 0..1."""
 
     scheme: Literal["suv"]
     window_suv: Range = (0.0, 15.0)

@@ -61,9 +61,9 @@ class Plan(Section):
     stem_stride: Voxels = (4, 4, 4)
     """First downsampling along (D, H, W) that leaves two tokens per axis in the last of four stages."""
     model: Literal["frozen_2d", "lora_2d", "network_3d"] = "frozen_2d"
-    """What `model.name: auto` stands for: frozen 2D features, 2D slices with low-rank updates, or a 3D network."""
+    """What `model.name: auto` means: frozen 2D features, 2D slices with low-rank updates, or a 3D network."""
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
-    """What `augmentation.strength: auto` stands for."""
+    """What `augmentation.strength: auto` means."""
     cost_estimate: CostEstimate | None = None
     measured: tuple[str, ...] = ()
     """Development scans whose voxels were read; of all others only the header was."""
@@ -78,7 +78,7 @@ class Plan(Section):
 
     @property
     def num_images(self) -> int:
-        """Files of a scan, which are the first channels of the input."""
+        """Number of files per scan, which are the first channels of the input."""
         return max(1, len(self.channels))
 
     @property

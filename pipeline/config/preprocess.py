@@ -19,11 +19,11 @@ class Preprocess(Section):
     size_voxels: Auto | Voxels = "auto"
     """Input size along (D, H, W); the scan is cropped or padded to it, never stretched."""
     crop: Auto | Literal["foreground", "center", "mask", "point"] = "auto"
-    """What the input is centred on: the body's box, the scan's middle, columns.crop_mask or columns.crop_center_mm."""
+    """What the input is centered on: the body's box, the scan's middle, columns.crop_mask or columns.crop_center_mm."""
     tilt: Literal["keep", "straighten"] = "keep"
     """A scan acquired at an angle keeps its own axes, or is interpolated along the scanner's."""
     bias_correction: Literal["none", "n4"] = "none"
-    """MR: even out the coils' sensitivity before anything else; some seconds a scan, and needs SimpleITK."""
+    """MR: even out the coils' sensitivity before anything else; some seconds per scan, and needs SimpleITK."""
     intensity: Auto | Intensity = "auto"
     """How voxel values are scaled."""
     extra: tuple[TransformSpec, ...] = ()

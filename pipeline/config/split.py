@@ -33,4 +33,4 @@ class Split(Section):
     pretraining_patients: str | None = None
     """Text file of patients seen in pretraining, one a line; `$NAME` is read from the environment."""
     statistics_patients: str | None = None
-    """The same for patients that went into statistics behind the given files: a harmonisation, a template."""
+    """The same for patients that went into statistics behind the given files: a harmonization, a template."""

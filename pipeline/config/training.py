@@ -8,12 +8,12 @@ from pipeline.config.section import Auto, Fraction, Section
 
 
 class Training(Section):
-    """Optimisation."""
+    """Training: loss, optimizer, length and hardware."""
 
     max_epochs: Auto | PositiveInt = "auto"
     """Passes over the training scans; auto: from the plan."""
     batch_size: Auto | PositiveInt = "auto"
-    """Scans a step; auto: from the plan."""
+    """Scans per step; auto: from the plan."""
     accumulate: Auto | PositiveInt = "auto"
     """Steps whose gradients are summed before an update; auto: from the plan."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -23,13 +23,13 @@ class Training(Section):
     weight_decay: NonNegativeFloat = 0.05
     """On matrices and kernels only."""
     warmup_fraction: Fraction = 0.1
-    """Share of all updates in which the rate rises."""
+    """Share of all updates in which the learning rate rises."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the learning rate for each part further from the head; 1: the same rate everywhere."""
     unfreeze_every: PositiveInt | None = None
     """Epochs after which one more part learns, the head first; null: all learn from the start."""
     loss: str = "auto"
-    """auto: bce for several labels a scan, ordinal for grades, else cross-entropy."""
+    """auto: bce for several labels per scan, ordinal for grades, else cross-entropy."""
     loss_options: dict[str, Any] = {}
     """Options of that loss, such as gamma of focal."""
     label_smoothing: Fraction = 0.0
@@ -41,23 +41,23 @@ class Training(Section):
     deep_supervision: tuple[NonNegativeFloat, NonNegativeFloat, NonNegativeFloat, NonNegativeFloat] | None = None
     """Weight of a classifier on each of the four stages, finest first, beside the network's own with weight 1."""
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Validate and keep a running mean of the weights that forgets by this factor an update; 0: the weights."""
+    """Validate and keep a running mean of the weights that decays by this factor per update; 0: the weights."""
     quantization_aware: bool = False
     """Learn with weights rounded to eight bits, so that `python -m pipeline.quantize` costs nothing afterwards."""
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm."""
     monitor: Literal["auroc", "loss"] = "auroc"
-    """Validation figure that picks the best checkpoint."""
+    """Validation metric that picks the best checkpoint."""
     patience: Auto | PositiveInt | None = "auto"
-    """Epochs without a better smoothed validation figure until it stops; auto: planned with the epochs; null: never."""
+    """Epochs without a better smoothed validation metric until training stops; auto: from the plan; null: never."""
     batch_norm: Literal["safe", "keep"] = "safe"
-    """safe: under 8 images a step, batch norm gives way to group norm, or is refused; keep: as the model has it."""
+    """safe: under 8 images per step, group norm replaces batch norm, or training stops; keep: as the model has it."""
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     """Lightning's word for the arithmetic."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """Where to train."""
     devices: PositiveInt = 1
-    """Processes a machine, each with its own accelerator or share of the cores; each takes batch_size scans a step."""
+    """Processes per machine, each with its own accelerator or share of the cores, and batch_size scans per step."""
     nodes: PositiveInt = 1
     """Machines; docs/cluster.md shows how they are started."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"

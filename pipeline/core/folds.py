@@ -15,6 +15,7 @@ from pipeline.core.tables import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
+
 def read_splits(path: Path) -> "pd.DataFrame":
     """splits.csv with ids as text and fold numbers as nullable integers."""
     import pandas as pd

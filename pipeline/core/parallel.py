@@ -1,4 +1,8 @@
-"""Who does the work: this process, several processes here, or a Dask cluster."""
+"""Run jobs in this process, in several processes of this machine, or on a Dask cluster.
+
+joblib would not be shorter: this process works from the first job on, and starts others only if the work is long
+enough; joblib's waits for its workers, each of which imports MONAI first.
+"""
 
 import functools
 import multiprocessing
@@ -14,12 +18,12 @@ from typing import TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-SHORT_S = 5.0
-"""Seconds of work that are as good as done before other processes are up."""
-FEW_JOBS, FEW_SECONDS = 5, 1.0
-"""How many jobs tell how long the rest takes; fewer that have taken so many seconds tell it too."""
-AHEAD = 2
-"""Jobs handed to each other process at a time: more would leave it with a queue when this one has run out."""
+START_S = 5.0
+"""Seconds that other processes take to start; shorter work is done here alone."""
+PROBE_JOBS, PROBE_SECONDS = 5, 1.0
+"""Jobs, or seconds of jobs, after which the duration of a job is known."""
+JOBS_PER_WORKER = 2
+"""Jobs submitted to each other process at a time: more would queue there while this process has none left."""
 
 
 def run_jobs(
@@ -36,24 +40,24 @@ def run_jobs(
     Modules in `preload` are imported once for all processes here, beside the one that defines `function`.
     """
     if scheduler is not None:
-        yield from on_cluster(function, jobs, scheduler)
+        yield from run_on_cluster(function, jobs, scheduler)
     elif workers > 1 and len(jobs) > 1:
-        yield from in_processes(function, jobs, min(workers, len(jobs)), preload)
+        yield from run_in_processes(function, jobs, min(workers, len(jobs)), preload)
     else:
         yield from map(function, jobs)
 
 
-def in_processes(
+def run_in_processes(
     function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, preload: tuple[str, ...]
 ) -> Iterator[Result]:
-    """This process and, where they are worth their start, others, which inherit nothing: no thread here hangs them."""
+    """Results of this process and, if the work is long, of others, which inherit no threads that could hang them."""
     waiting = deque(jobs)
-    seconds_a_job = yield from alone_while_short(function, waiting)
+    seconds_per_job = yield from run_here_while_short(function, waiting)
     if not waiting:
         return
-    with ProcessPoolExecutor(workers - 1, mp_context=clean_processes([home(function), *preload])) as pool:
+    with ProcessPoolExecutor(workers - 1, mp_context=process_context([module_of(function), *preload])) as pool:
         try:
-            yield from shared(pool, function, waiting, workers - 1, patience(seconds_a_job))
+            yield from run_with_pool(pool, function, waiting, workers - 1, max_wait_s(seconds_per_job))
         except BrokenProcessPool:
             raise ValueError(
                 f"{workers} processes: one was killed, most often for memory; run again with fewer --workers, "
@@ -61,39 +65,39 @@ def in_processes(
             ) from None
 
 
-def patience(seconds_a_job: float) -> float:
-    """Seconds to wait for the first other process: none that the next job here would hold it up for longer."""
-    return min(seconds_a_job, SHORT_S)
+def max_wait_s(seconds_per_job: float) -> float:
+    """Seconds to wait for the first other process: at most one job, which would keep this process from serving it."""
+    return min(seconds_per_job, START_S)
 
 
-def alone_while_short(function: Callable[[Job], Result], waiting: deque[Job]) -> Generator[Result, None, float]:
-    """Take jobs from `waiting` until it is empty or known to hold more work than other processes' start.
+def run_here_while_short(function: Callable[[Job], Result], waiting: deque[Job]) -> Generator[Result, None, float]:
+    """Do jobs of `waiting` here until it is empty, or until the rest takes longer than other processes need to start.
 
-    Returns the seconds that a job takes.
+    Returns the seconds per job.
     """
-    recent: deque[float] = deque(maxlen=FEW_JOBS)
+    recent: deque[float] = deque(maxlen=PROBE_JOBS)
     while waiting:
         began = time.monotonic()
         result = function(waiting.popleft())
         recent.append(time.monotonic() - began)
         yield result
-        is_known = len(recent) == FEW_JOBS or sum(recent) > FEW_SECONDS
-        if is_known and statistics.median(recent) * len(waiting) > SHORT_S:
+        is_known = len(recent) == PROBE_JOBS or sum(recent) > PROBE_SECONDS
+        if is_known and statistics.median(recent) * len(waiting) > START_S:
             break
     return statistics.median(recent)
 
 
-def shared(
+def run_with_pool(
     pool: Executor, function: Callable[[Job], Result], waiting: deque[Job], others: int, wait_s: float
 ) -> Iterator[Result]:
-    """Every other process has a job and the next one at hand; this one works too, after `wait_s` also without them."""
+    """Each other process has a job and the next one; this one works too, and waits at most `wait_s` for the others."""
     running, up = set(), Event()
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(start, pool, others, up)
+        thread.submit(start_workers, pool, others, up)
         up.wait(wait_s)
         try:
             while waiting or running:
-                while up.is_set() and len(running) < num_at_hand(len(waiting), others):
+                while up.is_set() and len(running) < num_submitted(len(waiting), others):
                     running.add(pool.submit(function, waiting.popleft()))
                 if waiting:
                     yield function(waiting.popleft())
@@ -105,28 +109,28 @@ def shared(
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def start(pool: Executor, others: int, up: Event) -> None:
-    """Bring the processes up, and say when one answers: each imports the main module, which may be a long script."""
+def start_workers(pool: Executor, others: int, up: Event) -> None:
+    """Start the processes, and set `up` when one answers: each imports the main module, which may be a long script."""
     for _ in range(others):
         pool.submit(available_cpus).add_done_callback(lambda answer: up.set())
 
 
-def num_at_hand(num_waiting: int, others: int) -> int:
-    """How many jobs the other processes should have: at the end none two while this one has none."""
-    return AHEAD * others if num_waiting > others else others if num_waiting else 0
+def num_submitted(num_waiting: int, others: int) -> int:
+    """How many jobs the other processes should have: at the end at most one each."""
+    return JOBS_PER_WORKER * others if num_waiting > others else others if num_waiting else 0
 
 
 def available_cpus() -> int:
-    """Processors that this process may use."""
+    """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def home(function: Callable[[Job], Result]) -> str:
-    """The module that defines a function, also one with some of its arguments filled in."""
+def module_of(function: Callable[[Job], Result]) -> str:
+    """The module that defines a function or the function of a partial."""
     return function.func.__module__ if isinstance(function, functools.partial) else function.__module__
 
 
-def clean_processes(modules: list[str]) -> multiprocessing.context.BaseContext:
+def process_context(modules: list[str]) -> multiprocessing.context.BaseContext:
     """A forkserver that has imported `modules` for all its children, if its search path has them; else fresh processes.
 
     In Python 3.11 that path is the environment's and the current folder, not this process's; and each child imports
@@ -139,7 +143,7 @@ def clean_processes(modules: list[str]) -> multiprocessing.context.BaseContext:
     return context
 
 
-def on_cluster(function: Callable[[Job], Result], jobs: Sequence[Job], scheduler: str) -> Iterator[Result]:
+def run_on_cluster(function: Callable[[Job], Result], jobs: Sequence[Job], scheduler: str) -> Iterator[Result]:
     from distributed import Client, KilledWorker
     from distributed import as_completed as completed_on_cluster
 

@@ -1,9 +1,11 @@
 """List the networks, and what each costs on a volume of a given size: `python -m pipeline.models --size 96 96 96`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
+from pipeline.core import cli
+from pipeline.core.errors import did_you_mean
 from pipeline.models.build import build_model  # noqa: F401  (registers every name)
 from pipeline.models.cost import measure_cost
 from pipeline.models.registry import MODELS, model_names
@@ -13,38 +15,30 @@ COLUMNS = ("model", "on volumes", "parameters", "GMACs", "memory (MiB)", "volume
 ALIGNED = (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust, str.ljust)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Print one row for each model."""
-    options = parse(arguments)
-    try:
-        rows = [row_of(name, options) for name in options.names or model_names()]
-    except ValueError as error:
-        sys.exit(f"error: {error}")
-    sys.stdout.write(as_table([COLUMNS, *rows]))
+def models(
+    names: Annotated[list[str], "models to list (default: all)"] = (),
+    *,
+    size: Annotated[tuple[int, int, int], "voxels along D, H and W"] = (96, 96, 96),
+    in_channels: Annotated[int, "channels of the input"] = 1,
+    num_classes: Annotated[int, "classes to predict"] = 2,
+    volume: Annotated[str | None, "volume mode (default: the 3D network, or slicewise for a 2D one)"] = None,
+) -> None:
+    """List every model with its parameters, the multiply-accumulates of one forward pass, and its memory.
+
+    Memory is that of the weights and of the activations that a training step keeps (one volume, float32).
+    """
+    if volume is not None and volume not in MODES:
+        raise ValueError(f"--volume: unknown mode '{volume}'.{did_you_mean(volume, MODES)} Known: {', '.join(MODES)}.")
+    settings = {"size": tuple(size), "in_channels": in_channels, "num_classes": num_classes}
+    sys.stdout.write(as_table([COLUMNS, *(row_of(name, volume, **settings) for name in names or model_names())]))
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.models",
-        description="Every model with its parameters, the multiply-accumulates of one forward pass, and the memory of "
-        "its weights and of the activations that a training step keeps (one volume, float32).",
-    )
-    parser.add_argument("names", nargs="*", metavar="MODEL", help="models to list (default: all)")
-    parser.add_argument("--size", nargs=3, type=int, default=(96, 96, 96), metavar=("D", "H", "W"), help="voxels")
-    parser.add_argument("--in-channels", type=int, default=1, metavar="C")
-    parser.add_argument("--num-classes", type=int, default=2, metavar="K")
-    parser.add_argument(
-        "--volume", choices=tuple(MODES), help="volume mode (default: the 3D network, or slicewise for a 2D one)"
-    )
-    return parser.parse_args(arguments)
-
-
-def row_of(name: str, options: argparse.Namespace) -> tuple[str, ...]:
+def row_of(
+    name: str, mode: str | None, *, size: tuple[int, int, int], in_channels: int, num_classes: int
+) -> tuple[str, ...]:
     MODELS.get(name)  # reject an unknown name first
-    volume = options.volume or (None if supports_3d(name) else "slicewise")
-    cost = measure_cost(
-        name, options.size, in_channels=options.in_channels, num_classes=options.num_classes, volume=volume
-    )
+    volume = mode or (None if supports_3d(name) else "slicewise")
+    cost = measure_cost(name, size, in_channels=in_channels, num_classes=num_classes, volume=volume)
     return (
         name,
         volume or "3D",
@@ -63,4 +57,4 @@ def as_table(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run(models)

@@ -12,7 +12,7 @@ import pandas as pd
 
 from pipeline.core.columns import LABEL, PATIENT_ID
 
-CLASS_WEIGHT, PATIENT_WEIGHT, COVARIATE_WEIGHT = 1.0, 0.5, 0.25
+PATIENT_WEIGHT, SCAN_WEIGHT, COVARIATE_WEIGHT = 1.0, 0.5, 0.25
 """Labels come first; a covariate is balanced only as far as the labels allow."""
 MAX_LEVELS = 8
 """A number with more distinct values is balanced by its thirds."""
@@ -20,7 +20,7 @@ MAX_LEVELS = 8
 
 @dataclass(frozen=True)
 class GroupCounts:
-    """`counts` (G, M) of the groups named in `groups`; the first K columns are scans per class."""
+    """`counts` (G, M) of the groups named in `groups`: K columns of patients per class, then K of scans per class."""
 
     groups: pd.Index
     classes: list[str]
@@ -29,7 +29,7 @@ class GroupCounts:
 
 
 def count_groups(table: pd.DataFrame, groups: pd.Series, covariates: Sequence[str] = ()) -> GroupCounts:
-    """Scans per class, patients per class and scans per covariate level of each group.
+    """Patients per class, scans per class and scans per covariate level of each group.
 
     A patient counts once for each class among their scans.
     """
@@ -40,8 +40,8 @@ def count_groups(table: pd.DataFrame, groups: pd.Series, covariates: Sequence[st
         pd.crosstab(groups, as_levels(table[column])).reindex(scans_per_class.index, fill_value=0)
         for column in covariates
     ]
-    blocks = [scans_per_class, patients_per_class, *covariate_counts]
-    block_weights = [CLASS_WEIGHT, PATIENT_WEIGHT, *[COVARIATE_WEIGHT] * len(covariate_counts)]
+    blocks = [patients_per_class, scans_per_class, *covariate_counts]
+    block_weights = [PATIENT_WEIGHT, SCAN_WEIGHT, *[COVARIATE_WEIGHT] * len(covariate_counts)]
     return GroupCounts(
         groups=scans_per_class.index,
         classes=[str(name) for name in scans_per_class.columns],
@@ -64,14 +64,16 @@ def as_levels(values: pd.Series) -> pd.Series:
 class AssignmentProblem:
     """Groups with `counts` (G, M), to assign to partitions with `shares` (P,) of the total; shares add up to one.
 
-    The first `num_classes` counts are classes; `weights` (M,) are the importance of each count. `fixed` (G,) is the
-    partition of a group that already has one, else -1. An assignment (G,) is the number of each group's partition.
+    `priorities` are columns of counts, in the order in which they are balanced, from the first column on; every
+    partition needs each count of the first priority. `weights` (M,) are the importance of each count beyond that.
+    `fixed` (G,) is the partition of a group that already has one, else -1. An assignment (G,) is the number of each
+    group's partition.
     """
 
     counts: np.ndarray
     shares: np.ndarray
     weights: np.ndarray
-    num_classes: int
+    priorities: tuple[slice, ...]
     fixed: np.ndarray
 
     @property
@@ -93,24 +95,23 @@ class AssignmentProblem:
         return np.stack([self.counts[assignment == number].sum(0) for number in range(self.num_partitions)])
 
 
-Imbalance = tuple[np.ndarray, np.ndarray, np.ndarray]
+Imbalance = tuple[np.ndarray, ...]
 """Criteria in order of importance; lower is better."""
 
 
 def imbalance(problem: AssignmentProblem, partition_counts: np.ndarray) -> Imbalance:
     """How far partitions with `partition_counts` (..., P, M) are from their targets.
 
-    The number of classes that are missing in a partition; the largest distance of a class count from its target, in
-    scans; the weighted sum of squared distances of all counts.
+    The number of counts of the first priority that are missing in a partition; for each priority, the largest distance
+    of a count from its target; the weighted sum of squared distances of all counts.
     """
     distance = partition_counts - problem.targets
-    classes = slice(0, problem.num_classes)
-    missing = (partition_counts[..., classes] < 1).sum((-1, -2))
-    worst = np.abs(distance[..., classes]).max((-1, -2), initial=0)
-    return missing, np.round(worst, 6), np.round((distance**2 * problem.weights).sum((-1, -2)), 6)
+    missing = (partition_counts[..., problem.priorities[0]] < 1).sum((-1, -2))
+    worst = [np.abs(distance[..., columns]).max((-1, -2), initial=0) for columns in problem.priorities]
+    squares = (distance**2 * problem.weights).sum((-1, -2))
+    return missing, *(np.round(value, 6) for value in (*worst, squares))
 
 
 def least_imbalanced(candidates: Imbalance) -> int:
     """Index of the best candidate; the first of equals."""
-    missing, worst, squares = candidates
-    return int(np.lexsort((squares, worst, missing))[0])
+    return int(np.lexsort(candidates[::-1])[0])

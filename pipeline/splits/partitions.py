@@ -15,7 +15,7 @@ from pipeline.splits.stratification import balance
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition: the values of `split` and `fold`, and the share of all scans that it should get."""
+    """One partition: the values of `split` and `fold`, and the share of the patients that it should get."""
 
     split: str
     fold: int | None
@@ -75,16 +75,16 @@ def _assign(
 ) -> tuple[np.ndarray, list[str]]:
     """The number of each group's partition, and the classes that are missing in some partition."""
     number_of = {partition.key: number for number, partition in enumerate(partitions)}
-    shares = np.array([partition.share for partition in partitions])
+    shares, num_classes = np.array([partition.share for partition in partitions]), len(group_counts.classes)
     problem = AssignmentProblem(
         counts=group_counts.counts,
         shares=shares / shares.sum(),
         weights=group_counts.weights,
-        num_classes=len(group_counts.classes),
+        priorities=(slice(0, num_classes), slice(num_classes, 2 * num_classes)),
         fixed=np.array([number_of[previous[group]] if group in previous else -1 for group in group_counts.groups]),
     )
     assignment = balance(problem, np.random.default_rng([seed, repeat]))
-    is_missing = (problem.partition_counts(assignment)[:, : problem.num_classes] == 0).any(0)
+    is_missing = (problem.partition_counts(assignment)[:, :num_classes] == 0).any(0)
     return assignment, [name for name, missing in zip(group_counts.classes, is_missing, strict=True) if missing]
 
 

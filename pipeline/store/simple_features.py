@@ -17,7 +17,7 @@ PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 Volume = NDArray[np.float32]
 
 
-def summarise_scans(store: Store, scan_ids: Iterable[str]) -> dict[str, pd.DataFrame]:
+def summarize_scans(store: Store, scan_ids: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Two simple looks at every scan: its tiny copy and its intensities, a row a scan each."""
     names = list(scan_ids)
     found = [(shrink(volume).ravel(), summarise(volume)) for volume in (store.read(name)[0] for name in names)]

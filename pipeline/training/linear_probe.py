@@ -1,4 +1,4 @@
-"""A logistic regression on frozen features, written into the network's last layer."""
+"""Linear probe: a logistic regression on frozen features, written into the network's last layer."""
 
 import logging
 from typing import Literal
@@ -24,12 +24,71 @@ from pipeline.training.fold_data import Fold
 from pipeline.training.losses import plain_loss
 from pipeline.training.targets import scan_auroc, with_targets
 
+log = logging.getLogger(__name__)
+
 INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
-"""The strengths that are tried, in scikit-learn's `C`, strongest penalty first."""
+"""Candidates, in scikit-learn's `C`, strongest penalty first."""
 MAX_FOLDS = 5
+ROUNDING = 10 * float(np.finfo(np.float32).eps)
+"""A standard deviation up to this share of a feature's largest magnitude is rounding of float32, not information."""
 Folds = list[tuple[NDArray, NDArray]]
 ClassWeight = Literal["balanced"] | None
 """scikit-learn's word: each class counts the same, or each scan."""
+
+
+def fit_linear_probe(network: Network, fold: Fold, run_directory: RunDirectory, paths: CohortPaths, seed: int) -> None:
+    """Fit the head on the training scans and save the network as best and last checkpoint."""
+    check_single_label(fold)
+    store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
+
+    def embed(rows: pd.DataFrame) -> torch.Tensor:
+        images = stored_images(store, rows[SCAN_ID], fold.plan.standards)
+        return cache.embeddings(torch.from_numpy(image) for image in images)
+
+    labels = {
+        partition: with_targets(fold.rows[partition], fold.classes, fold.task)[LABEL].to_numpy(copy=True)
+        for partition in (TRAIN, VAL)
+    }
+    features = {partition: embed(fold.rows[partition]) for partition in (TRAIN, VAL)}
+    penalty = fit_logistic_head(
+        network,
+        features[TRAIN].numpy(),
+        labels[TRAIN],
+        groups=fold.rows[TRAIN][PATIENT_ID].to_numpy(),
+        class_weight="balanced" if fold.training.class_weights == "balanced" else None,
+        seed=seed,
+    )
+    metrics = head_metrics(network, features, labels, fold)
+    log.info(
+        "logistic head, inverse penalty %g: val_loss %.3f  val_auroc %.3f",
+        penalty,
+        metrics["val_loss"],
+        metrics["val_auroc"],
+    )
+    run_directory.save_only_epoch(network.state_dict(), metrics)
+
+
+def check_single_label(fold: Fold) -> None:
+    """Reject a multilabel task: a logistic head gives each scan one class."""
+    if fold.task == "multilabel":
+        raise ValueError(
+            "model.freeze: a logistic head gives each scan one class, got the task multilabel; "
+            "set model.freeze=false, with model.lora to keep most weights as they are."
+        )
+
+
+@torch.no_grad()
+def head_metrics(
+    network: Network, features: dict[str, torch.Tensor], labels: dict[str, NDArray], fold: Fold
+) -> dict[str, float]:
+    """Loss of both partitions and AUROC of validation, of the last layer on embeddings (N, F)."""
+    logits = {partition: classifier_of(network)(embeddings) for partition, embeddings in features.items()}
+    loss = plain_loss(fold.task)
+    losses = {
+        f"{partition}_loss": float(loss(logits[partition], torch.from_numpy(labels[partition])))
+        for partition in (TRAIN, VAL)
+    }
+    return {**losses, "val_auroc": scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))}
 
 
 def fit_logistic_head(
@@ -44,23 +103,33 @@ def fit_logistic_head(
 ) -> float:
     """Set the last layer of `network` to the logistic regression of `labels` (N,) on `embeddings` (N, F).
 
-    Features are standardised, which the layer's weights absorb: softmax of the logits is the fitted probability.
-    Without `inverse_penalty` the one with the smallest log loss out of fold is taken, over folds that keep each
-    of `groups` (N,), the patients, whole; `class_weight` counts in that loss too. Returns the inverse penalty.
+    Features are standardized, and the layer's weights include the scaling: softmax of the logits is the fitted
+    probability. Without `inverse_penalty` the candidate with the smallest out-of-fold log loss is used; folds keep
+    each of `groups` (N,), the patients, in one piece, and `class_weight` applies to that loss too. Returns the
+    inverse penalty.
     """
     layer = classifier_of(network)
     check_labels(labels, layer.out_features)
-    mean, scale = embeddings.mean(axis=0), embeddings.std(axis=0)
-    scale = np.where(scale > 0, scale, 1.0)  # a constant feature says nothing, and stays at zero
-    standardised = (embeddings - mean) / scale
+    mean, scale = embeddings.mean(axis=0), feature_scale(embeddings)
+    standardized = (embeddings - mean) / scale
     if inverse_penalty is None:
         folds = patient_folds(labels, np.arange(len(labels)) if groups is None else groups, seed)
         candidates = [_regression(penalty, class_weight) for penalty in INVERSE_PENALTIES]
-        losses = [_out_of_fold_loss(standardised, labels, folds, candidate) for candidate in candidates]
+        losses = [_out_of_fold_loss(standardized, labels, folds, candidate) for candidate in candidates]
         inverse_penalty = INVERSE_PENALTIES[int(np.argmin(losses))]
-    regression = _regression(inverse_penalty, class_weight).fit(standardised, labels)
+    regression = _regression(inverse_penalty, class_weight).fit(standardized, labels)
     _write(layer, _class_rows(regression.coef_) / scale, _class_rows(regression.intercept_[:, None])[:, 0], mean)
     return inverse_penalty
+
+
+def feature_scale(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Standard deviation of each feature of (N, F); 1 for a constant one, which then has no influence.
+
+    A feature that varies by float32 rounding only is constant too. Divided by that rounding, its value in a new scan
+    would outweigh every other feature.
+    """
+    scale = embeddings.std(axis=0)
+    return np.where(scale > ROUNDING * np.abs(embeddings).max(axis=0), scale, 1.0)
 
 
 def classifier_of(network: Network) -> nn.Linear:
@@ -69,20 +138,20 @@ def classifier_of(network: Network) -> nn.Linear:
     if not isinstance(layer, nn.Linear):
         raise ValueError(
             f"a logistic head needs a linear last layer, got {layer} as '{network.classifier}'; "
-            f"build the network with num_classes and without a head of its own kind"
+            f"build the network with num_classes and without a custom head"
         )
     return layer
 
 
 def check_labels(labels: NDArray[np.integer], num_classes: int) -> None:
-    """Every class from 0 to K - 1 must occur: a class never seen has no probability."""
+    """Require every class from 0 to K - 1: a class without scans has no probability."""
     found = sorted(set(labels.tolist()))
     if found != list(range(num_classes)):
-        raise ValueError(f"logistic head: labels must hold every class from 0 to {num_classes - 1}, got {found}")
+        raise ValueError(f"logistic head: labels must contain every class from 0 to {num_classes - 1}, got {found}")
 
 
 def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> Folds:
-    """Up to five (training, held-out) index pairs, stratified by label, no patient on both sides."""
+    """Up to five (training, held-out) index pairs, stratified by label, with each patient in one of the two only."""
     smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
     if smallest < 2:
         raise ValueError(
@@ -104,7 +173,7 @@ def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: Folds, regressi
 
 
 def _class_rows(coefficients: NDArray) -> NDArray:
-    """One row a class; two classes share one row w of scikit-learn, and -w/2, w/2 have the same softmax."""
+    """One row per class. scikit-learn has one row w for two classes; -w/2 and w/2 have the same softmax."""
     return coefficients if len(coefficients) > 1 else np.concatenate([-coefficients, coefficients]) / 2
 
 
@@ -112,51 +181,3 @@ def _class_rows(coefficients: NDArray) -> NDArray:
 def _write(layer: nn.Linear, weight: NDArray, bias: NDArray, mean: NDArray) -> None:
     layer.weight.copy_(torch.from_numpy(weight))
     layer.bias.copy_(torch.from_numpy(bias - weight @ mean))
-
-
-log = logging.getLogger(__name__)
-
-
-def fit_frozen(network: Network, fold: Fold, keeping: RunDirectory, paths: CohortPaths, seed: int) -> None:
-    """Fit the head on the training scans and keep the network as best and last checkpoint."""
-    store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
-
-    def embed(rows: pd.DataFrame) -> torch.Tensor:
-        images = stored_images(store, rows[SCAN_ID], fold.plan.standards)
-        return cache.embeddings(torch.from_numpy(image) for image in images)
-
-    train, val = fold.rows[TRAIN], fold.rows[VAL]
-    check_single_label(fold)
-    labels = {
-        side: with_targets(fold.rows[side], fold.classes, fold.task)[LABEL].to_numpy(copy=True) for side in (TRAIN, VAL)
-    }
-    features = {TRAIN: embed(train), VAL: embed(val)}
-    penalty = fit_logistic_head(
-        network,
-        features[TRAIN].numpy(),
-        labels[TRAIN],
-        groups=train[PATIENT_ID].to_numpy(),
-        class_weight="balanced" if fold.training.class_weights == "balanced" else None,
-        seed=seed,
-    )
-    logits = {side: head_logits(network, features[side]) for side in features}
-    loss = plain_loss(fold.task)
-    losses = {f"{side}_loss": float(loss(logits[side], torch.from_numpy(labels[side]))) for side in (TRAIN, VAL)}
-    auroc = scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))
-    log.info("logistic head, inverse penalty %g: val_loss %.3f  val_auroc %.3f", penalty, losses["val_loss"], auroc)
-    keeping.save_only_epoch(network.state_dict(), {**losses, "val_auroc": auroc})
-
-
-def check_single_label(fold: Fold) -> None:
-    """A logistic head gives each scan one class."""
-    if fold.task == "multilabel":
-        raise ValueError(
-            "model.freeze: a logistic head gives each scan one class, got the task multilabel; "
-            "set model.freeze=false, with model.lora to keep most weights as they are."
-        )
-
-
-@torch.no_grad()
-def head_logits(network: Network, embeddings: torch.Tensor) -> torch.Tensor:
-    """The last layer alone on pooled embeddings (B, F) -> (B, K)."""
-    return network.get_submodule(network.classifier)(embeddings)

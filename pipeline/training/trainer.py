@@ -48,9 +48,9 @@ def fit(
     """Train `network` and leave the files of `run_directory`; a training that was interrupted resumes."""
     if not config.model.learns_by_gradient:
         # Needs scikit-learn, and no other training does.
-        from pipeline.training.linear_probe import fit_frozen
+        from pipeline.training.linear_probe import fit_linear_probe
 
-        fit_frozen(network, fold, run_directory, cohort, config.seed)
+        fit_linear_probe(network, fold, run_directory, cohort, config.seed)
         return
     trainer = build_trainer(fold.training, build_callbacks(fold.training, run_directory, loggers))
     with explain_oom(fold.training):

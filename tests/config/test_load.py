@@ -1,4 +1,4 @@
-"""Configs: what is accepted, and how what is not is refused."""
+"""Configs: what is accepted, and how the rest is rejected."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(project)
 
 
-def refused(*words: str, config: str | None = None) -> str:
+def error_of(*words: str, config: str | None = None) -> str:
     with pytest.raises((ValueError, FileNotFoundError)) as caught:
         load_config(config, list(words))
     return str(caught.value)
@@ -42,7 +42,7 @@ def test_fold_and_seed_name_one_training_and_folds_times_seeds_all_of_them() -> 
 
 @pytest.mark.parametrize("word", ["fold=0-seed-1", "seed=-1", "folds=[]", "seeds=[]", "seeds=[a]"])
 def test_folds_and_seeds_are_numbers_and_at_least_one(word: str) -> None:
-    assert word.split("=")[0] in refused(word)
+    assert word.split("=")[0] in error_of(word)
 
 
 def test_a_bare_name_and_a_path_give_the_same_config() -> None:
@@ -63,7 +63,7 @@ def test_what_a_run_wrote_down_is_a_config_like_any_other(project: Path) -> None
     again = load_config("runs/config.yaml", ["name=again", "cohort.modality=CT"])
     assert (again.name, again.cohort.modality, again.training) == ("again", "CT", config.training)
     assert load_config("runs/config.yaml", ["cohort=cubes"]).cohort == load_config("tiny", []).cohort
-    assert "runs/config.yaml: unknown key 'cohort.modalty'" in refused("cohort.modalty=CT", config="runs/config.yaml")
+    assert "runs/config.yaml: unknown key 'cohort.modalty'" in error_of("cohort.modalty=CT", config="runs/config.yaml")
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_what_a_run_wrote_down_is_a_config_like_any_other(project: Path) -> None
         ),
     ],
 )
-def test_a_wrong_word_is_refused_with_key_value_and_nearest(words: list[str], says: list[str]) -> None:
-    message = refused(*words)
+def test_a_wrong_word_is_rejected_with_key_value_and_nearest(words: list[str], says: list[str]) -> None:
+    message = error_of(*words)
     for part in says:
         assert part in message
 
@@ -112,32 +112,32 @@ def test_a_wrong_word_is_refused_with_key_value_and_nearest(words: list[str], sa
         (["cohort.columns.channels=[t1, flair]", "cohort.columns.path=file"], ["columns.channels", "'file'"]),
     ],
 )
-def test_an_impossible_pair_is_refused(words: list[str], says: list[str]) -> None:
-    message = refused(*words)
+def test_an_impossible_pair_is_rejected(words: list[str], says: list[str]) -> None:
+    message = error_of(*words)
     for part in says:
         assert part in message
 
 
-def test_an_experiment_whose_page_would_replace_another_of_the_report_is_refused() -> None:
-    assert "an experiment cannot be named 'index'" in refused("experiments=[tiny, index]")
-    assert "an experiment cannot be named 'cohort'" in refused("name=cohort")
+def test_an_experiment_whose_page_would_replace_another_of_the_report_is_rejected() -> None:
+    assert "an experiment cannot be named 'index'" in error_of("experiments=[tiny, index]")
+    assert "an experiment cannot be named 'cohort'" in error_of("name=cohort")
 
 
 def test_a_missing_config_names_the_nearest() -> None:
-    assert "tiny.yaml" in refused(config="tiney.yaml")
+    assert "tiny.yaml" in error_of(config="tiney.yaml")
 
 
-def test_a_key_that_stands_twice_is_refused(project: Path) -> None:
+def test_a_key_that_occurs_twice_is_rejected(project: Path) -> None:
     (project / "configs" / "tiny.yaml").write_text("seed: 0\nseed: 1\nmodel: {name: resnet18}\n")
-    message = refused()
+    message = error_of()
     assert "configs/tiny.yaml" in message and "line 2" in message and "twice" in message
 
 
 def test_every_problem_is_told_at_once() -> None:
-    message = refused("training.clip_norm=0", "evaluation.confidnce=0.9")
+    message = error_of("training.clip_norm=0", "evaluation.confidnce=0.9")
     assert "clip_norm" in message and "'confidence'" in message
 
 
 def test_params_refuse_unknown_keys(project: Path) -> None:
     (project / "params.yaml").write_text("cohrt: cubes\n")
-    assert "'cohort'" in refused(config="tiny")
+    assert "'cohort'" in error_of(config="tiny")

@@ -6,15 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pipeline.models import Network, build_model
-
-TINY = {
-    "poolformer_s12": dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
-    "resnet18": dict(depths=(1, 1, 1, 1), dims=(8, 8, 16, 16)),
-    "vit_tiny": dict(depth=4, input_size=32),
-    "modified_resnet50": dict(layers=(1, 1, 1, 1), width=8, embed_dim=16, input_size=32),
-    "timm": dict(backbone="test_efficientnet"),
-}
+from pipeline.models import Network
+from tests.models import tiny
 
 
 @pytest.fixture(autouse=True)
@@ -24,13 +17,7 @@ def seed() -> None:
 
 @pytest.fixture
 def build_tiny() -> Callable[..., Network]:
-    """`build_model` with listed families cut down to a block a stage, in eval mode, with the same weights each time."""
-
-    def build(name: str = "poolformer_s12", **options: object) -> Network:
-        torch.manual_seed(0)
-        return build_model(name, **TINY.get(name, {}) | options).eval()
-
-    return build
+    return tiny.build_tiny
 
 
 @pytest.fixture

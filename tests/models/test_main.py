@@ -3,11 +3,11 @@
 import pytest
 
 from pipeline.models import model_names
-from pipeline.models.__main__ import main
+from pipeline.models.__main__ import models
 
 
 def test_a_row_holds_parameters_and_modes(capsys):
-    main(["poolformer_s12", "--size", "32", "32", "32"])
+    models(["poolformer_s12"], size=(32, 32, 32))
     header, row = capsys.readouterr().out.splitlines()
     assert header.split("  ")[0] == "model"
     assert row.split()[:3] == ["poolformer_s12", "3D", "15,249,602"]
@@ -15,24 +15,26 @@ def test_a_row_holds_parameters_and_modes(capsys):
 
 
 def test_a_2d_network_is_listed_slice_wise(capsys):
-    main(["timm", "--size", "2", "32", "32"])
+    models(["timm"], size=(2, 32, 32))
     row = capsys.readouterr().out.splitlines()[1]
     assert row.split()[:2] == ["timm", "slicewise"]
     assert row.endswith("slicewise slab triplanar stage_grid")
 
 
 def test_the_volume_mode_changes_the_network(capsys):
-    main(["resnet18", "--size", "8", "32", "32", "--volume", "acs", "--in-channels", "3", "--num-classes", "1000"])
+    models(["resnet18"], size=(8, 32, 32), volume="acs", in_channels=3, num_classes=1000)
     assert capsys.readouterr().out.splitlines()[1].split()[1:3] == ["acs", "11,689,512"]
 
 
 @pytest.mark.slow
 def test_every_model_has_a_row(capsys):
-    main(["--size", "32", "32", "32"])
+    models(size=(32, 32, 32))
     rows = capsys.readouterr().out.splitlines()[1:]
     assert [row.split()[0] for row in rows] == model_names()
 
 
-def test_an_unknown_model_is_one_line(capsys):
-    with pytest.raises(SystemExit, match="unknown model 'resnet81'. Did you mean 'resnet18'"):
-        main(["resnet81"])
+def test_an_unknown_model_or_mode_is_rejected_with_the_nearest():
+    with pytest.raises(ValueError, match="unknown model 'resnet81'. Did you mean 'resnet18'"):
+        models(["resnet81"])
+    with pytest.raises(ValueError, match="unknown mode 'slab2'. Did you mean 'slab'"):
+        models(["resnet18"], volume="slab2")

@@ -109,10 +109,54 @@ def test_random_cohorts_are_split_cleanly_or_rejected_if_a_class_is_too_small(sc
     splits = split_patients(table, Split(num_folds=num_folds, seed=seed))
     assert (splits.groupby("patient_id")[["split", "fold"]].nunique(dropna=False) == 1).all().all()
     assert (pd.crosstab([splits["split"], splits["fold"].fillna(-1)], splits["label"]) > 0).all().all()
-    # A patient has four scans at most, so no class count needs to be further off than that.
+    patient_share = 0.75 / num_folds * patients_of_class
+    patient_counts = pd.crosstab(splits["fold"], splits["label"], splits["patient_id"], aggfunc="nunique")
+    assert ((patient_counts - patient_share).abs() < 1).all().all()
+    # A patient has four scans at most.
     share = 0.75 / num_folds * table["label"].value_counts()
     counts = pd.crosstab(splits["fold"], splits["label"])
     assert ((counts - share).abs() < 4).all().all()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_patients_of_each_class_are_balanced_before_their_scans(seed):
+    """Two of twenty ill patients have twelve scans each; the test set still gets its five ill patients."""
+    table = pd.DataFrame(
+        [
+            (f"P{patient:02d}-{scan}", f"P{patient:02d}", "ill" if patient < 20 else "well")
+            for patient in range(60)
+            for scan in range(12 if patient in (3, 11) else 1)
+        ],
+        columns=["scan_id", "patient_id", "label"],
+    )
+    splits = split_patients(table, Split(seed=seed))
+    partition = splits["split"].where(splits["fold"].isna(), splits["fold"].astype(str))
+    patients = pd.crosstab(partition, splits["label"], splits["patient_id"], aggfunc="nunique")
+    assert patients.loc["test"].to_dict() == {"ill": 5, "well": 10}
+    assert (patients.drop("test") == [3, 6]).all().all()
+    # Only after that, the many scans: in two partitions, since one would be twice as far from its share.
+    ill_scans = pd.crosstab(partition, splits["label"])["ill"]
+    assert sorted(ill_scans) == [3, 3, 3, 3, 14, 16]
+    assert ill_scans["test"] == 16
+
+
+@pytest.mark.parametrize(
+    ("scheme", "keys", "shares"),
+    [
+        ("holdout", ["split", "fold"], [0.15, 0.25, 0.6]),
+        ("nested", ["split", "fold"], [0.25] * 4),
+        ("sites", ["split"], [0.25, 0.75]),
+    ],
+)
+def test_other_schemes_balance_patients_before_scans_too(patients, scheme, keys, shares):
+    table = patients(80)
+    many = table["patient_id"].isin(table.loc[table["label"] == "lesion", "patient_id"].unique()[:2])
+    copies = [table[many].assign(scan_id=table["scan_id"] + f"+{number}") for number in range(8)]
+    splits = split_patients(pd.concat([table, *copies], ignore_index=True), *SCHEMES[scheme])
+    one_row_each = splits.drop_duplicates("patient_id")
+    counts = one_row_each.groupby([*keys, "label"], dropna=False).size().unstack()
+    expected = np.outer(shares, one_row_each["label"].value_counts().sort_index())
+    assert (np.abs(np.sort(counts, axis=0) - expected) < 1).all()
 
 
 def test_classes_that_are_too_small_are_rejected_with_the_largest_number_of_folds_that_works(patients):

@@ -12,13 +12,13 @@ from pipeline.splits.assignment import AssignmentProblem
 from pipeline.splits.stratification import assign_many, balance, search
 
 
-def make_problem(scans_by_class, shares, fixed=None):
+def make_problem(scans_by_class, shares, fixed=None, priorities=None):
     counts = np.array(scans_by_class)
     return AssignmentProblem(
         counts=counts,
         shares=np.array(shares),
         weights=np.ones(counts.shape[1]),
-        num_classes=counts.shape[1],
+        priorities=priorities or (slice(0, counts.shape[1]),),
         fixed=np.full(len(counts), -1) if fixed is None else np.array(fixed),
     )
 
@@ -62,6 +62,24 @@ def test_the_method_for_many_groups_finds_the_best_assignment_of_few(groups, sha
     problem = make_problem(groups, shares)
     best = least_of_all_assignments(problem)
     found = worst_distance(problem, assign_many(problem, problem.counts))
+    assert found == best if best[0] == 0 else found[0] > 0
+
+
+@settings(max_examples=40, deadline=None)
+@given(groups=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 9)), min_size=4, max_size=7))
+def test_the_first_priority_is_as_balanced_as_possible_and_the_second_as_far_as_it_allows(groups):
+    """Patients per class first, then scans per class, against all assignments."""
+    patients = np.array([[1 - label, label] for label, _ in groups])
+    scans = patients * np.array([[size] for _, size in groups])
+    priorities = (slice(0, 2), slice(2, 4))
+    problem = make_problem(np.concatenate([patients, scans], axis=1), (0.5, 0.5), priorities=priorities)
+
+    def distances(assignment):
+        missing, worst = worst_distance(make_problem(patients, (0.5, 0.5)), assignment)
+        return missing, worst, worst_distance(make_problem(scans, (0.5, 0.5)), assignment)[1]
+
+    best = min(distances(assignment) for assignment in itertools.product(range(2), repeat=len(groups)))
+    found = distances(assign_many(problem, problem.counts))
     assert found == best if best[0] == 0 else found[0] > 0
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from pipeline.store.simple_features import measure_files, shrink, summarise_scans
+from pipeline.store.simple_features import measure_files, shrink, summarize_scans
 from pipeline.store.store import Store
 
 
@@ -25,7 +25,7 @@ def test_intensities_do_not_depend_on_place_and_the_tiny_copy_does(tmp_path):
     volume = rng.normal(size=(2, 16, 16, 16)).astype(np.float32)
     for name, array in (("a", volume), ("b", volume[:, ::-1].copy())):
         store.write(name, array, np.eye(4), source_sha256="", plan_sha256="", code_sha256="")
-    found = summarise_scans(store, ["a", "b"])
+    found = summarize_scans(store, ["a", "b"])
     intensities, tiny = found["intensity summaries"], found["blurred volume"]
     assert np.allclose(intensities.loc["a"], intensities.loc["b"])
     assert np.allclose(tiny.loc["a"].to_numpy().reshape(2, 8, 8, 8)[:, ::-1].ravel(), tiny.loc["b"])

@@ -1,4 +1,4 @@
-"""The logistic head against scikit-learn."""
+"""The linear probe against scikit-learn's logistic regression."""
 
 import numpy as np
 import pytest
@@ -9,10 +9,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.training.linear_probe import INVERSE_PENALTIES, classifier_of, fit_logistic_head, patient_folds
+from tests.models.tiny import build_tiny
 
 
 @pytest.fixture
-def table(build_tiny):
+def table():
     """A network for three classes or two, and embeddings of its width with labels they half explain."""
 
     def make(num_classes: int, num_patients: int = 60):
@@ -35,6 +36,20 @@ def test_softmax_of_the_logits_is_scikit_learns_probability(table, num_classes):
     with torch.no_grad():
         probs = classifier_of(network)(torch.from_numpy(embeddings).float()).softmax(dim=1).numpy()
     np.testing.assert_allclose(probs, reference.predict_proba(embeddings), atol=1e-4)
+
+
+def test_a_feature_that_varied_by_rounding_alone_does_not_decide_a_new_scan(table):
+    network, embeddings, labels = table(2)
+    embeddings = embeddings.astype(np.float32)
+    # A difference of a few roundings that follows the label, as the maximum over an empty cell can have.
+    embeddings[:, 1] = np.float32(3.8) + np.float32(2e-6) * labels
+    fit_logistic_head(network, embeddings, labels, inverse_penalty=0.1)
+    layer = classifier_of(network)
+    new = torch.from_numpy(np.repeat(embeddings[:1], 2, axis=0))
+    new[1, 1] += 1.4
+    with torch.no_grad():
+        unchanged, varied = layer(new).softmax(dim=1)
+    torch.testing.assert_close(varied, unchanged, atol=1e-3, rtol=0)
 
 
 def test_the_penalty_has_the_smallest_out_of_fold_loss(table):
@@ -71,20 +86,20 @@ def test_a_class_with_one_patient_needs_a_given_penalty(table):
     assert fit_logistic_head(network, embeddings, labels, inverse_penalty=1.0) == 1.0
 
 
-def test_a_class_that_never_occurs_is_refused(table):
+def test_a_class_that_never_occurs_is_rejected(table):
     network, embeddings, labels = table(3)
     with pytest.raises(ValueError, match=r"every class from 0 to 2, got \[0, 1\]"):
         fit_logistic_head(network, embeddings, np.minimum(labels, 1))
 
 
-def test_a_network_without_a_classifier_is_refused(build_tiny):
+def test_a_network_without_a_classifier_is_rejected():
     network = build_tiny(volume="slicewise", num_classes=0)
     with pytest.raises(ValueError, match="needs a linear last layer, got Identity"):
         classifier_of(network)
 
 
 @pytest.mark.parametrize("name", ["poolformer_s12", "resnet18", "vit_tiny"])
-def test_the_classifier_of_every_family_is_found(build_tiny, name):
+def test_the_classifier_of_every_family_is_found(name):
     assert classifier_of(build_tiny(name, num_classes=5, spatial_dims=2)).out_features == 5
 
 
