@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.core.paths import TrainingKey
 from pipeline.store.store import Store
 from pipeline.tracking.predictions import add_images, predicted_classes
 from pipeline.tracking.privacy import pseudonym, read_key
@@ -48,7 +49,7 @@ def test_an_explanation_is_shown_beside_the_fold_whose_network_it_explains(finis
     store, explanations = Store(finished / "data/cubes/preprocessed"), finished / RUN / "explanations"
     ids = [caption["scan_id"] for caption in json.loads((explanations / "captions.json").read_text())]
     shown = {
-        fold: add_images(pd.DataFrame(index=ids), ids, store, explanations, fold)["explanation"].notna().sum()
-        for fold in (0, 1)
+        key.name: add_images(pd.DataFrame(index=ids), ids, store, explanations, key)["explanation"].notna().sum()
+        for key in (TrainingKey(0, 0), TrainingKey(1, 0), TrainingKey(0, 1))
     }
-    assert shown == {0: 2, 1: 0}
+    assert shown == {"fold-0-seed-0": 2, "fold-1-seed-0": 0, "fold-0-seed-1": 0}
