@@ -84,9 +84,6 @@ def run(request: dict, files: list[int]) -> None:
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
     own_wandb_folder()
-    # Its import makes a folder that the first process to end would remove for all.
-    for name in [name for name in sys.modules if name.partition(".")[0] == "wandb"]:
-        del sys.modules[name]
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

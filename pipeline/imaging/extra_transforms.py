@@ -68,8 +68,8 @@ def deterministic(specs: Sequence[TransformSpec], own_modules: frozenset[str]) -
 
 
 def not_invertible(specs: Sequence[TransformSpec], own_modules: frozenset[str]) -> list[str]:
-    """Names of the transforms that `Compose.inverse` passes over."""
-    transforms = build_extra(specs, own_modules, where="preprocess.extra")
+    """Names of the transforms of `preprocess.extra` that `Compose.inverse` passes over."""
+    transforms = deterministic(specs, own_modules)
     return [
         spec.name
         for spec, transform in zip(specs, transforms, strict=True)

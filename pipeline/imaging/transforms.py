@@ -228,7 +228,7 @@ def present_channels(image: MetaTensor) -> list[bool]:
 
 
 def files_in(sample: Sample) -> ScanFiles:
-    """What the plan may crop to, and the file to name in an error."""
+    """The mask or the point of the sample that the plan may crop to."""
     return ScanFiles((), crop_mask=sample.get(CROP_MASK), crop_center_mm=sample.get(CROP_CENTER_MM))
 
 

@@ -88,6 +88,7 @@ def preprocess_cohort(
     if todo:
         # A run that finds all scans up to date does not wait for MONAI; one that does not, waits once.
         importlib.import_module(PREPROCESSING)
+        check_extra(plan)
     work = functools.partial(prepare_one, plan=plan, folder=store.folder.resolve(), versions=versions)
     running = run_jobs(work, todo, workers=workers, scheduler=scheduler, preload=(PREPROCESSING,))
     results = list(show_progress(running, len(todo), "preprocess"))
@@ -127,6 +128,14 @@ def prepare_one(job: Job, *, plan: Plan, folder: Path, versions: Versions) -> Re
     except OSError as error:
         raise OSError(error.errno, f"{error.strerror}; what is stored already is kept", str(folder)) from error
     return Result(job.scan_id, stored)
+
+
+def check_extra(plan: Plan) -> None:
+    """Raise `ValueError` once, before any scan, if an extra transform cannot be built; log those without an inverse."""
+    from pipeline.imaging.extra_transforms import not_invertible, own_names
+
+    for name in not_invertible(plan.extra, own_names(plan.extra)):
+        log.warning("preprocess.extra: %s has no inverse; explanation maps are put back without undoing it", name)
 
 
 @functools.lru_cache(maxsize=1)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from lightning import Callback, LightningModule, Trainer
 from torch import Tensor
@@ -38,9 +39,10 @@ class SeedEachStep(Callback):
         self.seed = torch.initial_seed() % 2**31
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        place = (self.seed, trainer.current_epoch, batch_idx)
         # Each process drops other units; the first one drops those that it drops when it is alone.
-        torch.manual_seed(hash((*place, trainer.global_rank) if trainer.global_rank else place) % 2**63)
+        rank = (trainer.global_rank,) if trainer.global_rank else ()
+        place = np.random.SeedSequence([self.seed, trainer.current_epoch, batch_idx], spawn_key=rank)
+        torch.manual_seed(int(place.generate_state(1, np.uint64)[0]))
 
 
 class SaveBest(Callback):

@@ -224,6 +224,21 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(raw, tmp_pat
     assert {name: digest for name, digest in contents(store).items() if not name.startswith(".")} == contents(whole)
 
 
+def test_an_extra_transform_that_does_not_exist_is_one_error_before_any_scan(raw, tmp_path):
+    plan = make_plan(extra=({"name": "GausianSmooth"},))
+    with pytest.raises(ValueError, match="unknown transform 'GausianSmooth'.*GaussianSmooth") as caught:
+        preprocess_cohort(table(raw), raw, plan, Store(tmp_path / "store"))
+    assert str(caught.value).count("GausianSmooth") == 1 and Store(tmp_path / "store").scan_ids() == []
+
+
+def test_an_extra_transform_without_an_inverse_is_named_once(raw, tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    extra = ({"name": "Flip", "spatial_axis": 0}, {"name": "GaussianSmooth", "sigma": 0.5})
+    preprocess_cohort(table(raw), raw, make_plan(extra=extra), Store(tmp_path / "store"))
+    (message,) = [message for message in caplog.messages if "has no inverse" in message]
+    assert "GaussianSmooth" in message
+
+
 def test_warnings_are_summed_up_also_for_scans_prepared_earlier(raw, tmp_path, caplog):
     caplog.set_level(logging.WARNING)
     small = make_plan(crop="foreground", size_voxels=(4, 20, 20))
