@@ -34,13 +34,9 @@ def serve(path: str) -> None:
     import importlib
     import select
     import signal
-    import tempfile
 
-    # timm imports wandb, which makes a folder then; it goes beside the socket, and is removed with it.
-    tempfile.tempdir = os.path.dirname(path)
     for library in LIBRARIES:
         importlib.import_module(library)
-    tempfile.tempdir = None
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(path + ".new")
@@ -83,7 +79,9 @@ def run(request: dict, files: list[int]) -> None:
         os.dup2(file, number)
     sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w", buffering=1), open(2, "w", buffering=1)
     sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
-    own_wandb_folder()
+    # timm imports wandb. Here it is imported anew, with this command's environment, and makes a folder of its own.
+    for name in [name for name in sys.modules if name.partition(".")[0] == "wandb"]:
+        del sys.modules[name]
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -106,16 +104,6 @@ def run(request: dict, files: list[int]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code or 0)
-
-
-def own_wandb_folder() -> None:
-    """A folder of this fork's for wandb's files: the first fork to end removes its own and not everybody's."""
-    import tempfile
-
-    from wandb.sdk.data_types._private import MEDIA_TMP
-
-    MEDIA_TMP._finalizer.detach()
-    MEDIA_TMP.name = tempfile.mkdtemp(dir=os.path.dirname(MEDIA_TMP.name))
 
 
 def request(path: str, words: list[str]) -> int:
