@@ -28,7 +28,7 @@ def train_with_monai(
     """A training of `max_epochs` from raw scans on.
 
     The best weights go to `kept`, as in MONAI's tutorials. `rows` are tables of `train` and `val` with columns path and
-    label (class index). The schedule and the optimiser's settings are the pipeline's, the optimiser is torch's as it
+    label (class index). The schedule and the optimizer's settings are the pipeline's, the optimizer is torch's as it
     comes.
     """
     from monai.data import CacheDataset, DataLoader

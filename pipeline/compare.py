@@ -24,7 +24,7 @@ def compare(
     from pipeline.evaluation.pairing import read_revision
     from pipeline.evaluation.settings import Settings
     from pipeline.evaluation.test_access_log import record_test_evaluation
-    from pipeline.reporting.text_tables import comparison_text
+    from pipeline.reporting.formatting import comparison_text
 
     if split not in (VAL, TEST):
         raise ValueError(f"compare: unknown split '{split}', expected {VAL} or {TEST}; the model has seen {TRAIN}.")

@@ -117,7 +117,7 @@ def evaluate_external(
     from pipeline.evaluation.outputs import write_evaluation
     from pipeline.evaluation.settings import Settings
     from pipeline.inference.ensemble import CrossValidatedRun
-    from pipeline.reporting.text_tables import external_table
+    from pipeline.reporting.formatting import external_table
 
     trained, external = CrossValidatedRun.load(run), load_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())

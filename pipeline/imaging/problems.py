@@ -105,7 +105,7 @@ CODES: dict[str, Code] = {
     "DCM-READ": Code("reject", "a DICOM file that cannot be read", COPY),
     "DCM-TAG": Code("reject", "a DICOM file without position, orientation or spacing", CONVERT),
     "DCM-FRAMES": Code("reject", "several frames in one DICOM file", "convert it to NIfTI, for example with dcm2niix"),
-    "DCM-COLOUR": Code("reject", "a color DICOM series, expected one value per voxel", "give the grayscale series"),
+    "DCM-COLOR": Code("reject", "a color DICOM series, expected one value per voxel", "give the grayscale series"),
     "DCM-MIXED": Code("reject", "slices of different series or grids", "put each series into its own folder"),
     "DCM-TWICE": Code("reject", "several slices at one position", "put each time point or copy into its own folder"),
     "DCM-GAP": Code("reject", "slices are missing", "export the whole series again"),
