@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from pipeline import load_run
 from tests.conftest import MODEL, Commands
 
 pytestmark = pytest.mark.slow
@@ -147,6 +148,16 @@ def test_a_raw_scan_gives_the_stored_probability(finished: Path, tmp_path: Path)
     out = tmp_path / "new.csv"
     Commands(finished)("predict", "scans", str(scan), "--run", str(RUN / "fold-0-seed-0"), "--out", str(out))
     assert pd.read_csv(out)["prob_cube"].item() == pytest.approx(expected["prob_cube"], abs=1e-6)
+
+
+def test_a_run_that_is_loaded_in_python_predicts_as_the_command_does(finished: Path, tmp_path: Path) -> None:
+    scan = next((finished / "cubes" / "scans").glob("*.nii.gz"))
+    out = tmp_path / "new.csv"
+    Commands(finished)("predict", "scans", str(scan), "--run", str(RUN), "--out", str(out))
+    written = pd.read_csv(out).iloc[0]
+    result = load_run(finished / RUN).predict(scan)
+    assert result.probabilities == {"plain": written["prob_plain"], "cube": written["prob_cube"]}
+    assert (result.predicted or "") == written.get("predicted", "")
 
 
 def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, tmp_path: Path) -> None:
