@@ -1,6 +1,7 @@
 """From raw files to report through the public command line, on a tiny cohort whose label is a bright cube."""
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline import load_run
-from tests.conftest import MODEL, Commands
+from tests.conftest import MODEL, REPOSITORY, Commands
 
 pytestmark = pytest.mark.slow
 RUN = Path("runs/cubes/tiny")
@@ -158,6 +159,18 @@ def test_a_run_that_is_loaded_in_python_predicts_as_the_command_does(finished: P
     result = load_run(finished / RUN).predict(scan)
     assert result.probabilities == {"plain": written["prob_plain"], "cube": written["prob_cube"]}
     assert (result.predicted or "") == written.get("predicted", "")
+
+
+def test_the_python_of_the_readme_runs(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    scan = next((finished / "data" / "cubes" / "raw" / "scans").glob("*.nii.gz")).name
+    names: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    for block in blocks:
+        here = block.replace("phantom/2d_frozen", "cubes/tiny").replace("data/phantom", "data/cubes")
+        exec(here.replace("SCAN.nii.gz", f"scans/{scan}"), names)
+    assert sum(names["result"].probabilities.values()) == pytest.approx(1)
+    assert names["image"].shape == (1, 16, 16, 16) and names["logits"].shape == (1, 2)
 
 
 def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, tmp_path: Path) -> None:
