@@ -6,6 +6,7 @@ The only module that writes or reads checkpoints. It does not import Lightning, 
 
 import logging
 import math
+import sys
 import zipfile
 from collections.abc import Iterable
 from csv import DictWriter
@@ -89,7 +90,19 @@ def save_atomically(content: Any, path: Path) -> None:
     an open file.
     """
     with whole_file(path) as temporary, temporary.open("wb") as stream:
-        torch.save(content, stream)
+        torch.save(as_own_objects(content), stream)
+
+
+def as_own_objects(value: Any) -> Any:
+    """Equal plain containers, each an object of its own, whose equal strings are one object.
+
+    pickle writes an object that it meets again as a reference; so bytes would depend on who shares an object.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {as_own_objects(key): as_own_objects(inner) for key, inner in value.items()}
+    return type(value)(map(as_own_objects, value)) if type(value) in (list, tuple) else value
 
 
 def load_weights_only(path: Path) -> Any:

@@ -87,8 +87,13 @@ def test_a_flipped_byte_in_the_weights_is_rejected(path: Path) -> None:
         TrainedCheckpoint.read(path)
 
 
-def test_the_same_content_gives_the_same_bytes(path: Path, tmp_path: Path) -> None:
-    TrainedCheckpoint.read(path).write(tmp_path / "other name.ckpt")
+def test_the_same_content_gives_the_same_bytes_whoever_shares_its_objects(path: Path, tmp_path: Path) -> None:
+    trained, plain = TrainedCheckpoint.read(path), "".join(["pla", "in"])
+    other = replace(trained, classes=[plain, "cube"], config={"name": "tiny", "more": [plain, [1, 2]]})
+    for name, changed in {"a": {"plan": {"of": plain}}, "b": {"plan": {"of": "".join(["pl", "ain"])}}}.items():
+        replace(other, **changed).write(tmp_path / f"{name}.ckpt")
+    assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
+    trained.write(tmp_path / "other name.ckpt")
     assert (tmp_path / "other name.ckpt").read_bytes() == path.read_bytes()
 
 
