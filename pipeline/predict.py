@@ -23,7 +23,7 @@ def predict(config: Config) -> None:
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
     own = own_names(config.cohort.preprocess.extra)
     trained = Predictor.load(run.training(config.training_key).best, own_transforms=own)
-    check_compatible(trained, config.model, cohort, config.fold)
+    check_compatible(trained, config, cohort, config.training_key)
     predict_fold(trained, cohort, run, config.training_key)
 
 

@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline import load_run
+from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import MODEL, REPOSITORY, Commands
 
 pytestmark = pytest.mark.slow
@@ -90,6 +91,41 @@ def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(cop
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "best.ckpt: trained on other scans, labels or partitions than fold 0" in done.stderr
     assert (copy / RUN / "predictions/fold-0-seed-0.csv").read_bytes() == before
+
+
+def test_another_experiment_s_checkpoint_and_weights_that_are_no_numbers_predict_nothing(copy: Path) -> None:
+    command, config = Commands(copy), copy / "configs/tiny.yaml"
+    shutil.copy(config, config.with_name("other.yaml"))
+    best = copy / RUN / "fold-0-seed-0/best.ckpt"
+    shutil.copytree(best.parent, copy / "runs/cubes/other/fold-0-seed-0")
+    for verb in ("predict", "explain"):
+        done = command(verb, "--config", "other.yaml", check=False)
+        assert done.returncode == 1 and "the checkpoint of experiment 'tiny' on cohort 'cubes', fold 0" in done.stderr
+    trained = TrainedCheckpoint.read(best)
+    trained.state_dict["fc.bias"][0] = np.nan
+    trained.write(best)
+    done = command("predict", "scans", "cubes/scans/p001_0.nii.gz", "--run", str(RUN), "--out", "new.csv", check=False)
+    assert done.returncode == 1 and "such as fc.bias, are NaN or infinite" in done.stderr
+    assert not (copy / "new.csv").exists() and not (copy / "runs/cubes/other/predictions").exists()
+
+
+REPEATED = ("fetch", "ingest", "split", "plan", "preprocess", "predict", "evaluate", "audit", "explain", "report")
+"""tests/test_train.py repeats `train`; `track` writes W&B's files, and steps.csv of a training has times."""
+
+
+def test_two_runs_of_each_stage_write_the_same_bytes(finished: Path, copy: Path) -> None:
+    for made in (copy / "data", copy / "reports", *(copy / RUN).glob("[!f]*"), copy / "runs/cubes/test_looks.csv"):
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    for verb in REPEATED:
+        Commands(copy)(verb)
+    first, second = (outputs_below(folder) for folder in (finished, copy))
+    assert len(first) > 40 and first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def outputs_below(project: Path) -> dict[str, bytes]:
+    files = (path for name in ("data", "runs", "reports") for path in (project / name).rglob("*"))
+    return {str(path.relative_to(project)): path.read_bytes() for path in files if path.is_file()}
 
 
 def test_a_second_seed_is_a_training_of_its_own_and_joins_the_evaluation(copy: Path) -> None:

@@ -108,6 +108,7 @@ class CrossValidatedRun:
         if not loaded:
             raise FileNotFoundError(f"{run}: no checkpoint found, expected fold-<k>-seed-<s>/best.ckpt; train first.")
         folds = by_training(loaded)
+        check_consistent(folds, "experiment", lambda trained: (trained.config.name, trained.config.cohort.name))
         check_consistent(folds, "plan", lambda trained: plan_hash(trained.plan))
         check_consistent(folds, "order of classes", lambda trained: tuple(trained.classes))
         return cls(RunPaths(run.parent if is_single else run), folds)
