@@ -129,6 +129,11 @@ CODES: dict[str, Code] = {
     ),
     "TAB-NO-SCAN": Code("reject", "the row has no scan", "correct the path, or remove the row"),
     "TAB-NO-ROW": Code("warn", "scans without a row", "they were ignored; add rows if they belong to the cohort"),
+    "TAB-LABEL-SOURCE": Code(
+        "reject",
+        "the label was made from a file that is the scan or what it is cropped to",
+        "give another file, or take the column out of columns.label_source if the label is independent of it",
+    ),
     "TAB-SAME-VOXELS": Code(
         "warn", "the same voxels under several ids", "keep one, or give all of them one patient_id"
     ),
