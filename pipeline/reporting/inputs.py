@@ -17,7 +17,7 @@ from pipeline.evaluation.evaluate import PATIENT, SCAN, Metrics
 from pipeline.evaluation.outputs import has_values, read_metrics
 from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL
-from pipeline.evaluation.test_access_log import count_recorded_evaluations
+from pipeline.evaluation.locked_test_set import count_recorded_evaluations
 from pipeline.store.store import Store
 
 Json = dict[str, Any]
