@@ -21,9 +21,9 @@ def compare(
     from rich.console import Console
 
     from pipeline.evaluation.comparison import compare_experiments
+    from pipeline.evaluation.locked_test_set import record_test_evaluation
     from pipeline.evaluation.pairing import read_revision
     from pipeline.evaluation.settings import Settings
-    from pipeline.evaluation.locked_test_set import record_test_evaluation
     from pipeline.reporting.formatting import comparison_text
 
     if split not in (VAL, TEST):

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def evaluate(config: Config) -> None:
     """Evaluate the predictions of one experiment."""
     from pipeline.evaluation.inputs import read_inputs
-    from pipeline.evaluation.outputs import evaluate_task, record_checkpoints, write_evaluation
     from pipeline.evaluation.locked_test_set import record_test_evaluation
+    from pipeline.evaluation.outputs import evaluate_task, record_checkpoints, write_evaluation
 
     run, inputs = Artifacts(config.root).run(config.cohort.name, config.name), read_inputs(config)
     write_evaluation(evaluate_task(inputs.predictions, inputs.settings, inputs.covariates), run.evaluation)
