@@ -23,16 +23,23 @@ WITHOUT_NETWORK = ("ingest", "split", "evaluate", "report", "runs", "compare")
 
 
 def imports_of(stage: str) -> str:
-    """Every import statement of a stage's module, those inside its functions too, as one program."""
+    """The import statements of a stage's module and of its functions, but not of its sub-commands, as one program."""
     tree = ast.parse((PACKAGE / f"{stage}.py").read_text())
-    typing_only = {
-        id(statement)
-        for block in ast.walk(tree)
-        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
-        for statement in block.body
-    }
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
-    return "\n".join(ast.unparse(node) for node in found if id(node) not in typing_only)
+    left_out = [
+        block for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+    ]
+    left_out += [function for function in tree.body if getattr(function, "name", None) in subcommands(tree)]
+    skipped = {id(node) for block in left_out for node in ast.walk(block)}
+    found = [
+        node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom) and id(node) not in skipped
+    ]
+    return "\n".join(ast.unparse(node) for node in found)
+
+
+def subcommands(tree: ast.Module) -> set[str]:
+    """Names of the functions that `cli.run(stage, name=function)` gets by keyword."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "cli.run")
+    return {ast.unparse(keyword.value) for call in calls for keyword in call.keywords}
 
 
 def cpu_seconds(command: list[str], expected: int = 0) -> float:

@@ -12,6 +12,7 @@ from pipeline.core.paths import Artifacts, CohortPaths
 
 GIVEN_FILES = {
     "file": "split.csv",
+    "accepted_leaks_file": "accepted_leaks.csv",
     "pretraining_patients": "pretraining_patients.txt",
     "statistics_patients": "statistics_patients.txt",
 }
@@ -25,16 +26,17 @@ def split(config: Config) -> None:
     from pipeline.cohorts.label_table import read_cohort
     from pipeline.core.counts import format_splits
     from pipeline.core.folds import fold_numbers, read_splits, write_splits
-    from pipeline.splits.leakage import check_accepted, check_leaks, find_leaks, write_leakage
+    from pipeline.splits.leakage import check_accepted, check_leaks, find_leaks, read_accepted, write_leakage
     from pipeline.splits.splitting import split_patients
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     cohort, table = config.cohort, read_cohort(paths.cohort)
     previous = read_splits(paths.splits) if paths.splits.exists() else None
     splits = split_patients(table, cohort.split, cohort.columns, previous)
-    leakage = find_leaks(table, splits, cohort, paths.raw)
+    accepted = read_accepted(cohort.split)
+    leakage = find_leaks(table, splits, cohort, paths.raw, accepted)
     write_leakage(paths.leakage, leakage)
-    check_accepted(leakage, cohort.split.accepted_leaks)
+    check_accepted(leakage, accepted)
     check_leaks(leakage, paths.leakage)
     write_splits(paths.splits, splits)
     link_given_files(cohort.split, paths)

@@ -29,7 +29,9 @@ class Split(Section):
     file: str | None = None
     """CSV with scan_id and split (train, val, test, or a fold's number); `$NAME` is read from the environment."""
     accepted_leaks: tuple[str, ...] = ()
-    """Codes of findings in leakage.json that are known and accepted; each is stamped in the report."""
+    """Findings of leakage.json that are known and accepted: their codes, or a kind such as near-duplicate."""
+    accepted_leaks_file: str | None = None
+    """The same as a CSV with code and reason, for many codes; `$NAME` is read from the environment."""
     pretraining_patients: str | None = None
     """Text file of patients seen in pretraining, one a line; `$NAME` is read from the environment."""
     statistics_patients: str | None = None

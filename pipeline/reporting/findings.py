@@ -134,12 +134,31 @@ def baseline_caution(row: dict[str, object]) -> str | None:
     return None
 
 
+MAX_LEAKS = 10
+"""More accepted leaks of a kind are only counted."""
+
+
 def leak_statements(leakage: Json | None) -> list[Statement]:
-    """Each leak across the split: accepted by its code, or still open."""
+    """Each leak across the split: accepted by its code, or still open; many accepted ones of a kind in one sentence."""
     across = [entry for entry in (leakage or {}).get("findings", []) if entry["across_splits"]]
+    accepted: dict[str, list[Json]] = {}
+    for entry in across:
+        if entry["accepted"]:
+            accepted.setdefault(entry["kind"], []).append(entry)
+    statements = [sentence for kind, entries in accepted.items() for sentence in accepted_statements(kind, entries)]
     return [
-        ("caution", f"Accepted leak {entry['code']}: {entry['message']}.")
-        if entry["accepted"]
-        else ("bad", f"Open leak {entry['code']}: {entry['message']}.")
-        for entry in across
+        *statements,
+        *(("bad", f"Open leak {entry['code']}: {entry['message']}.") for entry in across if not entry["accepted"]),
     ]
+
+
+def accepted_statements(kind: str, entries: list[Json]) -> list[Statement]:
+    if len(entries) > MAX_LEAKS:
+        reasons = "; ".join(sorted({entry["reason"] for entry in entries if entry.get("reason")}))
+        why = f" Reason given: {reasons}." if reasons else ""
+        return [("caution", f"{len(entries)} leaks of the kind {kind} across splits were accepted.{why}")]
+    return [("caution", f"Accepted leak {entry['code']}: {entry['message']}{because(entry)}.") for entry in entries]
+
+
+def because(entry: Json) -> str:
+    return f" ({entry['reason']})" if entry.get("reason") else ""

@@ -1,7 +1,8 @@
 """The check for leaks: what scans share that they should not, and whether it crosses the split."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from pipeline.config import Cohort, Split
 from pipeline.core.columns import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT
 from pipeline.core.errors import did_you_mean
 from pipeline.core.folds import fold_columns
-from pipeline.core.io import write_json
+from pipeline.core.io import expand, write_json
+from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import scan_files
 from pipeline.splits.groups import group_of_scans, normalize_patient_id, read_patients, spelling_variants
 from pipeline.splits.near_duplicates.descriptors import read_descriptors
@@ -22,8 +24,16 @@ MAX_NAMED = 4
 """Scans named in a message."""
 HASHES = {"same-file": "file_sha256", "same-voxels": "voxel_sha256"}
 """The column of cohort.csv whose equal values make a finding of each kind."""
+KINDS = (
+    *("shared-patient", "shared-group", *HASHES, "near-duplicate", "patient-spelling", "pretraining", "statistics"),
+)
+"""Of findings; a kind may be accepted as a whole."""
+MAX_LISTED = 20
+"""Findings listed in an error."""
 Leakage = dict[str, Any]
 """The content of leakage.json."""
+Accepted = Mapping[str, str]
+"""The reason, maybe empty, for each accepted code or kind."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,28 @@ class SplitMembership:
         return split if fold is None else f"{split} fold {fold}"
 
 
-def find_leaks(table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: Path) -> Leakage:
+def read_accepted(settings: Split) -> dict[str, str]:
+    """Accepted codes and kinds with their reasons, from the config and from its file.
+
+    Raises `ValueError` for a file without the columns code and reason, or with a code that has no reason.
+    """
+    accepted = dict.fromkeys(settings.accepted_leaks, "")
+    if settings.accepted_leaks_file is None:
+        return accepted
+    path = expand(settings.accepted_leaks_file, "split.accepted_leaks_file")
+    table = read_table(path, "split.accepted_leaks_file names it")
+    missing = [column for column in ("code", "reason") if column not in table.columns]
+    if missing:
+        raise ValueError(f"{path}: no column {' and '.join(missing)}, got {', '.join(table.columns)}; add it.")
+    without = table["code"][table["reason"].str.strip() == ""]
+    if len(without):
+        raise ValueError(f"{path}: {len(without)} codes have no reason, such as {without.iloc[0]}; write one for each.")
+    return accepted | dict(zip(table["code"], table["reason"], strict=True))
+
+
+def find_leaks(
+    table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: Path, accepted: Accepted | None = None
+) -> Leakage:
     """Check the rows of cohort.csv and their scans below `raw` against the rows of splits.csv."""
     membership, columns = SplitMembership(splits), cohort.columns
     findings = [
@@ -100,49 +131,68 @@ def find_leaks(table: pd.DataFrame, splits: pd.DataFrame, cohort: Cohort, raw: P
         *known_patients(table, membership, cohort.split),
         *similar_scans(table, membership, group_of_scans(table, columns.group), raw, cohort.ingest.fill_nonfinite),
     ]
-    return summarize(findings, cohort.split.accepted_leaks, num_scans=len(table))
+    return summarize(findings, read_accepted(cohort.split) if accepted is None else accepted, num_scans=len(table))
 
 
-def summarize(findings: list[LeakFinding], accepted: Collection[str], num_scans: int) -> Leakage:
-    """The content of leakage.json. `accepted` are codes of findings."""
+def summarize(findings: list[LeakFinding], accepted: Accepted, num_scans: int) -> Leakage:
+    """The content of leakage.json."""
+    reasons = {finding.code: reason_to_accept(finding, accepted) for finding in findings}
     leaks = [finding for finding in findings if finding.across_splits]
-    is_open = any(finding.code not in accepted for finding in leaks)
+    is_open = any(reasons[finding.code] is None for finding in leaks)
     return {
         "verdict": "leaks" if is_open else "accepted" if leaks else "clean",
         "num_scans": num_scans,
+        "num_accepted": dict(Counter(leak.kind for leak in leaks if reasons[leak.code] is not None)),
         "findings": [
-            {"code": finding.code, **asdict(finding), "accepted": finding.code in accepted} for finding in findings
+            {
+                "code": finding.code,
+                **asdict(finding),
+                "accepted": reasons[finding.code] is not None,
+                "reason": reasons[finding.code] or None,
+            }
+            for finding in findings
         ],
     }
+
+
+def reason_to_accept(finding: LeakFinding, accepted: Accepted) -> str | None:
+    """The reason, maybe empty, by which a finding is accepted, alone or with its kind; None if it is not."""
+    return accepted.get(finding.code, accepted.get(finding.kind))
 
 
 def write_leakage(path: Path, leakage: Leakage) -> None:
     write_json(path, leakage)
 
 
-def check_accepted(leakage: Leakage, accepted: Collection[str]) -> None:
-    """Raise ValueError if an accepted code belongs to no finding; the message lists all findings."""
+def check_accepted(leakage: Leakage, accepted: Accepted) -> None:
+    """Raise ValueError if an accepted code is no kind and belongs to no finding; the message lists findings."""
     messages = {entry["code"]: entry["message"] for entry in leakage["findings"]}
     for code in accepted:
-        if code not in messages:
-            found = "\n".join(f"  {known}: {message}" for known, message in messages.items()) or "  none"
+        if code not in messages and code not in KINDS:
+            found = list_findings(leakage["findings"]) or "  none"
             raise ValueError(
-                f"split.accepted_leaks: there is no finding '{code}'.{did_you_mean(code, messages)} Its scans have "
-                "changed, or it no longer exists; splits.csv was not written. Remove the code, or use one of these:\n"
-                f"{found}"
+                f"split.accepted_leaks: there is no finding '{code}'.{did_you_mean(code, [*messages, *KINDS])} "
+                "Its scans have changed, or it no longer exists; splits.csv was not written. Remove the code, or use "
+                f"one of these:\n{found}"
             )
 
 
 def check_leaks(leakage: Leakage, where: Path) -> None:
-    """Raise ValueError with every finding that crosses the split and was not accepted."""
+    """Raise ValueError with the findings that cross the split and were not accepted."""
     leaks = [entry for entry in leakage["findings"] if entry["across_splits"] and not entry["accepted"]]
     if leaks:
-        lines = "\n".join(f"  {entry['code']}: {entry['message']}" for entry in leaks)
         raise ValueError(
             f"{where}: {len(leaks)} leaks across the split, expected none; splits.csv was not written. Give scans of "
-            "one person one patient_id or a common value in columns.group, remove copies, or add a code to "
-            f"split.accepted_leaks:\n{lines}"
+            "one person one patient_id or a common value in columns.group, remove copies, or accept findings in "
+            f"split.accepted_leaks by code or kind, or in split.accepted_leaks_file:\n{list_findings(leaks)}"
         )
+
+
+def list_findings(findings: Sequence[Mapping[str, Any]]) -> str:
+    """A line per finding, the first MAX_LISTED of them."""
+    lines = [f"  {entry['code']}: {entry['message']}" for entry in findings[:MAX_LISTED]]
+    more = len(findings) - MAX_LISTED
+    return "\n".join([*lines, *([f"  … and {more} more, all in leakage.json"] if more > 0 else [])])
 
 
 def shared_values(

@@ -18,7 +18,7 @@ PartitionKey = tuple[str, int | None]
 """(split, fold)."""
 SETTINGS = "settings"
 """The column of splits.csv with the digest of the settings that the split was made under."""
-LEAK_SETTINGS = {"accepted_leaks", "pretraining_patients", "statistics_patients"}
+LEAK_SETTINGS = {"accepted_leaks", "accepted_leaks_file", "pretraining_patients", "statistics_patients"}
 """Settings that only the leak check reads: they move no patient."""
 SPLIT_OF_VALUE = {TRAIN: DEVELOPMENT, DEVELOPMENT: DEVELOPMENT, VAL: DEVELOPMENT, TEST: TEST}
 """The values of a given split that are not fold numbers."""

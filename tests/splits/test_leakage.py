@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from pipeline.config import Cohort, Columns, Split
-from pipeline.splits.leakage import check_accepted, check_leaks, find_leaks, write_leakage
+from pipeline.splits.leakage import check_accepted, check_leaks, find_leaks, read_accepted, write_leakage
 from pipeline.splits.splitting import split_patients
 from tests.splits.phantoms import AFFINE, head, row_of, write_cohort, write_scan
 
@@ -76,7 +76,22 @@ def all_at_once(volume, rng):
     return rescaled_with_noise(resampled(mirrored(cropped(volume, rng)[0], rng)[0], rng)[0], rng)[0], AFFINE
 
 
-ALTERATIONS = [resampled, another_dtype_and_affine, rescaled_with_noise, mirrored, axes_swapped, cropped, all_at_once]
+def unit(volume):
+    return (volume - volume.min()) / np.ptp(volume)
+
+
+def inverted(volume, rng):
+    return 1 - unit(volume), AFFINE
+
+
+def strong_gamma(volume, rng):
+    return unit(volume) ** 0.4, AFFINE
+
+
+ALTERATIONS = [
+    *(resampled, another_dtype_and_affine, rescaled_with_noise, mirrored, axes_swapped, cropped, all_at_once),
+    *(inverted, strong_gamma),
+]
 
 
 @pytest.mark.parametrize("alter", ALTERATIONS, ids=lambda alter: alter.__name__)
@@ -174,19 +189,45 @@ def test_a_leak_across_the_split_stops_until_it_is_accepted_by_its_code(heads, t
     assert content["findings"][0]["accepted"] is True
 
 
+def test_leaks_are_accepted_by_their_kind_or_by_a_file_with_reasons(heads, tmp_path):
+    folder, clean = heads
+    table = with_scan(heads, *rescaled_with_noise(head(7), np.random.default_rng(0)))
+    table["official"] = [
+        "test" if scan == "copy" or number % 5 == 0 else "train" for number, scan in enumerate(table["scan_id"])
+    ]
+    by_kind = make_cohort(Columns(split="official"), accepted_leaks=("near-duplicate",))
+    accepted = audit(folder, table, by_kind)
+    check_accepted(accepted, read_accepted(by_kind.split))
+    check_leaks(accepted, tmp_path / "leakage.json")
+    assert accepted["verdict"] == "accepted" and accepted["num_accepted"] == {"near-duplicate": 1}
+
+    file = tmp_path / "accepted.csv"
+    by_file = make_cohort(Columns(split="official"), accepted_leaks_file=str(file))
+    file.write_text(f"code,reason\n{accepted['findings'][0]['code']},part of the benchmark\n")
+    (finding,) = audit(folder, table, by_file)["findings"]
+    assert finding["accepted"] and finding["reason"] == "part of the benchmark"
+    file.write_text(f"code,reason\n{finding['code']},\n")
+    with pytest.raises(ValueError, match=f"accepted.csv: 1 codes have no reason, such as {finding['code']}"):
+        read_accepted(by_file.split)
+    file.write_text(f"codes\n{finding['code']}\n")
+    with pytest.raises(ValueError, match="accepted.csv: no column code and reason, got codes"):
+        read_accepted(by_file.split)
+
+
 def test_accepting_a_leak_that_does_not_exist_is_an_error(heads):
     folder, table = heads
     found = audit(folder, with_scan(heads, head(7)), make_cohort(accepted_leaks=("same-file-00000000",)))
     (finding,) = found["findings"]
     with pytest.raises(ValueError, match="no finding 'same-file-00000000'") as rejected:
-        check_accepted(found, ("same-file-00000000",))
+        check_accepted(found, {"same-file-00000000": ""})
     assert f"{finding['code']}: {finding['message']}" in str(rejected.value)
-    check_accepted(found, (finding["code"],))
+    check_accepted(found, {finding["code"]: ""})
 
 
 @pytest.mark.slow
 def test_a_clean_cohort_of_200_has_no_finding(tmp_path):
-    assert audit(tmp_path, write_cohort(tmp_path, 200)) == {"verdict": "clean", "num_scans": 200, "findings": []}
+    found = audit(tmp_path, write_cohort(tmp_path, 200))
+    assert found == {"verdict": "clean", "num_scans": 200, "num_accepted": {}, "findings": []}
 
 
 @pytest.mark.skipif("VOLUME_DATA" not in os.environ, reason="VOLUME_DATA names the folder of real volumes")

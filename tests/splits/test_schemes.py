@@ -44,7 +44,10 @@ def test_another_seed_is_another_split_even_beside_an_earlier_one(patients):
 
 @pytest.mark.parametrize(
     "leak_setting",
-    [{"accepted_leaks": ("same-file-00000000",)}, {"pretraining_patients": "a"}, {"statistics_patients": "b"}],
+    [
+        *({"accepted_leaks": ("same-file-00000000",)}, {"accepted_leaks_file": "a.csv"}),
+        *({"pretraining_patients": "a"}, {"statistics_patients": "b"}),
+    ],
 )
 def test_settings_of_the_leak_check_move_no_patient(patients, leak_setting, caplog):
     before = split_patients(patients(60), Split(num_folds=3))

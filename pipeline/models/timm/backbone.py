@@ -1,8 +1,10 @@
-"""A timm network as a backbone: how it is built, its stages, and the pooling before the head."""
+"""A timm network as a backbone: how it is built, its stages, and the pooling before the head.
 
-import timm
+timm is imported where it is used: it imports wandb and all its models, which takes seconds that other networks need not
+wait for.
+"""
+
 from einops import rearrange
-from timm.layers import AttentionPool2d, DropPath, Mlp, PatchDropout, RotAttentionPool2d
 from torch import Tensor, nn
 
 from pipeline.core.errors import did_you_mean
@@ -21,6 +23,8 @@ def build_attention_pool(kind: str, width: int, out_features: int, map_size: tup
 
     Positions are absolute, learned for `map_size` and interpolated for others, or rotary.
     """
+    from timm.layers import AttentionPool2d, RotAttentionPool2d
+
     if width % HEAD_WIDTH:
         raise ValueError(f"attention pooling has heads of {HEAD_WIDTH} features and cannot divide {width}")
     if kind == "abs_attn":
@@ -30,6 +34,8 @@ def build_attention_pool(kind: str, width: int, out_features: int, map_size: tup
 
 def build_projection(kind: str, in_features: int, out_features: int, *, bias: bool, drop_rate: float) -> nn.Module:
     """From pooled features to the embedding; `none` is the identity and keeps the number of features."""
+    from timm.layers import Mlp
+
     if kind == "linear":
         return nn.Linear(in_features, out_features, bias=bias)
     if kind == "mlp":
@@ -44,6 +50,8 @@ def build_projection(kind: str, in_features: int, out_features: int, *, bias: bo
 
 def check_backbone(name: str) -> None:
     """Reject a name that timm does not know."""
+    import timm
+
     if not timm.is_model(name):
         nearest = did_you_mean(name, timm.list_models())
         raise ValueError(f"unknown timm model '{name}'.{nearest} Known: those of timm.list_models().")
@@ -62,6 +70,8 @@ def create_backbone(
 
     `input_size` applies to networks of one size only. Vision transformers are built to accept any.
     """
+    import timm
+
     check_backbone(name)
     options: dict[str, object] = {"in_chans": in_channels}
     if drop_path_rate:
@@ -78,6 +88,8 @@ def create_backbone(
 
 
 def _create(name: str, options: dict[str, object], *, tries_any_size: bool) -> nn.Module:
+    import timm
+
     # timm does not list the options of a network; a constructor rejects unknown ones before it builds anything.
     if tries_any_size:
         try:
@@ -100,6 +112,8 @@ def _replace_head(name: str, backbone: nn.Module, global_pool: str | None) -> No
 
 def _check_drop_rates(name: str, backbone: nn.Module, drop_path_rate: float, patch_drop_rate: float) -> None:
     """Reject a rate that timm ignored."""
+    from timm.layers import DropPath, PatchDropout
+
     for option, rate, kind in (
         ("drop_path_rate", drop_path_rate, DropPath),
         ("patch_drop_rate", patch_drop_rate, PatchDropout),

@@ -2,7 +2,6 @@
 
 import os
 
-from timm.models import group_parameters
 from torch import nn
 
 from pipeline.models.timm.backbone import levels_of
@@ -19,6 +18,8 @@ def group_by_depth(backbone: nn.Module) -> dict[str, Parts]:
 
 def _groups_of_timm(backbone: nn.Module) -> dict[str, list[str]]:
     """timm's own numbered groups, each under the name that its parameters share."""
+    from timm.models import group_parameters
+
     groups: dict[str, list[str]] = {}
     numbered = group_parameters(backbone, backbone.group_matcher(coarse=False))
     for index, names in sorted(numbered.items()):

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 
-import timm
 from torch import Tensor
 
 from pipeline.models.pretrained.sources import WEIGHT_SOURCES
@@ -58,5 +57,7 @@ def rename_to_timm(weights: Mapping[str, Tensor], depths: Sequence[int]) -> dict
 @WEIGHT_SOURCES.register("timm")
 def read_timm_weights(backbone: str) -> dict[str, Tensor]:
     """timm's own pretrained tensors of a model, from its cache or the network."""
+    import timm
+
     check_backbone(backbone)
     return timm.create_model(backbone, pretrained=True).state_dict()

@@ -75,18 +75,30 @@ def to_unit_range(array: np.ndarray) -> np.ndarray:
 
 
 def tissue_frame(array: np.ndarray) -> tuple[list[float], list[float]]:
-    """Center and standard deviation of the bright tissue along each axis, in voxels."""
-    bright = array > otsu_threshold(array)
-    if not bright.any():
-        bright = np.ones(array.shape, bool)
+    """Center and standard deviation of the tissue along each axis, in voxels.
+
+    Of the two classes of intensities the tissue is the one that fills less of the border, so that an inverted copy has
+    the same frame.
+    """
+    tissue = array > otsu_threshold(array)
+    if share_of_border(tissue) > 0.5:
+        tissue = ~tissue
+    if not tissue.any():
+        tissue = np.ones(array.shape, bool)
     centers, deviations = [], []
     for axis in range(3):
-        profile = bright.sum(tuple({0, 1, 2} - {axis}))
+        profile = tissue.sum(tuple({0, 1, 2} - {axis}))
         positions = np.arange(len(profile))
         center = np.average(positions, weights=profile)
         centers.append(float(center))
         deviations.append(max(0.5, float(np.sqrt(np.average((positions - center) ** 2, weights=profile)))))
     return centers, deviations
+
+
+def share_of_border(mask: np.ndarray) -> float:
+    """Share of the voxels on the six faces of a volume that are in the mask."""
+    faces = [np.take(mask, [0, -1], axis) for axis in range(3)]
+    return sum(int(face.sum()) for face in faces) / sum(face.size for face in faces)
 
 
 def otsu_threshold(array: np.ndarray) -> float:

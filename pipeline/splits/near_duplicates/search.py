@@ -1,18 +1,21 @@
-"""Search for near-duplicate scans: screen all pairs by their descriptors, confirm candidates by fitted similarity."""
+"""Search for near-duplicate scans: an index of signatures names candidates, and fitted similarity confirms them."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.splits.near_duplicates.descriptors import ALL_48, IDENTITY, AxisPermutation, Descriptors
+from pipeline.splits.near_duplicates.descriptors import ALL_48, AxisPermutation, Descriptors
 from pipeline.splits.near_duplicates.similarity import (
     SharedComponents,
     central_vectors,
     find_shared_components,
     fitted_similarity,
+    to_unit_length,
 )
 
+BLOCK = 2
+"""Cells per axis whose mean is one number of a signature, which has an eighth of the numbers of the central cells."""
 MIN_SCREENED = 0.2
 """Less similar pairs are not fitted."""
 PARTNERS = 4
@@ -20,7 +23,7 @@ PARTNERS = 4
 NEAR_DUPLICATE = 0.85
 """Fitted similarity from which two scans show one content: copies with cropped tissue reach 0.92, the two hippocampi of
 one person 0.74, different people 0.6."""
-ROWS = 1024
+ROWS = 2048
 """Scans that are compared with all others at once."""
 
 
@@ -32,7 +35,7 @@ class Pair:
     second: int
     permutation: AxisPermutation
     screened: float
-    """Similarity before the fit, -1 to 1."""
+    """Size of the signatures' correlation, before the fit, 0 to 1; an inverted copy has a negative one."""
     fitted: float = -1.0
     """Similarity after the best shift and scale."""
 
@@ -56,10 +59,11 @@ def candidates(
     descriptors: Descriptors, shared: SharedComponents, groups: np.ndarray, partitions: np.ndarray
 ) -> Iterator[Pair]:
     """The pairs that are similar enough to be fitted, each once."""
+    index = SignatureIndex(descriptors, shared)
     seen: set[frozenset[int]] = set()
     for start in range(0, len(groups), ROWS):
         rows = np.arange(start, min(start + ROWS, len(groups)))
-        similarity, permutation = screen(descriptors, shared, rows)
+        similarity, permutation = index.compare(rows)
         similarity[groups[rows, None] == groups[None]] = -1
         together = partitions[rows, None] == partitions[None]
         # Searched separately, so that many copies in one partition do not crowd out one in another.
@@ -73,18 +77,46 @@ def candidates(
 def most_similar(similarity: np.ndarray, among: np.ndarray) -> Iterator[tuple[int, int]]:
     """(row, column) of the partners of each row of `similarity` (rows, N) among the scans of `among` (rows, N)."""
     allowed = np.where(among, similarity, -1)
-    columns = np.argsort(-allowed, axis=1, kind="stable")[:, :PARTNERS]
+    number = min(PARTNERS, allowed.shape[1])
+    columns = np.sort(np.argpartition(-allowed, number - 1, axis=1)[:, :number], axis=1)
     rows, ranks = np.nonzero(np.take_along_axis(allowed, columns, axis=1) >= MIN_SCREENED)
     return zip(rows.tolist(), columns[rows, ranks].tolist(), strict=True)
 
 
-def screen(descriptors: Descriptors, shared: SharedComponents, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Similarity (rows, N) of some scans to all at the best permutation, and the number of that permutation."""
-    own = shared.remove_from(central_vectors(descriptors, IDENTITY)[rows])
-    best = np.full((len(rows), len(descriptors.cells)), -1, np.float32)
-    best_number = np.zeros(best.shape, np.int8)
-    for number, permutation in enumerate(ALL_48):
-        similarity = own @ shared.remove_from(central_vectors(descriptors, permutation)).T
-        best_number[similarity > best] = number
-        np.maximum(best, similarity, out=best)
-    return best, best_number
+class SignatureIndex:
+    """Signatures of N scans: block means of the central cells beyond what all scans share, in all 48 orientations.
+
+    A permutation of a scan permutes its signature, and the shared components are permuted in place of the scans, so
+    nothing of the size of the descriptors is computed 48 times.
+    """
+
+    def __init__(self, descriptors: Descriptors, shared: SharedComponents) -> None:
+        self.vectors = central_vectors(descriptors)
+        self.shared = shared
+        self.size = round(self.vectors.shape[1] ** (1 / 3))
+        self.blocks = self.block_means(self.vectors)
+        self.shared_blocks = self.block_means(shared.rows).reshape(len(shared.rows), -1)
+        self.own = self.signatures(ALL_48[0])
+
+    def block_means(self, vectors: np.ndarray) -> np.ndarray:
+        """(N, C) -> (N, B, B, B): means of blocks of BLOCK cells per axis."""
+        number = self.size // BLOCK
+        return vectors.reshape(-1, number, BLOCK, number, BLOCK, number, BLOCK).mean((2, 4, 6))
+
+    def signatures(self, permutation: AxisPermutation) -> np.ndarray:
+        """Unit signatures (N, B^3) of the permuted scans."""
+        cells = np.arange(self.vectors.shape[1]).reshape((self.size,) * 3)
+        rows = np.empty_like(self.shared.rows)
+        rows[:, permutation.apply(cells).ravel()] = self.shared.rows
+        permuted = permutation.apply(self.blocks).reshape(len(self.blocks), -1)
+        return to_unit_length(permuted - (self.vectors @ rows.T) @ self.shared_blocks)
+
+    def compare(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Size of the correlation (rows, N) of some scans with all at the best permutation, and its number."""
+        best = np.zeros((len(rows), len(self.vectors)), np.float32)
+        best_number = np.zeros(best.shape, np.int8)
+        for number, permutation in enumerate(ALL_48):
+            similarity = np.abs(self.own[rows] @ self.signatures(permutation).T)
+            best_number[similarity > best] = number
+            np.maximum(best, similarity, out=best)
+        return best, best_number

@@ -19,12 +19,17 @@ from pipeline.splits.near_duplicates.descriptors import (
 CENTRAL = slice(CELLS // 6, CELLS - CELLS // 6)
 """The cells on which scans are compared: two standard deviations from the center."""
 SCANS_PER_COMPONENT, MAX_COMPONENTS = 10, 8
+SCANS_IN_COMPONENT = 2.0
+MAX_SCANS = 2000
+"""Shared components are found in so many scans, evenly spaced: eight of them are known from far fewer than all."""
 SAME_CONTENT = 0.7
 """Correlation beyond the mean from which scans count as one content: a rough measure, before any fit."""
 NUM_STEPS = 6
 STEP_LIMIT = 0.15
 """Largest change of scale or shift in one step, in half descriptors."""
 SCALE_LIMITS = (0.7, 1.4)
+NUM_LEVELS = 12
+"""Levels of intensity whose mean in the other scan may be anything, so that inverted or windowed copies are found."""
 MIN_CELLS = 500
 """Cells that two scans must have in common to be compared."""
 MIN_AFTER_TWO_STEPS = 0.5
@@ -39,21 +44,30 @@ class SharedComponents:
 
     def remove_from(self, vectors: np.ndarray) -> np.ndarray:
         """Vectors (N, C) without their shared components, at unit length."""
-        rest = vectors - (vectors @ self.rows.T) @ self.rows
-        return rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
+        return to_unit_length(vectors - (vectors @ self.rows.T) @ self.rows)
+
+
+def to_unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Rows (N, C) divided by their norms; rows of zeros stay zeros."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
 
 
 def find_shared_components(descriptors: Descriptors) -> SharedComponents:
-    """Mean and principal components of a cohort, with one component per ten contents.
+    """Mean and principal components of a cohort, at most one component per ten contents.
 
-    Copies of one scan are weighted as one scan; otherwise their content would become a shared component.
+    Copies of one scan are weighted as one scan, deviations from the mean have unit length, inverted scans are inverted
+    back, and a component needs the variance of SCANS_IN_COMPONENT scans: otherwise the content of one unusual scan, or
+    of its copies, would become a shared component.
     """
-    vectors = central_vectors(descriptors)
+    every = -(-len(descriptors.cells) // MAX_SCANS)
+    vectors = central_vectors(Descriptors(descriptors.cells[::every], descriptors.inside[::every]))
     weights = 1 / count_copies(vectors - vectors.mean(0))
+    vectors = vectors * np.where(vectors @ np.average(vectors, axis=0, weights=weights) < 0, -1, 1)[:, None]
     mean = np.average(vectors, axis=0, weights=weights)
-    rest = (vectors - mean) * np.sqrt(weights)[:, None]
-    number = min(MAX_COMPONENTS, round(weights.sum()) // SCANS_PER_COMPONENT)
-    _, eigenvectors = np.linalg.eigh(rest @ rest.T)
+    rest = to_unit_length(vectors - mean) * np.sqrt(weights)[:, None]
+    most = min(MAX_COMPONENTS, round(weights.sum()) // SCANS_PER_COMPONENT)
+    eigenvalues, eigenvectors = np.linalg.eigh(rest @ rest.T)
+    number = min(most, int((eigenvalues >= SCANS_IN_COMPONENT).sum()))
     components = eigenvectors[:, ::-1][:, :number].T @ rest
     basis = np.concatenate([mean[None], components])
     return SharedComponents(np.linalg.qr(basis.T)[0].T.astype(np.float32))
@@ -61,7 +75,7 @@ def find_shared_components(descriptors: Descriptors) -> SharedComponents:
 
 def count_copies(rest: np.ndarray) -> np.ndarray:
     """The number of vectors (N, C) with the content of each vector, itself included, (N,)."""
-    unit = rest / np.maximum(np.linalg.norm(rest, axis=1, keepdims=True), 1e-6)
+    unit = to_unit_length(rest)
     return np.maximum((unit @ unit.T >= SAME_CONTENT).sum(1), 1)
 
 
@@ -78,7 +92,9 @@ def fitted_similarity(
 ) -> float:
     """Correlation, at most 1, of two scans after the second is permuted, shifted and scaled to fit the first.
 
-    Only cells that are inside both scans count.
+    Only cells that are inside both scans count. Before they are correlated, each level of intensity of the second scan
+    gets its mean in the first one, as in the correlation ratio (Roche et al. 1998): inversion, gamma and windows change
+    intensities, not where they are equal.
     """
     fixed, fixed_mask = descriptors.cells[first][CENTRAL, CENTRAL, CENTRAL], box(descriptors.inside[first][:, CENTRAL])
     moving = permutation.apply(descriptors.cells[second])
@@ -95,13 +111,23 @@ def fitted_similarity(
         if mask.sum() < MIN_CELLS:
             break
         warped = sample(moving, positions)
-        best = max(best, _correlation(fixed[mask], warped[mask], shared.rows[:, mask.ravel()]))
+        seen = match_levels(warped[mask], fixed[mask])
+        best = max(best, _correlation(fixed[mask], seen, shared.rows[:, mask.ravel()]))
         if step == 1 and best < MIN_AFTER_TWO_STEPS:
             break
         change = _gauss_newton(fixed, warped, mask, grid)
         scale = np.clip(scale + change[:3], *SCALE_LIMITS)
         shift = shift + change[3:]
     return best
+
+
+def match_levels(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Values (C,) mapped to the mean of `targets` (C,) at their level, linear between levels of equal size."""
+    order = np.argsort(values, kind="stable")
+    levels = [part for part in np.array_split(order, NUM_LEVELS) if len(part)]
+    at = np.array([values[part].mean() for part in levels])
+    means = np.array([targets[part].mean() for part in levels])
+    return np.interp(values, at, means).astype(np.float32)
 
 
 def _inside_at(inside: np.ndarray, positions: np.ndarray) -> np.ndarray:

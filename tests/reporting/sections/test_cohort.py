@@ -7,7 +7,11 @@ from pipeline.reporting.inputs import CohortInputs
 from pipeline.reporting.sections.cohort import split_table
 from tests.reporting.example_pages import cohort_inputs, cohort_page, text_of
 
-LEAK = {"code": "same-file-1a2b3c4d", "message": "same file: s1 (p1, test), s9 (p9, development fold 2)"}
+LEAK = {
+    "code": "same-file-1a2b3c4d",
+    "kind": "same-file",
+    "message": "same file: s1 (p1, test), s9 (p9, development fold 2)",
+}
 
 
 def test_counts_flow_splits_and_missing_values_are_shown(tmp_path):
@@ -64,3 +68,11 @@ def test_a_leak_is_shown_with_its_code(tmp_path, accepted, said):
     leakage = {"verdict": "accepted" if accepted else "leaks", "findings": [finding]}
     text = text_of(cohort_page(cohort_inputs(leakage=leakage), tmp_path))
     assert f"{said} {LEAK['code']}: {LEAK['message']}." in text
+
+
+def test_many_accepted_leaks_of_a_kind_are_counted_with_their_reasons(tmp_path):
+    entry = {**LEAK, "kind": "near-duplicate", "across_splits": True, "accepted": True, "reason": "the official split"}
+    leakage = {"verdict": "accepted", "findings": [{**entry, "code": f"near-duplicate-{n}"} for n in range(11)]}
+    text = text_of(cohort_page(cohort_inputs(leakage=leakage), tmp_path))
+    assert "11 leaks of the kind near-duplicate across splits were accepted. Reason given: the official split." in text
+    assert "near-duplicate-7" not in text
