@@ -17,7 +17,7 @@ logging.basicConfig(level=logging.INFO)
 if "impatient" in sys.argv:
     from pipeline.tracking import tracked_run, wandb_run
     wandb_run.START_TIMEOUT_S = wandb_run.FINISH_TIMEOUT_S = 2.0
-    tracked_run.START_TIMEOUT_S = tracked_run.CALL_TIMEOUT_S = tracked_run.FINISH_TIMEOUT_S = 10.0
+    tracked_run.CALL_TIMEOUT_S = tracked_run.FINISH_TIMEOUT_S = 4.0
 tracking = Tracking(mode="none" if "none" in sys.argv else "auto")
 run = open_run(RunPayload("abc123", "name", "group", "train", (), {}, tracking), Path("wandb"), resume=False)
 for step in range(10):
