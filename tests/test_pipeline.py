@@ -1,6 +1,7 @@
 """From raw files to report through the public command line, on a tiny cohort whose label is a bright cube."""
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,8 +12,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from pipeline import load_run
 from pipeline.training.checkpoint import TrainedCheckpoint
-from tests.conftest import MODEL, Commands
+from tests.conftest import MODEL, REPOSITORY, Commands
 
 pytestmark = pytest.mark.slow
 RUN = Path("runs/cubes/tiny")
@@ -183,6 +185,28 @@ def test_a_raw_scan_gives_the_stored_probability(finished: Path, tmp_path: Path)
     out = tmp_path / "new.csv"
     Commands(finished)("predict", "scans", str(scan), "--run", str(RUN / "fold-0-seed-0"), "--out", str(out))
     assert pd.read_csv(out)["prob_cube"].item() == pytest.approx(expected["prob_cube"], abs=1e-6)
+
+
+def test_a_run_that_is_loaded_in_python_predicts_as_the_command_does(finished: Path, tmp_path: Path) -> None:
+    scan = next((finished / "cubes" / "scans").glob("*.nii.gz"))
+    out = tmp_path / "new.csv"
+    Commands(finished)("predict", "scans", str(scan), "--run", str(RUN), "--out", str(out))
+    written = pd.read_csv(out).iloc[0]
+    result = load_run(finished / RUN).predict(scan)
+    assert result.probabilities == {"plain": written["prob_plain"], "cube": written["prob_cube"]}
+    assert (result.predicted or "") == written.get("predicted", "")
+
+
+def test_the_python_of_the_readme_runs(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    scan = next((finished / "data" / "cubes" / "raw" / "scans").glob("*.nii.gz")).name
+    names: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    for block in blocks:
+        here = block.replace("phantom/2d_frozen", "cubes/tiny").replace("data/phantom", "data/cubes")
+        exec(here.replace("SCAN.nii.gz", f"scans/{scan}"), names)
+    assert sum(names["result"].probabilities.values()) == pytest.approx(1)
+    assert names["image"].shape == (1, 16, 16, 16) and names["logits"].shape == (1, 2)
 
 
 def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, tmp_path: Path) -> None:

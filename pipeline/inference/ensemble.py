@@ -85,9 +85,9 @@ def format_ensemble(
     first, point = next(iter(calibrations.values())), fitted.point
     kind = f"as predicted ({first.reason})" if first.method == "none" else "calibrated"
     if point.threshold is None:
-        return f"mean of {len(folds)} folds' probabilities, {kind}; no threshold: {point.reason}"
+        return f"mean of {len(folds)} trainings' probabilities, {kind}; no threshold: {point.reason}"
     note = f" ({point.reason})" if point.reason else ""
-    return f"mean of {len(folds)} folds' probabilities, {kind}; threshold {point.threshold:.3f}{note}"
+    return f"mean of {len(folds)} trainings' probabilities, {kind}; threshold {point.threshold:.3f}{note}"
 
 
 @dataclass(frozen=True)

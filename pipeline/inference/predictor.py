@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from pipeline.config import Columns, Config, Plan
 from pipeline.core.io import sha256
-from pipeline.imaging.histogram_standardization import to_standards
+from pipeline.imaging.intensity import to_standards
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import PreparedScan, preprocess_scan
 from pipeline.imaging.transforms import scan_transforms

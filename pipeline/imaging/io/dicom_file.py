@@ -200,7 +200,7 @@ def check_values(path: Path, found: Dataset, findings: Findings) -> None:
     """Reject color, compression that nothing here decodes, and attributes that change what stored values mean."""
     samples, photometric = int(found.get("SamplesPerPixel") or 1), str(found.get("PhotometricInterpretation", ""))
     if samples != 1 or photometric == "PALETTE COLOR":
-        findings.reject("DCM-COLOUR", f"{samples} samples per pixel, {photometric}, in {path.name}")
+        findings.reject("DCM-COLOR", f"{samples} samples per pixel, {photometric}, in {path.name}")
     if photometric not in ("MONOCHROME2", ""):
         findings.reject("DCM-VALUES", f"PhotometricInterpretation {photometric} in {path.name}")
     if found.get("ModalityLUTSequence"):

@@ -125,7 +125,7 @@ BROKEN = {
     "DCM-MIXED spacing": lambda folder: edit(folder / file_of(3), PixelSpacing=[0.8, 0.7]),
     "DCM-MIXED direction": lambda folder: edit(folder / file_of(3), ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
     "DCM-TAG": lambda folder: edit(folder / file_of(3), ImagePositionPatient=None),
-    "DCM-COLOUR": lambda folder: edit(folder / file_of(3), SamplesPerPixel=3),
+    "DCM-COLOR": lambda folder: edit(folder / file_of(3), SamplesPerPixel=3),
     "DCM-FRAMES": lambda folder: edit(folder / file_of(3), NumberOfFrames=6),
     "DCM-READ number": lambda folder: spoil(folder / file_of(3), b"0.8\\0.6", b"0.8\\x.6"),
     "DCM-RESCALE zero": lambda folder: edit(folder / file_of(3), RescaleSlope=0),
@@ -133,7 +133,7 @@ BROKEN = {
     "DCM-VALUES inverted": lambda folder: edit(folder / file_of(3), PhotometricInterpretation="MONOCHROME1"),
     "DCM-VALUES table": lambda folder: edit(folder / file_of(3), ModalityLUTSequence=[pydicom.Dataset()]),
     "DCM-VALUES bits": lambda folder: edit(folder / file_of(3), BitsStored=12, HighBit=14),
-    "DCM-COLOUR palette": lambda folder: edit(folder / file_of(3), PhotometricInterpretation="PALETTE COLOR"),
+    "DCM-COLOR palette": lambda folder: edit(folder / file_of(3), PhotometricInterpretation="PALETTE COLOR"),
     "DCM-SUV": lambda folder: edit(folder / file_of(3), Modality="PT", Units="PROPCPS"),
     "DCM-SYNTAX": lambda folder: compress(folder / file_of(3), JPEGLosslessSV1),
     "DCM-NO-IMAGE": lambda folder: [make_report(path) for path in folder.iterdir()],
@@ -360,7 +360,7 @@ def test_each_of_pydicom_s_own_files_has_its_verdict(tmp_path):
         folder.mkdir()
         shutil.copy(path, folder)
         found[path.stem] = codes_of(folder)
-    assert found == {name: [expected.get(name, "DCM-COLOUR")] for name in found} and len(found) > 75
+    assert found == {name: [expected.get(name, "DCM-COLOR")] for name in found} and len(found) > 75
 
 
 def mutate(content: bytes, rng: np.random.Generator) -> bytes:
