@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 def train(config: Config) -> None:
     """Fit one model on one fold and save its best checkpoint; a killed training resumes where it stopped."""
+    from pipeline.core.parallel import warn_if_oversubscribed
     from pipeline.tracking.callbacks import track_training
     from pipeline.training.checkpoint import RunDirectory
     from pipeline.training.summary import log_summary
@@ -30,6 +31,7 @@ def train(config: Config) -> None:
     paths = Artifacts(config.root)
     config, fold, network = prepare(config)
     run_directory = RunDirectory(config, fold, paths.run(config.cohort.name, config.name).training(config.training_key))
+    warn_if_oversubscribed("train")
     log_summary(config, fold, network)
     with track_training(config, run_directory) as loggers:
         cohort = paths.cohort(config.cohort.name)

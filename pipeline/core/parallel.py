@@ -5,6 +5,7 @@ enough; joblib's waits for its workers, each of which imports MONAI first.
 """
 
 import functools
+import logging
 import multiprocessing
 import os
 import statistics
@@ -16,12 +17,15 @@ from concurrent.futures.process import BrokenProcessPool
 from threading import Event
 from typing import TypeVar
 
+log = logging.getLogger(__name__)
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 START_S = 5.0
 """Seconds that other processes take to start; shorter work is done here alone."""
 PROBE_JOBS, PROBE_SECONDS = 5, 1.0
 """Jobs, or seconds of jobs, after which the duration of a job is known."""
+OVERSUBSCRIBED = 1.5
+"""Load of the last minute per CPU from which a warning is due; an earlier stage alone leaves up to 1."""
 JOBS_PER_WORKER = 2
 """Jobs submitted to each other process at a time: more would queue there while this process has none left."""
 
@@ -123,6 +127,16 @@ def num_submitted(num_waiting: int, others: int) -> int:
 def available_cpus() -> int:
     """CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def warn_if_oversubscribed(stage: str) -> None:
+    """Say once that other work slows this one down: threads that wait for each other lose most of their time."""
+    load, cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load > OVERSUBSCRIBED * cpus:
+        log.warning(
+            "%s: other processes keep this machine busy (load %.1f on %d CPUs), which can slow training tenfold; stop "
+            "them, or export OMP_NUM_THREADS=1 or OMP_WAIT_POLICY=passive.", stage, load, cpus,
+        )  # fmt: skip
 
 
 def module_of(function: Callable[[Job], Result]) -> str:

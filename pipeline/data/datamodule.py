@@ -1,5 +1,8 @@
 """The scans of a fold for Lightning."""
 
+import shutil
+from pathlib import Path
+
 import monai.data
 import pandas as pd
 import torch
@@ -12,6 +15,12 @@ from pipeline.data.dataset import ScanDataset, collate
 from pipeline.data.sampler import Key, RankAndWorldSize, ResumableBatchSampler, SequentialBatchSampler
 from pipeline.imaging.intensity import Deciles
 from pipeline.store.store import Store
+
+SHARED_MEMORY = Path("/dev/shm")
+BATCHES_PER_WORKER = 2
+"""torch's prefetch_factor."""
+SMALL_TENSORS_BYTES = 1 << 14
+"""A page each for labels and positions, and for the semaphores of the queues."""
 
 
 class ScanDataModule(LightningDataModule):
@@ -39,6 +48,8 @@ class ScanDataModule(LightningDataModule):
         super().__init__()
         tables = {"train": train, "val": val, "test": test if test is not None else val.iloc[:0]}
         check_stored(store, tables)
+        if num_workers:
+            check_shared_memory(store, train, batch_size, num_workers)
         self.tables = tables
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -97,6 +108,22 @@ class ResumableLoader(monai.data.DataLoader):
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """The sampler asks the trainer for its position, so there is nothing to restore."""
+
+
+def check_shared_memory(store: Store, table: pd.DataFrame, batch_size: int, num_workers: int) -> None:
+    """Loader processes hand over batches in /dev/shm, of which a container often has 64 MB; full, it kills or hangs."""
+    if not SHARED_MEMORY.is_dir():
+        return
+    num_voxels = store.entry(table[SCAN_ID].iloc[0]).codes.size
+    num_batches = num_workers * BATCHES_PER_WORKER + 1
+    needed = num_batches * (batch_size * num_voxels * 4 + SMALL_TENSORS_BYTES)
+    free = shutil.disk_usage(SHARED_MEMORY).free
+    if free < needed:
+        raise ValueError(
+            f"training.num_workers={num_workers}: loader processes need {needed / 1e6:.1f} MB of {SHARED_MEMORY} for "
+            f"batches of {batch_size} scans, which has {free / 1e6:.1f} MB free; set training.num_workers=0, or give a "
+            "container more, as 'docker run --shm-size=2g' does."
+        )
 
 
 def check_stored(store: Store, tables: dict[str, pd.DataFrame]) -> None:

@@ -103,10 +103,35 @@ CODES: dict[str, Code] = {
     # A DICOM series
     "DCM-FILE": Code("reject", "a single DICOM file, not a volume", "give the folder of its series"),
     "DCM-READ": Code("reject", "a DICOM file that cannot be read", COPY),
+    "DCM-NO-IMAGE": Code("reject", "DICOM objects, none of them an image", "give the folder of an image series"),
+    "DCM-OTHER": Code("warn", "DICOM objects without an image beside the slices", "they were skipped"),
+    "DCM-SERIES": Code(
+        "warn",
+        "several DICOM series in one folder",
+        "the first was read; if you mean another, put it into a folder of its own",
+    ),
+    "DCM-SYNTAX": Code(
+        "reject",
+        "a compression that no installed package decodes",
+        "'pip install python-gdcm' into this environment, or decompress the series, for example with 'gdcmconv --raw'",
+    ),
+    "DCM-VALUES": Code(
+        "reject",
+        "a DICOM attribute that changes what the values mean",
+        "convert the series to NIfTI with the values that you mean",
+    ),
+    "DCM-RESCALE": Code(
+        "reject", "a rescale slope or intercept that is empty, zero or not finite", "export the series again"
+    ),
+    "DCM-SUV": Code(
+        "reject",
+        "PET that cannot be converted to SUV by body weight",
+        "export the series with this attribute, or in SUV, whose Units are GML",
+    ),
     "DCM-TAG": Code("reject", "a DICOM file without position, orientation or spacing", CONVERT),
     "DCM-FRAMES": Code("reject", "several frames in one DICOM file", "convert it to NIfTI, for example with dcm2niix"),
     "DCM-COLOR": Code("reject", "a color DICOM series, expected one value per voxel", "give the grayscale series"),
-    "DCM-MIXED": Code("reject", "slices of different series or grids", "put each series into its own folder"),
+    "DCM-MIXED": Code("reject", "slices of different grids or units", "put each series into its own folder"),
     "DCM-TWICE": Code("reject", "several slices at one position", "put each time point or copy into its own folder"),
     "DCM-GAP": Code("reject", "slices are missing", "export the whole series again"),
     "DCM-UNEVEN": Code("reject", "unevenly spaced slices", "resample the series, or use another"),

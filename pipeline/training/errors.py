@@ -16,6 +16,11 @@ def explain_oom(training: Training) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
+        if "DataLoader worker" in str(error):
+            raise ValueError(
+                f"training: a loader process died ({str(error).splitlines()[0]}), most often for memory; set "
+                f"training.num_workers below {training.num_workers}, or 0."
+            ) from error
         if not is_out_of_memory(error):
             raise
         raise ValueError(format_out_of_memory(training)) from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.parallel import available_cpus, run_jobs
+from pipeline.core.parallel import available_cpus, run_jobs, warn_if_oversubscribed
 
 
 def kill_own_process(_: int) -> None:
@@ -110,3 +110,14 @@ def test_a_worker_that_dies_on_a_cluster_is_said_with_what_to_do():
 def test_a_scheduler_that_does_not_answer_is_said():
     with pytest.raises(ValueError, match="--scheduler tcp://127.0.0.1:1: no Dask scheduler answers there"):
         list(run_jobs(len, ["a"], scheduler="tcp://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(("load", "warns"), [(2.9, False), (3.1, True)])
+def test_a_machine_that_others_keep_busy_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, load: float, warns: bool
+) -> None:
+    # The load of a test machine is what it is.
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    warn_if_oversubscribed("train")
+    assert ("load 3.1 on 2 CPUs" in caplog.text) == warns == ("OMP_WAIT_POLICY=passive" in caplog.text)

@@ -1,3 +1,6 @@
+import ctypes
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -116,3 +119,37 @@ def test_making_a_loader_leaves_the_global_generator_as_it_is(tmp_path):
     before = torch.random.get_rng_state()
     list(data.train_dataloader())
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def with_shared_memory(kilobytes: int, action: Callable[[], object]) -> str:
+    """What an action raises in a fork whose /dev/shm is a new, small one; skips where that is not permitted."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        new_user, new_mounts, recursive_private = 0x10000000, 0x20000, 0x44000
+        failed = libc.unshare(new_user | new_mounts) or libc.mount(b"none", b"/", None, recursive_private, None)
+        if failed or libc.mount(b"tmpfs", b"/dev/shm", b"tmpfs", 0, f"size={kilobytes}k".encode()):
+            os._exit(77)
+        try:
+            action()
+        except ValueError as error:
+            os.write(write_end, str(error).encode())
+        os._exit(0)
+    os.close(write_end)
+    said = os.read(read_end, 1 << 16).decode()
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 77:
+        pytest.skip("no permission to mount")
+    return said
+
+
+def test_loader_processes_with_too_little_shared_memory_are_an_error_that_says_what_to_set(tmp_path: Path) -> None:
+    store, table = make_store(tmp_path, 8)
+
+    def make(num_workers: int) -> None:
+        ScanDataModule(store, train=table, val=table[:2], batch_size=4, num_workers=num_workers)
+
+    said = with_shared_memory(16, lambda: make(2))
+    assert said.startswith("training.num_workers=2: loader processes need 0.")
+    assert "has 0.0 MB free; set training.num_workers=0" in said and "--shm-size" in said
+    assert with_shared_memory(16, lambda: make(0)) == with_shared_memory(4096, lambda: make(2)) == ""

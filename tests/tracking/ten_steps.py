@@ -15,13 +15,14 @@ from pipeline.tracking.payload import RunPayload
 from pipeline.tracking.tracked_run import open_run
 logging.basicConfig(level=logging.INFO)
 if "impatient" in sys.argv:
-    from pipeline.tracking import wandb_run
-    wandb_run.FINISH_TIMEOUT_S = 2.0
+    from pipeline.tracking import tracked_run, wandb_run
+    wandb_run.START_TIMEOUT_S = wandb_run.FINISH_TIMEOUT_S = 2.0
+    tracked_run.CALL_TIMEOUT_S = tracked_run.FINISH_TIMEOUT_S = 4.0
 tracking = Tracking(mode="none" if "none" in sys.argv else "auto")
 run = open_run(RunPayload("abc123", "name", "group", "train", (), {}, tracking), Path("wandb"), resume=False)
 for step in range(10):
-    if step == 5 and "kill" in sys.argv:
-        [service.kill() for service in psutil.Process().children(recursive=True)]
+    if step == 5 and {"kill", "stop"} & set(sys.argv):
+        [service.kill() if "kill" in sys.argv else service.suspend() for service in psutil.Process().children(True)]
     run.log(step, {"x": step})
 if "wait" in sys.argv:
     print("waiting", flush=True)

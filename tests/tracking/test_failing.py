@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import Commands, forking_python
 from tests.tracking.offline import OfflineRun, copy_untrained
 from tests.tracking.ten_steps import break_wandb, log_ten_steps
+from tests.tracking.wandb_server import wandb_server
 
 pytestmark = pytest.mark.slow
 FOLD = Path("runs/cubes/tiny/fold-0-seed-0")
@@ -48,6 +50,30 @@ def test_a_tracker_that_dies_on_the_way_is_one_warning(tmp_path: Path) -> None:
     done = log_ten_steps(tmp_path, "kill")
     assert done.returncode == 0 and done.stdout.strip() == "silent"
     assert done.stderr.count("tracking:") == 1
+
+
+def test_a_tracker_whose_process_is_stopped_does_not_hold_up_the_end(tmp_path: Path) -> None:
+    done = log_ten_steps(tmp_path, "stop", "impatient")
+    assert done.returncode == 0 and done.stdout.strip() == "silent"
+    assert "no answer from its process within 4 s" in done.stderr and done.stderr.count("tracking:") == 1
+
+
+def test_a_server_that_accepts_and_never_answers_means_writing_offline(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        key = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": address, "NO_PROXY": "127.0.0.1"}
+        done = log_ten_steps(tmp_path, "impatient", **key)
+    assert done.returncode == 0 and done.stdout.strip() == "open", done.stderr
+    assert "did not start online" in done.stderr and "writing an offline run" in done.stderr
+    assert OfflineRun(tmp_path, "abc123").history["x"].tolist() == list(range(10))
+
+
+@pytest.mark.parametrize("mode", [{"WANDB_API_KEY": ""}, {"WANDB_MODE": "offline"}])
+def test_an_offline_run_asks_the_server_for_nothing_and_tells_it_nothing(tmp_path: Path, mode: dict[str, str]) -> None:
+    with wandb_server() as server:
+        done = log_ten_steps(tmp_path, **{**server.environment, **mode})
+        assert done.stdout.strip() == "open" and server.received == []
+    assert OfflineRun(tmp_path, "abc123").history["x"].tolist() == list(range(10))
 
 
 def test_without_tracking_wandb_is_not_even_imported(tmp_path: Path) -> None:

@@ -30,6 +30,16 @@ def test_a_key_that_is_none_is_refused_with_what_to_do(tmp_path: Path) -> None:
         read_key(tmp_path / "key")
 
 
+@pytest.mark.parametrize("written", ["", "0a1b", "0a1b\n", "0" * 63])
+def test_a_key_that_a_crash_cut_short_is_made_anew_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, written: str
+) -> None:
+    (tmp_path / "key").write_text(written)
+    key = read_key(tmp_path / "key")
+    assert f"contains {len(written.strip())} of 64 digits; writing a new key" in caplog.text
+    assert len(key) == 32 and read_key(tmp_path / "key") == key and len(list(tmp_path.iterdir())) == 1
+
+
 def test_a_public_page_has_a_pseudonym_for_each_id_wherever_it_stands_and_its_pictures_as_they_were() -> None:
     stand_ins = {"p1": "AAAA", "p1_0": "BBBB", "a&b": "CCCC"}
     page = "<p>p1_0 of p1, map p1_0_t1.nii; a&amp;b, not p10, sp1</p><img src='data:image/png;base64,xx/p1/yy=='>"

@@ -74,6 +74,9 @@ def test_what_waits_is_uploaded_whole_under_no_name_of_this_machine(tmp_path: Pa
         for private in (PLANTED_USER, PLANTED_HOST, str(tmp_path), str(Path.home())):
             assert not any(private.encode() in body for _, body in server.received), private
         assert "nothing to upload" in upload(tmp_path, **server.environment)[1]
+    # wandb's command line names its log file after the user.
+    assert list(tmp_path.glob("wandb/debug-cli.*.log")) or not list(tmp_path.rglob("debug-cli*"))
+    assert not [path for path in tmp_path.rglob("*") if PLANTED_USER in path.name]
 
 
 @pytest.mark.slow

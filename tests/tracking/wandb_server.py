@@ -55,6 +55,7 @@ class Answer(BaseHTTPRequestHandler):
     server: WandbServer
 
     def do_GET(self) -> None:
+        self.receive()
         self.send({})
 
     def do_PUT(self) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,10 @@ from pipeline.core.io import sha256
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz")
 DICOM_SUFFIXES = (".dcm", ".ima")
 DICOM_MAGIC = b"DICM"
+NO_PREAMBLE = re.compile(
+    rb"[\x02\x08]\x00[\x00-\x20]\x00(?:(?:CS|DA|DT|IS|LO|OB|PN|SH|SQ|ST|TM|UI|UL|US)|.\x00\x00\x00)", re.DOTALL
+)
+"""First element of a file without preamble: group 2 or 8, then a value's type, or a length below 256."""
 DICOM_INDEX = "DICOMDIR"
 """The standard's name for the list of files of a medium, itself a DICOM file."""
 PAIR_SUFFIXES = (".hdr", ".img")
@@ -90,16 +95,18 @@ def is_scan_name(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
-def find_scans(path: Path) -> Iterator[Path]:
+def find_scans(path: Path, seen: set[Path] | None = None) -> Iterator[Path]:
     """The scans at or below a path, sorted: a .hdr/.img pair once, a DICOM series as its folder.
 
     A path that is not a folder counts as a scan. So does a file or folder without permission to read, so that checks
-    report it.
+    report it. `seen` are the folders that were walked, which no link leads into again.
     """
     children = list_children(path)
     if children is None:
         yield path
         return
+    seen = set() if seen is None else seen
+    seen.add(path.resolve())
     for child in children:
         if child.name.startswith("."):
             continue
@@ -107,8 +114,8 @@ def find_scans(path: Path) -> Iterator[Path]:
             if not is_second_half(child):
                 yield child
         elif child.is_dir():
-            if not is_cyclic_link(child):
-                yield from find_scans(child)
+            if not (child.is_symlink() and child.resolve() in seen):
+                yield from find_scans(child, seen)
         elif child.is_file() and not os.access(child, os.R_OK):
             yield child
 
@@ -121,11 +128,6 @@ def list_children(path: Path) -> list[Path] | None:
         return sorted(path.iterdir())
     except OSError:
         return None
-
-
-def is_cyclic_link(folder: Path) -> bool:
-    """Whether this links to a folder that contains it, which a walk would follow forever."""
-    return folder.is_symlink() and folder.resolve() in (folder.parent.resolve(), *folder.parent.resolve().parents)
 
 
 def is_second_half(path: Path) -> bool:
@@ -148,4 +150,5 @@ def is_slice(path: Path) -> bool:
     if path.suffix.lower() in DICOM_SUFFIXES:
         return True
     with path.open("rb") as file:
-        return file.read(132)[128:] == DICOM_MAGIC
+        start = file.read(132)
+    return start[128:] == DICOM_MAGIC or NO_PREAMBLE.match(start) is not None
