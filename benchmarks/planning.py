@@ -91,7 +91,7 @@ SETTINGS = {
         "3d_poolformer.yaml",
         ("model.name=poolformer_s12", "model.options.stem_stride=2", "augmentation.strength=light", *TRAINED),
     ),
-    "slice-wise ResNet-18": Setting("2d_resnet.yaml", TRAINED),
+    "slice-wise ResNet-18": Setting("2d_resnet.yaml", ("model.options={}", *TRAINED)),
     "small 3D ResNet": Setting(
         "2d_resnet.yaml",
         (
