@@ -87,8 +87,11 @@ SLICES = "model.volume={mode: slicewise, step: 3, pooling: attention}"
 MEAN = "model.volume={mode: slicewise, pooling: mean, chunk_slices: 16}"
 SETTINGS = {
     "auto": Setting("auto.yaml", is_auto=True),
-    "3D PoolFormer-S12": Setting("3d_poolformer.yaml", ("model.options.stem_stride=2", *TRAINED)),
-    "slice-wise ResNet-18": Setting("2d_resnet.yaml", TRAINED),
+    "3D PoolFormer-S12": Setting(
+        "3d_poolformer.yaml",
+        ("model.name=poolformer_s12", "model.options.stem_stride=2", "augmentation.strength=light", *TRAINED),
+    ),
+    "slice-wise ResNet-18": Setting("2d_resnet.yaml", ("model.options={}", *TRAINED)),
     "small 3D ResNet": Setting(
         "2d_resnet.yaml",
         (

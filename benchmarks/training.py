@@ -25,6 +25,7 @@ from pathlib import Path
 REPOSITORY = Path(__file__).parents[1]
 sys.path.insert(0, str(REPOSITORY))
 SETTINGS = ["cohort=hippocampus", "tracking.mode=none", "training.max_epochs=5"]
+SETTINGS += ["model.name=poolformer_s12", "augmentation.strength=light", "training.learning_rate=5e-4"]
 SETTINGS += ["cohort.split.test_fraction=0.1", "cohort.split.num_folds=3"]
 """78 scans validate: with fewer, the epoch in which an AUROC is reached is luck."""
 

@@ -96,6 +96,17 @@ def test_parameter_counts_are_the_authors_to_the_digit(size):
     assert counts == NUM_PARAMETERS[size]
 
 
+def test_the_smallest_size_has_the_parameters_of_its_widths_and_depths():
+    widths, depths = (24, 48, 120, 192), (1, 1, 3, 1)
+    stem, head = 7**3 * 24 + 24, 2 * 192 + 2 * 192 + 2
+    downsamplings = sum(27 * before * after + after for before, after in zip(widths, widths[1:], strict=False))
+    # Two norms, two layer scales, and an MLP of ratio 4 with its biases.
+    blocks = sum(n * (4 * c + 2 * c + 8 * c * c + 5 * c) for c, n in zip(widths, depths, strict=True))
+    with torch.device("meta"):
+        network = build_model("poolformer_t6", spatial_dims=3, in_channels=1, num_classes=2)
+    assert count_parameters(network) == stem + downsamplings + blocks + head == 1_488_506
+
+
 def test_stage_maps_of_the_published_example_have_its_shapes_and_parameter_count():
     with torch.device("meta"):
         network = build_model("poolformer_s12", in_channels=1, num_classes=400)
