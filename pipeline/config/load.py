@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.config import Cohort, Config, Section
 from pipeline.config.validate import validate
 from pipeline.core.errors import did_you_mean
-from pipeline.core.io import parse_value, read_yaml
+from pipeline.core.io import parse_yaml, read_yaml, shorten
 from pipeline.core.registry import load_plugins
 
 CONFIGS = Path("configs")
@@ -78,7 +78,7 @@ def read_cohort_file(cohort: Any, experiment: Path) -> tuple[Path, dict[str, Any
         return experiment, cohort
     if not isinstance(cohort, str):
         raise ValueError(
-            f"cohort must be a name from {COHORTS}/, got {cohort!r}; set it in {PARAMS} or give cohort=NAME."
+            f"cohort must be a name from {COHORTS}/, got {shorten(cohort)}; set it in {PARAMS} or give cohort=NAME."
         )
     path = find_file(cohort, COHORTS)
     return path, read_named(path)
@@ -117,7 +117,7 @@ def split_override(word: str) -> tuple[list[str], Any]:
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise ValueError(f"'{word}' is not an override; expected section.key=value, such as training.max_epochs=5.")
-    return key.split("."), parse_value(text)
+    return key.split("."), parse_yaml(text, key) if text else ""
 
 
 def set_nested(content: dict[str, Any], keys: list[str], value: Any) -> None:

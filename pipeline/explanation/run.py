@@ -31,7 +31,7 @@ def explain_scans(
 ) -> None:
     """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
     rows = read_cohort(cohort.cohort).set_index(SCAN_ID)
-    chosen = choose(parse_values(read_table(predictions), (SCAN_ID, LABEL)), trained.classes, num_scans)
+    chosen = choose(parse_values(read_table(predictions)), trained.classes, num_scans)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
         captions = [

@@ -117,9 +117,22 @@ CODES: dict[str, Code] = {
     "TAB-ID-EMPTY": Code("reject", "empty ids", "give every scan and patient an id"),
     "TAB-ID-TWICE": Code("reject", "several rows have the same scan_id", "give every scan its own"),
     "TAB-ID-NUMBER": Code("reject", "ids stored as numbers, which lose leading zeros", "store them as text"),
-    "TAB-PADDED": Code("reject", "white space around an id or label", "remove it"),
+    "TAB-PADDED": Code("reject", "white space or invisible characters around an id or label", "remove them"),
     "TAB-LABEL-MISSING": Code("reject", "rows without a label", "label them, or remove the rows"),
     "TAB-LABEL-UNKNOWN": Code("reject", "labels that are not among the classes", "correct them, or cohort.classes"),
+    "TAB-LABEL-SPELLING": Code(
+        "reject", "a class in several spellings", "name one, such as cohort.classes: {ill: [Ill, ILL], well: []}"
+    ),
+    "TAB-TELLS-LABEL": Code(
+        "warn",
+        "a column that tells the class of every row",
+        "if the label was made from it, name it in cohort.columns.label_source",
+    ),
+    "TAB-DECIMAL": Code(
+        "reject",
+        "a sign that may stand for decimals or for thousands",
+        "write them alike, or set cohort.columns.decimal to one of . and ,",
+    ),
     "TAB-LABEL-SINGLE": Code("reject", "only one class", "give scans of at least two classes"),
     "TAB-CLASS-NAME": Code("reject", "a class with a ';' in its name", "rename it, or set cohort.task: multilabel"),
     "TAB-POSITIVE": Code("reject", "positive_class does not fit the labels", "set cohort.positive_class"),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -15,13 +16,13 @@ from pipeline.core.columns import PATH, PROB_PREFIX
 from pipeline.core.io import write_csv
 from pipeline.core.progress import show_progress
 from pipeline.core.tables import read_table
-from pipeline.imaging.io.discover import ScanFiles, find_scans, scan_files
+from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, scan_files
 from pipeline.imaging.preprocessing import PreparedScan
 from pipeline.inference.predictor import Prediction, Volume
 from pipeline.training.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xlsm")
 PREDICTED = "predicted"
 
 
@@ -93,4 +94,6 @@ def table_scans(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]
                 f"{path}: no column {quote_with_hint(name, table.columns)} among {', '.join(table.columns)}."
             )
     for row in pd.DataFrame(select_files(table, columns)).to_dict("records"):
-        yield row[PATH], scan_files(row, path.parent)
+        files = scan_files(row, path.parent)
+        channels = tuple(channel and as_on_disk(channel) for channel in files.channels)
+        yield row[PATH], replace(files, channels=channels, crop_mask=files.crop_mask and as_on_disk(files.crop_mask))

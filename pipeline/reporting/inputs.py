@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.config import Config
-from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, SCAN_ID
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL
 from pipeline.core.folds import fold_numbers, read_splits
 from pipeline.core.io import read_json, read_yaml, sha256
 from pipeline.core.paths import Artifacts, CohortPaths, RunPaths, TrainingKey
@@ -183,8 +183,7 @@ def read_baselines(audits: Json | None, path: Path) -> pd.DataFrame | None:
 
 def read_labels(path: Path) -> pd.DataFrame | None:
     """doubtful_labels.csv with ids and labels as text."""
-    texts = (SCAN_ID, PATIENT_ID, LABEL, "suggested")
-    return parse_values(read_table(path), texts) if path.is_file() else None
+    return read_results(path) if path.is_file() else None
 
 
 def read_metrics_table(path: Path) -> pd.DataFrame | None:

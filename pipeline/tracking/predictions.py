@@ -20,7 +20,7 @@ from pipeline.tracking.privacy import pseudonym
 
 def read_ids(path: Path) -> pd.DataFrame:
     """predictions.csv unchanged, ids as text."""
-    return parse_values(read_table(path), (SCAN_ID, PATIENT_ID, LABEL))
+    return parse_values(read_table(path))
 
 
 def read_thresholds(operating_point: Path, *, is_multilabel: bool) -> dict[str, float] | float | None:
