@@ -58,7 +58,7 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     known = list_scans(paths.raw)
     labels, in_doubt = load_labels(cohort, paths, known)
     table = select_columns(labels, cohort.columns)
-    tolerance = Tolerance(cohort.ingest.fill_nonfinite, cohort.ingest.missing_channel)
+    tolerance = Tolerance(**cohort.ingest.model_dump(exclude={"on_bad_scan"}))
     rows = check_row_scans(table, paths.raw, known, len(path_columns(cohort.columns)), tolerance, workers)
     excludes = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excludes else table

@@ -46,9 +46,12 @@ def read_params() -> dict[str, Any]:
 
 
 def first_experiment(params: dict[str, Any]) -> str:
-    if not params.get("experiments"):
+    experiments = params.get("experiments")
+    if experiments and not (isinstance(experiments, list) and all(isinstance(name, str) for name in experiments)):
+        raise ValueError(f"{PARAMS}: experiments must be a list of names, got {shorten(experiments)}.")
+    if not experiments:
         raise ValueError(f"{PARAMS}: experiments is empty; name one there, or give --config 3d_poolformer.yaml.")
-    return params["experiments"][0]
+    return experiments[0]
 
 
 def load_cohort(name: str) -> Cohort:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from pipeline.config.ingest import SPACING_RANGE_MM
+
 Verdict = Literal["ok", "warn", "reject"]
 
 
@@ -72,7 +74,9 @@ CODES: dict[str, Code] = {
     "NII-AFFINE": Code("reject", "the affine is singular, zero or not finite", CONVERT),
     "NII-QUATERNION": Code("reject", "impossible quaternion in the qform", CONVERT),
     "NII-SPACING": Code("reject", "zero, negative or non-finite voxel size and no sform", CONVERT),
-    "NII-SPACING-RANGE": Code("reject", "voxel size outside 0.05 to 50 mm", "correct the header, or its units"),
+    "NII-SPACING-RANGE": Code(
+        "reject", "voxel size out of range", "correct the header or its units, or set cohort.ingest.spacing_range_mm"
+    ),
     "NII-PIXDIM": Code("warn", "pixdim and sform disagree", "the sform was used"),
     "NII-FORMS": Code("warn", "sform and qform disagree", f"the sform was used; {INSPECT}"),
     "NII-SHEAR": Code("warn", "the axes are not at right angles", "the shear was kept"),
@@ -191,6 +195,8 @@ class Findings:
 
     path: Path
     warnings: list[Problem] = field(default_factory=list)
+    spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM
+    """Voxel sizes that are accepted."""
 
     def warn(self, code: str, found: object) -> None:
         self.warnings.append(Problem(code, str(found)))

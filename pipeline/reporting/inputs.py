@@ -138,9 +138,9 @@ def read_report_inputs(config: Config) -> ReportInputs:
 def read_cohort_inputs(paths: CohortPaths) -> CohortInputs:
     return CohortInputs(
         table=read_text_table(paths.cohort),
-        ingest=read_json(paths.ingest) if paths.ingest.is_file() else None,
+        ingest=read_json(paths.ingest, "classes") if paths.ingest.is_file() else None,
         splits=read_text_table(paths.splits),
-        leakage=read_json(paths.leakage) if paths.leakage.is_file() else None,
+        leakage=read_json(paths.leakage, "verdict") if paths.leakage.is_file() else None,
         plan=read_yaml(paths.plan) if paths.plan.is_file() else None,
         num_folds=len(fold_numbers(read_splits(paths.splits))) if paths.splits.is_file() else None,
     )
