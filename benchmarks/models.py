@@ -140,7 +140,7 @@ def there_and_back(module: nn.Module, x: Tensor) -> Callable[[], None]:
 
 
 def training_step(network: nn.Module, volumes: Tensor, labels: Tensor) -> Callable[[], None]:
-    """Loss and gradients of one batch; optimisers cost the same for both."""
+    """Loss and gradients of one batch; optimizers cost the same for both."""
 
     def run() -> None:
         network.zero_grad(set_to_none=True)

@@ -6,7 +6,7 @@ Takes about half an hour on two cores, on one fold of `hippocampus`. Steps are t
 same batches: here with all that a training keeps and logs, and, before each of them, in a loop without any framework.
 What W&B adds to a step is `benchmarks/tracking.py`'s figure.
 
-Against MONAI all start at raw scans and train the same PoolFormer from the same weights, with the same optimiser
+Against MONAI all start at raw scans and train the same PoolFormer from the same weights, with the same optimizer
 settings, schedule and strength of augmentation, once a seed. Written with MONAI it is made of torch's stock layers; a
 third side borrows this pipeline's layers, so that what they bring is seen apart from the rest. Compared are the time to
 the end of a fixed number of epochs and that to a fixed validation AUROC: by the mean course over the seeds, which has a

@@ -18,4 +18,31 @@ track       all of the above                        tracking/<cohort>.json, the 
 
 Beside the graph: `init` writes a cohort's config, `results` prints the table of metrics, `runs` that of trainings,
 `compare` compares revisions of an experiment, `quantize` writes the weights of a training in eight bits and the cost.
+In Python, `load_run` gives a trained run that predicts raw scans.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pipeline.inference.trained_run import TrainedRun
+
+__all__ = ["load_run"]
+
+
+def load_run(run: str | Path, *, own_transforms: Iterable[str] = ()) -> TrainedRun:
+    """A trained run that predicts raw scans.
+
+    `run` is `runs/<cohort>/<experiment>`, whose trainings are calibrated and averaged, or one training in it.
+    `own_transforms` are dotted paths of preprocessing transforms of your own that the run names and you trust.
+    Raises `ValueError` or `FileNotFoundError` if there is no usable checkpoint; nothing in one is executed.
+    """
+    from pathlib import Path
+
+    from pipeline.inference.trained_run import TrainedRun
+
+    return TrainedRun.load(Path(run), own_transforms=frozenset(own_transforms))

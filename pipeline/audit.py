@@ -31,7 +31,7 @@ def audit(config: Config) -> None:
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
     first = config.training_keys[0]
     trained = Predictor.load(run.training(first).best)
-    check_compatible(trained, config.model, cohort, first.fold)
+    check_compatible(trained, config, cohort, first)
     evidence = Evidence(
         predictions=inputs.predictions,
         covariates=inputs.covariates,

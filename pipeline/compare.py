@@ -21,10 +21,10 @@ def compare(
     from rich.console import Console
 
     from pipeline.evaluation.comparison import compare_experiments
+    from pipeline.evaluation.locked_test_set import record_test_evaluation
     from pipeline.evaluation.pairing import read_revision
     from pipeline.evaluation.settings import Settings
-    from pipeline.evaluation.test_access_log import record_test_evaluation
-    from pipeline.reporting.text_tables import comparison_text
+    from pipeline.reporting.formatting import comparison_text
 
     if split not in (VAL, TEST):
         raise ValueError(f"compare: unknown split '{split}', expected {VAL} or {TEST}; the model has seen {TRAIN}.")

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 def evaluate(config: Config) -> None:
     """Evaluate the predictions of one experiment."""
     from pipeline.evaluation.inputs import read_inputs
+    from pipeline.evaluation.locked_test_set import record_test_evaluation
     from pipeline.evaluation.outputs import evaluate_task, record_checkpoints, write_evaluation
-    from pipeline.evaluation.test_access_log import record_test_evaluation
 
     run, inputs = Artifacts(config.root).run(config.cohort.name, config.name), read_inputs(config)
     write_evaluation(evaluate_task(inputs.predictions, inputs.settings, inputs.covariates), run.evaluation)
@@ -119,7 +119,7 @@ def evaluate_external(
     from pipeline.evaluation.outputs import write_evaluation
     from pipeline.evaluation.settings import Settings
     from pipeline.inference.ensemble import CrossValidatedRun
-    from pipeline.reporting.text_tables import external_table
+    from pipeline.reporting.formatting import external_table
 
     trained, external = CrossValidatedRun.load(run), load_cohort(str(cohort))
     settings = Settings(task=external.task, **trained.config.evaluation.model_dump())

@@ -13,12 +13,14 @@ def explain(config: Config) -> None:
     """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
     from pipeline.explanation.run import explain_scans
     from pipeline.imaging.extra_transforms import own_names
+    from pipeline.inference.compatibility import check_same_training
     from pipeline.inference.predictor import Predictor
 
     paths = Artifacts(config.root)
     run = paths.run(config.cohort.name, config.name)
     own = own_names(config.cohort.preprocess.extra)
     trained = Predictor.load(run.training(config.training_key).best, own_transforms=own)
+    check_same_training(trained, config, config.training_key)
     explain_scans(
         trained,
         predictions=run.predictions(config.training_key),

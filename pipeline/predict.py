@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pipeline.config import Config
 from pipeline.core import cli
-from pipeline.core.paths import Artifacts, TrainingPaths
+from pipeline.core.paths import Artifacts
 
 
 def predict(config: Config) -> None:
@@ -23,7 +23,7 @@ def predict(config: Config) -> None:
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
     own = own_names(config.cohort.preprocess.extra)
     trained = Predictor.load(run.training(config.training_key).best, own_transforms=own)
-    check_compatible(trained, config.model, cohort, config.fold)
+    check_compatible(trained, config, cohort, config.training_key)
     predict_fold(trained, cohort, run, config.training_key)
 
 
@@ -37,14 +37,10 @@ def predict_scans(
     ] = None,
 ) -> None:
     """Predict new scans from their raw files with one training, or with the mean of all trainings, each calibrated."""
-    from pipeline.inference.ensemble import Ensemble
     from pipeline.inference.new_scans import predict_files
-    from pipeline.inference.predictor import Predictor
+    from pipeline.inference.trained_run import load_classifier
 
-    fold = TrainingPaths(run).best if run.is_dir() else run
-    load = Predictor.load if fold.is_file() else Ensemble.load
-    trained = load(fold if fold.is_file() else run, own_transforms=frozenset(own_transforms or ()))
-    predict_files(trained, scans, out)
+    predict_files(load_classifier(run, own_transforms=frozenset(own_transforms or ())), scans, out)
 
 
 if __name__ == "__main__":

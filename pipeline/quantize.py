@@ -21,7 +21,7 @@ def quantize(config: Config) -> None:
     paths, key = Artifacts(config.root), config.training_key
     training, cohort = paths.run(config.cohort.name, config.name).training(key), paths.cohort(config.cohort.name)
     original = Predictor.load(training.best)
-    check_compatible(original, config.model, cohort, config.fold)
+    check_compatible(original, config, cohort, key)
     write_int8(original, training.int8)
     tables = [predict_validation(trained, cohort, key) for trained in (original, Predictor.load(training.int8))]
     cost = quantization_cost(*tables, Settings(task=config.cohort.task, **config.evaluation.model_dump()))

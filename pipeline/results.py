@@ -13,7 +13,7 @@ def results(config: Config) -> None:
     """Print the main metrics of every experiment with their intervals, and the path of the report."""
     from rich.console import Console
 
-    from pipeline.reporting.text_tables import results_table
+    from pipeline.reporting.formatting import results_table
 
     paths, cohort = Artifacts(config.root), config.cohort.name
     names = config.experiments or (config.name,)

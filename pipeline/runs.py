@@ -33,12 +33,11 @@ def identify(checkpoint: Annotated[Path, "a best.ckpt, in any folder"]) -> None:
     """Print the W&B run and the experiment that a checkpoint comes from."""
     from rich.console import Console
 
-    from pipeline.tracking.results import training_hash
     from pipeline.tracking.step_log import find_run_id
     from pipeline.training.checkpoint import TrainedCheckpoint
 
     trained = TrainedCheckpoint.read(checkpoint)
-    config, key = trained.config, training_hash(trained)
+    config, key = trained.config, trained.key
     # The id of a trial of a sweep is not its key; the record beside the checkpoint has the id.
     run_id = find_run_id(TrainingPaths(checkpoint.parent).tracking, key)
     Console(soft_wrap=True, highlight=False).print(

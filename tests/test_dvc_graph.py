@@ -32,7 +32,7 @@ ASIDE = {
     "plan": {"training/cost_estimate.py"},
     "train": {"tracking/callbacks.py"},
     "predict": {"inference/ensemble.py"},
-    "evaluate": {"inference/ensemble.py", "reporting/text_tables.py"},
+    "evaluate": {"inference/ensemble.py", "reporting/formatting.py"},
 }
 """Modules that only other sub-commands of a stage call, and what watches a training: none decides an output."""
 LOADED_BY_NAME = {"fetch": {"cohorts/sources/kinds.py"}}

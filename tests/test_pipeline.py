@@ -1,6 +1,7 @@
 """From raw files to report through the public command line, on a tiny cohort whose label is a bright cube."""
 
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -11,7 +12,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from tests.conftest import MODEL, Commands
+from pipeline import load_run
+from pipeline.training.checkpoint import TrainedCheckpoint
+from tests.conftest import MODEL, REPOSITORY, Commands
 
 pytestmark = pytest.mark.slow
 RUN = Path("runs/cubes/tiny")
@@ -90,6 +93,41 @@ def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(cop
     assert (copy / RUN / "predictions/fold-0-seed-0.csv").read_bytes() == before
 
 
+def test_another_experiment_s_checkpoint_and_weights_that_are_no_numbers_predict_nothing(copy: Path) -> None:
+    command, config = Commands(copy), copy / "configs/tiny.yaml"
+    shutil.copy(config, config.with_name("other.yaml"))
+    best = copy / RUN / "fold-0-seed-0/best.ckpt"
+    shutil.copytree(best.parent, copy / "runs/cubes/other/fold-0-seed-0")
+    for verb in ("predict", "explain"):
+        done = command(verb, "--config", "other.yaml", check=False)
+        assert done.returncode == 1 and "the checkpoint of experiment 'tiny' on cohort 'cubes', fold 0" in done.stderr
+    trained = TrainedCheckpoint.read(best)
+    trained.state_dict["fc.bias"][0] = np.nan
+    trained.write(best)
+    done = command("predict", "scans", "cubes/scans/p001_0.nii.gz", "--run", str(RUN), "--out", "new.csv", check=False)
+    assert done.returncode == 1 and "such as fc.bias, are NaN or infinite" in done.stderr
+    assert not (copy / "new.csv").exists() and not (copy / "runs/cubes/other/predictions").exists()
+
+
+REPEATED = ("fetch", "ingest", "split", "plan", "preprocess", "predict", "evaluate", "audit", "explain", "report")
+"""tests/test_train.py repeats `train`; `track` writes W&B's files, and steps.csv of a training has times."""
+
+
+def test_two_runs_of_each_stage_write_the_same_bytes(finished: Path, copy: Path) -> None:
+    for made in (copy / "data", copy / "reports", *(copy / RUN).glob("[!f]*"), copy / "runs/cubes/test_looks.csv"):
+        shutil.rmtree(made) if made.is_dir() else made.unlink()
+    for verb in REPEATED:
+        Commands(copy)(verb)
+    first, second = (outputs_below(folder) for folder in (finished, copy))
+    assert len(first) > 40 and first.keys() == second.keys()
+    assert [name for name in first if first[name] != second[name]] == []
+
+
+def outputs_below(project: Path) -> dict[str, bytes]:
+    files = (path for name in ("data", "runs", "reports") for path in (project / name).rglob("*"))
+    return {str(path.relative_to(project)): path.read_bytes() for path in files if path.is_file()}
+
+
 def test_a_second_seed_is_a_training_of_its_own_and_joins_the_evaluation(copy: Path) -> None:
     first = (copy / RUN / "fold-0-seed-0/best.ckpt").read_bytes()
     for verb in ("train", "predict"):
@@ -147,6 +185,28 @@ def test_a_raw_scan_gives_the_stored_probability(finished: Path, tmp_path: Path)
     out = tmp_path / "new.csv"
     Commands(finished)("predict", "scans", str(scan), "--run", str(RUN / "fold-0-seed-0"), "--out", str(out))
     assert pd.read_csv(out)["prob_cube"].item() == pytest.approx(expected["prob_cube"], abs=1e-6)
+
+
+def test_a_run_that_is_loaded_in_python_predicts_as_the_command_does(finished: Path, tmp_path: Path) -> None:
+    scan = next((finished / "cubes" / "scans").glob("*.nii.gz"))
+    out = tmp_path / "new.csv"
+    Commands(finished)("predict", "scans", str(scan), "--run", str(RUN), "--out", str(out))
+    written = pd.read_csv(out).iloc[0]
+    result = load_run(finished / RUN).predict(scan)
+    assert result.probabilities == {"plain": written["prob_plain"], "cube": written["prob_cube"]}
+    assert (result.predicted or "") == written.get("predicted", "")
+
+
+def test_the_python_of_the_readme_runs(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    scan = next((finished / "data" / "cubes" / "raw" / "scans").glob("*.nii.gz")).name
+    names: dict[str, object] = {}
+    blocks = re.findall(r"```python\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
+    for block in blocks:
+        here = block.replace("phantom/2d_frozen", "cubes/tiny").replace("data/phantom", "data/cubes")
+        exec(here.replace("SCAN.nii.gz", f"scans/{scan}"), names)
+    assert sum(names["result"].probabilities.values()) == pytest.approx(1)
+    assert names["image"].shape == (1, 16, 16, 16) and names["logits"].shape == (1, 2)
 
 
 def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.core.io import lock_for_process
+from pipeline.core.paths import TrainingPaths
 from pipeline.models import build_model
 from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import MODEL, Commands
@@ -126,13 +128,23 @@ def test_the_tiny_run_has_its_reference_loss_history(finished: Path) -> None:
         assert history[name].tolist() == pytest.approx(values, rel=0.05), name
 
 
+def test_a_second_training_in_the_same_folder_is_refused_while_the_first_is_alive(ready: Path) -> None:
+    with lock_for_process(TrainingPaths(ready / FOLD).lock):
+        done = Commands(ready)("train", *SMALL, check=False)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"{FOLD}: another process trains in this folder, expected one at a time; wait for it" in done.stderr
+    assert [path.name for path in (ready / FOLD).iterdir()] == [".lock"]
+
+
 def test_the_config_of_a_run_repeats_it(finished: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
     (copy / "configs" / "tiny.yaml").unlink()
     (copy / FOLD / "best.ckpt").unlink()
     Commands(copy)("train", "--config", str(FOLD / "config.yaml"))
     assert_same(copy, finished)
-    assert (copy / FOLD / "config.yaml").read_text() == (finished / FOLD / "config.yaml").read_text()
+    for file in (copy / FOLD).iterdir():
+        # Seconds and memory of each step differ.
+        assert file.name == "steps.csv" or file.read_bytes() == (finished / FOLD / file.name).read_bytes(), file.name
 
 
 @pytest.mark.parametrize(("check", "says"), [("overfit_batch", "overfit one batch"), ("lr_finder", "falls fastest at")])

@@ -1,6 +1,8 @@
 """Ingest: from a label table and a folder of scans to one verified row per scan, with all problems at once."""
 
 import logging
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pipeline.cohorts.label_table import (
     check_columns,
     check_rows,
     format_list,
+    format_rows,
     path_columns,
     required_columns,
     select_columns,
@@ -21,7 +24,7 @@ from pipeline.cohorts.sources.kinds import FolderSource
 from pipeline.cohorts.values import map_classes, plain_numbers, telling_problems
 from pipeline.cohorts.write import Entry, write_cohort, write_summary
 from pipeline.config import Cohort
-from pipeline.core.columns import LABEL, PATH, SCAN_ID
+from pipeline.core.columns import CROP_MASK, LABEL, PATH, SCAN_ID
 from pipeline.core.paths import CohortPaths
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import pair_files, split_paths
@@ -66,6 +69,7 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     in_table = [*in_doubt, *check_columns(labels, cohort.columns), *check_rows(table, cohort.classes or ())]
     in_table += [*check_classes(kept, cohort), *telling_problems(labels, cohort.columns)]
     in_table += [*row_missing_problems(without_row), *duplicate_voxel_problems(rows)]
+    in_table += label_source_problems(labels, table, cohort.columns.label_source, paths.raw)
     of_table = [LocatedProblem(str(paths.labels), problem) for problem in in_table]
     of_scans = scan_problems(rows)
     raise_rejections(of_table if excludes else of_table + of_scans, paths)
@@ -111,6 +115,22 @@ def scans_without_row(labels: pd.DataFrame, table: pd.DataFrame, known: list[str
     named = {relative_to_raw(path, paths.raw) for path in files} | set(labels.to_numpy().ravel())
     # `known` lists one file of a pair, and a row may name the other.
     return [scan for scan in known if named.isdisjoint(map(str, pair_files(Path(scan)) or [scan]))]
+
+
+def label_source_problems(
+    labels: pd.DataFrame, table: pd.DataFrame, sources: Sequence[str], raw: Path
+) -> list[Problem]:
+    """Rows whose scan or crop mask is a file that a label was made from, under whatever column, name or link."""
+    made_from = {file for name in sources if name in labels for cell in labels[name] for file in real_files(cell, raw)}
+    bad = pd.Series(False, table.index)
+    for name in {PATH, CROP_MASK} & set(table.columns):
+        bad |= table[name].map(lambda cell: any(real_files(path, raw) & made_from for path in split_paths(cell)))
+    return [Problem("TAB-LABEL-SOURCE", format_rows(table[bad]))] if bad.any() else []
+
+
+def real_files(cell: str, raw: Path) -> set[str]:
+    """The files that a cell of the table names, both of a pair, with links followed; none for an empty cell."""
+    return {os.path.realpath(file) for file in (pair_files(raw / cell) or [raw / cell])} if cell else set()
 
 
 def row_missing_problems(without_row: list[str]) -> list[Problem]:

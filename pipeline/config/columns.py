@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from pipeline.config.section import Section
 
 
@@ -25,7 +27,7 @@ class Columns(Section):
     split: str | None = None
     """A split to use as it is: train, val or test."""
     label_source: tuple[str, ...] = ()
-    """What the label was made from; kept out of every model and audit."""
+    """What the label was made from; kept out of every model and audit, and no input may come from it."""
     clinical: tuple[str, ...] = ()
     """Covariates of the patient, such as age and sex."""
     acquisition: tuple[str, ...] = ()
@@ -38,6 +40,23 @@ class Columns(Section):
     """When the scan was made, as YYYY-MM-DD; for a split by date."""
     decimal: Literal[".", ","] | None = None
     """Sign of decimals, for columns whose numbers leave a doubt, such as 2,201; default: decided by column."""
+
+    @model_validator(mode="after")
+    def _no_input_from_the_label(self) -> "Columns":
+        inputs = {
+            **({"channels": self.channels} if self.channels else {"path": (self.path,)}),
+            "crop_mask": (self.crop_mask,),
+            "crop_center_mm": self.crop_center_mm or (),
+        }
+        for key, names in inputs.items():
+            for name in names:
+                if name in (self.label, *self.label_source):
+                    role = "label" if name == self.label else "label_source"
+                    raise ValueError(
+                        f"{key} is made from the label: got '{name}', which is columns.{role}, expected a column that "
+                        "is there before anybody knows the label; name another one, or leave it out"
+                    )
+        return self
 
     @property
     def covariates(self) -> tuple[str, ...]:

@@ -1,20 +1,23 @@
-"""Read and write files: written whole or not at all, YAML and JSON read strictly, paths with variables.
+"""Read and write files: written whole or not at all, locked, YAML and JSON read strictly, paths with variables.
 
 Tables are read by `core/tables.py`.
 """
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
 import re
 import reprlib
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
@@ -33,27 +36,112 @@ SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
+ABANDONED_AFTER_S, GRACE_S = 3600.0, 1.0
+"""Age of a temporary file without a lock: where locks do not work, and where its writer may be about to lock it."""
+
+
 @contextmanager
-def whole_file(path: Path, *, sync: bool = True) -> Iterator[Path]:
+def whole_file(path: Path, *, is_one_of_many: bool = False) -> Iterator[Path]:
     """A temporary file beside `path`, which is renamed to `path` only if the block raises nothing.
 
-    Without `sync` that protects against a kill but not against a power cut, until `sync_file` is called.
+    What a kill left of an earlier attempt is removed. For one of many files of a folder its owner does that, and calls
+    `sync_file`: until then a power cut may lose the file.
     """
     if path.exists() and not path.is_file():
         raise ValueError(f"{path}: expected a file to write, got a folder or a device; give another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
+    if not is_one_of_many:
+        remove_abandoned(path, path.suffix)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
-    os.close(handle)
     temporary = Path(name)
     try:
+        mark_in_use(handle)
         yield temporary
-        if sync:
+        if not is_one_of_many:
             sync_file(temporary)
         # mkstemp makes files private; these are ordinary outputs.
         temporary.chmod(0o644)
         os.replace(temporary, path)
     finally:
+        os.close(handle)
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside `path`, which takes the place of `path` only if the block raises nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path, "")
+    temporary, earlier = (Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.")) for _ in range(2))
+    handles = [os.open(folder, os.O_RDONLY) for folder in (temporary, earlier)]
+    try:
+        for handle in handles:
+            mark_in_use(handle)
+        yield temporary
+        temporary.chmod(0o755)
+        if path.exists():
+            os.replace(path, earlier)
+        os.replace(temporary, path)
+    finally:
+        for handle in handles:
+            os.close(handle)
+        for folder in (temporary, earlier):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def mark_in_use(handle: int) -> None:
+    """Lock a temporary file or folder; its writer's death, however it dies, ends the lock."""
+    # Some network file systems have no locks: there the age decides.
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_abandoned(path: Path, suffix: str) -> None:
+    """Remove temporary files and folders of `path` whose writers were killed."""
+    # The random part is mkstemp's: nobody's own hidden file has such a name.
+    name = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}{re.escape(suffix)}")
+    for entry in os.scandir(path.parent):
+        if name.fullmatch(entry.name) and is_abandoned(Path(entry.path)):
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def is_abandoned(temporary: Path) -> bool:
+    """Is the writer of a temporary file or folder dead? A living one holds a lock."""
+    try:
+        handle = os.open(temporary, os.O_RDONLY)
+    except OSError:
+        return False
+    age_s = time.time() - os.fstat(handle).st_mtime
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return age_s > GRACE_S
+    except BlockingIOError:
+        return False
+    except OSError:
+        return age_s > ABANDONED_AFTER_S
+    finally:
+        os.close(handle)
+
+
+def lock_for_process(path: Path) -> IO[bytes] | None:
+    """Lock a file until it is closed or this process ends, however it ends; BlockingIOError if another has the lock.
+
+    Processes forked from this one do not inherit it. None where the file system has no locks.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stream = path.open("ab")
+    try:
+        fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError) as error:
+        stream.close()
+        raise BlockingIOError(f"{path} is locked by another process") from error
+    except OSError:
+        stream.close()
+        return None
+    return stream
 
 
 def sync_file(path: Path) -> None:

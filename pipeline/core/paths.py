@@ -222,6 +222,11 @@ class TrainingPaths:
         return self.folder / "last.ckpt"
 
     @property
+    def lock(self) -> Path:
+        """An empty file, locked by the process that trains."""
+        return self.folder / ".lock"
+
+    @property
     def config(self) -> Path:
         return self.folder / "config.yaml"
 
@@ -236,7 +241,10 @@ class TrainingPaths:
 
     @property
     def best_epoch(self) -> Path:
-        """Metrics of the epoch that best.ckpt comes from, for `dvc metrics show` and for searches."""
+        """Metrics of the epoch that best.ckpt comes from, for `dvc metrics show` and for searches.
+
+        Written last: a training that has it is finished, and its W&B run is closed.
+        """
         return self.folder / "best.json"
 
     @property

@@ -10,7 +10,7 @@ from torch.utils.data import Sampler
 from pipeline.core.columns import LABEL, SCAN_ID
 from pipeline.data.dataset import ScanDataset, collate
 from pipeline.data.sampler import Key, RankAndWorldSize, ResumableBatchSampler, SequentialBatchSampler
-from pipeline.imaging.histogram_standardization import Deciles
+from pipeline.imaging.intensity import Deciles
 from pipeline.store.store import Store
 
 

@@ -15,7 +15,7 @@ from pipeline.core.columns import LABEL, SCAN_ID
 from pipeline.core.errors import original_errors
 from pipeline.data.rng import scan_seed
 from pipeline.data.sampler import Key
-from pipeline.imaging.histogram_standardization import Deciles, MatchHistogram
+from pipeline.imaging.intensity import Deciles, MatchHistogram
 from pipeline.imaging.voxel_codes import Volume
 from pipeline.store.nifti_entry import StoredVolume
 from pipeline.store.store import Store

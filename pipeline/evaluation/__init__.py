@@ -34,7 +34,7 @@ evaluate                    one cross-validation part -> Evaluation
 cross_validation, multilabel, external, one_vs_rest
                             the same for nested or repeated parts, several labels per scan, another cohort
 pairing, comparison         differences between experiments on the same patients
-inputs, outputs, test_access_log
+inputs, outputs, locked_test_set
                             files in, files out, and the count of test set evaluations
 audits/                     is the model right for the right reasons?
 """

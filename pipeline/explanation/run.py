@@ -1,8 +1,6 @@
 """Explanation maps as files: NIfTI on the scan's own grid, a picture, and what the picture shows."""
 
 import logging
-import shutil
-import tempfile
 from pathlib import Path
 
 import nibabel
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipeline.cohorts.label_table import read_cohort
 from pipeline.core.columns import LABEL, PROB_PREFIX, SCAN_ID, SPLIT, TEST, VAL
-from pipeline.core.io import write_json
+from pipeline.core.io import whole_folder, write_json
 from pipeline.core.paths import CohortPaths
 from pipeline.core.progress import show_progress
 from pipeline.core.tables import parse_values, read_table
@@ -32,15 +30,12 @@ def explain_scans(
     """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
     rows = read_cohort(cohort.cohort).set_index(SCAN_ID)
     chosen = choose(parse_values(read_table(predictions)), trained.classes, num_scans)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as folder:
+    with whole_folder(out) as folder:
         captions = [
-            explain_scan(trained, row, scan_files(rows.loc[row[SCAN_ID]], cohort.raw), Path(folder), method)
+            explain_scan(trained, row, scan_files(rows.loc[row[SCAN_ID]], cohort.raw), folder, method)
             for row in show_progress(chosen.to_dict("records"), len(chosen), "explain")
         ]
-        write_json(Path(folder) / "captions.json", captions)
-        shutil.rmtree(out, ignore_errors=True)
-        shutil.copytree(folder, out)
+        write_json(folder / "captions.json", captions)
     log.info("%s: %d scans", out, len(captions))
 
 

@@ -1,11 +1,23 @@
-"""Intensities: windowing, z-score, rescaling, N4 bias correction."""
+"""Intensities: windowing, z-score, rescaling, N4 bias correction, matching of histograms."""
+
+from collections.abc import Iterable
 
 import numpy as np
+import torch
+from monai.data import MetaTensor
+from monai.transforms import Transform
 from numpy.typing import NDArray
 
 from pipeline.config import Histogram, Intensity, Rescale, Suv, Window, ZScore
+from pipeline.imaging.voxel_codes import Volume
 
-Volume = NDArray[np.float32]
+SHRINK = 4
+"""The field is smooth, so it is fitted on every fourth voxel an axis."""
+FEWEST_VOXELS = 8
+"""An axis is not shrunk below this."""
+Deciles = tuple[float, ...]
+LEVELS = tuple(range(10, 100, 10))
+"""Percentiles that are matched."""
 
 
 def scale_intensity(array: Volume, intensity: Intensity, foreground: NDArray[np.bool_]) -> Volume:
@@ -29,7 +41,7 @@ def apply_scheme(array: Volume, intensity: Intensity, foreground: NDArray[np.boo
         case Rescale(percentiles=percentiles) | Histogram(percentiles=percentiles):
             return to_unit_range(array, *foreground_percentiles(array, foreground, percentiles))
         case ZScore(percentiles=percentiles):
-            return standardise(array, foreground, percentiles)
+            return standardize(array, foreground, percentiles)
         case _:
             return array
 
@@ -42,7 +54,7 @@ def to_unit_range(array: Volume, low: float, high: float) -> Volume:
     return (np.clip(array, np.float32(low), np.float32(high)) - np.float32(low)) / width
 
 
-def standardise(array: Volume, foreground: NDArray[np.bool_], percentiles: tuple[float, float]) -> Volume:
+def standardize(array: Volume, foreground: NDArray[np.bool_], percentiles: tuple[float, float]) -> Volume:
     """Clip at percentiles, then give the foreground mean 0 and standard deviation 1; all 0 where it is constant."""
     values = body_values(array, foreground)
     low, high = (np.float32(value) for value in np.percentile(values, percentiles))
@@ -64,12 +76,6 @@ def foreground_percentiles(
 
 def body_values(array: Volume, foreground: NDArray[np.bool_]) -> Volume:
     return array[foreground] if foreground.any() else array
-
-
-SHRINK = 4
-"""The field is smooth, so it is fitted on every fourth voxel an axis."""
-FEWEST_VOXELS = 8
-"""An axis is not shrunk below this."""
 
 
 def require_n4() -> None:
@@ -95,3 +101,41 @@ def correct_bias(array: NDArray) -> NDArray[np.float32]:
     n4.Execute(small, sitk.OtsuThreshold(small, 0, 1))
     log_field = sitk.GetArrayFromImage(n4.GetLogBiasFieldAsImage(image)).T
     return array / np.exp(log_field, dtype=np.float32)
+
+
+class MatchHistogram(Transform):
+    """Move the deciles of each image (C, D, H, W) to those of the training scans, in place."""
+
+    def __init__(self, standards: tuple[Deciles, ...]) -> None:
+        self.standards = standards
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        to_standards(as_numpy(image), self.standards)
+        return image
+
+
+def fit_standards(volumes: Iterable[Volume], num_images: int) -> tuple[Deciles, ...]:
+    """Mean deciles of each image over volumes (C, D, H, W); images that a scan lacks do not count."""
+    found: list[list[Deciles]] = [[] for _ in range(num_images)]
+    for volume in volumes:
+        for deciles, image in zip(found, volume, strict=False):
+            if image.any():
+                deciles.append(deciles_of(image))
+    return tuple(tuple(np.mean(deciles or [np.array(LEVELS) / 100], axis=0).tolist()) for deciles in found)
+
+
+def to_standards(volume: Volume, standards: tuple[Deciles, ...]) -> None:
+    """Move the deciles of each image to its standard, in place; channels after the images stay as they are."""
+    for image, standard in zip(volume, standards, strict=False):
+        if image.any():
+            image[:] = np.interp(image, (0, *deciles_of(image), 1), (0, *standard, 1))
+
+
+def deciles_of(image: Volume) -> Deciles:
+    """Of the body, which is what lies above 0."""
+    return tuple(np.percentile(image[image > 0], LEVELS).tolist())
+
+
+def as_numpy(image: torch.Tensor) -> Volume:
+    """The voxels of a tensor or a MetaTensor, sharing memory."""
+    return (image.as_tensor() if isinstance(image, MetaTensor) else image).numpy()

@@ -109,7 +109,7 @@ CODES: dict[str, Code] = {
     "DCM-READ": Code("reject", "a DICOM file that cannot be read", COPY),
     "DCM-TAG": Code("reject", "a DICOM file without position, orientation or spacing", CONVERT),
     "DCM-FRAMES": Code("reject", "several frames in one DICOM file", "convert it to NIfTI, for example with dcm2niix"),
-    "DCM-COLOUR": Code("reject", "a color DICOM series, expected one value per voxel", "give the grayscale series"),
+    "DCM-COLOR": Code("reject", "a color DICOM series, expected one value per voxel", "give the grayscale series"),
     "DCM-MIXED": Code("reject", "slices of different series or grids", "put each series into its own folder"),
     "DCM-TWICE": Code("reject", "several slices at one position", "put each time point or copy into its own folder"),
     "DCM-GAP": Code("reject", "slices are missing", "export the whole series again"),
@@ -146,6 +146,11 @@ CODES: dict[str, Code] = {
     ),
     "TAB-NO-SCAN": Code("reject", "the row has no scan", "correct the path, or remove the row"),
     "TAB-NO-ROW": Code("warn", "scans without a row", "they were ignored; add rows if they belong to the cohort"),
+    "TAB-LABEL-SOURCE": Code(
+        "reject",
+        "the label was made from a file that is the scan or what it is cropped to",
+        "give another file, or take the column out of columns.label_source if the label is independent of it",
+    ),
     "TAB-SAME-VOXELS": Code(
         "warn", "the same voxels under several ids", "keep one, or give all of them one patient_id"
     ),

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pipeline.config import Model
+from pipeline.config import Config, Model
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.io import read_json
-from pipeline.core.paths import CohortPaths
+from pipeline.core.paths import CohortPaths, TrainingKey
 from pipeline.core.provenance import strip_local_paths
 from pipeline.inference.predictor import Predictor
 from pipeline.store.store import Store
@@ -16,11 +16,23 @@ ARCHITECTURE = {"name", "volume", "lora", "options"}
 """Settings of a model that decide which weights it has."""
 
 
-def check_compatible(trained: Predictor, model: Model, cohort: CohortPaths, fold: int) -> None:
-    """ValueError if the checkpoint has another model, other classes or other scans than the fold has now."""
-    check_same_model(trained, model)
+def check_compatible(trained: Predictor, config: Config, cohort: CohortPaths, key: TrainingKey) -> None:
+    """ValueError if the checkpoint is of another training, or has another model, other classes or other scans."""
+    check_same_training(trained, config, key)
+    check_same_model(trained, config.model)
     check_same_classes(trained, cohort)
-    check_same_data(trained, cohort, fold)
+    check_same_data(trained, cohort, key.fold)
+
+
+def check_same_training(trained: Predictor, config: Config, key: TrainingKey) -> None:
+    """ValueError if the checkpoint is of another experiment, cohort, fold or seed, and was copied here."""
+    found, wanted = format_training(trained.config, trained.config.training_key), format_training(config, key)
+    if found != wanted:
+        raise ValueError(f"{trained.path}: the checkpoint of {found}, expected that of {wanted}; train it again.")
+
+
+def format_training(config: Config, key: TrainingKey) -> str:
+    return f"experiment '{config.name}' on cohort '{config.cohort.name}', {key}"
 
 
 def check_same_model(trained: Predictor, model: Model) -> None:

@@ -85,9 +85,9 @@ def format_ensemble(
     first, point = next(iter(calibrations.values())), fitted.point
     kind = f"as predicted ({first.reason})" if first.method == "none" else "calibrated"
     if point.threshold is None:
-        return f"mean of {len(folds)} folds' probabilities, {kind}; no threshold: {point.reason}"
+        return f"mean of {len(folds)} trainings' probabilities, {kind}; no threshold: {point.reason}"
     note = f" ({point.reason})" if point.reason else ""
-    return f"mean of {len(folds)} folds' probabilities, {kind}; threshold {point.threshold:.3f}{note}"
+    return f"mean of {len(folds)} trainings' probabilities, {kind}; threshold {point.threshold:.3f}{note}"
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class CrossValidatedRun:
         if not loaded:
             raise FileNotFoundError(f"{run}: no checkpoint found, expected fold-<k>-seed-<s>/best.ckpt; train first.")
         folds = by_training(loaded)
+        check_consistent(folds, "experiment", lambda trained: (trained.config.name, trained.config.cohort.name))
         check_consistent(folds, "plan", lambda trained: plan_hash(trained.plan))
         check_consistent(folds, "order of classes", lambda trained: tuple(trained.classes))
         return cls(RunPaths(run.parent if is_single else run), folds)

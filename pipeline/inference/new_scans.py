@@ -4,11 +4,8 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from pipeline.cohorts.label_table import file_columns, quote_with_hint, select_files
 from pipeline.config import Columns
@@ -17,27 +14,12 @@ from pipeline.core.io import write_csv
 from pipeline.core.progress import show_progress
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, scan_files
-from pipeline.imaging.preprocessing import PreparedScan
-from pipeline.inference.predictor import Prediction, Volume
+from pipeline.inference.trained_run import ScanClassifier, predicted_class
 from pipeline.training.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xlsm")
 PREDICTED = "predicted"
-
-
-class ScanClassifier(Protocol):
-    """A `Predictor`, or an `Ensemble` of several."""
-
-    columns: Columns
-    """Columns of the label table that it was trained with."""
-    classes: list[str]
-    threshold: float | None
-    """Smallest probability of the second class at which it is predicted; None if evaluation chose none."""
-
-    def prepare(self, scan: ScanFiles) -> PreparedScan: ...
-
-    def predict(self, volume: Volume) -> Prediction: ...
 
 
 def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None:
@@ -58,17 +40,13 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
                 raise
             problems.append(f"{name}: out of memory; predict it alone, or on a machine with more memory.")
             continue
-        rows.append([name, *probs, *predicted_class(trained, probs)])
-    columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes)]
-    write_csv(out, pd.DataFrame(rows, columns=columns + ([PREDICTED] if trained.threshold is not None else [])))
+        rows.append([name, *probs, predicted_class(trained, probs)])
+    columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes), PREDICTED]
+    table = pd.DataFrame(rows, columns=columns)
+    write_csv(out, table if trained.threshold is not None else table.drop(columns=PREDICTED))
     log.info("%s: %d scans", out, len(rows))
     if problems:
         raise ValueError("\n".join([f"{len(problems)} of {len(files)} scans could not be predicted:", *problems]))
-
-
-def predicted_class(trained: ScanClassifier, probs: NDArray[np.float64]) -> list[str]:
-    """The class of two on its side of the threshold; empty without one."""
-    return [] if trained.threshold is None else [trained.classes[int(probs[1] >= trained.threshold)]]
 
 
 def find_files(paths: list[Path], columns: Columns) -> Iterator[tuple[str, ScanFiles]]:

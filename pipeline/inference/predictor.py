@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pipeline.config import Columns, Config, Plan
 from pipeline.core.io import sha256
-from pipeline.imaging.histogram_standardization import to_standards
+from pipeline.imaging.intensity import to_standards
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import PreparedScan, preprocess_scan
 from pipeline.imaging.transforms import scan_transforms
@@ -62,6 +62,7 @@ class Predictor:
                 f"{path}: its weights are not those of model '{self.config.model.name}': "
                 f"missing {missing[:3] or 'none'}, unexpected {unexpected[:3] or 'none'}; train again."
             )
+        check_finite(self.network, path)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network.eval().to(self.device)
 
@@ -108,8 +109,24 @@ class Predictor:
         Without batching, so that a probability does not depend on the other scans of a batch.
         """
         stages, logits = self.network.forward_stages(self.network_input(volume))
+        if not torch.isfinite(logits).all():
+            found = f"{logits[0].tolist()} for a scan with values from {volume.min():.4g} to {volume.max():.4g}"
+            raise ValueError(
+                f"{self.path}: the network gives {found}, expected finite numbers; inspect that scan, and train again "
+                "if others fail too."
+            )
         embeddings = tuple(stage.float().flatten(2).mean(2)[0].cpu().numpy() for stage in stages)
         return Prediction(probabilities(logits.double(), self.task)[0].cpu().numpy(), embeddings)
 
     def predict_all(self, volumes: Iterable[Volume]) -> Iterator[Prediction]:
         return (self.predict(volume) for volume in volumes)
+
+
+def check_finite(network: nn.Module, path: Path) -> None:
+    """ValueError if a weight or a statistic of batch norm is NaN or infinite, as after a training that diverged."""
+    bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:
+        raise ValueError(
+            f"{path}: {len(bad)} of its weights, such as {bad[0]}, are NaN or infinite, expected finite numbers; "
+            "train again, with a lower training.learning_rate if the losses of history.csv grow."
+        )

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from pipeline.config import CostEstimate
-from pipeline.planning.decision import Decision
+from pipeline.planning.plan_file import Decision
 
 STORED_BYTES = 2
 """Per voxel: preprocessed scans are int16."""

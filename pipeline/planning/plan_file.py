@@ -1,11 +1,12 @@
-"""plan.yaml: written with a digest per line, so that lines edited by hand are recognized and kept."""
+"""plan.yaml: a value and its reason per line, with a digest, so that lines edited by hand are recognized and kept."""
 
 import hashlib
 import json
 import logging
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pipeline.config import Plan
 from pipeline.core.io import write_text
@@ -16,6 +17,21 @@ NOT_DECIDED = {"reasons", "digests", "measured", "cost_estimate", "standards", "
 """Keys that describe the plan and are written again each time."""
 BLOCKS = {"reasons", "digests"}
 """Keys that hold one line per decision."""
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Decision(Generic[Value]):
+    """A value of plan.yaml and the reason that is written beside it."""
+
+    value: Value
+    reason: str
+
+
+Decisions = Mapping[str, Decision]
+"""Lines of plan.yaml by their key."""
 
 
 def decided_values(plan: Plan) -> dict[str, Any]:

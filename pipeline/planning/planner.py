@@ -16,7 +16,6 @@ from pipeline.config.validate import validate
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN
 from pipeline.core.folds import fold_numbers, is_development, rows_of_fold
 from pipeline.planning.cost import CPU, Machine, Workload, estimate_cost
-from pipeline.planning.decision import Decision, Decisions
 from pipeline.planning.fingerprint import (
     Geometry,
     Voxels,
@@ -25,7 +24,7 @@ from pipeline.planning.fingerprint import (
     measure_voxels,
     read_geometry,
 )
-from pipeline.planning.plan_file import add_digests, find_overrides
+from pipeline.planning.plan_file import Decision, Decisions, add_digests, find_overrides
 from pipeline.planning.preprocessing_rules import (
     check_modality,
     covered_extent_mm,

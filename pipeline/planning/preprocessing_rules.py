@@ -6,8 +6,8 @@ import numpy as np
 
 from pipeline.config import Intensity, Rescale, Unchanged, Window, ZScore
 from pipeline.planning.cost import Machine
-from pipeline.planning.decision import Decision, Decisions
 from pipeline.planning.fingerprint import Geometry, Voxels
+from pipeline.planning.plan_file import Decision, Decisions
 
 ANISOTROPIC = 3.0
 """Ratio of the coarsest to the finest spacing from which slices are the natural unit."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from pipeline.config.plan import EFFECTIVE_BATCH
 from pipeline.planning.cost import Machine, seconds_per_epoch
-from pipeline.planning.decision import Decision
+from pipeline.planning.plan_file import Decision
 from pipeline.planning.preprocessing_rules import ANISOTROPIC
 
 SMALL, MEDIUM = 200, 1000

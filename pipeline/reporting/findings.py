@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.audits.shortcut import USED
-from pipeline.reporting.labels import Entry, interval, number, span
+from pipeline.reporting.formatting import Entry, interval, number, span
 from pipeline.reporting.section import Statement
 
 Json = dict[str, Any]

@@ -14,10 +14,10 @@ from pipeline.core.io import read_json, read_yaml, sha256
 from pipeline.core.paths import Artifacts, CohortPaths, RunPaths, TrainingKey
 from pipeline.core.tables import parse_values, read_table
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Metrics
+from pipeline.evaluation.locked_test_set import count_recorded_evaluations
 from pipeline.evaluation.outputs import has_values, read_metrics
 from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL
-from pipeline.evaluation.test_access_log import count_recorded_evaluations
 from pipeline.store.store import Store
 
 Json = dict[str, Any]

@@ -83,7 +83,7 @@ def write_entry(path: Path, codes: Codes, slope: float, affine: Affine, record: 
     stream.write(np.ascontiguousarray(codes))
     content = stream.getbuffer()
     content[CHECKSUM] = checksum_of(content)
-    with whole_file(path, sync=False) as temporary:
+    with whole_file(path, is_one_of_many=True) as temporary:
         temporary.write_bytes(content)
 
 

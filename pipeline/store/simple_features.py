@@ -20,7 +20,7 @@ Volume = NDArray[np.float32]
 def summarize_scans(store: Store, scan_ids: Iterable[str]) -> dict[str, pd.DataFrame]:
     """Two simple looks at every scan: its tiny copy and its intensities, a row a scan each."""
     names = list(scan_ids)
-    found = [(shrink(volume).ravel(), summarise(volume)) for volume in (store.read(name)[0] for name in names)]
+    found = [(shrink(volume).ravel(), summarize(volume)) for volume in (store.read(name)[0] for name in names)]
     tiny, summaries = (np.stack(part) for part in zip(*found, strict=True))
     statistics = ["mean", "deviation", *(f"percentile_{share}" for share in PERCENTILES)]
     columns = [f"{name}_{channel}" for channel in range(summaries.shape[1] // len(statistics)) for name in statistics]
@@ -50,7 +50,7 @@ def shrink(volume: Volume) -> NDArray[np.float64]:
     return volume
 
 
-def summarise(volume: Volume) -> NDArray[np.float64]:
+def summarize(volume: Volume) -> NDArray[np.float64]:
     """Mean, deviation and percentiles of each channel's voxels, which place does not change: (C * 9,)."""
     flat = volume.reshape(len(volume), -1)
     percentiles = np.percentile(flat, PERCENTILES, axis=1)

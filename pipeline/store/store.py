@@ -6,10 +6,8 @@ summary of the records, written last.
 """
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -17,7 +15,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.io import sync_file, write_json
+from pipeline.core.io import is_abandoned, sync_file, write_json
 from pipeline.imaging.geometry import Affine
 from pipeline.imaging.voxel_codes import encode
 from pipeline.store.nifti_entry import (
@@ -36,8 +34,6 @@ MAX_NAME = 180
 """File systems hold names of 255 bytes, and a temporary file's is longer than its own."""
 CUT = "%~"
 """Between the start of a long name and the hash of the whole; no quoted name holds it."""
-ABANDONED_AFTER_S = 3600
-"""No writer takes this long over one scan: an older temporary file was left by a kill."""
 
 
 class Store:
@@ -120,10 +116,8 @@ class Store:
             if path not in kept:
                 path.unlink(missing_ok=True)
         for temporary in self.folder.glob(f".*{SUFFIX}"):
-            # A writer beside this one may rename its file at any moment.
-            with suppress(FileNotFoundError):
-                if time.time() - temporary.stat().st_mtime > ABANDONED_AFTER_S:
-                    temporary.unlink()
+            if is_abandoned(temporary):
+                temporary.unlink(missing_ok=True)
 
     def write_manifest(self, records: Iterable[ScanRecord]) -> None:
         """Write manifest.json: the record of every scan, sorted."""

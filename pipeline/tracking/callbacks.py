@@ -30,6 +30,7 @@ from pipeline.tracking.step_log import (
     epoch_metrics,
     metrics_by_step,
     read_epoch_metrics,
+    read_steps,
     step_metrics,
 )
 from pipeline.tracking.tracked_run import TrackedRun, open_run
@@ -139,9 +140,14 @@ class StepLogger(Callback):
         for step, metrics in metrics_by_step(self.paths, rows).items():
             self.send(step, metrics)
 
-    def complete(self) -> None:
-        """Log the single row of a training without updates, which fits a head on frozen features."""
-        if self.step:
+    def complete(self, *, is_trained: bool) -> None:
+        """Send what the tracker lacks of a training that was over before, or of one without updates.
+
+        The latter fits a head on frozen features, and logs a single row.
+        """
+        if is_trained:
+            self.send_missing(read_steps(self.paths.steps))
+        if self.step or is_trained:
             return
         self.step_log.begin(0)
         memory, seconds = peak_memory_mb(torch.device("cpu")), time.perf_counter() - self.train_start
@@ -163,20 +169,21 @@ def peak_memory_mb(device: torch.device) -> float:
 def track_training(config: Config, run_directory: RunDirectory) -> Iterator[list[Callback]]:
     """Log the training that runs inside the block with the callbacks that this yields; only the first process logs.
 
-    A resumed training resumes its W&B run, and sends the steps which that run lacks.
+    A training that resumes, or was over and is only closed, resumes its W&B run, and sends the steps which that lacks.
     """
     if not is_rank_zero():
         yield []
         return
-    paths, resume = run_directory.paths, run_directory.resume_from is not None
+    paths, resume = run_directory.paths, run_directory.resume_from is not None or run_directory.is_trained
     record = TrainingRecord(sweep_run_id() or run_directory.key, run_directory.key, "running")
     record.write(paths.tracking)
     run, logged_step = open_training_run(config, record, resume=resume)
     step_logger = StepLogger(paths, run, logged_step)
     try:
         yield [step_logger, *slice_panels(config, run_directory, run)]
-        step_logger.complete()
-        record_best(paths, run)
+        step_logger.complete(is_trained=run_directory.is_trained)
+        best = best_epoch(paths)
+        run.update_summary(best_metrics(best))
         record = record.ended("finished")
     except BaseException:
         record = record.ended("stopped")
@@ -184,6 +191,8 @@ def track_training(config: Config, run_directory: RunDirectory) -> Iterator[list
     finally:
         record.write(paths.tracking)
         run.finish()
+    # Last: where it is missing, the same command closes the training again.
+    write_json(paths.best_epoch, best)
 
 
 def sweep_run_id() -> str | None:
@@ -214,10 +223,8 @@ def slice_panels(config: Config, run_directory: RunDirectory, run: TrackedRun) -
     return [SlicePanel(run, run_directory.fold.classes, run_directory.fold.task, every=settings.panel_every, key=key)]
 
 
-def record_best(paths: TrainingPaths, run: TrackedRun) -> None:
-    """Write the metrics of the epoch that best.ckpt comes from to best.json, and send them."""
+def best_epoch(paths: TrainingPaths) -> dict[str, float]:
+    """The content of best.json: the metrics of the epoch that best.ckpt comes from."""
     history = parse_values(read_table(paths.history)).set_index("epoch", drop=False)
     epoch = TrainedCheckpoint.read(paths.best).epoch
-    best = {"epoch": epoch, **epoch_metrics(history.loc[epoch].to_dict())}
-    write_json(paths.best_epoch, best)
-    run.update_summary(best_metrics(best))
+    return {"epoch": epoch, **epoch_metrics(history.loc[epoch].to_dict())}

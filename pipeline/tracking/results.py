@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.config import Config, Plan
+from pipeline.config import Config
 from pipeline.config.load import load_yaml
 from pipeline.core.io import read_json
 from pipeline.core.paths import RunPaths, TrainingPaths
@@ -16,7 +16,6 @@ from pipeline.evaluation.registry import metric_title
 from pipeline.tracking.payload import Chart
 from pipeline.tracking.step_log import find_run_id
 from pipeline.training.checkpoint import TrainedCheckpoint
-from pipeline.training.provenance import run_key
 
 CHARTS = {
     "roc": "ROC",
@@ -124,14 +123,8 @@ class TrainedRun:
 
 def read_trained_run(files: TrainingPaths) -> TrainedRun:
     trained = TrainedCheckpoint.read(files.best)
-    key = training_hash(trained)
-    return TrainedRun(load_yaml(Config, files.config), find_run_id(files.tracking, key), key, trained.score, files)
-
-
-def training_hash(trained: TrainedCheckpoint) -> str:
-    """The key of the training that a model file comes from, wherever the file is now."""
-    config = Config.from_record(trained.config)
-    return run_key(config, Plan.model_validate(trained.plan), trained.data_hash)
+    run_id = find_run_id(files.tracking, trained.key)
+    return TrainedRun(load_yaml(Config, files.config), run_id, trained.key, trained.score, files)
 
 
 def best_training(trainings: Sequence[TrainedRun]) -> TrainedRun:

@@ -14,7 +14,7 @@ from pipeline.core.paths import Artifacts, RunPaths, TrainingPaths
 from pipeline.core.tables import read_table
 from pipeline.evaluation.evaluate import PATIENT, SCAN
 from pipeline.evaluation.outputs import has_values, read_metrics
-from pipeline.reporting.text_tables import format_entry
+from pipeline.reporting.formatting import format_entry
 from pipeline.tracking.step_log import read_record
 from pipeline.tracking.wandb_files import is_synced, run_folders
 

@@ -1,1 +1,1 @@
-"""Fitting a network: the Lightning module, its optimiser, checkpoints and trainer."""
+"""Fitting a network: the Lightning module, its optimizer, checkpoints and trainer."""

@@ -13,7 +13,7 @@ from pipeline.config import Augmentation, Config, Model, Plan, Training
 from pipeline.config.plan import EFFECTIVE_BATCH
 from pipeline.data.augmentation.pipeline import resolve_augmentation
 from pipeline.models import Network, build_model
-from pipeline.models.grad_checkpointing import BATCH_NORMS
+from pipeline.models.network import BATCH_NORMS
 from pipeline.models.registry import MODELS
 from pipeline.training.losses import LOSSES
 

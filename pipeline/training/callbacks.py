@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pipeline.models import Network
 from pipeline.models.quantization import fake_quantize, quantizable_weights
-from pipeline.training.checkpoint import RUN_STATE, RunDirectory
+from pipeline.training.checkpoint import BEST_STATE, RUN_STATE, RunDirectory
 from pipeline.training.distributed import mean_over_processes
 from pipeline.training.provenance import hash_of_code
 
@@ -58,10 +58,12 @@ class SaveBest(Callback):
         self.sign = MONITOR_SIGNS[monitor]
         self.best = -math.inf
 
+    @property
+    def state_key(self) -> str:
+        return BEST_STATE
+
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = float(trainer.callback_metrics[self.monitor])
-        if math.isnan(score) and self.best == -math.inf and trainer.is_global_zero:
-            self.run_directory.clear_best()
         if self.sign * score <= self.best or math.isnan(score):
             return
         self.best = self.sign * score
@@ -285,11 +287,19 @@ class SaveLast(Callback):
 
     def __init__(self, run_directory: RunDirectory) -> None:
         self.run_directory = run_directory
+        self.has_begun = False
         self.is_finished = False
 
     @property
     def state_key(self) -> str:
         return RUN_STATE
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        if not self.has_begun and trainer.is_global_zero:
+            self.run_directory.begin()
+        self.has_begun = True
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.is_finished = trainer.should_stop or trainer.current_epoch + 1 >= trainer.max_epochs

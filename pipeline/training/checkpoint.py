@@ -5,20 +5,22 @@ The only module that writes or reads checkpoints. It does not import Lightning, 
 """
 
 import logging
+import math
+import sys
 import zipfile
 from collections.abc import Iterable
 from csv import DictWriter
 from dataclasses import dataclass, fields
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from pipeline.config import Config
+from pipeline.config import Config, Plan
 from pipeline.core.columns import HISTORY_COLUMNS
-from pipeline.core.io import whole_file, write_yaml
+from pipeline.core.io import lock_for_process, whole_file, write_yaml
 from pipeline.core.paths import TrainingPaths
 from pipeline.core.provenance import portable_config
 from pipeline.training.distributed import is_rank_zero
@@ -32,6 +34,9 @@ FORMAT = 2
 """Version of the content of best.ckpt."""
 RUN_STATE = "SaveLast"
 """Entry of last.ckpt among the states of callbacks: of which training it is, by which code, and is it complete?"""
+
+BEST_STATE = "SaveBest"
+"""The entry with the best metric so far."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,11 @@ class TrainedCheckpoint:
     code_hash: str
     """SHA-256 of the training code."""
 
+    @property
+    def key(self) -> str:
+        """`run_key` of the training that it comes from, wherever the file is now."""
+        return run_key(Config.from_record(self.config), Plan.model_validate(self.plan), self.data_hash)
+
     def write(self, path: Path) -> None:
         save_atomically({"format": FORMAT, **vars(self)}, path)
 
@@ -74,18 +84,36 @@ class TrainedCheckpoint:
 
 
 def save_atomically(content: Any, path: Path) -> None:
-    """torch.save to a temporary file that is then renamed, so that a kill never leaves half a checkpoint."""
-    with whole_file(path) as temporary:
-        torch.save(content, temporary)
+    """torch.save to a temporary file that is then renamed, so that a kill never leaves half a checkpoint.
+
+    The same content gives the same bytes: torch writes the name of a file, here a random one, into it, but has none of
+    an open file.
+    """
+    with whole_file(path) as temporary, temporary.open("wb") as stream:
+        torch.save(as_own_objects(content), stream)
+
+
+def as_own_objects(value: Any) -> Any:
+    """Equal plain containers, each an object of its own, whose equal strings are one object.
+
+    pickle writes an object that it meets again as a reference; so bytes would depend on who shares an object.
+    """
+    if type(value) is str:
+        return sys.intern(value)
+    if type(value) is dict:
+        return {as_own_objects(key): as_own_objects(inner) for key, inner in value.items()}
+    return type(value)(map(as_own_objects, value)) if type(value) in (list, tuple) else value
 
 
 def load_weights_only(path: Path) -> Any:
     """The tensors and plain values of a file that torch.save wrote; a corrupt file, or one with code, is a ValueError.
 
-    Verifies the checksums of the archive, which torch.load ignores.
+    Verifies the checksums of the archive, which torch.load ignores, once its members are known to be plain bytes of the
+    file: compressed ones could inflate to any size.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            check_stored_plainly(archive, path.stat().st_size)
             corrupt = archive.testzip()
         if corrupt:
             raise ValueError(f"checksum of {corrupt}")
@@ -95,51 +123,93 @@ def load_weights_only(path: Path) -> Any:
         raise ValueError(f"{path}: not a complete checkpoint of plain weights ({reason}); train again.") from None
 
 
-def find_resume_checkpoint(path: Path, key: str) -> Path | None:
-    """`path` if the training can resume from it, else None.
+def check_stored_plainly(archive: zipfile.ZipFile, num_bytes: int) -> None:
+    """ValueError if a member is compressed, or if members overlap and are longer together than the file."""
+    members = archive.infolist()
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise ValueError(f"{member.filename} is compressed, {member.compress_size} to {member.file_size} bytes")
+    total = sum(member.file_size for member in members)
+    if total > num_bytes:
+        raise ValueError(f"its members have {total} bytes, the file has {num_bytes}")
 
-    It must be intact and written by the same training (`key`) and the same code, before its last epoch.
-    """
-    if not path.is_file():
-        return None
+
+def read_run_state(path: Path, key: str) -> dict[str, Any] | None:
+    """The state in `path` if it is intact and of the same training (`key`) by the same code, else None."""
     try:
         state = load_weights_only(path)
+    except FileNotFoundError:
+        return None
     except ValueError as error:
         log.warning("%s Training starts over.", error)
         return None
     own = state.get("callbacks", {}).get(RUN_STATE, {}) if isinstance(state, dict) else {}
-    if own.get("key") != key or own["is_finished"]:
+    if own.get("key") != key:
         return None
     if own.get("code_hash") != hash_of_code():
         # The key does not include the code: the W&B run, which it names, is the same training, started over.
         log.warning("%s: written by another version of the training code; training starts over.", path)
         return None
-    log.info("resuming from epoch %d, after %d updates, of %s", state["epoch"] + 1, state["global_step"], path)
-    return path
+    return state
 
 
 class RunDirectory:
-    """The folder of one training: best and last checkpoint, resolved config and history, each written atomically."""
+    """The folder of one training: best and last checkpoint, resolved config and history, each written atomically.
+
+    This process alone may train in it; ValueError if another one does.
+    """
 
     def __init__(self, config: Config, fold: "Fold", paths: TrainingPaths) -> None:
         self.config = config.model_dump(mode="json")
         self.fold = fold
         self.paths = paths
         self.key = run_key(config, fold.plan, fold.data_hash)
-        self.resume_from: Path | None = find_resume_checkpoint(paths.last, self.key)
-        if is_rank_zero():
-            write_yaml(paths.config, self.config)
+        self.lock = lock_training(paths) if is_rank_zero() else None
+        self.resume_from: Path | None = None
+        self.is_trained = False
+        """All epochs are done, but best.json, which is written last, is missing: the end was interrupted."""
+        # A training with best.json is over, and trains anew if the command is given again.
+        state = None if paths.best_epoch.is_file() else read_run_state(paths.last, self.key)
+        if state is None or not self.has_best(state):
+            return
+        self.is_trained = state["callbacks"][RUN_STATE]["is_finished"]
+        if not self.is_trained:
+            self.resume_from = paths.last
+            epoch, updates = state["epoch"] + 1, state["global_step"]
+            log.info("resuming from epoch %d, after %d updates, of %s", epoch, updates, paths.last)
+
+    def has_best(self, state: dict[str, Any]) -> bool:
+        """Is best.ckpt intact and of this training, if its metric was defined so far?"""
+        if not math.isfinite(state["callbacks"][BEST_STATE]["best"]):
+            return True
+        try:
+            best = TrainedCheckpoint.read(self.paths.best)
+            if (best.key, best.code_hash) == (self.key, hash_of_code()):
+                return True
+            reason = f"{self.paths.best}: not of this training."
+        except (ValueError, FileNotFoundError) as error:
+            reason = str(error)
+        log.warning("%s Training starts over.", reason)
+        return False
+
+    def begin(self) -> None:
+        """Write config.yaml, and unless the training resumes, remove what an earlier one left.
+
+        Called once training works: settings that fail at the first batch cost nobody an earlier result.
+        """
+        if self.resume_from is None:
+            paths = self.paths
+            for earlier in (paths.last, paths.best, paths.best_epoch, paths.history, paths.int8, paths.quantized):
+                earlier.unlink(missing_ok=True)
+        write_yaml(self.paths.config, self.config)
 
     def save_best(self, epoch: int, score: float, weights: dict[str, Tensor]) -> None:
         """Write best.ckpt."""
         self.trained_checkpoint(epoch, score, weights).write(self.paths.best)
 
-    def clear_best(self) -> None:
-        """Remove the best.ckpt of an earlier training."""
-        self.paths.best.unlink(missing_ok=True)
-
     def save_only_epoch(self, weights: dict[str, Tensor], metrics: dict[str, float]) -> None:
         """Write all files of a training without epochs: its only state is the best and the last."""
+        self.begin()
         checkpoint = self.trained_checkpoint(0, metrics[f"val_{self.fold.training.monitor}"], weights)
         checkpoint.write(self.paths.best)
         checkpoint.write(self.paths.last)
@@ -164,3 +234,14 @@ class RunDirectory:
             data_hash=self.fold.data_hash,
             code_hash=hash_of_code(),
         )
+
+
+def lock_training(paths: TrainingPaths) -> IO[bytes] | None:
+    """Lock the folder of a training until this process ends."""
+    try:
+        return lock_for_process(paths.lock)
+    except BlockingIOError:
+        raise ValueError(
+            f"{paths.folder}: another process trains in this folder, expected one at a time; wait for it or stop it. "
+            "Other folds, seeds and experiments have folders of their own."
+        ) from None

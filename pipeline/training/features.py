@@ -5,16 +5,15 @@ and `forward_head` takes, so that any head, pooling over slices included, can be
 """
 
 import hashlib
-import os
 from collections.abc import Iterable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from pipeline.core.io import whole_file
 from pipeline.models.network import Network
 
 ENTRY = "features"
@@ -93,7 +92,5 @@ def _read_entry(path: Path) -> Tensor | None:
 
 
 def _write_entry(path: Path, features: Tensor) -> None:
-    """Write under another name and rename, so that no reader meets half a file."""
-    with NamedTemporaryFile(dir=path.parent, suffix=".partial", delete=False) as file:
-        file.write(save({ENTRY: features.contiguous()}))
-    os.replace(file.name, path)
+    with whole_file(path, is_one_of_many=True) as temporary:
+        temporary.write_bytes(save({ENTRY: features.contiguous()}))

@@ -14,7 +14,7 @@ from pipeline.core.paths import CohortPaths
 from pipeline.data.augmentation.pipeline import augmentation_settings, augmentation_transforms
 from pipeline.data.datamodule import ScanDataModule
 from pipeline.imaging.extra_transforms import build_extra, own_names
-from pipeline.imaging.histogram_standardization import fit_standards
+from pipeline.imaging.intensity import fit_standards
 from pipeline.store.store import Store
 from pipeline.training.provenance import hash_of_data
 from pipeline.training.targets import Task, count_classes, task_of, with_targets

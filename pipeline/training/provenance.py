@@ -17,7 +17,7 @@ DECIDES_WEIGHTS = (
     "data",
     "imaging/extra_transforms.py",
     "imaging/geometry.py",
-    "imaging/histogram_standardization.py",
+    "imaging/intensity.py",
     "imaging/voxel_codes.py",
     "models",
     "store/nifti_entry.py",

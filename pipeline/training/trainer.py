@@ -35,6 +35,8 @@ from pipeline.training.module import Classifier
 from pipeline.training.progress import progress_callback
 from pipeline.training.signals import GracefulShutdown
 
+log = logging.getLogger(__name__)
+
 
 def fit(
     network: Network,
@@ -46,6 +48,9 @@ def fit(
     loggers: Sequence[Callback] = (),
 ) -> None:
     """Train `network` and leave the files of `run_directory`; a training that was interrupted resumes."""
+    if run_directory.is_trained:
+        log.info("%s: all epochs are done; closing the training", run_directory.paths.folder)
+        return
     if not config.model.learns_by_gradient:
         # Needs scikit-learn, and no other training does.
         from pipeline.training.linear_probe import fit_linear_probe

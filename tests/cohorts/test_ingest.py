@@ -139,3 +139,31 @@ def test_nonfinite_voxels_are_filled_if_the_config_has_a_fill(paths):
     assert read_cohort(paths.cohort)["warnings"][0] == "NII-FILLED"
     with pytest.raises(ValueError, match="finite number"):
         cohort(ingest={"fill_nonfinite": math.nan})
+
+
+def with_made_from(paths, made_from: dict[int, str]):
+    """Add a column of the files that labels were made from, which the cohort declares as such."""
+    write_table(paths, [[*HEADER, "outline"], *([*row, made_from.get(number, "")] for number, row in enumerate(ROWS))])
+    return cohort(columns={"label_source": ["outline"]})
+
+
+@pytest.mark.parametrize("name", ["scans/003.nii.gz", "scans/../scans/003.nii.gz", "outlines/link.nii.gz"])
+def test_a_scan_that_a_label_was_made_from_is_rejected_whatever_its_name(paths, name):
+    (paths.raw / "outlines").mkdir()
+    (paths.raw / "outlines/link.nii.gz").symlink_to(paths.raw / "scans/003.nii.gz")
+    with pytest.raises(ValueError, match=r"row 5 \('003'\).*\[TAB-LABEL-SOURCE\]"):
+        ingest_cohort(with_made_from(paths, {6: name}), paths)
+    assert not paths.cohort.exists()
+
+
+def test_a_crop_mask_that_a_label_was_made_from_is_rejected_under_another_column_too(paths):
+    (paths.raw / "outline.nii").write_bytes(nifti())
+    write_table(paths, [[*HEADER, "where", "outline"], *([*row, "outline.nii", "outline.nii"] for row in ROWS)])
+    cropped = cohort(columns={"label_source": ["outline"], "crop_mask": "where"}, preprocess={"crop": "mask"})
+    with pytest.raises(ValueError, match=r"row 2 \('000'\), .* and 3 more.*\[TAB-LABEL-SOURCE\]"):
+        ingest_cohort(cropped, paths)
+
+
+def test_other_files_and_numbers_that_a_label_was_made_from_are_no_problem(paths):
+    ingest_cohort(with_made_from(paths, {0: "outlines/000.nii.gz", 1: "2948.0"}), paths)
+    assert len(read_cohort(paths.cohort)) == 8

@@ -110,6 +110,19 @@ def test_a_wrong_word_is_rejected_with_key_value_and_nearest(words: list[str], s
         (["cohort.preprocess.crop=mask"], ["columns.crop_mask"]),
         (["cohort.preprocess.crop=point"], ["columns.crop_center_mm"]),
         (["cohort.columns.channels=[t1, flair]", "cohort.columns.path=file"], ["columns.channels", "'file'"]),
+        (
+            ["cohort.columns.label_source=[mask]", "cohort.columns.path=mask"],
+            ["columns: path", "'mask'", "label_source"],
+        ),
+        (
+            ["cohort.columns.label_source=[mask]", "cohort.columns.channels=[t1, mask]"],
+            ["columns: channels", "'mask'", "label_source"],
+        ),
+        (
+            ["cohort.columns.label_source=[mask]", "cohort.columns.crop_mask=mask", "cohort.preprocess.crop=mask"],
+            ["columns: crop_mask", "'mask'", "label_source"],
+        ),
+        (["cohort.columns.crop_center_mm=[r, a, label]"], ["columns: crop_center_mm", "'label'", "columns.label"]),
     ],
 )
 def test_an_impossible_pair_is_rejected(words: list[str], says: list[str]) -> None:

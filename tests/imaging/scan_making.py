@@ -65,7 +65,7 @@ def unit(vector: np.ndarray) -> np.ndarray:
 
 
 def world_of_voxels(shape: tuple[int, ...], affine: np.ndarray) -> np.ndarray:
-    """RAS millimetres of every voxel: (X, Y, Z, 3)."""
+    """RAS millimeters of every voxel: (X, Y, Z, 3)."""
     return np.moveaxis(np.indices(shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]
 
 

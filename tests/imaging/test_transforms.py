@@ -9,8 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
 from pipeline.core.io import write_yaml
-from pipeline.imaging.histogram_standardization import MatchHistogram, to_standards
-from pipeline.imaging.intensity import correct_bias
+from pipeline.imaging.intensity import MatchHistogram, correct_bias, to_standards
 from pipeline.imaging.preprocessing import map_on_scan, preprocess_scan
 from pipeline.imaging.transforms import (
     CorrectBiasFieldd,

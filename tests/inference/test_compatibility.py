@@ -1,7 +1,9 @@
 """A checkpoint of another config, other classes or another split is rejected."""
 
+import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -15,6 +17,8 @@ from pipeline.training.checkpoint import TrainedCheckpoint
 from pipeline.training.provenance import hash_of_data
 from tests.training.small import PLAN, SmallTraining
 
+HEAD = "head.weight"
+
 
 class Matched:
     """A cohort and a checkpoint of its fold 0."""
@@ -27,7 +31,7 @@ class Matched:
         self.splits = pd.concat(folds, ignore_index=True).assign(split="development")
         write_splits(self.cohort.splits, self.splits)
         write_json(self.cohort.ingest, {"classes": training.fold.classes})
-        self.model = training.config.model
+        self.config, self.model = training.config, training.config.model
         model = {**self.model.model_dump(), "options": {**self.model.options, **options}}
         config = training.config.model_copy(update={"model": Model(**model)})
         content = TrainedCheckpoint(
@@ -43,13 +47,50 @@ class Matched:
         content.write(folder / "best.ckpt")
         self.trained = Predictor.load(folder / "best.ckpt")
 
-    def check(self, model: Model | None = None) -> None:
-        check_compatible(self.trained, model or self.model, self.cohort, 0)
+    def check(self, model: Model | None = None, **changes: object) -> None:
+        config = self.config.model_copy(update={"model": model or self.model, **changes})
+        check_compatible(self.trained, config, self.cohort, config.training_key)
 
 
 def test_its_own_config_and_cohort_are_accepted_and_so_is_the_norm_that_training_chose(tmp_path: Path) -> None:
     Matched(tmp_path).check()
     Matched(tmp_path, norm="group").check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"name": "other"},
+            "of experiment 'small' on cohort 'blocks', fold 0, seed 0, expected that of experiment 'other'",
+        ),
+        ({"fold": 1}, "expected that of experiment 'small' on cohort 'blocks', fold 1, seed 0"),
+        ({"seed": 7}, "expected that of experiment 'small' on cohort 'blocks', fold 0, seed 7"),
+    ],
+)
+def test_a_checkpoint_of_another_experiment_fold_or_seed_is_rejected(tmp_path: Path, changes: dict, says: str) -> None:
+    with pytest.raises(ValueError, match=f"best.ckpt: the checkpoint .*{says}.*; train it again"):
+        Matched(tmp_path).check(**changes)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_rejected_by_name(tmp_path: Path, value: float) -> None:
+    path = Matched(tmp_path).trained.path
+    trained = TrainedCheckpoint.read(path)
+    trained.state_dict[HEAD][0, 0] = value
+    trained.write(path)
+    with pytest.raises(ValueError, match="best.ckpt: 1 of its weights, such as head.weight, are NaN or infinite"):
+        Predictor.load(path)
+
+
+def test_weights_so_large_that_a_scan_overflows_give_an_error_and_no_probabilities(tmp_path: Path) -> None:
+    path = Matched(tmp_path).trained.path
+    trained = TrainedCheckpoint.read(path)
+    trained.state_dict[HEAD].fill_(3e38)
+    trained.write(path)
+    volume = np.random.default_rng(0).normal(size=(1, 8, 8, 8)).astype(np.float32)
+    with pytest.raises(ValueError, match=r"best.ckpt: the network gives \[.*\] for a scan with values from -"):
+        Predictor.load(path).predict(volume)
 
 
 def test_patients_that_changed_partition_are_rejected(tmp_path: Path) -> None:

@@ -118,6 +118,15 @@ def test_two_writers_of_the_same_scans_leave_whole_ones(tmp_path):
     assert store.verify(store.scan_ids()) == []
 
 
+def test_a_store_is_pruned_beside_a_writer(tmp_path):
+    writer, store = start_writer(tmp_path, 100), Store(tmp_path)
+    while writer.poll() is None:
+        store.prune(["scan0", "scan1"])
+    assert writer.returncode == 0
+    store.prune(["scan0", "scan1"])
+    assert store.scan_ids() == ["scan0", "scan1"] and store.verify(store.scan_ids()) == []
+
+
 def test_a_kill_at_any_moment_leaves_whole_scans(tmp_path):
     rng = np.random.default_rng(0)
     for _ in range(2):

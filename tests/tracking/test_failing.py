@@ -16,7 +16,7 @@ from pipeline.tracking.privacy import pseudonym, read_key
 from pipeline.tracking.step_log import TrainingRecord, read_record
 from pipeline.tracking.wandb_files import SUPERSEDED
 from pipeline.training.checkpoint import TrainedCheckpoint
-from tests.conftest import Commands
+from tests.conftest import Commands, forking_python
 from tests.tracking.offline import OfflineRun, copy_untrained
 from tests.tracking.ten_steps import break_wandb, log_ten_steps
 
@@ -142,3 +142,22 @@ def test_a_killed_and_resumed_training_is_one_run_with_every_step_once(ready: Pa
     assert history["step/loss"].tolist() == pytest.approx(steps["loss"].tolist(), rel=1e-12)
     epochs = pd.read_csv(ready / FOLD / "history.csv")
     assert history["val_loss"].dropna().tolist() == pytest.approx(epochs["val_loss"].tolist(), rel=1e-12)
+
+
+def test_a_training_killed_after_its_last_epoch_is_closed_and_not_repeated(finished: Path, ready: Path) -> None:
+    commands = Commands(ready)
+    # tracking.json says `running` first, and how it ended last, before the W&B run is finished.
+    program = [str(forking_python() / "python"), "-m", "tests.training.killed_command", "tracking.json", "2"]
+    assert commands.run(program).returncode == -signal.SIGKILL
+    files = TrainingPaths(ready / FOLD)
+    assert read_record(files.tracking).status == "running" and not files.best_epoch.exists()
+    weights, steps = files.best.read_bytes(), files.steps.read_bytes()
+    said = commands("train").stderr
+    assert "all epochs are done; closing the training" in said and "epoch 1" not in said
+    assert (files.best.read_bytes(), files.steps.read_bytes()) == (weights, steps)
+    own = TrainingPaths(finished / FOLD)
+    assert weights == own.best.read_bytes() and files.best_epoch.read_bytes() == own.best_epoch.read_bytes()
+    record = read_record(files.tracking)
+    assert record.status == "finished"
+    run = OfflineRun(ready, record.run_id)
+    assert run.history["_step"].tolist() == list(range(1, 10)) and "best/val_auroc" in run.summary

@@ -41,7 +41,7 @@ class FirstStep(Callback):
 
 
 def torch_s_own_gradients(training: SmallTraining) -> dict[str, Tensor]:
-    """Of the first batch, through torch's fake quantisation of the same layers."""
+    """Of the first batch, through torch's fake quantization of the same layers."""
     network, batch = training.start(), next(iter(training.fold.scans.train_dataloader()))
     seen = dict(network.named_parameters())
     for name in quantizable_weights(network):

@@ -5,12 +5,15 @@ import pickle
 import signal
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from lightning import Callback
 
-from pipeline.training.checkpoint import TrainedCheckpoint
+from pipeline.core.paths import TrainingPaths
+from pipeline.training.checkpoint import RunDirectory, TrainedCheckpoint
 from tests.training.small import SendSignal, SmallTraining
 
 CONTENT = dict(
@@ -84,6 +87,39 @@ def test_a_flipped_byte_in_the_weights_is_rejected(path: Path) -> None:
         TrainedCheckpoint.read(path)
 
 
+def test_the_same_content_gives_the_same_bytes_whoever_shares_its_objects(path: Path, tmp_path: Path) -> None:
+    trained, plain = TrainedCheckpoint.read(path), "".join(["pla", "in"])
+    other = replace(trained, classes=[plain, "cube"], config={"name": "tiny", "more": [plain, [1, 2]]})
+    for name, changed in {"a": {"plan": {"of": plain}}, "b": {"plan": {"of": "".join(["pl", "ain"])}}}.items():
+        replace(other, **changed).write(tmp_path / f"{name}.ckpt")
+    assert (tmp_path / "a.ckpt").read_bytes() == (tmp_path / "b.ckpt").read_bytes()
+    trained.write(tmp_path / "other name.ckpt")
+    assert (tmp_path / "other name.ckpt").read_bytes() == path.read_bytes()
+
+
+def test_members_that_would_inflate_are_rejected_before_they_do(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content + bytes(1 << 26) if name.endswith("data/0") else content)
+    with pytest.raises(ValueError, match=r"data/0 is compressed, \d+ to 67108\d+ bytes|data.pkl is compressed"):
+        TrainedCheckpoint.read(path)
+
+
+def test_members_that_are_the_same_bytes_many_times_over_are_rejected(path: Path) -> None:
+    with zipfile.ZipFile(path, "a") as archive:
+        largest = max(archive.infolist(), key=lambda member: member.file_size)
+        for copy in range(50):
+            twin = archive.NameToInfo[f"twin{copy}"] = zipfile.ZipInfo(f"twin{copy}")
+            for field in ("header_offset", "file_size", "compress_size", "CRC"):
+                setattr(twin, field, getattr(largest, field))
+            archive.filelist.append(twin)
+        archive._didModify = True
+    with pytest.raises(ValueError, match="its members have .* bytes, the file has"):
+        TrainedCheckpoint.read(path)
+
+
 def test_a_foreign_file_is_rejected(tmp_path: Path) -> None:
     stream = io.BytesIO()
     torch.save({"state_dict": {}}, stream)
@@ -104,12 +140,74 @@ def test_a_missing_file_says_what_writes_it(tmp_path: Path) -> None:
         TrainedCheckpoint.read(tmp_path / "best.ckpt")
 
 
-def test_a_finished_training_starts_over(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_without_its_closing_record_is_not_repeated_and_a_closed_one_is(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     training = SmallTraining(tmp_path, max_epochs=2)
     training("run")
+    folder = tmp_path / "run"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
     caplog.set_level(logging.INFO)
     training("run")
-    assert "resuming" not in caplog.text
+    assert "all epochs are done; closing" in caplog.text
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    (folder / "best.json").write_text("{}")
+    (folder / "best.int8.ckpt").write_text("of the earlier training")
+    caplog.clear()
+    training("run")
+    assert "closing" not in caplog.text and "resuming" not in caplog.text
+    # The same training, so the same bytes, and nothing of the one before.
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", [None, "another"])
+def test_a_training_whose_best_checkpoint_is_gone_or_another_s_starts_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str | None
+) -> None:
+    training = SmallTraining(tmp_path, max_epochs=2)
+    training("run")
+    best = tmp_path / "run" / "best.ckpt"
+    whole = best.read_bytes()
+    if name is None:
+        best.unlink()
+    else:
+        trained = TrainedCheckpoint.read(best)
+        replace(trained, config=trained.config | {"name": name}).write(best)
+    training("run")
+    assert "Training starts over" in caplog.text and best.read_bytes() == whole
+
+
+def test_settings_that_fail_at_the_first_batch_cost_no_earlier_result(tmp_path: Path) -> None:
+    training = SmallTraining(tmp_path, max_epochs=1)
+    training("run")
+    before = (tmp_path / "run" / "best.ckpt").read_bytes()
+
+    class Fail(Callback):
+        def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
+            raise MemoryError("out of memory")
+
+    with pytest.raises(ValueError, match="out of memory with batches of 2"):
+        SmallTraining(tmp_path, max_epochs=1, learning_rate=1e-3)("run", Fail())
+    assert (tmp_path / "run" / "best.ckpt").read_bytes() == before
+
+
+def test_a_second_process_in_the_folder_of_a_training_is_refused(tmp_path: Path) -> None:
+    training = SmallTraining(tmp_path, max_epochs=1)
+    refused = []
+
+    class TrainBeside(Callback):
+        def on_train_start(self, trainer, pl_module) -> None:
+            child = os.fork()
+            if child == 0:
+                try:
+                    RunDirectory(training.config, training.fold, TrainingPaths(tmp_path / "run"))
+                except ValueError as error:
+                    os._exit(3 if "another process trains in this folder" in str(error) else 1)
+                os._exit(0)
+            refused.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    training("run", TrainBeside())
+    assert refused == [3]
 
 
 @pytest.mark.parametrize(

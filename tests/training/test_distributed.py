@@ -20,8 +20,6 @@ from tests.training.small import Outcome, SmallTraining
 SETTINGS = {"weight_decay": 5.0, "optimizer": "sgd", "options": {"drop_rate": 0.0}}
 # One update, and a small one: gradients of layer scales over maps of so few voxels are mostly rounding.
 SETTINGS |= {"accumulate": 5, "max_epochs": 1, "learning_rate": 0.002}
-
-
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
 
 
@@ -34,26 +32,25 @@ def train_in_two(folder: Path, launcher: tuple[str, ...], **settings: object) ->
     return folder / "run"
 
 
+def history_of(run: Path) -> list[float]:
+    return [float(value) for line in (run / "history.csv").read_text().splitlines()[1:] for value in line.split(",")]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("strategy", "launcher"), [("fsdp", TORCHRUN), ("auto", ())])
-def test_two_processes_make_the_update_and_metrics_of_one_with_and_without_torchrun(
-    tmp_path: Path, strategy: str, launcher: tuple[str, ...]
-) -> None:
+def test_two_processes_with_sharded_weights_make_the_update_and_metrics_of_one(tmp_path: Path) -> None:
     alone: Outcome = SmallTraining(tmp_path / "alone", **SETTINGS)("run")
-    run = train_in_two(tmp_path, launcher, strategy=strategy)
+    run = train_in_two(tmp_path, TORCHRUN, strategy="fsdp")
     together = TrainedCheckpoint.read(run / "best.ckpt").state_dict
     assert together.keys() == alone.best.state_dict.keys()
     assert all(torch.allclose(together[name], alone.best.state_dict[name], rtol=0, atol=1e-5) for name in together)
-    lines = [(folder / "history.csv").read_text().splitlines()[1:] for folder in (run, tmp_path / "alone" / "run")]
-    figures = [[float(value) for line in own for value in line.split(",")] for own in lines]
-    assert figures[0] == pytest.approx(figures[1], abs=1e-5)
+    assert history_of(run) == pytest.approx(history_of(tmp_path / "alone" / "run"), abs=1e-5)
     logits = Predictor.load(run / "best.ckpt").network(torch.ones(1, 1, 8, 8, 8))
     assert torch.isfinite(logits).all()
     assert load_weights_only(TrainingPaths(run).last)["global_step"] == 1
 
 
 @pytest.mark.slow
-def test_two_processes_train_over_the_quantized_weights_of_one(tmp_path: Path) -> None:
+def test_two_processes_without_torchrun_train_over_the_quantized_weights_of_one(tmp_path: Path) -> None:
     aware = {"quantization_aware": True}
     SmallTraining(tmp_path / "alone", **SETTINGS, **aware)("run")
     run = train_in_two(tmp_path, (), **aware)

@@ -32,7 +32,7 @@ def test_cross_entropy_is_the_mean_negative_log_probability() -> None:
 
 
 def test_balanced_weights_count_each_class_the_same() -> None:
-    # Two scans of class 1, one of class 0: weights 3/4 and 3/2, normalised by their sum over the batch, 3.
+    # Two scans of class 1, one of class 0: weights 3/4 and 3/2, normalized by their sum over the batch, 3.
     expected = -(0.75 * math.log(3 / 4) + 1.5 * math.log(1 / 2) + 0.75 * math.log(1 / 5)) / 3
     assert float(built(class_weights="balanced")(LOGITS, LABELS)) == pytest.approx(expected)
 

@@ -40,10 +40,10 @@ def test_the_hash_of_the_data_sees_labels_sides_and_voxels_and_no_order(tmp_path
     sides = {"train": table[:10], "val": table[10:]}
     first = hash_of_data(store, sides)
     assert hash_of_data(store, {"train": table[:10][::-1], "val": table[10:]}) == first
-    relabelled = table.assign(label=table["label"].where(table["scan_id"] != "s3", "dark"))
+    relabeled = table.assign(label=table["label"].where(table["scan_id"] != "s3", "dark"))
     others = [
         hash_of_data(store, {"train": table[:9], "val": table[9:]}),
-        hash_of_data(store, {"train": relabelled[:10], "val": relabelled[10:]}),
+        hash_of_data(store, {"train": relabeled[:10], "val": relabeled[10:]}),
         hash_of_data(store, {"train": pd.concat([table[:9], table[10:11]]), "val": table[11:]}),
     ]
     assert len({first, *others}) == 4

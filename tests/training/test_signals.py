@@ -39,6 +39,7 @@ def test_a_signal_saves_says_how_to_resume_and_loses_nothing(
     assert stopped.value.code == 128 + number
     assert "the same command resumes" in caplog.text
     assert training("stopped").is_same_as(whole)
+    assert (tmp_path / "stopped/best.ckpt").read_bytes() == (tmp_path / "whole/best.ckpt").read_bytes()
     assert "resuming from epoch" in caplog.text
 
 

@@ -30,7 +30,7 @@ def run_all(project: Path, label: str, cohort: str) -> tuple[pd.DataFrame, dict]
 
 
 @pytest.fixture
-def labelled(project: Path) -> Path:
+def labeled(project: Path) -> Path:
     """The tiny project with two more columns of labels, one value a patient."""
     table = pd.read_csv(project / "cubes" / "labels.csv")
     number = table["patient_id"].str[1:].astype(int)
@@ -40,16 +40,16 @@ def labelled(project: Path) -> Path:
     return project
 
 
-def test_multilabel_predicts_and_evaluates_each_class_separately(labelled: Path) -> None:
-    predictions, metrics = run_all(labelled, "findings", "task: multilabel")
+def test_multilabel_predicts_and_evaluates_each_class_separately(labeled: Path) -> None:
+    predictions, metrics = run_all(labeled, "findings", "task: multilabel")
     assert set(predictions["label"]) == set(FINDINGS)
     probs = predictions[["prob_cube", "prob_rim"]].to_numpy()
     assert (probs > 0).all() and (probs < 1).all() and not np.allclose(probs.sum(1), 1, atol=1e-3)
     assert {"auroc_cube", "auroc_rim"} <= set(metrics["test"]["patient"])
 
 
-def test_ordinal_classes_have_one_distribution_and_an_ordered_metric(labelled: Path) -> None:
-    predictions, metrics = run_all(labelled, "grade", f"task: ordinal\nclasses: [{', '.join(GRADES)}]")
+def test_ordinal_classes_have_one_distribution_and_an_ordered_metric(labeled: Path) -> None:
+    predictions, metrics = run_all(labeled, "grade", f"task: ordinal\nclasses: [{', '.join(GRADES)}]")
     columns = [name for name in predictions if name.startswith("prob_")]
     assert columns == [f"prob_{grade}" for grade in GRADES]
     assert np.allclose(predictions[columns].sum(axis=1), 1)

@@ -21,6 +21,9 @@ EVERYTHING = {
 def test_a_training_is_bit_for_bit_repeatable_with_any_number_of_workers(tmp_path: Path) -> None:
     alone = SmallTraining(tmp_path / "alone", **EVERYTHING)("run")
     assert SmallTraining(tmp_path / "again", **EVERYTHING)("run").is_same_as(alone)
+    for name in ("best.ckpt", "last.ckpt", "history.csv", "config.yaml"):
+        first, second = ((tmp_path / folder / "run" / name).read_bytes() for folder in ("alone", "again"))
+        assert first == second, name
     for num_workers in (1, 4):
         helped = SmallTraining(tmp_path / str(num_workers), num_workers=num_workers, **EVERYTHING)("run")
         assert helped.is_same_as(alone), num_workers

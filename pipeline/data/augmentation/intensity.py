@@ -87,7 +87,7 @@ def along(values: Tensor, axis: int) -> Tensor:
     "blur", title="blur", kind=INTENSITY, prob=0.2, options=lambda settings: {"spacing_mm": settings.spacing_mm}
 )
 def blur(volume: Tensor, rng: np.random.Generator, *, spacing_mm: Spacing) -> Tensor:
-    """Gaussian blur of equal width in millimetres along each axis."""
+    """Gaussian blur of equal width in millimeters along each axis."""
     width_mm = rng.uniform(*BLUR_MM) * min(spacing_mm)
     blurred = volume[None, None]
     for axis, spacing in enumerate(spacing_mm):

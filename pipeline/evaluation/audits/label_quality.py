@@ -1,7 +1,7 @@
 """Which labels may be wrong: those that stand against a confident prediction by a model that never saw the patient.
 
 Confident learning's rule (Northcutt et al., Journal of Artificial Intelligence Research 2021;70:1373-1411): a row is
-suspect if its probability of another class is at least as high as is usual among the rows labelled so, and higher than
+suspect if its probability of another class is at least as high as is usual among the rows labeled so, and higher than
 of its own. Rows are ranked by how far the other class leads.
 
 Some contradictions are to be expected: as many as the model's own probabilities say. More of them mean wrong labels or

@@ -1,7 +1,7 @@
 """Where in the network the signal appears: a linear probe on the embedding of each stage, beside the network's head.
 
 Probes are fitted and judged across parts of the patients that the network did not train on. Each trained fold has a
-network and so probes of its own; a patient whom several predicted gets the mean of their standardised scores. Chance is
+network and so probes of its own; a patient whom several predicted gets the mean of their standardized scores. Chance is
 what the same probes reach when they are fitted to shuffled labels. A probe that beats the head finds something the head
 does not use.
 
@@ -110,19 +110,19 @@ def shuffle(known: pd.Series, folds: Sequence[FoldEmbeddings], parts: Array, num
 
 
 def probe_scores(known: pd.Series, folds: Sequence[FoldEmbeddings], labels: Array, parts: Array) -> dict[str, Array]:
-    """By stage, (N, 1 + R): mean of the networks' standardised scores of left-out patients, by labels (N, 1 + R)."""
+    """By stage, (N, 1 + R): mean of the networks' standardized scores of left-out patients, by labels (N, 1 + R)."""
     found: dict[str, Array] = {}
     counts = np.zeros((len(known), 1))
     for fold in folds:
         rows = known.index.get_indexer(fold.patients)
         counts[rows] += 1
         for name, embeddings in fold.stages.items():
-            scores = standardised(held_out_scores(embeddings, labels[rows], parts[rows]))
+            scores = standardized(held_out_scores(embeddings, labels[rows], parts[rows]))
             found.setdefault(name, np.zeros(labels.shape))[rows] += scores
     return {name: scores / counts for name, scores in found.items()}
 
 
-def standardised(scores: Array) -> Array:
+def standardized(scores: Array) -> Array:
     """Each column with mean 0 and deviation 1, so that networks can be averaged; zeros where nothing varies."""
     return (scores - scores.mean(0)) / np.maximum(scores.std(0), np.finfo(float).tiny)
 

@@ -67,7 +67,7 @@ def auroc_p_value(
 
 
 NOISE = 1.0
-"""Variance of the label's noise against that of the signal; with standardised features, the ridge's penalty."""
+"""Variance of the label's noise against that of the signal; with standardized features, the ridge's penalty."""
 
 
 def probe_map(train: Array, held_out: Array) -> Array:
@@ -78,7 +78,7 @@ def probe_map(train: Array, held_out: Array) -> Array:
     num_seen, num_features = known.shape
     kernel = known @ known.T / max(num_features, 1)
     centring = np.eye(num_seen) - 1 / num_seen
-    # Features are centred, so that taking the labels' mean off beforehand fits the intercept.
+    # Features are centered, so that taking the labels' mean off beforehand fits the intercept.
     return (asked @ known.T / max(num_features, 1)) @ np.linalg.solve(kernel + NOISE * np.eye(num_seen), centring)
 
 

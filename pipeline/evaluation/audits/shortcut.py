@@ -121,7 +121,7 @@ def judge_following(
     acquisition, logits = known["acquisition"].to_numpy(), known["logit"].to_numpy()
     strata = pd.factorize(pd.MultiIndex.from_arrays([labels, parts]))[0]
     rows = shuffled_rows(strata, num_shuffles, generator)
-    ranks, followed = centred_ranks(logits, strata), centred_ranks(acquisition, strata)
+    ranks, followed = centered_ranks(logits, strata), centered_ranks(acquisition, strata)
     scale = np.sqrt((ranks**2).sum() * (followed**2).sum())
     if scale == 0:
         return Part(num_patients=len(known), reason="within classes, acquisition or the logit does not vary"), None
@@ -165,7 +165,7 @@ def kinds_of_acquisition(acquisition: Array, parts: Array) -> Array:
     return kinds
 
 
-def centred_ranks(values: Array, strata: Array) -> Array:
+def centered_ranks(values: Array, strata: Array) -> Array:
     """(n,) rank within the stratum, from -1/2 to 1/2, so that large strata count by their number alone."""
     ranks = np.empty(len(values))
     for stratum in np.unique(strata):

@@ -88,7 +88,7 @@ def check_slices(slices: list[Slice], findings: Findings) -> None:
         if missing:
             findings.reject("DCM-TAG", f"no {', '.join(missing)} in {name(one)}")
         if int(one.get("SamplesPerPixel") or 1) != 1:
-            findings.reject("DCM-COLOUR", f"{one.SamplesPerPixel} samples per pixel in {name(one)}")
+            findings.reject("DCM-COLOR", f"{one.SamplesPerPixel} samples per pixel in {name(one)}")
     if len(slices) < 2:
         findings.reject("NII-FLAT", f"{len(slices)} slice")
     for tag in IDENTICAL_TAGS:

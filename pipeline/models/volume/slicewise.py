@@ -9,9 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from pipeline.models.grad_checkpointing import recompute
 from pipeline.models.layers import check_input, classifier_layer
-from pipeline.models.network import Network, StageOutputs
+from pipeline.models.network import Network, StageOutputs, recompute
 from pipeline.models.volume.views import View
 
 

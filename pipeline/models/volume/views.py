@@ -60,7 +60,7 @@ class Slices:
 
 @dataclass(frozen=True)
 class Slabs:
-    """2.5D: a slice and its neighbours along D are the channels of one image.
+    """2.5D: a slice and its neighbors along D are the channels of one image.
 
     `thickness` T is odd, so that a slab has a middle. Every `step`-th slice is a middle, and beyond the ends of the
     volume the last slice repeats. Channel c of slice t becomes c * T + t.

@@ -78,7 +78,7 @@ def slab(
     chunk_slices: int | None = None,
     drop_rate: float = 0.0,
 ) -> Slicewise:
-    """2.5D: a slice with its neighbours as channels, then a pooling over such slabs."""
+    """2.5D: a slice with its neighbors as channels, then a pooling over such slabs."""
     view = Slabs(thickness, step)
     return _encode_images(build, view, in_channels, num_classes, pooling, chunk_slices, drop_rate)
 

@@ -8,8 +8,8 @@ import pandas as pd
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.evaluation.audits.run import OF_CLASS
 from pipeline.reporting.findings import severity_of
+from pipeline.reporting.formatting import number
 from pipeline.reporting.inputs import ReportInputs
-from pipeline.reporting.labels import number
 from pipeline.reporting.plots import forest_figure
 from pipeline.reporting.section import SECTIONS, Figure, Table
 

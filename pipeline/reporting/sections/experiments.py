@@ -7,8 +7,8 @@ from pipeline.evaluation.comparison import Comparison, compare_experiments
 from pipeline.evaluation.metrics import metric_title
 from pipeline.evaluation.settings import Settings
 from pipeline.reporting.findings import headline_statements
+from pipeline.reporting.formatting import SPLIT_NAMES, Entry, format_p_value, interval, number
 from pipeline.reporting.inputs import ReportInputs, RunInputs
-from pipeline.reporting.labels import SPLIT_NAMES, Entry, format_p_value, interval, number
 from pipeline.reporting.plots import forest_figure
 from pipeline.reporting.section import SECTIONS, Figure, Statement
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from pipeline.evaluation.ensembling import PATIENT, SCAN
 from pipeline.evaluation.metrics import metric_title
+from pipeline.reporting.formatting import SPLIT_NAMES, Entry, interval, number
 from pipeline.reporting.inputs import ReportInputs, RunInputs
-from pipeline.reporting.labels import SPLIT_NAMES, Entry, interval, number
 from pipeline.reporting.section import SECTIONS
 
 Json = dict[str, Any]

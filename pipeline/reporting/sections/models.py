@@ -9,8 +9,8 @@ from pipeline.evaluation.curves import CAVEAT, OPERATING_POINTS, SHOWN
 from pipeline.evaluation.metrics import metric_title
 from pipeline.evaluation.models_table import ALL, TOGETHER, spread
 from pipeline.evaluation.one_vs_rest import OF_LABEL
+from pipeline.reporting.formatting import number
 from pipeline.reporting.inputs import ReportInputs
-from pipeline.reporting.labels import number
 from pipeline.reporting.section import SECTIONS
 from pipeline.reporting.sections.metrics import RULES
 

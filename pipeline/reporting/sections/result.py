@@ -12,8 +12,8 @@ from pipeline.evaluation.metrics.calibration import EQUAL_WIDTH
 from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting import plots
 from pipeline.reporting.findings import audit_statements, baseline_statements, headline_statements, leak_statements
+from pipeline.reporting.formatting import SPLIT_NAMES, Entry, interval, number
 from pipeline.reporting.inputs import ReportInputs, RunInputs
-from pipeline.reporting.labels import SPLIT_NAMES, Entry, interval, number
 from pipeline.reporting.section import SECTIONS, Figure, Statement
 
 UNITS = {PATIENT: "patients", SCAN: "scans"}

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from pipeline.reporting.formatting import number, optional
 from pipeline.reporting.inputs import ReportInputs
-from pipeline.reporting.labels import number, optional
 from pipeline.reporting.section import SECTIONS
 
 LEVEL = 0.05

@@ -58,7 +58,7 @@ def test_blur_along_an_axis_is_scipys(axis):
     )
 
 
-def test_blur_has_the_same_width_in_millimetres_along_each_axis():
+def test_blur_has_the_same_width_in_millimeters_along_each_axis():
     spot = torch.zeros(25, 25, 25)
     spot[12, 12, 12] = 1
     blurred = blur(spot, np.random.default_rng(3), spacing_mm=(1.0, 1.0, 4.0)).numpy()
@@ -83,7 +83,7 @@ def test_lower_resolution_loses_detail_along_one_axis_alone():
         ]
         own = [float(coarse.square().mean() / VOLUME_OF_DEGRADATIONS.square().mean())] * 3
         ratio = np.array(kept) / own
-        # Along the other two neighbours stay independent: differences shrink only as the values themselves do.
+        # Along the other two neighbors stay independent: differences shrink only as the values themselves do.
         assert sorted(ratio)[1] == pytest.approx(1, abs=0.1)
         assert coarse.mean() == pytest.approx(float(VOLUME_OF_DEGRADATIONS.mean()), abs=0.02)
 

@@ -19,7 +19,7 @@ def centroid(volume: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("spacing", [(1.0, 1.0), (2.5, 0.8)])
-def test_a_turn_is_scipys_rotation_in_millimetres(spacing):
+def test_a_turn_is_scipys_rotation_in_millimeters(spacing):
     image, angle = smooth((40, 52)), 0.2
     matrix = plane_rotation(angle, np.array(image.shape) * spacing, np.zeros(2))
     grid = functional.affine_grid(matrix[None], [1, 1, 40, 52], align_corners=False)

@@ -52,7 +52,7 @@ def test_what_was_observed_counts_as_one_of_the_shuffles():
     assert p_value(2.0, np.array([1.0, 2.0, 2.5])) == 3 / 4
 
 
-def test_a_probe_is_a_ridge_regression_on_standardised_features():
+def test_a_probe_is_a_ridge_regression_on_standardized_features():
     rng = np.random.default_rng(0)
     seen, judged, labels = rng.normal(size=(30, 50)), rng.normal(3, 2, size=(9, 50)), rng.integers(2, size=30)
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=50.0)).fit(seen, labels)

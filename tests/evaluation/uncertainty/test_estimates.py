@@ -9,7 +9,7 @@ from pipeline.evaluation.uncertainty.estimates import (
 
 
 def test_the_smallest_difference_is_found_in_four_of_five_studies():
-    """Against statsmodels, whose power is that of a standardised effect: difference over its standard error."""
+    """Against statsmodels, whose power is that of a standardized effect: difference over its standard error."""
     assert normal_power(minimum_detectable_difference(0.03) / 0.03, 1, 0.05) == pytest.approx(0.8, abs=1e-3)
 
 

@@ -107,7 +107,7 @@ BROKEN = {
     "DCM-MIXED spacing": lambda folder: edit(folder / file_of(3), PixelSpacing=[0.8, 0.7]),
     "DCM-MIXED direction": lambda folder: edit(folder / file_of(3), ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
     "DCM-TAG": lambda folder: edit(folder / file_of(3), ImagePositionPatient=None),
-    "DCM-COLOUR": lambda folder: edit(folder / file_of(3), SamplesPerPixel=3),
+    "DCM-COLOR": lambda folder: edit(folder / file_of(3), SamplesPerPixel=3),
     "DCM-FRAMES": lambda folder: edit(folder / file_of(3), NumberOfFrames=6),
     "DCM-READ number": lambda folder: spoil(folder / file_of(3), b"0.8\\0.6", b"0.8\\x.6"),
     "DCM-READ slope": lambda folder: edit(folder / file_of(3), RescaleSlope=0),

@@ -1,8 +1,10 @@
-"""Tables for the terminal: results, comparisons, the evaluation on another cohort."""
+"""Formats of numbers, intervals and p-values, names of splits, and tables for the terminal."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 from rich.box import SIMPLE
 from rich.table import Table
 
@@ -11,11 +13,40 @@ from pipeline.evaluation.comparison import Comparison
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Evaluation
 from pipeline.evaluation.metrics import metric_title
 from pipeline.evaluation.outputs import has_values, read_metrics
-from pipeline.reporting.labels import SPLIT_NAMES, Entry, format_p_value, number
 
+Entry = dict[str, Any]
+"""A metric of metrics.json."""
+SPLIT_NAMES = {"test": "locked test set", "val": "validation", "train": "training set"}
 EXTERNAL_METRICS = ("auroc", "sensitivity", "specificity", "brier_score", "calibration_slope", "calibration_intercept")
 RECALIBRATED = "recalibrated_"
 COLUMNS = ("auroc", "accuracy", "majority_baseline")
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Fixed digits with a real minus sign."""
+    return "—" if value is None else f"{value:.{digits}f}".replace("-", "−")
+
+
+def optional(value: Any) -> float | None:
+    """None for the empty cell of a table."""
+    return None if pd.isna(value) else float(value)
+
+
+def interval(entry: Entry, digits: int = 3) -> str:
+    if entry["low"] is None:
+        return "no interval"
+    return f"{number(entry['low'], digits)} to {number(entry['high'], digits)}"
+
+
+def format_p_value(p_value: float | None) -> str:
+    if p_value is None:
+        return number(None)
+    return "< 0.001" if p_value < 0.001 else number(p_value)
+
+
+def span(low: Any, high: Any) -> str:
+    """The interval of a table, empty without one."""
+    return "" if pd.isna(low) else f"{number(optional(low))} to {number(optional(high))}"
 
 
 def results_table(metrics_files: Mapping[str, Path], cohort: str, settings: config.Evaluation) -> Table:

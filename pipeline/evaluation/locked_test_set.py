@@ -1,4 +1,8 @@
-"""Count the evaluations of the locked test set: choices made after one bias the next."""
+"""The locked test set: the count of its evaluations, because choices made after one bias the next.
+
+Nothing else reads it: `core/folds.py` gives training its train and val rows, `planning` sees development scans only,
+calibration and thresholds are fitted on validation, and experiments are compared there unless a test is asked for.
+"""
 
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-from pipeline.evaluation.test_access_log import count_recorded_evaluations, count_test_evaluations
+from pipeline.evaluation.locked_test_set import count_recorded_evaluations, count_test_evaluations
 
 
 def test_each_new_set_of_test_predictions_is_a_look_and_the_same_again_is_none(make_predictions, tmp_path):
