@@ -9,8 +9,7 @@ import pandas as pd
 from pipeline.config import Columns
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.errors import did_you_mean
-from pipeline.core.ids import check_filled
-from pipeline.core.io import read_json
+from pipeline.core.ids import check_as_ingested, check_filled
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import join_paths
 from pipeline.imaging.problems import Problem
@@ -33,10 +32,7 @@ def read_cohort(path: Path) -> pd.DataFrame:
     """
     table = read_table(path, "'dvc repro ingest' writes it")
     check_filled(table, [SCAN_ID], str(path))
-    summary = path.with_name("ingest.json")
-    expected = read_json(summary, "num_scans")["num_scans"] if summary.is_file() else len(table)
-    if len(table) != expected:
-        raise ValueError(f"{path}: {len(table)} rows, ingest counted {expected} scans; run 'dvc repro ingest' again.")
+    check_as_ingested(table, path, "ingest")
     return table
 
 

@@ -3,7 +3,10 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.core.io import read_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -59,6 +62,17 @@ def check_join(names: Iterable[str], known: Iterable[str], *, what: str, where: 
             f"these {what}s."
         )
     return missing
+
+
+def check_as_ingested(table: "DataFrame", path: Path, stage: str) -> None:
+    """Raise ValueError for a table of a cohort with another number of scans than ingest counted in the file beside it.
+
+    `stage` writes the table.
+    """
+    summary = path.with_name("ingest.json")
+    expected = read_json(summary, "classes").get("num_scans", len(table)) if summary.is_file() else len(table)
+    if len(table) != expected:
+        raise ValueError(f"{path}: {len(table)} rows, ingest counted {expected} scans; run 'dvc repro {stage}' again.")
 
 
 def check_filled(table: "DataFrame", columns: Sequence[str], where: str) -> None:

@@ -90,8 +90,10 @@ def read_patient_table(path: Path, *columns: str) -> pd.DataFrame:
     return table
 
 
-def check_patients(predictions: pd.DataFrame, covariates: Covariates, cohort: Path, splits: Path | None) -> None:
-    """Raise ValueError where the tables cannot be joined as they are; log patients that a table lacks.
+def check_patients(
+    predictions: pd.DataFrame, covariates: Covariates, cohort: Path, splits: Path | None, *, must_be_whole: bool = False
+) -> None:
+    """Raise ValueError where the tables cannot be joined as they are; log patients that a table may lack.
 
     A patient's rows in a table without scans must agree; in one with scans, those of the first scan count.
     """
@@ -99,6 +101,8 @@ def check_patients(predictions: pd.DataFrame, covariates: Covariates, cohort: Pa
         if table is None:
             continue
         missing = check_join(predictions[PATIENT_ID], table[PATIENT_ID], what="patient", where=str(path))
+        if missing and must_be_whole:
+            raise ValueError(f"{path}: patient '{missing[0]}' of the predictions is missing; run 'dvc repro' again.")
         if missing:
             log.warning("%s: %d patients of the predictions are missing, such as '%s'", path, len(missing), missing[0])
     for name in () if SCAN_ID in covariates.cohort else covariates.subgroup_columns:

@@ -51,9 +51,10 @@ def read_inputs(config: Config) -> EvaluationInputs:
     settings = Settings(task=config.cohort.task, **config.evaluation.model_dump())
     tables = [run.predictions(key) for key in config.training_keys]
     predictions = read_folds(tables, several_labels=settings.task == MULTILABEL)
-    check_patients(predictions, covariates, cohort.cohort, cohort.splits)
+    check_patients(predictions, covariates, cohort.cohort, cohort.splits, must_be_whole=True)
+    splits = read_splits(cohort.splits)
     for key, path in zip(config.training_keys, tables, strict=True):
-        check_complete(predictions, read_splits(cohort.splits), key, path)
+        check_complete(predictions, splits, key, path)
     return EvaluationInputs(predictions, covariates, settings)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL
 from pipeline.core.folds import fold_numbers, read_splits
@@ -137,7 +138,7 @@ def read_report_inputs(config: Config) -> ReportInputs:
 
 def read_cohort_inputs(paths: CohortPaths) -> CohortInputs:
     return CohortInputs(
-        table=read_text_table(paths.cohort),
+        table=read_cohort(paths.cohort) if paths.cohort.is_file() else None,
         ingest=read_json(paths.ingest, "classes") if paths.ingest.is_file() else None,
         splits=read_text_table(paths.splits),
         leakage=read_json(paths.leakage, "verdict") if paths.leakage.is_file() else None,

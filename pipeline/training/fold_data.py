@@ -45,14 +45,9 @@ class Fold:
 def load_fold(config: Config, paths: CohortPaths) -> Fold:
     """Load one fold from the files of its cohort; the config has no `auto` left."""
     plan = load_yaml(Plan, paths.plan)
-    summary, splits = read_json(paths.ingest, "classes"), read_splits(paths.splits)
-    classes, num_scans = summary["classes"], summary.get("num_scans", len(splits))
-    if len(splits) != num_scans:
-        raise ValueError(
-            f"{paths.splits}: {len(splits)} rows, ingest counted {num_scans} scans; run 'dvc repro split' again."
-        )
+    classes = read_json(paths.ingest, "classes")["classes"]
     task = task_of(config.cohort, classes)
-    rows = rows_of_fold(splits, config.fold)
+    rows = rows_of_fold(read_splits(paths.splits), config.fold)
     training = config.training
     if training.monitor == "auroc" and config.model.learns_by_gradient:
         check_auroc_defined(rows[VAL], classes, task)
