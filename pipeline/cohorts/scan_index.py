@@ -12,7 +12,15 @@ from pipeline.cohorts.label_table import quote_with_hint
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.core.parallel import run_jobs
 from pipeline.core.progress import show_progress
-from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, join_paths, scan_files, split_paths
+from pipeline.imaging.io.discover import (
+    ScanFiles,
+    as_on_disk,
+    find_scans,
+    join_paths,
+    readable_name,
+    scan_files,
+    split_paths,
+)
 from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import ScanCheck, Tolerance, check_files
 
@@ -48,8 +56,7 @@ def list_scans(raw: Path) -> list[str]:
     """
     if not raw.is_dir():
         raise FileNotFoundError(f"{raw}: this folder of scans is missing; 'python -m pipeline.fetch' writes it.")
-    # A name that is not UTF-8 stands in no table, but can be shown.
-    scans = [os.fsencode(path.relative_to(raw)).decode("utf-8", "backslashreplace") for path in find_scans(raw)]
+    scans = [readable_name(path.relative_to(raw)) for path in find_scans(raw)]
     if not scans:
         raise ValueError(f"{raw}: no scans in this folder, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
     return scans

@@ -15,7 +15,7 @@ from pipeline.config.ingest import SPACING_RANGE_MM
 from pipeline.core.progress import show_progress
 from pipeline.imaging.cropping import check_mask_inside, check_point_inside, mask_target
 from pipeline.imaging.geometry import Grid, axcodes, spacing_mm
-from pipeline.imaging.io.discover import ScanFiles, find_scans, hash_scan
+from pipeline.imaging.io.discover import ScanFiles, find_scans, hash_scan, readable_name
 from pipeline.imaging.io.read import (
     MissingChannel,
     check_channels_present,
@@ -68,7 +68,7 @@ class ScanCheck:
     def summary(self) -> dict[str, Any]:
         """The form in JSON output."""
         problems = [asdict(problem) | {"message": problem.message} for problem in self.problems]
-        return {"path": str(self.path), "verdict": self.verdict, "problems": problems}
+        return {"path": readable_name(self.path), "verdict": self.verdict, "problems": problems}
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,9 @@ def print_problems(checks: Iterable[ScanCheck]) -> Iterable[ScanCheck]:
     """Yield the checks, after printing a line per problem of each."""
     for check in checks:
         for problem in check.problems:
-            sys.stdout.write(f"{problem.verdict:<6} {problem.code:<17} {check.path}: {problem.message}\n")
+            sys.stdout.write(
+                f"{problem.verdict:<6} {problem.code:<17} {readable_name(check.path)}: {problem.message}\n"
+            )
         yield check
 
 

@@ -13,7 +13,7 @@ from pipeline.core.columns import PATH, PROB_PREFIX
 from pipeline.core.io import write_csv
 from pipeline.core.progress import show_progress
 from pipeline.core.tables import read_table
-from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, scan_files
+from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, readable_name, scan_files
 from pipeline.inference.trained_run import ScanClassifier, predicted_class
 from pipeline.training.errors import is_out_of_memory
 
@@ -60,7 +60,7 @@ def find_files(paths: list[Path], columns: Columns) -> Iterator[tuple[str, ScanF
         found = list(find_scans(path))
         if not found:
             raise FileNotFoundError(f"{path}: no scans here, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
-        yield from ((str(scan), ScanFiles((scan,))) for scan in found)
+        yield from ((readable_name(scan), ScanFiles((scan,))) for scan in found)
 
 
 def table_scans(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:

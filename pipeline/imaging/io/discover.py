@@ -76,6 +76,11 @@ def hash_scan(path: Path) -> str:
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
+def readable_name(path: Path) -> str:
+    """The path as text; bytes of a name that are not UTF-8 as `\\xfc`, because no table can hold them."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def as_on_disk(path: Path) -> Path:
     """The path as its folders spell it: systems differ in how they compose letters such as ü, people cannot see it."""
     if os.path.lexists(path) or path.parent == path:
