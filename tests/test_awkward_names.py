@@ -16,7 +16,7 @@ from tests.conftest import COHORT, Commands, cube_scan, write_project
 pytestmark = pytest.mark.slow
 STAGES = ("fetch", "ingest", "split", "plan", "preprocess", "train", "predict", "evaluate", "explain", "report")
 BINARY = ("0", "1")
-SEVERAL = ("True", "None", "1e5", "NA", "$x$ ~/<b>&amp", "\u05e9\u05dc\u05d5\u05dd \U0001f9e0 " + "long " * 40 + "end")
+SEVERAL = ("~x", "None", "1e5", "NA", "/x $x$ <b>&amp", "\u05e9\u05dc\u05d5\u05dd \U0001f9e0 " + "long " * 40 + "end")
 SITES = ("NA", "007", "a\rb", "<i>x</i>", "None", "e,f;g")
 AWKWARD_IDS = ("007", "1e5", "None", "True", "$x$", "~y", "a;b", "<b>x</b>", "\U0001f9e0", "x" * 200)
 AWKWARD_IDS += ("\u05d0" * 150, "\u05d0" * 149)

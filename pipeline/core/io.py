@@ -292,4 +292,7 @@ def expand(text: str, key: str) -> Path:
             raise ValueError(f"{key}: {text} needs the environment variable {name}; export {name}=/path first.")
         return os.environ[name]
 
-    return Path(VARIABLE.sub(value, text)).expanduser()
+    try:
+        return Path(VARIABLE.sub(value, text)).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{key}: {text} names no user of this machine after its ~; write the whole path.") from None
