@@ -67,7 +67,7 @@ def evaluate_table(
     seed: Annotated[int | None, "seed of the resamples"] = None,
 ) -> None:
     """Evaluate a table of predictions without a config."""
-    from pipeline.evaluation.covariates import read_covariates
+    from pipeline.evaluation.covariates import check_patients, read_covariates
     from pipeline.evaluation.inputs import ColumnRoles
     from pipeline.evaluation.outputs import evaluate_task, write_evaluation
     from pipeline.evaluation.predictions import read_predictions
@@ -98,6 +98,8 @@ def evaluate_table(
         raise ValueError("options: --splits and columns need the table that --cohort names, got none; name it.")
     patient_covariates = read_covariates(cohort, splits, **roles) if cohort else None
     table = read_predictions(predictions, several_labels=task == MULTILABEL)
+    if patient_covariates:
+        check_patients(table, patient_covariates, cohort, splits)
     write_evaluation(evaluate_task(table, settings, patient_covariates), EvaluationPaths(out))
 
 

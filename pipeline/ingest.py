@@ -25,7 +25,7 @@ def ingest(config: Config, *, workers: Annotated[int | None, "processes (default
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     ingest_cohort(config.cohort, paths, workers or available_cpus())
-    num_excluded = len(read_json(paths.ingest)["excluded"])
+    num_excluded = len(read_json(paths.ingest, "excluded")["excluded"])
     log.info("ingest: %s, %d left out; %s", format_cohort(read_cohort(paths.cohort)), num_excluded, paths.cohort)
 
 

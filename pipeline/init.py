@@ -27,13 +27,15 @@ def init(
 ) -> None:
     """Guess the role of each column, ask for what must not be guessed, write the config, and name the next command."""
     from pipeline.cohorts.init_config import Answers, draft_cohort, write_draft
+    from pipeline.cohorts.values import telling_columns
     from pipeline.config.load import COHORTS
+    from pipeline.core.tables import read_table
 
     roles = {"scan_id": scan_id, "patient_id": patient_id, "path": path, "label": label}
     given = {role: column for role, column in roles.items() if column}
     answers = Answers(positive_class, modality, laterality)
     cohort = draft_cohort(scans, table, name, given, answers, ask if sys.stdin.isatty() else None)
-    written = write_draft(cohort, COHORTS)
+    written = write_draft(cohort, COHORTS, tuple(telling_columns(read_table(table), cohort.columns)))
     text = written.read_text(encoding="utf-8")
     sys.stdout.write(f"{text}\nWrote {written}. Next: dvc exp run -S cohort={cohort.name}\n")
 

@@ -31,7 +31,7 @@ def split(config: Config) -> None:
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     cohort, table = config.cohort, read_cohort(paths.cohort)
-    previous = read_splits(paths.splits) if paths.splits.exists() else None
+    previous = read_splits(paths.splits, of_earlier_cohort=True) if paths.splits.exists() else None
     splits = split_patients(table, cohort.split, cohort.columns, previous)
     accepted = read_accepted(cohort.split)
     leakage = find_leaks(table, splits, cohort, paths.raw, accepted)

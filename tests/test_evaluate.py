@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.evaluate import evaluate_table
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -127,7 +129,8 @@ def test_evaluate_report_and_results_run_from_a_config(tmp_path):
     (tmp_path / "data" / "phantom").mkdir(parents=True)
     cohort = predictions()[["scan_id", "patient_id", "label"]].assign(age="50", sex="F", scanner="A", site="north")
     cohort.to_csv(tmp_path / "data" / "phantom" / "cohort.csv", index=False)
-    splits = cohort.assign(split=np.where(predictions()["split"] == "test", "test", "development"), fold="0")
+    in_test = predictions()["split"] == "test"
+    splits = cohort.assign(split=np.where(in_test, "test", "development"), fold=np.where(in_test, "", "0"))
     splits.to_csv(tmp_path / "data" / "phantom" / "splits.csv", index=False)
     chosen = (
         "--config",
@@ -148,3 +151,28 @@ def test_evaluate_report_and_results_run_from_a_config(tmp_path):
     auroc = json.loads((folder.parent / "evaluation" / "summary.json").read_text())["test"]["auroc"]
     assert f"{auroc:.3f}" in done.stdout
     assert str(reports / "index.html") in done.stdout.replace("\n", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda table: table.assign(patient_id=table.index.astype(str)), "'000' is there as '0'"),
+        (lambda table: table.assign(patient_id="sub-" + table["patient_id"]), "'000' is there as 'sub-000'"),
+        (lambda table: table.assign(patient_id="other" + table["patient_id"]), "none of the 80 patients is there"),
+        (lambda table: table.assign(patient_id=table["patient_id"].where(table.index > 20, "")), "21 rows have no pat"),
+        (lambda table: pd.concat([table, table[:1].assign(sex="M")]), "patient '000' has sex 'F' and 'M'"),
+        (lambda table: table[:0], "no rows, expected one a patient"),
+    ],
+)
+def test_a_table_that_does_not_join_is_an_error_not_a_silent_gap(table, tmp_path, change, words):
+    cohort = predictions()[["patient_id"]].assign(sex=["F", "F", "M", "M"] * 20)
+    change(cohort).to_csv(tmp_path / "cohort.csv", index=False)
+    with pytest.raises(ValueError, match=words):
+        evaluate_table(table, out=tmp_path / "out", cohort=tmp_path / "cohort.csv", covariates=["sex"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_blank_patients_are_no_patient(table, tmp_path):
+    predictions().assign(patient_id=[""] * 21 + ["a"] * 59).to_csv(table, index=False)
+    with pytest.raises(ValueError, match="21 rows have no patient_id, such as row 2, 3, 4"):
+        evaluate_table(table, out=tmp_path / "out")

@@ -331,3 +331,36 @@ def test_what_decides_augmentation_is_followed_by_training(copy: Path, key: str)
 def test_dvc_shows_metrics_and_plots(copy: Path) -> None:
     assert "auroc" in Commands(copy).dvc("metrics", "show")
     assert "index.html" in Commands(copy).dvc("plots", "show")
+
+
+def test_predictions_without_their_last_rows_are_not_evaluated(copy: Path) -> None:
+    path, command = copy / RUN / "predictions" / "fold-0-seed-0.csv", Commands(copy)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:-3]))
+    stopped = command("evaluate", check=False)
+    assert stopped.returncode == 1 and stopped.stderr.count("\n") == 1
+    assert f"{len(lines) - 4} of {len(lines) - 1} scans that splits.csv holds out are there" in stopped.stderr
+
+
+def test_overwritten_voxels_stop_a_training(copy: Path) -> None:
+    store = copy / "data/cubes/preprocessed"
+    for path in store.glob("*.nii"):
+        content = bytearray(path.read_bytes())
+        content[-64:] = bytes(64)
+        path.write_bytes(content)
+    shutil.rmtree(copy / RUN / "fold-0-seed-0")
+    stopped = Commands(copy)("train", check=False)
+    assert stopped.returncode == 1 and "its bytes changed since it was stored" in stopped.stderr
+    assert "Traceback" not in stopped.stderr and not (copy / RUN / "fold-0-seed-0" / "best.ckpt").exists()
+
+
+def test_no_stage_takes_an_empty_or_shortened_cohort_and_nothing_stored_is_lost(copy: Path) -> None:
+    cohort, store, command = copy / "data/cubes/cohort.csv", copy / "data/cubes/preprocessed", Commands(copy)
+    stored, lines = sorted(store.iterdir()), cohort.read_text().splitlines(keepends=True)
+    splits = (copy / "data/cubes/splits.csv").read_bytes()
+    for content, words in ((lines[:1], "no rows"), (lines[:-4], "ingest counted")):
+        cohort.write_text("".join(content))
+        for stage in ("split", "preprocess"):
+            stopped = command(stage, check=False)
+            assert stopped.returncode == 1 and words in stopped.stderr and stopped.stderr.count("\n") == 1
+    assert sorted(store.iterdir()) == stored and (copy / "data/cubes/splits.csv").read_bytes() == splits

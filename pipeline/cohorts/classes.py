@@ -3,6 +3,7 @@
 import pandas as pd
 
 from pipeline.cohorts.label_table import format_list, is_missing, quote_with_hint
+from pipeline.cohorts.values import spelling_problems
 from pipeline.config import Cohort
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID
 from pipeline.imaging.problems import Problem
@@ -11,7 +12,8 @@ from pipeline.imaging.problems import Problem
 def order_classes(labels: pd.Series, cohort: Cohort) -> tuple[str, ...]:
     """The declared classes, else those found in sorted order; of two, the positive class is last."""
     found = labels[~is_missing(labels)]
-    classes = cohort.classes or tuple(sorted(set(explode_labels(found) if cohort.task == "multilabel" else found)))
+    found = set(explode_labels(found) if cohort.task == "multilabel" else found)
+    classes = tuple(cohort.classes or sorted(found))
     if len(classes) == 2 and cohort.positive_class in classes:
         return (*(name for name in classes if name != cohort.positive_class), cohort.positive_class)
     return classes
@@ -25,6 +27,7 @@ def check_classes(table: pd.DataFrame, cohort: Cohort) -> list[Problem]:
     if cohort.task == "multilabel":
         table = table.drop(columns=LABEL).join(explode_labels(table[LABEL]), how="inner")
     problems = unknown_labels(table[LABEL], classes) + joined_names(classes)
+    problems += spelling_problems(table[LABEL], cohort.classes or ())
     if len(classes) == 1:
         problems.append(Problem("TAB-LABEL-SINGLE", f"'{classes[0]}' alone"))
     elif classes:

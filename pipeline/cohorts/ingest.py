@@ -21,6 +21,7 @@ from pipeline.cohorts.label_table import (
 )
 from pipeline.cohorts.scan_index import CheckedRows, check_row_scans, list_scans, relative_to_raw
 from pipeline.cohorts.sources.kinds import FolderSource
+from pipeline.cohorts.values import map_classes, plain_numbers, telling_problems
 from pipeline.cohorts.write import Entry, write_cohort, write_summary
 from pipeline.config import Cohort
 from pipeline.core.columns import CROP_MASK, LABEL, PATH, SCAN_ID
@@ -31,6 +32,8 @@ from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import Tolerance
 
 log = logging.getLogger(__name__)
+MAX_REJECTIONS = 1_000
+"""Longer lists help nobody, and a table of a million rows may lack every scan."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +59,15 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     Rejected scans are among those problems, unless `ingest.on_bad_scan` is `exclude`.
     """
     known = list_scans(paths.raw)
-    labels = load_labels(cohort, paths, known)
+    labels, in_doubt = load_labels(cohort, paths, known)
     table = select_columns(labels, cohort.columns)
-    tolerance = Tolerance(cohort.ingest.fill_nonfinite, cohort.ingest.missing_channel)
+    tolerance = Tolerance(**cohort.ingest.model_dump(exclude={"on_bad_scan"}))
     rows = check_row_scans(table, paths.raw, known, len(path_columns(cohort.columns)), tolerance, workers)
     excludes = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excludes else table
     without_row = scans_without_row(labels, table, known, paths)
-    in_table = [*check_columns(labels, cohort.columns), *check_rows(table), *check_classes(kept, cohort)]
+    in_table = [*in_doubt, *check_columns(labels, cohort.columns), *check_rows(table, cohort.classes or ())]
+    in_table += [*check_classes(kept, cohort), *telling_problems(labels, cohort.columns)]
     in_table += [*row_missing_problems(without_row), *duplicate_voxel_problems(rows)]
     in_table += label_source_problems(labels, table, cohort.columns.label_source, paths.raw)
     of_table = [LocatedProblem(str(paths.labels), problem) for problem in in_table]
@@ -76,20 +80,27 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     write_summary(paths, rows, cohort.task, classes, entries, without_row)
 
 
-def load_labels(cohort: Cohort, paths: CohortPaths, known: list[str]) -> pd.DataFrame:
-    """The label table with all its columns, one row per scan; raises if a column that every cohort needs is missing."""
+def load_labels(cohort: Cohort, paths: CohortPaths, known: list[str]) -> tuple[pd.DataFrame, list[Problem]]:
+    """The label table with all its columns, one row per scan, and what is in doubt about its numbers.
+
+    Spellings of a class are replaced by its name. Raises if a column that every cohort needs is missing.
+    """
     labels = read_table(paths.labels, "'python -m pipeline.fetch' writes it")
     if isinstance(cohort.source, FolderSource) and cohort.source.bids_suffix:
         labels = scan_rows(labels, known, cohort.source.bids_suffix, cohort.columns)
     if not set(required_columns(cohort.columns)) <= set(labels.columns):
         problems = check_columns(labels, cohort.columns)
         raise_rejections([LocatedProblem(str(paths.labels), problem) for problem in problems], paths)
-    return labels
+    label = cohort.columns.label
+    named = {label: map_classes(labels[label], cohort.spellings)} if cohort.spellings else {}
+    return plain_numbers(labels.assign(**named), cohort.columns)
 
 
 def raise_rejections(problems: list[LocatedProblem], paths: CohortPaths) -> None:
     """Raise one error for all problems whose verdict is `reject`."""
     rejections = [str(problem) for problem in problems if problem.problem.verdict == "reject"]
+    num_more = len(rejections) - MAX_REJECTIONS
+    rejections = rejections[:MAX_REJECTIONS] + ([f"and {num_more:,} more"] if num_more > 0 else [])
     if len(rejections) == 1:
         raise ValueError(rejections[0])
     if rejections:

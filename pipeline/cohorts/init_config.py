@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.cohorts.label_table import MISSING, read_spreadsheet
+from pipeline.cohorts.label_table import is_missing
 from pipeline.cohorts.sources.kinds import FolderSource
+from pipeline.cohorts.values import class_key
 from pipeline.config import Cohort, Columns
 from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.errors import did_you_mean
+from pipeline.core.tables import read_table
 from pipeline.imaging.io.read import read_scan
 
 COLUMN_NAMES = {
@@ -59,15 +61,20 @@ def draft_cohort(
     """
     if not scans.is_dir():
         raise FileNotFoundError(f"{scans} is not a folder; give the folder of scans, then the table of labels.")
-    table = read_spreadsheet(table_path)
+    table = read_table(table_path, "give the table of labels")
+    if table.empty:
+        raise ValueError(f"{table_path}: no rows, expected one per scan; was the file cut off?")
     columns = guess_columns(table, scans, given)
     if answers.modality is None:
         answers = replace(answers, modality=guess_modality(scans / path for path in table[columns.path]))
+    classes = find_classes(table, columns, table_path)
+    has_variants = any(others for others in classes.values())
     return Cohort(
         name=check_name(name or NOT_IN_NAMES.sub("_", scans.resolve().name).lstrip("_.-")),
         source=FolderSource(kind="folder", scans=str(scans.resolve()), table=str(table_path.resolve())),
         columns=columns,
-        **complete_answers(answers, find_classes(table, columns, table_path), ask),
+        classes=classes if has_variants else None,
+        **complete_answers(answers, tuple(classes), ask),
     )
 
 
@@ -78,10 +85,13 @@ def check_name(name: str) -> str:
     return name
 
 
-def find_classes(table: pd.DataFrame, columns: Columns, path: Path) -> tuple[str, ...]:
-    """Values of the label column, sorted."""
+def find_classes(table: pd.DataFrame, columns: Columns, path: Path) -> dict[str, tuple[str, ...]]:
+    """Values of the label column, sorted, each with its rarer spellings."""
     labels = table[columns.label].str.strip()
-    classes = tuple(sorted(set(labels[~labels.str.lower().isin(MISSING)])))
+    spellings: dict[str, list[str]] = {}
+    for label in labels[~is_missing(labels)].value_counts().index:
+        spellings.setdefault(class_key(label), []).append(label)
+    classes = {name: tuple(others) for name, *others in sorted(spellings.values())}
     if not 2 <= len(classes) <= MAX_CLASSES:
         raise ValueError(
             f"{path}: column '{columns.label}' has {len(classes)} different values, "
@@ -185,17 +195,17 @@ def modality_of(array: np.ndarray) -> str | None:
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def write_draft(cohort: Cohort, folder: Path) -> Path:
-    """Write the config to `folder`; an existing file is never replaced."""
+def write_draft(cohort: Cohort, folder: Path, telling: tuple[str, ...] = ()) -> Path:
+    """Write the config to `folder`; an existing file is never replaced. `telling` columns are pointed out in it."""
     path = folder / f"{cohort.name}.yaml"
     if path.exists():
         raise ValueError(f"{path} exists and was not changed; give --name for another name, or remove the file.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(format_yaml(cohort), encoding="utf-8")
+    path.write_text(format_yaml(cohort, telling), encoding="utf-8")
     return path
 
 
-def format_yaml(cohort: Cohort) -> str:
+def format_yaml(cohort: Cohort, telling: tuple[str, ...] = ()) -> str:
     """The draft as YAML: one decision per line, with comments on those that need thought."""
     columns = cohort.columns.model_dump(mode="json", exclude_defaults=True)
     source = cohort.source.model_dump(mode="json", exclude_defaults=True)
@@ -209,8 +219,15 @@ def format_yaml(cohort: Cohort) -> str:
         "size_is_diagnostic: true  # false allows training to zoom the scans",
         "ingest: {}  # on_bad_scan: exclude continues without rejected scans",
         "split: {}  # test_fraction, num_folds, scheme, ...: python -m pipeline.split --help",
+        *(
+            f"# Column {format_json(name)} tells the class of every row: was the label made from it?"
+            for name in telling
+        ),
         "preprocess: {}  # what is not set here is decided by the plan, with its reason",
     ]
+    if cohort.classes is not None:
+        shown = format_json(cohort.model_dump(mode="json")["classes"])
+        lines.insert(4, f"classes: {shown}  # each class with its other spellings in the table: are they one?")
     if cohort.positive_class is not None:
         lines.insert(4, f"positive_class: {format_json(cohort.positive_class)}")
     return "\n".join(lines) + "\n"

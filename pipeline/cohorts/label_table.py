@@ -1,7 +1,7 @@
 """The label table: read it, check it, and select the columns of a cohort."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -9,15 +9,15 @@ import pandas as pd
 from pipeline.config import Columns
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.errors import did_you_mean
+from pipeline.core.ids import check_as_ingested, check_filled
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import join_paths
 from pipeline.imaging.problems import Problem
 
-EXCEL = (".xlsx", ".xlsm")
-DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
-MISSING = {"", "na", "n/a", "nan", "null"}
+INVISIBLE_ENDS = re.compile(r"^[\s\u00ad\u200b-\u200f\u2060\ufeff]+|[\s\u00ad\u200b-\u200f\u2060\ufeff]+$")
+MISSING = {"", "na", "n/a", "#n/a", "nan", "null"}
 """Spellings of a missing value, in any case; 'none' is not among them, because it may be a class."""
-MAX_LISTED = 5
+MAX_LISTED, MAX_DIGITS = 5, 15
 RESERVED = (
     *(SCAN_ID, PATIENT_ID, PATH, LABEL, CROP_MASK, CROP_CENTER_MM),
     *("shape", "spacing_mm", "orientation", "dtype", "file_sha256", "voxel_sha256", "warnings"),
@@ -25,30 +25,15 @@ RESERVED = (
 """Columns of cohort.csv that a covariate must not replace."""
 
 
-def read_spreadsheet(path: Path) -> pd.DataFrame:
-    """A table with every cell as text, empty if missing, and decimal points for decimal commas.
-
-    Raises `FileNotFoundError`, or `ValueError` for a file that is not a table.
-    """
-    return read_table(path, "give the table of labels").apply(replace_decimal_commas)
-
-
-def is_plain(path: Path) -> bool:
-    """Whether later stages can read this table without conversion."""
-    return path.suffix.lower() not in EXCEL and read_table(path).equals(read_spreadsheet(path))
-
-
-def replace_decimal_commas(column: pd.Series) -> pd.Series:
-    """Numbers such as 61,5 as 61.5, if all values of the column are such numbers."""
-    values = column[~column.str.strip().str.lower().isin(MISSING)].str.strip()
-    if not values.str.contains(",").any() or not values.map(lambda text: bool(DECIMAL_COMMA.fullmatch(text))).all():
-        return column
-    return column.str.replace(",", ".")
-
-
 def read_cohort(path: Path) -> pd.DataFrame:
-    """One row per scan, all text: a label 'NA' or an id '007' is read as it was written."""
-    return read_table(path, "'dvc repro ingest' writes it")
+    """One row per scan, all text: a label 'NA' or an id '007' is read as it was written.
+
+    Raises `ValueError` for a table without rows, or with another number than ingest counted in the file beside it.
+    """
+    table = read_table(path, "'dvc repro ingest' writes it")
+    check_filled(table, [SCAN_ID], str(path))
+    check_as_ingested(table, path, "ingest")
+    return table
 
 
 def check_columns(table: pd.DataFrame, columns: Columns) -> list[Problem]:
@@ -63,7 +48,25 @@ def check_columns(table: pd.DataFrame, columns: Columns) -> list[Problem]:
     taken = [name for name in covariates(columns) if name in RESERVED and name not in own]
     problems += [Problem("TAB-NAME", f"'{name}'") for name in taken]
     numbers = set(table.attrs.get("numbers", ())) & {columns.scan_id, columns.patient_id}
-    return problems + [Problem("TAB-ID-NUMBER", f"column '{name}'") for name in sorted(numbers)]
+    lost = {name: lost_zeros(table, name) for name in sorted(numbers)}
+    return problems + [Problem("TAB-ID-NUMBER", f"column '{name}' {found}") for name, found in lost.items() if found]
+
+
+def lost_zeros(table: pd.DataFrame, name: str) -> str:
+    """Where the table shows that a column of numbers was one of ids with zeros or with more digits; empty if nowhere.
+
+    An id is written with its zeros in another column of its row, such as the path.
+    """
+    others = [other for other in table.columns if other not in table.attrs["numbers"]]
+    for row in table[[name, *others]].to_dict("records"):
+        number = row.pop(name)
+        if len(number.strip("-")) > MAX_DIGITS:
+            return f"has {number}, of which a number keeps {MAX_DIGITS} digits"
+        padded = re.compile(rf"(?<!\d)0+{re.escape(number)}(?!\d)")
+        for other, cell in row.items() if number.isdigit() else ():
+            if found := padded.search(cell):
+                return f"has {number} where column '{other}' has {found[0]}"
+    return ""
 
 
 def required_columns(columns: Columns) -> list[str]:
@@ -121,17 +124,22 @@ def blank_missing(column: pd.Series) -> pd.Series:
     return column.mask(is_missing(column), "")
 
 
-def check_rows(table: pd.DataFrame) -> list[Problem]:
-    """Problems of ids and missing labels, one per kind, with the rows that have it."""
+def check_rows(table: pd.DataFrame, classes: Collection[str] = ()) -> list[Problem]:
+    """Problems of ids and missing labels, one per kind, with the rows that have it; a declared class is not missing."""
     ids = table[[SCAN_ID, PATIENT_ID]]
-    padded = table[[SCAN_ID, PATIENT_ID, LABEL]].apply(lambda column: column != column.str.strip()).any(axis=1)
+    padded = table[[SCAN_ID, PATIENT_ID, LABEL]].apply(lambda column: column != column.map(trim)).any(axis=1)
     rows = {
         "TAB-ID-EMPTY": ids.apply(is_missing).any(axis=1),
         "TAB-ID-TWICE": table[SCAN_ID].duplicated(keep=False) & ~is_missing(table[SCAN_ID]),
         "TAB-PADDED": padded,
-        "TAB-LABEL-MISSING": is_missing(table[LABEL]),
+        "TAB-LABEL-MISSING": is_missing(table[LABEL]) & ~table[LABEL].isin(classes),
     }
     return [Problem(code, format_rows(table[bad])) for code, bad in rows.items() if bad.any()]
+
+
+def trim(text: str) -> str:
+    """Without white space, and characters that no one sees, at either end."""
+    return INVISIBLE_ENDS.sub("", text)
 
 
 def is_missing(column: pd.Series) -> pd.Series:

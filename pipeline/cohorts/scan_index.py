@@ -12,7 +12,15 @@ from pipeline.cohorts.label_table import quote_with_hint
 from pipeline.core.columns import CROP_CENTER_MM, CROP_MASK, PATH
 from pipeline.core.parallel import run_jobs
 from pipeline.core.progress import show_progress
-from pipeline.imaging.io.discover import ScanFiles, find_scans, join_paths, scan_files, split_paths
+from pipeline.imaging.io.discover import (
+    ScanFiles,
+    as_on_disk,
+    find_scans,
+    join_paths,
+    readable_name,
+    scan_files,
+    split_paths,
+)
 from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import ScanCheck, Tolerance, check_files
 
@@ -20,8 +28,8 @@ Job = tuple[int, ScanFiles, Tolerance]
 """Row number, its files, and what the cohort accepts."""
 Result = tuple[int, ScanCheck]
 
-MAX_HINTED = 500
-"""With more scans than this, the search for the nearest name takes longer than reading them."""
+MAX_HINTED, MAX_HINTS = 500, 20
+"""Most scans among which the nearest name is looked for, and most rows for which it is: it takes long."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +56,7 @@ def list_scans(raw: Path) -> list[str]:
     """
     if not raw.is_dir():
         raise FileNotFoundError(f"{raw}: this folder of scans is missing; 'python -m pipeline.fetch' writes it.")
-    scans = [path.relative_to(raw).as_posix() for path in find_scans(raw)]
+    scans = [readable_name(path.relative_to(raw)) for path in find_scans(raw)]
     if not scans:
         raise ValueError(f"{raw}: no scans in this folder, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
     return scans
@@ -60,7 +68,7 @@ def relative_to_raw(path: str, raw: Path) -> str | None:
     for folder in (raw.absolute(), raw.resolve()):
         relative = os.path.relpath(folder / path, folder)
         if relative.split(os.sep)[0] not in (".", ".."):
-            return Path(relative).as_posix()
+            return as_on_disk(folder / relative).relative_to(folder).as_posix()
     return None
 
 
@@ -81,8 +89,10 @@ def check_row_scans(
     """
     checks: dict[int, ScanCheck] = {}
     jobs: list[Job] = []
-    for number, row in enumerate(table.to_dict("records")):
-        if problem := row_problem(row, raw, known, num_files):
+    for number, row in enumerate(show_progress(table.to_dict("records"), len(table), "ingest: rows")):
+        # The nearest names are looked for in a few rows: if all files are missing, one hint says why.
+        hinted = known if len(checks) < MAX_HINTS and len(known) <= MAX_HINTED else []
+        if problem := row_problem(row, raw, hinted, num_files):
             checks[number] = ScanCheck(Path(row[PATH]), (problem,), None)
         else:
             jobs.append((number, scan_files(with_relative_paths(row, raw), raw), tolerance))
@@ -125,5 +135,5 @@ def path_problem(path: str, raw: Path, known: list[str]) -> Problem | None:
     if relative is None:
         return Problem("TAB-PATH", repr(path))
     if not os.path.lexists(raw / relative):
-        return Problem("TAB-NO-SCAN", quote_with_hint(path, known if len(known) <= MAX_HINTED else ()))
+        return Problem("TAB-NO-SCAN", quote_with_hint(path, known))
     return None

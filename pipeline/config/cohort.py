@@ -1,5 +1,6 @@
 """A cohort, `configs/cohorts/*.yaml`: what the scans are, and how they are divided and preprocessed."""
 
+from collections import Counter
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -24,8 +25,8 @@ class Cohort(Section):
     """Modules of your own, found from the current folder, that register sources; never recorded."""
     columns: Columns = Columns()
     """Roles of the table's columns."""
-    classes: tuple[str, ...] | None = None
-    """Class names in order; default: those found, sorted, the positive class last."""
+    classes: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
+    """Class names in order, or each with its other spellings; default: those found, sorted, the positive class last."""
     positive_class: str | None = None
     """Binary only, and required there: the class whose probability is reported."""
     task: Auto | Literal["binary", "multiclass", "multilabel", "ordinal"] = "auto"
@@ -40,6 +41,11 @@ class Cohort(Section):
     split: Split = Split()
     preprocess: Preprocess = Preprocess()
 
+    @property
+    def spellings(self) -> dict[str, tuple[str, ...]]:
+        """The declared classes in order, each with its other spellings in the table."""
+        return self.classes if isinstance(self.classes, dict) else dict.fromkeys(self.classes or (), ())
+
     @model_validator(mode="after")
     def _possible_pairs(self) -> "Cohort":
         if isinstance(self.preprocess.intensity, Window) and self.modality != "CT":
@@ -50,6 +56,9 @@ class Cohort(Section):
             raise ValueError(f"preprocess.bias_correction: n4 needs modality MR, got {self.modality}")
         if self.classes and self.positive_class and self.positive_class not in self.classes:
             raise ValueError(f"positive_class '{self.positive_class}' is none of classes: {', '.join(self.classes)}")
+        words = [word for name, others in self.spellings.items() for word in {name, *others}]
+        if twice := [word for word, count in Counter(words).items() if count > 1]:
+            raise ValueError(f"classes: '{twice[0]}' stands for two classes, expected one")
         if self.task == "ordinal" and not self.classes:
             raise ValueError("task 'ordinal' needs classes, the grades from the lowest to the highest, got none")
         if self.task == "multilabel" and self.positive_class:

@@ -1,5 +1,7 @@
 """Section `columns`: the role of each column of the label table."""
 
+from typing import Literal
+
 from pydantic import model_validator
 
 from pipeline.config.section import Section
@@ -36,6 +38,8 @@ class Columns(Section):
     """Further columns whose values may not straddle a split, such as a family."""
     date: str | None = None
     """When the scan was made, as YYYY-MM-DD; for a split by date."""
+    decimal: Literal[".", ","] | None = None
+    """Sign of decimals, for columns whose numbers leave a doubt, such as 2,201; default: decided by column."""
 
     @model_validator(mode="after")
     def _no_input_from_the_label(self) -> "Columns":

@@ -7,7 +7,7 @@ from typing import Any
 from pipeline.config import Cohort, Config, Section
 from pipeline.config.validate import validate
 from pipeline.core.errors import did_you_mean
-from pipeline.core.io import parse_value, read_yaml
+from pipeline.core.io import parse_yaml, read_yaml, shorten
 from pipeline.core.registry import load_plugins
 
 CONFIGS = Path("configs")
@@ -46,9 +46,12 @@ def read_params() -> dict[str, Any]:
 
 
 def first_experiment(params: dict[str, Any]) -> str:
-    if not params.get("experiments"):
+    experiments = params.get("experiments")
+    if experiments and not (isinstance(experiments, list) and all(isinstance(name, str) for name in experiments)):
+        raise ValueError(f"{PARAMS}: experiments must be a list of names, got {shorten(experiments)}.")
+    if not experiments:
         raise ValueError(f"{PARAMS}: experiments is empty; name one there, or give --config 3d_poolformer.yaml.")
-    return params["experiments"][0]
+    return experiments[0]
 
 
 def load_cohort(name: str) -> Cohort:
@@ -78,7 +81,7 @@ def read_cohort_file(cohort: Any, experiment: Path) -> tuple[Path, dict[str, Any
         return experiment, cohort
     if not isinstance(cohort, str):
         raise ValueError(
-            f"cohort must be a name from {COHORTS}/, got {cohort!r}; set it in {PARAMS} or give cohort=NAME."
+            f"cohort must be a name from {COHORTS}/, got {shorten(cohort)}; set it in {PARAMS} or give cohort=NAME."
         )
     path = find_file(cohort, COHORTS)
     return path, read_named(path)
@@ -117,7 +120,7 @@ def split_override(word: str) -> tuple[list[str], Any]:
     key, equals, text = word.partition("=")
     if not equals or not key:
         raise ValueError(f"'{word}' is not an override; expected section.key=value, such as training.max_epochs=5.")
-    return key.split("."), parse_value(text)
+    return key.split("."), parse_yaml(text, key) if text else ""
 
 
 def set_nested(content: dict[str, Any], keys: list[str], value: Any) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveInt
+from pydantic import Field, FiniteFloat, NonNegativeFloat, PositiveFloat, PositiveInt
 
+from pipeline.config.ingest import SPACING_RANGE_MM
 from pipeline.config.intensity import Intensity
 from pipeline.config.section import Millimeters, Section, Voxels
 from pipeline.config.transform_spec import TransformSpec
@@ -43,6 +44,8 @@ class Plan(Section):
     intensity: Intensity
     fill_nonfinite: FiniteFloat | None = None
     """Value for NaN and infinite voxels, from the cohort's ingest section."""
+    spacing_range_mm: tuple[PositiveFloat, PositiveFloat] = SPACING_RANGE_MM
+    """Voxel sizes that a scan may have, from the cohort's ingest section."""
     channels: tuple[str, ...] = ()
     """Columns of the label table that name one file each; empty if a scan is one file."""
     missing_channel: Literal["reject", "zero"] = "reject"

@@ -3,13 +3,15 @@
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationInfo, model_validator
 
 Auto = Literal["auto"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Millimeters = tuple[PositiveFloat, PositiveFloat, PositiveFloat]
 Voxels = tuple[PositiveInt, PositiveInt, PositiveInt]
+LARGEST = 2**31
+"""No setting is so large, and many libraries count no further."""
 TAGS = ("kind", "scheme")
 """Keys whose value chooses one of several sections."""
 
@@ -17,7 +19,17 @@ TAGS = ("kind", "scheme")
 class Section(BaseModel):
     """A part of a config: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    @model_validator(mode="after")
+    def _sensible_numbers(self) -> Self:
+        for name, value in self:
+            numbers = value if isinstance(value, tuple) else (value,)
+            if any(isinstance(number, int) and abs(number) >= LARGEST for number in numbers):
+                raise ValueError(f"{name}: expected whole numbers below {LARGEST:,}")
+        return self
 
     @classmethod
     def alternatives(cls) -> tuple[type["Section"], ...]:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from pipeline.config.section import TAGS, Section, union_members
 from pipeline.core.errors import did_you_mean
+from pipeline.core.io import shorten
 
 
 def validate(
@@ -52,8 +53,9 @@ def format_problem(schema: type[Section], problem: Any) -> str:
         return f"unknown key '{name}'.{did_you_mean(keys[-1], known)} Known here: {', '.join(known)}."
     if problem["type"] == "missing" and keys[-1] in owner.model_fields:
         return f"'{name}' is missing: {owner.model_fields[keys[-1]].description}"
-    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
-    return f"{name}: {what}{got}."
+    got = "" if isinstance(problem["input"], dict) else f", got {shorten(problem['input'])}"
+    is_name = problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float)
+    return f"{name}: {what}{got}{'; write a name that looks like a value in quotes' if is_name else ''}."
 
 
 def locate_field(schema: type[BaseModel], location: tuple[int | str, ...]) -> tuple[list[str], type[BaseModel]]:

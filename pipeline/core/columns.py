@@ -13,3 +13,7 @@ LABEL_SEPARATOR, NO_LABEL = ";", "none"
 """Between the classes of a scan that shows several, and the label of one that shows none of them."""
 HISTORY_COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "learning_rate")
 """Of history.csv, a row an epoch."""
+CONFUSION = ("actual", "predicted")
+"""Columns of the confusion table, both classes; in other tables `predicted` is a probability."""
+TEXT = (SCAN_ID, PATIENT_ID, LABEL, "class", "covariate", "group", "name", "suggested")
+"""Columns that are always text: an id, a class or a group may be called '1', 'True' or 'None'."""

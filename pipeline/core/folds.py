@@ -8,7 +8,8 @@ numbers continue those of the column before.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.columns import DEVELOPMENT, FOLD, NESTED, SPLIT, TEST, TRAIN, VAL
+from pipeline.core.columns import DEVELOPMENT, FOLD, NESTED, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.core.ids import check_as_ingested, check_filled
 from pipeline.core.io import write_csv
 from pipeline.core.tables import read_table
 
@@ -16,11 +17,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def read_splits(path: Path) -> "pd.DataFrame":
-    """splits.csv with ids as text and fold numbers as nullable integers."""
+def read_splits(path: Path, *, of_earlier_cohort: bool = False) -> "pd.DataFrame":
+    """splits.csv with ids as text and fold numbers as nullable integers; it must have all scans that ingest counted."""
     import pandas as pd
 
     splits = read_table(path, "'dvc repro split' writes it")
+    check_filled(splits, [SCAN_ID, PATIENT_ID], str(path))
+    if not of_earlier_cohort:
+        check_as_ingested(splits, path, "split")
     for column in fold_columns(splits):
         splits[column] = pd.to_numeric(splits[column].where(splits[column] != "")).astype("Int64")
     return splits

@@ -3,11 +3,13 @@
 Tables are read by `core/tables.py`.
 """
 
+import csv
 import fcntl
 import hashlib
 import json
 import os
 import re
+import reprlib
 import shutil
 import tempfile
 import time
@@ -20,11 +22,18 @@ from typing import IO, TYPE_CHECKING, Any
 from ruamel.yaml import YAML
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+MAX_VALUES = 100_000
+"""Values that a YAML file may hold once its aliases are written out: nested ones grow exponentially."""
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+"""The marks that text in UTF-16 begins with."""
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 80
 
 
 ABANDONED_AFTER_S, GRACE_S = 3600.0, 1.0
@@ -38,6 +47,8 @@ def whole_file(path: Path, *, is_one_of_many: bool = False) -> Iterator[Path]:
     What a kill left of an earlier attempt is removed. For one of many files of a folder its owner does that, and calls
     `sync_file`: until then a power cut may lose the file.
     """
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: expected a file to write, got a folder or a device; give another name.")
     path.parent.mkdir(parents=True, exist_ok=True)
     if not is_one_of_many:
         remove_abandoned(path, path.suffix)
@@ -151,22 +162,52 @@ def write_json(path: Path, content: Any) -> None:
 
 def write_csv(path: Path, table: "DataFrame") -> None:
     """Columns without the index; floats keep every digit."""
+    # Python's writer leaves a carriage return inside a cell without quotes, where readers take it for the end of a row.
+    cells = table.select_dtypes(exclude=["number", "bool", "datetime"])
+    has_return = any("\r" in text for text in [*map(str, table.columns), *map(str, cells.to_numpy().ravel())])
     with whole_file(path) as temporary:
-        table.to_csv(temporary, index=False, lineterminator="\n")
+        quoting = csv.QUOTE_NONNUMERIC if has_return else csv.QUOTE_MINIMAL
+        table.to_csv(temporary, index=False, lineterminator="\n", quoting=quoting)
 
 
-def read_json(path: Path) -> Any:
-    """Raises ValueError with file and line for content that is not JSON."""
-    return parse_json(path.read_text(encoding="utf-8"), str(path))
+def decode(content: bytes, where: str) -> str:
+    """Text in UTF-8, or in UTF-16 with its mark; ValueError with line and byte for another encoding."""
+    try:
+        return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        found = content[error.start : error.start + 1].hex() or "half a character"
+        raise ValueError(f"{where}: line {line}: not text in UTF-8, got byte {found}; save it with UTF-8.") from None
+
+
+def read_json(path: Path, *keys: str) -> Any:
+    """Raises ValueError with file and line for content that is not JSON, or that is no object with these keys."""
+    content = parse_json(path.read_bytes(), str(path))
+    if keys and not isinstance(content, dict):
+        raise ValueError(
+            f"{path}: expected an object with {', '.join(keys)}, got {shorten(content)}; "
+            "run the stage that writes it again."
+        )
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise ValueError(f"{path}: '{missing[0]}' is missing; run the stage that writes it again.")
+    return content
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
     """`read_json` of a file's content; `where` names the file in errors."""
     try:
-        return json.loads(text)
-    except ValueError as error:
-        line = f"line {error.lineno}: " if isinstance(error, json.JSONDecodeError) else ""
-        raise ValueError(f"{where}: {line}not valid JSON, {error}; run the stage that writes it again.") from None
+        return json.loads(decode(text, where) if isinstance(text, bytes) else text)
+    except json.JSONDecodeError as error:
+        reason = f"line {error.lineno}: not valid JSON, {error}"
+    except RecursionError:
+        reason = "not valid JSON, it is nested too deep"
+    raise ValueError(f"{where}: {reason}; run the stage that writes it again.")
+
+
+def shorten(value: Any) -> str:
+    """A value as code, cut where it is long or deep, for an error message of one line."""
+    return SHORT.repr(value)
 
 
 def write_yaml(path: Path, content: Any) -> None:
@@ -186,19 +227,55 @@ def format_yaml(content: Any) -> str:
 
 def read_yaml(path: Path) -> Any:
     """YAML 1.2 (`1e-3` is a number, `no` is a word); a key given twice is an error."""
+    return parse_yaml(decode(path.read_bytes(), str(path)), str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """`read_yaml` of a file's content, or of one `key=value` word; `where` names it in errors."""
+    if not text:
+        return None
     try:
-        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8-sig"))
+        content = YAML(typ="safe", pure=True).load(text)
+        size = count_values(content, {})
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1
-        raise ValueError(f"{path}: line {line}: a key occurs twice; keep one of them.") from None
+        raise ValueError(f"{where}: line {line}: a key occurs twice; keep one of them.") from None
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise ValueError(f"{path}: line {mark.line + 1}: not valid YAML, {error.problem}.") from None
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ValueError(f"{where}: {line}not valid YAML, {error.problem}; correct it.") from None
+    except ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        found = ascii(text[error.position])
+        raise ValueError(f"{where}: line {line}: got {found}, a control character; remove it.") from None
+    except RecursionError:
+        raise ValueError(f"{where}: not valid YAML, it is nested too deep; correct it.") from None
+    except Exception as error:
+        # The parser raises what its own code happens to raise: an impossible date or number, an unknown directive.
+        raise ValueError(f"{where}: not valid YAML, {one_line(error)}; correct it.") from None
+    if size > MAX_VALUES:
+        raise ValueError(f"{where}: its aliases (*name) stand for more than {MAX_VALUES:,} values; write them out.")
+    return content
 
 
-def parse_value(text: str) -> Any:
-    """The value of one `key=value` word, read as YAML."""
-    return YAML(typ="safe", pure=True).load(text) if text else ""
+def count_values(content: Any, counted: dict[int, int]) -> int:
+    """How many values YAML stands for with every alias written out; one that contains itself counts as too many.
+
+    Raises `UnicodeEncodeError` for half of an escaped pair such as `\\ud83e`, which no file can hold.
+    """
+    if not isinstance(content, dict | list):
+        str(content).encode()
+        return 1
+    if id(content) not in counted:
+        counted[id(content)] = MAX_VALUES + 1
+        parts = content.values() if isinstance(content, dict) else content
+        counted[id(content)] = 1 + sum(count_values(part, counted) for part in parts)
+    return counted[id(content)]
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error of another library on one line, or its kind."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def sha256(path: Path) -> str:
@@ -215,4 +292,7 @@ def expand(text: str, key: str) -> Path:
             raise ValueError(f"{key}: {text} needs the environment variable {name}; export {name}=/path first.")
         return os.environ[name]
 
-    return Path(VARIABLE.sub(value, text)).expanduser()
+    try:
+        return Path(VARIABLE.sub(value, text)).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{key}: {text} names no user of this machine after its ~; write the whole path.") from None

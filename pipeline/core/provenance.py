@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).parents[1]
+NAMES = ("classes", "positive_class", "columns", "stratify", "test_sites")
+"""Keys of a config whose values are names in the label table, never paths."""
 
 
 def portable_config(config: dict[str, Any]) -> dict[str, Any]:
@@ -18,12 +20,12 @@ def portable_config(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def strip_local_paths(value: Any) -> Any:
-    """The same nested value with the bare file name in place of each absolute path."""
+    """The same nested value with the bare file name in place of each absolute path; a class may be called `/x`."""
     if isinstance(value, dict):
-        return {key: strip_local_paths(inner) for key, inner in value.items()}
+        return {key: inner if key in NAMES else strip_local_paths(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [strip_local_paths(inner) for inner in value]
-    is_absolute = isinstance(value, str) and Path(value).expanduser().is_absolute()
+    is_absolute = isinstance(value, str) and value.startswith(("/", "~"))
     return Path(value).name if is_absolute else value
 
 

@@ -1,14 +1,17 @@
 """Covariates: what is known about the patients beyond the predictions."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SPLIT
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT
 from pipeline.core.errors import did_you_mean
+from pipeline.core.ids import check_filled, check_join
 from pipeline.core.tables import read_table
 
+log = logging.getLogger(__name__)
 MEASURED = ("shape", "spacing_mm", "orientation", "dtype")
 """Columns that ingest adds to every cohort; they describe acquisition."""
 
@@ -83,4 +86,35 @@ def read_patient_table(path: Path, *columns: str) -> pd.DataFrame:
                 f"{path}: column '{column}' is missing.{did_you_mean(column, table.columns)} "
                 f"Got {', '.join(table.columns)}; add it."
             )
+    check_filled(table, [PATIENT_ID], str(path))
     return table
+
+
+def check_patients(
+    predictions: pd.DataFrame, covariates: Covariates, cohort: Path, splits: Path | None, *, must_be_whole: bool = False
+) -> None:
+    """Raise ValueError where the tables cannot be joined as they are; log patients that a table may lack.
+
+    A patient's rows in a table without scans must agree; in one with scans, those of the first scan count.
+    """
+    for table, path in ((covariates.cohort, cohort), (covariates.splits, splits)):
+        if table is None:
+            continue
+        missing = check_join(predictions[PATIENT_ID], table[PATIENT_ID], what="patient", where=str(path))
+        if missing and must_be_whole:
+            raise ValueError(f"{path}: patient '{missing[0]}' of the predictions is missing; run 'dvc repro' again.")
+        if missing:
+            log.warning("%s: %d patients of the predictions are missing, such as '%s'", path, len(missing), missing[0])
+    for name in () if SCAN_ID in covariates.cohort else covariates.subgroup_columns:
+        check_one_value(covariates.cohort, name, str(cohort))
+    if covariates.splits is not None:
+        check_one_value(covariates.splits, SPLIT, str(splits))
+
+
+def check_one_value(table: pd.DataFrame, column: str, where: str) -> None:
+    values = table[[PATIENT_ID, column]].drop_duplicates()
+    twice = values[values[PATIENT_ID].duplicated(keep=False)]
+    if len(twice):
+        patient = twice[PATIENT_ID].iloc[0]
+        found = " and ".join(f"'{value}'" for value in twice[column][twice[PATIENT_ID] == patient])
+        raise ValueError(f"{where}: patient '{patient}' has {column} {found}, expected one value; keep one.")

@@ -55,7 +55,7 @@ def record_checkpoints(paths: RunPaths, keys: Iterable[TrainingKey]) -> None:
         path = paths.predicted_by(key)
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; 'python -m pipeline.predict' writes it with the predictions.")
-        recorded[key.name] = read_json(path)["checkpoint"]
+        recorded[key.name] = read_json(path, "checkpoint")["checkpoint"]
     write_json(paths.evaluation.checkpoints, recorded)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pipeline.core.columns import (
     FOLD,
@@ -23,10 +24,14 @@ from pipeline.core.columns import (
     VAL,
 )
 from pipeline.core.errors import did_you_mean
+from pipeline.core.ids import check_filled
 from pipeline.core.tables import read_table
 from pipeline.evaluation.cv_design import MODEL, check_roles
 
-SUM_TOLERANCE = 1e-3
+SUM_TOLERANCE, ROUNDING = 1e-3, 1e-6
+"""How far a sum of probabilities may be from 1, and how far without any change."""
+MOST_DIGITS = 4
+"""With more digits rounding explains no difference that matters."""
 ALL_FOLDS = -1
 """Fold of a row whose probabilities are the mean of several folds' models."""
 
@@ -66,18 +71,18 @@ def check_predictions(
 
     With `several_labels` a scan may show several classes or none, and probabilities need not sum to 1.
     """
-    table = predictions.reset_index(drop=True)
+    text = {column: predictions[column].astype(str) for column in (SCAN_ID, PATIENT_ID, LABEL) if column in predictions}
+    table = predictions.assign(**text).reset_index(drop=True)
     check_columns(table, where)
+    check_filled(table, (SCAN_ID, PATIENT_ID), where)
     for column in MODEL:
         table[column] = whole_numbers(table, column, where) if column in table else 0
     table[SPLIT] = table[SPLIT] if SPLIT in table else TEST
-    for column in (SCAN_ID, PATIENT_ID, LABEL):
-        table[column] = table[column].astype(str)
     check_values(table, SPLIT, [TRAIN, VAL, TEST], where)
     check_values(explode_labels(table) if several_labels else table, LABEL, class_names(table), where)
     check_probabilities(table, where)
     if not several_labels:
-        check_sums(table, where)
+        scale_sums(table, predictions, where)
     check_identity(table, where)
     check_roles(table, where)
     return table
@@ -101,8 +106,6 @@ def check_columns(table: pd.DataFrame, where: str) -> None:
             f"{where}: class '{joined[0]}' has a '{LABEL_SEPARATOR}', which joins the labels of a scan; "
             "rename the class."
         )
-    if table.empty:
-        raise ValueError(f"{where}: no rows, expected one a scan; predict first.")
 
 
 def whole_numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series:
@@ -135,25 +138,41 @@ def check_probabilities(table: pd.DataFrame, where: str) -> None:
     columns = prob_columns(table)
     raw = table[columns]
     probs = raw.apply(pd.to_numeric, errors="coerce").astype(float)
-    bad = ~((probs >= 0) & (probs <= 1))
+    bad = ~((probs >= 0) & (probs <= 1 + ROUNDING))
     if bad.any(axis=None):
         row, column = np.argwhere(bad.to_numpy())[0]
         raise ValueError(
             f"{where}: scan '{table[SCAN_ID].iloc[row]}' has {columns[column]} = "
             f"{raw.iloc[row, column] or 'an empty cell'}, expected a number from 0 to 1; predict it again."
         )
-    table[columns] = probs
+    table[columns] = probs.clip(upper=1)
 
 
-def check_sums(table: pd.DataFrame, where: str) -> None:
-    sums = table[prob_columns(table)].sum(axis=1).to_numpy()
-    off = np.flatnonzero(np.abs(sums - 1) > SUM_TOLERANCE)
+def scale_sums(table: pd.DataFrame, written: pd.DataFrame, where: str) -> None:
+    """Scale probabilities that sum to 1 but for the digits they were written with, in place; ValueError for others."""
+    columns = prob_columns(table)
+    sums = table[columns].sum(axis=1).to_numpy()
+    off = np.flatnonzero(np.abs(sums - 1) > sum_tolerance(written[columns]) + ROUNDING)
     if len(off):
         raise ValueError(
             f"{where}: the probabilities of scan '{table[SCAN_ID].iloc[off[0]]}' sum to "
             f"{sums[off[0]]:.4g}, expected 1; give probabilities, not scores, "
             "or set the task to multilabel."
         )
+    table[columns] = table[columns].div(np.where(np.abs(sums - 1) > ROUNDING, sums, 1), axis=0)
+
+
+def sum_tolerance(written: pd.DataFrame) -> NDArray:
+    """(n,) how far the sum of each row may be from 1: half of the last digit of each probability, two digits at least.
+
+    Of numbers whose digits are unknown `SUM_TOLERANCE`.
+    """
+    digits = [
+        max((len(str(cell).partition(".")[2]) for cell in row if "." in str(cell)), default=0)
+        for row in written.to_numpy()
+    ]
+    rounded = [0.5 * 10.0**-count * len(written.columns) if 2 <= count <= MOST_DIGITS else 0.0 for count in digits]
+    return np.maximum(rounded, SUM_TOLERANCE)
 
 
 def check_identity(table: pd.DataFrame, where: str) -> None:

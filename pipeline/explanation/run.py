@@ -29,7 +29,7 @@ def explain_scans(
 ) -> None:
     """Explain `num_scans` scans of predictions.csv; `out` is replaced as a whole once all are drawn."""
     rows = read_cohort(cohort.cohort).set_index(SCAN_ID)
-    chosen = choose(parse_values(read_table(predictions), (SCAN_ID, LABEL)), trained.classes, num_scans)
+    chosen = choose(parse_values(read_table(predictions)), trained.classes, num_scans)
     with whole_folder(out) as folder:
         captions = [
             explain_scan(trained, row, scan_files(rows.loc[row[SCAN_ID]], cohort.raw), folder, method)

@@ -10,7 +10,7 @@ from pipeline.config import Plan
 from pipeline.imaging.foreground import Foreground
 from pipeline.imaging.geometry import Affine, Grid, index_map
 from pipeline.imaging.io.discover import ScanFiles
-from pipeline.imaging.io.read import read_scan
+from pipeline.imaging.io.read import ANY_SPACING_MM, read_scan
 from pipeline.imaging.problems import Findings, Problem
 
 Box = tuple[slice, slice, slice]
@@ -63,7 +63,7 @@ def mask_target(files: ScanFiles) -> CropTarget:
     """The box of all voxels of the mask that are not 0."""
     if files.crop_mask is None:
         raise ValueError("the plan crops to a mask, got none; give the mask's file.")
-    mask = read_scan(files.crop_mask)
+    mask = read_scan(files.crop_mask, spacing_range_mm=ANY_SPACING_MM)
     box = nonzero_box(mask.array, Findings(mask.path))
     grid = Grid(mask.array.shape, mask.affine)
     middle = np.array([(part.start + part.stop - 1) / 2 for part in box])

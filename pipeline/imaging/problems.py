@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NoReturn
 
+from pipeline.config.ingest import SPACING_RANGE_MM
+
 Verdict = Literal["ok", "warn", "reject"]
 
 
@@ -72,7 +74,9 @@ CODES: dict[str, Code] = {
     "NII-AFFINE": Code("reject", "the affine is singular, zero or not finite", CONVERT),
     "NII-QUATERNION": Code("reject", "impossible quaternion in the qform", CONVERT),
     "NII-SPACING": Code("reject", "zero, negative or non-finite voxel size and no sform", CONVERT),
-    "NII-SPACING-RANGE": Code("reject", "voxel size outside 0.05 to 50 mm", "correct the header, or its units"),
+    "NII-SPACING-RANGE": Code(
+        "reject", "voxel size out of range", "correct the header or its units, or set cohort.ingest.spacing_range_mm"
+    ),
     "NII-PIXDIM": Code("warn", "pixdim and sform disagree", "the sform was used"),
     "NII-FORMS": Code("warn", "sform and qform disagree", f"the sform was used; {INSPECT}"),
     "NII-SHEAR": Code("warn", "the axes are not at right angles", "the shear was kept"),
@@ -142,9 +146,22 @@ CODES: dict[str, Code] = {
     "TAB-ID-EMPTY": Code("reject", "empty ids", "give every scan and patient an id"),
     "TAB-ID-TWICE": Code("reject", "several rows have the same scan_id", "give every scan its own"),
     "TAB-ID-NUMBER": Code("reject", "ids stored as numbers, which lose leading zeros", "store them as text"),
-    "TAB-PADDED": Code("reject", "white space around an id or label", "remove it"),
+    "TAB-PADDED": Code("reject", "white space or invisible characters around an id or label", "remove them"),
     "TAB-LABEL-MISSING": Code("reject", "rows without a label", "label them, or remove the rows"),
     "TAB-LABEL-UNKNOWN": Code("reject", "labels that are not among the classes", "correct them, or cohort.classes"),
+    "TAB-LABEL-SPELLING": Code(
+        "reject", "a class in several spellings", "name one, such as cohort.classes: {ill: [Ill, ILL], well: []}"
+    ),
+    "TAB-TELLS-LABEL": Code(
+        "warn",
+        "a column that tells the class of every row",
+        "if the label was made from it, name it in cohort.columns.label_source",
+    ),
+    "TAB-DECIMAL": Code(
+        "reject",
+        "a sign that may stand for decimals or for thousands",
+        "write them alike, or set cohort.columns.decimal to one of . and ,",
+    ),
     "TAB-LABEL-SINGLE": Code("reject", "only one class", "give scans of at least two classes"),
     "TAB-CLASS-NAME": Code("reject", "a class with a ';' in its name", "rename it, or set cohort.task: multilabel"),
     "TAB-POSITIVE": Code("reject", "positive_class does not fit the labels", "set cohort.positive_class"),
@@ -208,6 +225,8 @@ class Findings:
 
     path: Path
     warnings: list[Problem] = field(default_factory=list)
+    spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM
+    """Voxel sizes that are accepted."""
 
     def warn(self, code: str, found: object) -> None:
         self.warnings.append(Problem(code, str(found)))

@@ -43,7 +43,7 @@ def scan_transforms(plan: Plan, *, own_modules: frozenset[str] = frozenset()) ->
 
     `own_modules` are dotted paths of the user's own transforms that `plan.extra` may import.
     """
-    reader = ScanReader(fill=plan.fill_nonfinite, missing=plan.missing_channel)
+    reader = ScanReader(plan.fill_nonfinite, plan.missing_channel, plan.spacing_range_mm)
     load = load_scan(IMAGE, reader)
     return Compose([load, EnsureChannelFirstd(IMAGE), *volume_transforms(plan, own_modules=own_modules)])
 

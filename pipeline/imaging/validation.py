@@ -1,7 +1,9 @@
 """Validate scan files: the problems of each scan, and what was measured of it."""
 
+import functools
 import hashlib
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -9,9 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.config.ingest import SPACING_RANGE_MM
+from pipeline.core.progress import show_progress
 from pipeline.imaging.cropping import check_mask_inside, check_point_inside, mask_target
 from pipeline.imaging.geometry import Grid, axcodes, spacing_mm
-from pipeline.imaging.io.discover import ScanFiles, find_scans, hash_scan
+from pipeline.imaging.io.discover import ScanFiles, find_scans, hash_scan, readable_name
 from pipeline.imaging.io.read import (
     MissingChannel,
     check_channels_present,
@@ -22,6 +26,9 @@ from pipeline.imaging.io.read import (
 )
 from pipeline.imaging.io.values import hash_values, warn_about_values
 from pipeline.imaging.problems import CODES, Findings, Problem, ScanProblem, Verdict
+
+log = logging.getLogger(__name__)
+COUNTED = 1_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,7 @@ class ScanCheck:
     def summary(self) -> dict[str, Any]:
         """The form in JSON output."""
         problems = [asdict(problem) | {"message": problem.message} for problem in self.problems]
-        return {"path": str(self.path), "verdict": self.verdict, "problems": problems}
+        return {"path": readable_name(self.path), "verdict": self.verdict, "problems": problems}
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,14 @@ class Tolerance:
 
     fill_nonfinite: float | None = None
     missing_channel: MissingChannel = "reject"
+    spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM
 
 
 def check_files(files: ScanFiles, tolerance: Tolerance) -> ScanCheck:
     """Check all files of a scan; a rejection has the path of the file that caused it, otherwise of the first."""
-    by_channel = [Findings(path) for path in files.channels if path is not None]
-    mask = Findings(files.crop_mask) if files.crop_mask is not None else None
+    new_findings = functools.partial(Findings, spacing_range_mm=tolerance.spacing_range_mm)
+    by_channel = [new_findings(path) for path in files.channels if path is not None]
+    mask = new_findings(files.crop_mask) if files.crop_mask is not None else None
     everything = [*by_channel, mask] if mask else by_channel
     try:
         check_channels_present(files.channels, tolerance.missing_channel)
@@ -161,7 +170,8 @@ def report_scans(paths: list[Path], as_json: bool) -> int:
 
     Raises `ValueError` for a folder without scans.
     """
-    checks = (check_scan(scan) for scan in all_scans(paths))
+    scans = all_scans(paths)
+    checks = show_progress(map(check_scan, scans), len(scans), "check")
     if as_json:
         checks = list(checks)
         sys.stdout.write(json.dumps({"scans": [check.summary() for check in checks]}, indent=2) + "\n")
@@ -175,18 +185,28 @@ def all_scans(paths: list[Path]) -> list[Path]:
     """The scans at or below the paths, each once."""
     scans: dict[Path, None] = {}
     for path in paths:
-        found = list(find_scans(path))
+        found = list(counted(find_scans(path)))
         if not found:
             raise ValueError(f"{path}: no scans in this folder, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
         scans |= dict.fromkeys(found)
     return list(scans)
 
 
+def counted(scans: Iterable[Path]) -> Iterable[Path]:
+    """The scans, with a line in the log for every so many: a large archive takes minutes to walk."""
+    for number, scan in enumerate(scans, start=1):
+        if number % COUNTED == 0:
+            log.info("check: %d scans found so far", number)
+        yield scan
+
+
 def print_problems(checks: Iterable[ScanCheck]) -> Iterable[ScanCheck]:
     """Yield the checks, after printing a line per problem of each."""
     for check in checks:
         for problem in check.problems:
-            sys.stdout.write(f"{problem.verdict:<6} {problem.code:<17} {check.path}: {problem.message}\n")
+            sys.stdout.write(
+                f"{problem.verdict:<6} {problem.code:<17} {readable_name(check.path)}: {problem.message}\n"
+            )
         yield check
 
 

@@ -57,7 +57,7 @@ def format_settings(settings: dict[str, Any], keys: list[str]) -> str:
 
 
 def check_same_classes(trained: Predictor, cohort: CohortPaths) -> None:
-    classes = read_json(cohort.ingest)["classes"]
+    classes = read_json(cohort.ingest, "classes")["classes"]
     if trained.classes != classes:
         raise ValueError(
             f"{trained.path}: its classes are {', '.join(trained.classes)}, those of {cohort.ingest} are "

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,12 +13,12 @@ from pipeline.core.columns import PATH, PROB_PREFIX
 from pipeline.core.io import write_csv
 from pipeline.core.progress import show_progress
 from pipeline.core.tables import read_table
-from pipeline.imaging.io.discover import ScanFiles, find_scans, scan_files
+from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, readable_name, scan_files
 from pipeline.inference.trained_run import ScanClassifier, predicted_class
 from pipeline.training.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xlsm")
 PREDICTED = "predicted"
 
 
@@ -59,7 +60,7 @@ def find_files(paths: list[Path], columns: Columns) -> Iterator[tuple[str, ScanF
         found = list(find_scans(path))
         if not found:
             raise FileNotFoundError(f"{path}: no scans here, expected .nii, .nii.gz, .hdr/.img or DICOM files.")
-        yield from ((str(scan), ScanFiles((scan,))) for scan in found)
+        yield from ((readable_name(scan), ScanFiles((scan,))) for scan in found)
 
 
 def table_scans(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]:
@@ -71,4 +72,6 @@ def table_scans(path: Path, columns: Columns) -> Iterator[tuple[str, ScanFiles]]
                 f"{path}: no column {quote_with_hint(name, table.columns)} among {', '.join(table.columns)}."
             )
     for row in pd.DataFrame(select_files(table, columns)).to_dict("records"):
-        yield row[PATH], scan_files(row, path.parent)
+        files = scan_files(row, path.parent)
+        channels = tuple(channel and as_on_disk(channel) for channel in files.channels)
+        yield row[PATH], replace(files, channels=channels, crop_mask=files.crop_mask and as_on_disk(files.crop_mask))

@@ -16,7 +16,7 @@ from pipeline.imaging.cropping import mask_target
 from pipeline.imaging.foreground import find_foreground
 from pipeline.imaging.geometry import axcodes, spacing_mm
 from pipeline.imaging.io.discover import ScanFiles, scan_files
-from pipeline.imaging.io.read import Scan, read_scan
+from pipeline.imaging.io.read import ANY_SPACING_MM, Scan, read_scan
 
 MAX_MEASURED = 30
 """Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""
@@ -95,7 +95,7 @@ def measure_voxels(
     measured = []
     for row in table.to_dict("records"):
         files = scan_files(row, raw)
-        found = measure_scan(row[SCAN_ID], read_scan(files.first, fill), intensity)
+        found = measure_scan(row[SCAN_ID], read_scan(files.first, fill, ANY_SPACING_MM), intensity)
         measured.append(replace(found, body_mm=mask_mm(files)) if to_mask else found)
     return measured
 

@@ -213,6 +213,7 @@ def decide_preprocessing(
         "bias_correction": fixed.get("bias_correction") or Decision("none", "off by default"),
         "intensity": intensity_of(cohort, fixed),
         "fill_nonfinite": fixed.get("fill_nonfinite") or fill_of(cohort),
+        "spacing_range_mm": Decision(cohort.ingest.spacing_range_mm, f"ingest.spacing_range_mm of {cohort.name}"),
         **channels_of(cohort),
         "extra": extra_of(cohort),
     }

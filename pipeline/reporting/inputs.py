@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from pipeline.cohorts.label_table import read_cohort
 from pipeline.config import Config
-from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL, PATIENT_ID, SCAN_ID
+from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL
 from pipeline.core.folds import fold_numbers, read_splits
 from pipeline.core.io import read_json, read_yaml, sha256
 from pipeline.core.paths import Artifacts, CohortPaths, RunPaths, TrainingKey
@@ -137,10 +138,10 @@ def read_report_inputs(config: Config) -> ReportInputs:
 
 def read_cohort_inputs(paths: CohortPaths) -> CohortInputs:
     return CohortInputs(
-        table=read_text_table(paths.cohort),
-        ingest=read_json(paths.ingest) if paths.ingest.is_file() else None,
+        table=read_cohort(paths.cohort) if paths.cohort.is_file() else None,
+        ingest=read_json(paths.ingest, "classes") if paths.ingest.is_file() else None,
         splits=read_text_table(paths.splits),
-        leakage=read_json(paths.leakage) if paths.leakage.is_file() else None,
+        leakage=read_json(paths.leakage, "verdict") if paths.leakage.is_file() else None,
         plan=read_yaml(paths.plan) if paths.plan.is_file() else None,
         num_folds=len(fold_numbers(read_splits(paths.splits))) if paths.splits.is_file() else None,
     )
@@ -183,8 +184,7 @@ def read_baselines(audits: Json | None, path: Path) -> pd.DataFrame | None:
 
 def read_labels(path: Path) -> pd.DataFrame | None:
     """doubtful_labels.csv with ids and labels as text."""
-    texts = (SCAN_ID, PATIENT_ID, LABEL, "suggested")
-    return parse_values(read_table(path), texts) if path.is_file() else None
+    return read_results(path) if path.is_file() else None
 
 
 def read_metrics_table(path: Path) -> pd.DataFrame | None:

@@ -15,12 +15,15 @@ INK, MUTED, GRID = "#1b2733", "#5d6b79", "#dfe5ea"
 COLORS = ("#0b6e99", "#c4572b", "#4b7f52", "#7a5195", "#b8860b", "#444444")
 """Distinguishable with red-green blindness, and in print by lightness."""
 SQUARE = (4.2, 3.7)
+MAX_LETTERS = 24
+"""Longer names of classes are cut in figures."""
 STYLE = {
     "svg.fonttype": "none",  # keeps text as text, which can be searched, read aloud and resized
     "svg.hashsalt": "report",
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica", "Arial", "DejaVu Sans"],
     "font.size": 10,
+    "text.parse_math": False,  # a class may be called $x$
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
@@ -77,10 +80,20 @@ def draw_curves(axes: Axes, table: pd.DataFrame, x: str, y: str, drawstyle: str 
     classes = table["class"].unique()
     for color, name in zip(np.resize(COLORS, len(classes)), classes, strict=True):
         for number, (_, curve) in enumerate(table[table["class"] == name].groupby("fold")):
-            label = str(name) if number == 0 else None
+            label = legend_name(name) if number == 0 else None
             axes.plot(curve[x], curve[y], color=color, linewidth=1.8, drawstyle=drawstyle, label=label)
     if len(classes) > 1:
         axes.legend(loc="lower right", fontsize=8)
+
+
+def short(name: str) -> str:
+    """The name of a class as it fits beside an axis."""
+    return name if len(name) <= MAX_LETTERS else f"{name[: MAX_LETTERS - 1]}…"
+
+
+def legend_name(name: str) -> str:
+    """matplotlib leaves out of a legend what begins with an underscore; a space without width keeps it there."""
+    return f"\u200b{short(name)}" if name.startswith("_") else short(name)
 
 
 def calibration_figure(table: pd.DataFrame, after: pd.DataFrame | None) -> str:
@@ -125,8 +138,9 @@ def confusion_figure(table: pd.DataFrame, classes: list[str]) -> str:
             color = "white" if share > 0.6 else INK
             text = f"{counts.iat[row, column]}\n{share:.0%}"
             axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11 if len(classes) < 5 else 7)
-        axes.set_xticks(range(len(classes)), classes, rotation=0 if len(classes) < 5 else 60)
-        axes.set_yticks(range(len(classes)), classes, rotation=90 if len(classes) < 5 else 0, va="center")
+        names = list(map(short, classes))
+        axes.set_xticks(range(len(classes)), names, rotation=0 if len(classes) < 5 else 60)
+        axes.set_yticks(range(len(classes)), names, rotation=90 if len(classes) < 5 else 0, va="center")
         axes.set(xlabel="predicted", ylabel="true")
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
@@ -154,7 +168,9 @@ def scores_figure(scores: pd.DataFrame, threshold: float | None) -> str:
                 va="bottom",
                 annotation_clip=False,
             )
-        axes.set_yticks(range(len(classes)), classes, rotation=90 if len(classes) < 5 else 0, va="center")
+        axes.set_yticks(
+            range(len(classes)), [short(name) for name in classes], rotation=90 if len(classes) < 5 else 0, va="center"
+        )
         axes.set(xlabel=scores_label(classes), xlim=(-0.02, 1.02), ylim=(-0.5, len(classes) - 0.5))
         axes.grid(False, axis="y")
 

@@ -1,7 +1,5 @@
-"""Groups that stay together in a split: patients, declared groups, and spellings of one patient id."""
+"""Groups that stay together in a split: patients and declared groups; and lists of patients seen elsewhere."""
 
-import re
-import unicodedata
 from collections.abc import Iterable
 
 import numpy as np
@@ -10,10 +8,8 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.core.columns import PATIENT_ID
-from pipeline.core.io import expand
-
-PATIENT_PREFIX = re.compile(r"^(subject|subj|sub|patient|pat|pt)(?=\d)")
-LEADING_ZEROS = re.compile(r"(?<!\d)0+(?=\d)")
+from pipeline.core.ids import normalize_id
+from pipeline.core.io import decode, expand
 
 
 def group_of_scans(table: pd.DataFrame, group_columns: Iterable[str] = ()) -> pd.Series:
@@ -41,34 +37,12 @@ def _links(table: pd.DataFrame, columns: Iterable[str]) -> tuple[np.ndarray, np.
     return np.concatenate(rows), np.concatenate(values)
 
 
-def normalize_patient_id(patient_id: str) -> str:
-    """An id without what people write in different ways: case, full-width letters, separators, leading zeros, `sub`.
-
-    `sub-0012`, `SUB 12` and `12` become equal; `A12` and `B12` do not.
-    """
-    letters = unicodedata.normalize("NFKC", patient_id).casefold()
-    return LEADING_ZEROS.sub("", PATIENT_PREFIX.sub("", re.sub(r"[\W_]+", "", _keep_number_gaps(letters))))
-
-
-def _keep_number_gaps(text: str) -> str:
-    """A separator between two digits is kept as a letter, because `1-12` is not `112`."""
-    return re.sub(r"(?<=\d)[\W_]+(?=\d)", "x", text)
-
-
-def spelling_variants(patient_ids: Iterable[str]) -> list[list[str]]:
-    """Lists of ids that differ only in spelling."""
-    variants: dict[str, list[str]] = {}
-    for patient_id in sorted(set(patient_ids)):
-        variants.setdefault(normalize_patient_id(patient_id), []).append(patient_id)
-    return [ids for ids in variants.values() if len(ids) > 1]
-
-
 def read_patients(file: str, key: str) -> set[str]:
     """Normalized patient ids from a text file with one id per line; `$NAME` is read from the environment.
 
     `key` is the key of the config that an error names.
     """
     path = expand(file, key)
-    if not path.exists():
+    if not path.is_file():
         raise FileNotFoundError(f"{key}: {path} does not exist; expected a file with one patient id per line.")
-    return {normalize_patient_id(line) for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()}
+    return {normalize_id(line) for line in decode(path.read_bytes(), str(path)).splitlines() if line.strip()}

@@ -13,10 +13,11 @@ from pipeline.config import Cohort, Split
 from pipeline.core.columns import DEVELOPMENT, PATIENT_ID, SCAN_ID, SPLIT
 from pipeline.core.errors import did_you_mean
 from pipeline.core.folds import fold_columns
+from pipeline.core.ids import normalize_id, spelling_variants
 from pipeline.core.io import expand, write_json
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import scan_files
-from pipeline.splits.groups import group_of_scans, normalize_patient_id, read_patients, spelling_variants
+from pipeline.splits.groups import group_of_scans, read_patients
 from pipeline.splits.near_duplicates.descriptors import read_descriptors
 from pipeline.splits.near_duplicates.search import find_near_duplicates
 
@@ -233,7 +234,7 @@ def known_patients(table: pd.DataFrame, membership: SplitMembership, settings: S
     for kind, (file, what) in lists.items():
         known = read_patients(file, key=f"split.{kind}_patients") if file else set()
         for patient, scans in table.groupby(PATIENT_ID)[SCAN_ID]:
-            if normalize_patient_id(patient) in known:
+            if normalize_id(patient) in known:
                 yield membership.finding_about_known(kind, scans, f"patient '{patient}' {what}")
 
 

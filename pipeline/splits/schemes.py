@@ -11,6 +11,7 @@ from pipeline.config import Columns, Split
 from pipeline.core.columns import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.errors import did_you_mean
 from pipeline.core.folds import fold_columns, is_nested
+from pipeline.core.ids import check_filled, check_join
 from pipeline.core.io import expand
 from pipeline.core.tables import read_table
 
@@ -193,7 +194,8 @@ def _values_of_file(table: pd.DataFrame, path: Path) -> pd.Series:
         # A splits.csv of this pipeline: the fold number says more than the value development.
         _check_one_split(content, path)
         content[SPLIT] = content[FOLD].where(content[FOLD] != "", content[SPLIT])
-    missing = sorted(set(table[SCAN_ID]) - set(content[SCAN_ID]))
+    check_filled(content, [SCAN_ID], str(path))
+    missing = check_join(table[SCAN_ID], content[SCAN_ID], what="scan", where=str(path))
     if missing:
         raise ValueError(f"{path}: {len(missing)} scans have no row, such as '{missing[0]}'; add them.")
     rows = content[[SCAN_ID, SPLIT]].drop_duplicates()

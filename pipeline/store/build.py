@@ -94,11 +94,12 @@ def preprocess_cohort(
     results = list(show_progress(running, len(todo), "preprocess"))
     written = {result.scan_id: result.record for result in results if result.record}
     store.sync(written)
-    store.prune(job.scan_id for job in jobs)
     records = [record for record in (stored | written).values() if record]
     store.write_manifest(records)
     log_warnings(records)
     raise_failures(results)
+    # Only now: until all scans are stored, what the store had before may be needed.
+    store.prune(job.scan_id for job in jobs)
 
 
 def make_job(row: Mapping[str, str], raw: Path) -> Job:

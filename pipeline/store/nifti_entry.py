@@ -103,6 +103,12 @@ def is_intact(path: Path) -> bool:
     return content[CHECKSUM] == checksum_of(content)
 
 
+def check_intact(path: Path, content: memoryview) -> None:
+    """Raise ValueError for an entry that is not what was written; reading the bytes takes longer than this."""
+    if content[CHECKSUM] != checksum_of(content):
+        raise ValueError(f"{path}: its bytes changed since it was stored; 'dvc repro preprocess' writes it again.")
+
+
 @dataclass(frozen=True)
 class EntryHeader:
     """What comes before the voxels of an entry."""
@@ -117,13 +123,14 @@ class EntryHeader:
 
 
 def read_entry(path: Path) -> StoredVolume:
-    """Map an entry; a file that is short, foreign or without a record is an error."""
+    """Map an entry; a file that is short, foreign, damaged or without a record is an error."""
     # Only here: stages that need a scan or two do not wait for torch, see `load_entry`.
     import torch
 
     start = read_entry_header(path)
     # torch keeps no file open behind a map, as numpy and mmap do: a cohort has more scans than a process may open.
     mapped = torch.from_file(str(path), size=(start.num_bytes // 2) + math.prod(start.shape), dtype=torch.int16)
+    check_intact(path, memoryview(mapped.numpy()).cast("B"))
     codes = mapped[start.num_bytes // 2 :].reshape(start.shape).numpy()
     codes.flags.writeable = False
     return StoredVolume(codes, start.slope, start.affine, start.record)
@@ -132,7 +139,9 @@ def read_entry(path: Path) -> StoredVolume:
 def load_entry(path: Path) -> StoredVolume:
     """The same entry read into memory, without torch."""
     start = read_entry_header(path)
-    codes = np.fromfile(path, "<i2", offset=start.num_bytes).reshape(start.shape)
+    content = path.read_bytes()
+    check_intact(path, memoryview(content))
+    codes = np.frombuffer(content, "<i2", offset=start.num_bytes).reshape(start.shape)
     return StoredVolume(codes, start.slope, start.affine, start.record)
 
 

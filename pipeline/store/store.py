@@ -30,6 +30,10 @@ from pipeline.store.nifti_entry import (
 )
 
 SUFFIX = ".nii"
+MAX_NAME = 180
+"""File systems hold names of 255 bytes, and a temporary file's is longer than its own."""
+CUT = "%~"
+"""Between the start of a long name and the hash of the whole; no quoted name holds it."""
 
 
 class Store:
@@ -39,8 +43,10 @@ class Store:
         self.folder = folder
 
     def path(self, scan_id: str) -> Path:
-        """The scan's file; characters that file names cannot hold are written as %XX."""
+        """The scan's file; characters that file names cannot hold are written as %XX, a long name ends in its hash."""
         name = quote(scan_id, safe=" ")
+        if len(name) > MAX_NAME:
+            name = f"{name[:MAX_NAME]}{CUT}{hashlib.sha256(scan_id.encode()).hexdigest()[:16]}"
         # A leading dot would make the file hidden, as temporary files are.
         return self.folder / f"{'%2E' + name[1:] if name.startswith('.') else name}{SUFFIX}"
 
@@ -93,14 +99,22 @@ class Store:
 
     def scan_ids(self) -> list[str]:
         """All scans here, sorted."""
-        return sorted(unquote(path.name.removesuffix(SUFFIX)) for path in self.folder.glob(f"[!.]*{SUFFIX}"))
+        return sorted(self._scan_id(path) for path in self._files())
+
+    def _scan_id(self, path: Path) -> str:
+        """The id that a file is named after; of a long one its record has it."""
+        name = path.name.removesuffix(SUFFIX)
+        return read_record(path).scan_id if CUT in name else unquote(name)
+
+    def _files(self) -> Iterable[Path]:
+        return self.folder.glob(f"[!.]*{SUFFIX}")
 
     def prune(self, keep: Iterable[str]) -> None:
         """Remove every other scan, and temporary files of writers that were killed."""
-        kept = set(keep)
-        for scan_id in self.scan_ids():
-            if scan_id not in kept:
-                self.path(scan_id).unlink(missing_ok=True)
+        kept = set(map(self.path, keep))
+        for path in self._files():
+            if path not in kept:
+                path.unlink(missing_ok=True)
         for temporary in self.folder.glob(f".*{SUFFIX}"):
             if is_abandoned(temporary):
                 temporary.unlink(missing_ok=True)

@@ -40,7 +40,8 @@ class DvcOutputs:
 def read_dvc_outputs(paths: Artifacts) -> DvcOutputs:
     """Without dvc.lock no output has a hash."""
     lock = paths.root / "dvc.lock"
-    stages = read_yaml(lock)["stages"] if lock.is_file() else {}
+    content = read_yaml(lock) if lock.is_file() else None
+    stages = content.get("stages", {}) if isinstance(content, dict) else {}
     entries = [entry for stage in stages.values() for entry in stage.get("outs", [])]
     return DvcOutputs(paths, git_revision(paths.root), {entry["path"]: entry for entry in entries})
 

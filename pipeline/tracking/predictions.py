@@ -20,7 +20,7 @@ from pipeline.tracking.privacy import pseudonym
 
 def read_ids(path: Path) -> pd.DataFrame:
     """predictions.csv unchanged, ids as text."""
-    return parse_values(read_table(path), (SCAN_ID, PATIENT_ID, LABEL))
+    return parse_values(read_table(path))
 
 
 def read_thresholds(operating_point: Path, *, is_multilabel: bool) -> dict[str, float] | float | None:
@@ -28,7 +28,7 @@ def read_thresholds(operating_point: Path, *, is_multilabel: bool) -> dict[str, 
 
     None where the most probable class is called.
     """
-    point = read_json(operating_point)[SCAN] if operating_point.is_file() else None
+    point = read_json(operating_point, SCAN)[SCAN] if operating_point.is_file() else None
     if not is_multilabel:
         return point and point["threshold"]
     return {label: own["threshold"] or DEFAULT_THRESHOLD for label, own in (point or {}).items()}

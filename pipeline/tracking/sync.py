@@ -27,7 +27,7 @@ def last_steps(record: Path) -> dict[str, int]:
 
 def read_sent(record: Path) -> dict[str, dict[str, Any]]:
     """What was ever sent, by run."""
-    return {entry["run_id"]: entry for entry in read_json(record)["runs"]} if record.is_file() else {}
+    return {entry["run_id"]: entry for entry in read_json(record, "runs")["runs"]} if record.is_file() else {}
 
 
 def send(payloads: Iterable[RunPayload], wandb_folder: Path, record: Path) -> int:

@@ -45,7 +45,7 @@ class Fold:
 def load_fold(config: Config, paths: CohortPaths) -> Fold:
     """Load one fold from the files of its cohort; the config has no `auto` left."""
     plan = load_yaml(Plan, paths.plan)
-    classes = read_json(paths.ingest)["classes"]
+    classes = read_json(paths.ingest, "classes")["classes"]
     task = task_of(config.cohort, classes)
     rows = rows_of_fold(read_splits(paths.splits), config.fold)
     training = config.training

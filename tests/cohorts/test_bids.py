@@ -69,3 +69,16 @@ def test_missing_participant_id_is_named_with_the_nearest(paths):
     participants("sub-01\t70\tAD", to=paths.labels, header="participant\tage\tgroup")
     with pytest.raises(ValueError, match=r"participant_id.*Did you mean 'participant'"):
         ingest_cohort(cohort(), paths)
+
+
+def test_ids_may_lack_sub_and_a_row_may_be_a_session(paths):
+    rows = ["01\t1\t70\tAD", "01\tses-2\t71\tAD", "02\t\t60\tCN", "03\t\t66\tAD", "04\t\t59\tCN"]
+    participants(*rows, to=paths.labels, header="participant_id\tsession_id\tage\tgroup")
+    ingest_cohort(cohort(), paths)
+    table = read_cohort(paths.cohort)
+    assert table[["scan_id", "patient_id", "age"]].values.tolist()[:3] == [
+        ["sub-01_ses-1_T1w", "01", "70"], ["sub-01_ses-2_T1w", "01", "71"], ["sub-02_T1w", "02", "60"],
+    ]  # fmt: skip
+    participants(*rows, "01\tses-9\t72\tAD", to=paths.labels, header="participant_id\tsession_id\tage\tgroup")
+    with pytest.raises(ValueError, match=r"sub-01_ses-9: .*sub-01/ses-9/\*\*.*TAB-NO-SCAN"):
+        ingest_cohort(cohort(), paths)

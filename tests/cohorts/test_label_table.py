@@ -16,11 +16,19 @@ def write_text(folder: Path, rows, separator=",", encoding="utf-8", newline="\n"
     return path
 
 
-def test_parquet_ids_that_are_numbers_are_rejected(tmp_path):
-    path = tmp_path / "labels.parquet"
-    pd.DataFrame({"scan_id": [7, 8], "patient_id": ["01", "02"], "path": "a", "label": [0, 1]}).to_parquet(path)
+@pytest.mark.parametrize("kind", ["parquet", "xlsx"])
+def test_ids_stored_as_numbers_are_rejected_where_the_table_shows_that_zeros_were_lost(tmp_path, kind):
+    table = pd.DataFrame({"scan_id": [7, 12], "patient_id": ["01", "02"], "path": "a", "label": [0, 1]})
+    path = tmp_path / f"labels.{kind}"
+    write = {"parquet": pd.DataFrame.to_parquet, "xlsx": pd.DataFrame.to_excel}[kind]
+    write(table, path, index=False)
+    assert check_columns(read_table(path), Columns()) == []
+    write(table.assign(path=["scans/007.nii", "scans/012.nii"]), path, index=False)
     (problem,) = check_columns(read_table(path), Columns())
-    assert problem.code == "TAB-ID-NUMBER" and "scan_id" in problem.found
+    assert problem.code == "TAB-ID-NUMBER" and "column 'scan_id' has 7 where column 'path' has 007" in problem.found
+    write(table.assign(scan_id=[1234567890123456, 1]), path, index=False)
+    (problem,) = check_columns(read_table(path), Columns())
+    assert problem.code == "TAB-ID-NUMBER" and "keeps 15 digits" in problem.found
 
 
 def test_missing_columns_are_all_named_with_the_nearest(tmp_path):

@@ -1,7 +1,11 @@
 """Rows of the label table and the scans of the folder: each finds the other, or is named."""
 
+import gzip
 import json
+import os
+import unicodedata
 
+import numpy as np
 import pytest
 
 from pipeline.cohorts.ingest import ingest_cohort
@@ -79,3 +83,70 @@ def test_masks_that_another_column_names_are_no_scans_without_a_row(paths):
     write_table(paths, [[*HEADER, "mask"], *([*row, "mask.nii"] for row in ROWS)])
     ingest_cohort(cohort(), paths)
     assert json.loads(paths.ingest.read_text())["problems"] == []
+
+
+def test_a_name_composed_in_another_way_than_the_file_s_finds_it(paths):
+    (paths.raw / "scans/000.nii.gz").rename(paths.raw / "scans" / unicodedata.normalize("NFD", "Größe ü.nii.gz"))
+    write_table(paths, changed(0, path=unicodedata.normalize("NFC", "scans/Größe ü.nii.gz")))
+    ingest_cohort(cohort(), paths)
+    assert (paths.raw / read_cohort(paths.cohort)["path"][0]).is_file()
+    assert json.loads(paths.ingest.read_text())["scans_without_row"] == []
+
+
+def test_folders_that_link_to_one_another_are_walked_once(paths):
+    for number in range(9):
+        (paths.raw / f"f{number}").mkdir()
+        for other in range(9):
+            (paths.raw / f"f{number}" / f"to{other}").symlink_to(paths.raw / f"f{other}")
+    (paths.raw / "f3" / "extra.nii.gz").write_bytes(nifti())
+    ingest_cohort(cohort(), paths)
+    assert json.loads(paths.ingest.read_text())["scans_without_row"] == ["f3/extra.nii.gz"]
+
+
+def test_a_folder_elsewhere_is_found_through_its_link_although_it_links_back(paths, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (paths.raw / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(paths.raw)
+    (tmp_path / "elsewhere" / "itself").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "extra.nii.gz").write_bytes(nifti())
+    ingest_cohort(cohort(), paths)
+    assert json.loads(paths.ingest.read_text())["scans_without_row"] == ["linked/extra.nii.gz"]
+
+
+def test_a_file_whose_name_is_not_utf_8_is_named(paths):
+    with open(os.fsencode(paths.raw) + b"/scans/M\xfcller.nii.gz", "wb") as file:
+        file.write(nifti())
+    ingest_cohort(cohort(), paths)
+    assert json.loads(paths.ingest.read_text())["scans_without_row"] == [r"scans/M\xfcller.nii.gz"]
+
+
+def test_a_table_that_lacks_every_scan_gets_few_hints_and_a_short_list(paths):
+    rows = [[f"s{number}", f"p{number}", f"scans/lost{number}.nii.gz", "ill"] for number in range(1050)]
+    write_table(paths, [HEADER, *rows])
+    with pytest.raises(ValueError) as caught:
+        ingest_cohort(cohort(), paths)
+    lines = str(caught.value).splitlines()
+    assert (
+        len(lines) == 1002 and lines[-1].startswith("  and ") and sum("Did you mean" in line for line in lines) <= 20
+    )
+
+
+def test_voxels_of_another_scale_are_accepted_if_the_cohort_says_so(paths):
+    small = {"srow_x": [0.01, 0, 0, 0], "srow_y": [0, 0.01, 0, 0], "srow_z": [0, 0, 0.02, 0]}
+    fields = small | {"pixdim": [1, 0.01, 0.01, 0.02, 0, 0, 0, 0]}
+    (paths.raw / "scans/000.nii.gz").write_bytes(gzip.compress(nifti(**fields)))
+    with pytest.raises(ValueError, match=r"0.01×0.01×0.02 mm, expected 0.05 to 50; .*NII-SPACING-RANGE"):
+        ingest_cohort(cohort(), paths)
+    ingest_cohort(cohort(ingest={"spacing_range_mm": [0.001, 5]}), paths)
+    assert read_cohort(paths.cohort)["spacing_mm"][0] == "0.01x0.01x0.02"
+    with pytest.raises(ValueError, match="expected the smaller size first"):
+        cohort(ingest={"spacing_range_mm": [5, 0.001]})
+
+
+@pytest.mark.parametrize(("shape", "code"), [((7, 6, 5, 1, 1), None), ((7, 6, 5, 1, 1, 1, 1), None),
+                                             ((7, 6, 5, 3, 1), "NII-4D"), ((7, 6, 5, 1, 3), "NII-5D")])  # fmt: skip
+def test_further_axes_of_length_one_are_one_volume(paths, shape, code):
+    voxels = np.resize(VOXELS, shape)
+    (paths.raw / "scans/000.nii.gz").write_bytes(gzip.compress(nifti(voxels)))
+    ingest_cohort(cohort(ingest={"on_bad_scan": "exclude"}), paths)
+    assert [row["code"] for row in json.loads(paths.ingest.read_text())["excluded"]] == ([code] if code else [])

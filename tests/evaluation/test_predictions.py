@@ -133,3 +133,29 @@ def test_a_patient_gets_one_row_by_the_stated_rule(rule, expected):
     patients = aggregate_by_patient(scans, rule).set_index("patient_id")
     assert patients.loc["p1", "prob_b"] == pytest.approx(expected)
     assert patients.loc["p2", "prob_b"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [("0.333", "0.333", "0.333"), ("0.33", "0.33", "0.33"), ("1.00000012", "0.0", "0.0"), ("0.5", ".333", ".166")],
+)
+def test_probabilities_that_are_off_by_their_written_digits_are_scaled(tmp_path, written):
+    path = tmp_path / "predictions.csv"
+    path.write_text(f"scan_id,patient_id,label,prob_a,prob_b,prob_c\ns,p,a,{','.join(written)}\n")
+    probs = read_predictions(path)[["prob_a", "prob_b", "prob_c"]].to_numpy()[0]
+    values = np.array(written, float)
+    np.testing.assert_allclose(probs, values / values.sum(), atol=1e-6)
+    assert probs.sum() == pytest.approx(1, abs=1e-12) and probs.max() <= 1
+
+
+@pytest.mark.parametrize("written", ["0.3,0.3,0.3", "0.33,0.33,0.36", "0.3333,0.3333,0.3300", "1.00001,0.0,0.0"])
+def test_probabilities_that_are_further_off_are_refused(tmp_path, written):
+    path = tmp_path / "predictions.csv"
+    path.write_text(f"scan_id,patient_id,label,prob_a,prob_b,prob_c\ns,p,a,{written}\n")
+    with pytest.raises(ValueError, match=r"sum to|expected a number from 0 to 1"):
+        read_predictions(path)
+
+
+def test_blank_ids_are_refused():
+    with pytest.raises(ValueError, match="1 rows have no patient_id, such as row 3"):
+        check_predictions(table([GOOD[0], ["s2", " ", "b", 0.2, 0.8]]))

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipeline.splits.groups import read_patients, spelling_variants
+from pipeline.core.ids import spelling_variants
+from pipeline.splits.groups import read_patients
 
 
 @pytest.mark.parametrize(

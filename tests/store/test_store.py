@@ -154,3 +154,24 @@ def test_a_full_disk_is_an_error_and_keeps_what_was_there(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert store.path("a").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["a.nii"]
+
+
+def test_a_long_id_is_found_by_its_name_although_its_file_has_another(tmp_path):
+    store, names = Store(tmp_path), ["\u05d0" * 150, "\u05d0" * 149, "short"]
+    for number, name in enumerate(names):
+        store.write(name, np.full((1, 2, 2, 2), number, np.float32), np.eye(4), **HASHES)
+    assert store.scan_ids() == sorted(names) and max(len(path.name) for path in tmp_path.iterdir()) < 210
+    assert [store.read(name)[0].max() for name in names] == [0, 1, 2]
+    store.prune(names[1:])
+    assert store.scan_ids() == sorted(names[1:])
+
+
+def test_voxels_that_were_overwritten_are_an_error_when_they_are_read(tmp_path):
+    store = Store(tmp_path)
+    store.write("a", np.ones((1, 4, 4, 4), np.float32), np.eye(4), **HASHES)
+    content = bytearray(store.path("a").read_bytes())
+    content[-1] ^= 1
+    store.path("a").write_bytes(content)
+    for read in (store.read, store.entry):
+        with pytest.raises(ValueError, match=r"a\.nii: its bytes changed since it was stored; 'dvc repro preprocess'"):
+            read("a")

@@ -1,15 +1,15 @@
 """A folder of scans and a table of labels, which are linked and never copied or changed."""
 
-from pipeline.cohorts.label_table import is_plain, read_spreadsheet
 from pipeline.core.io import expand
 from pipeline.core.paths import CohortPaths
+from pipeline.core.tables import read_table
 
 
 def link_folder(scans: str, table: str, new: CohortPaths) -> None:
     """Make `new.raw` a link to the folder `scans` and `new.labels` a link to the file `table`.
 
-    A table that later stages could not read as it is, from Excel or with decimal commas, is written as CSV instead.
-    Raises `ValueError` for a variable that is not set, `FileNotFoundError` for a missing folder or table.
+    Raises `ValueError` for a variable that is not set or a file that is no table, `FileNotFoundError` for a missing
+    folder or table.
     """
     folder, file = expand(scans, "source.scans"), expand(table, "source.table")
     if not folder.is_dir():
@@ -17,7 +17,5 @@ def link_folder(scans: str, table: str, new: CohortPaths) -> None:
     if not file.is_file():
         raise FileNotFoundError(f"source.table: {file} is not a file; set it to the table of labels.")
     new.raw.symlink_to(folder.resolve(), target_is_directory=True)
-    if is_plain(file):
-        new.labels.symlink_to(file.resolve())
-    else:
-        read_spreadsheet(file).to_csv(new.labels, index=False)
+    read_table(file)
+    new.labels.symlink_to(file.resolve())

@@ -45,7 +45,7 @@ class FolderSource(Source):
     scans: str
     """Folder that paths in the table start from; `$NAME` is read from the environment."""
     table: str
-    """CSV, TSV or Parquet with one row per scan; `$NAME` is read from the environment."""
+    """CSV, TSV, Excel or Parquet with one row per scan; `$NAME` is read from the environment."""
     bids_suffix: str | None = None
     """BIDS: which scans to take, such as T1w; the table is then participants.tsv, with one row per patient."""
 

@@ -1,13 +1,16 @@
 """The tables that audits look at, brought to one row a patient."""
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
+from pipeline.core.io import one_line
 from pipeline.core.paths import TrainingKey
 from pipeline.evaluation.audits.layer_probes import FoldEmbeddings
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled
@@ -51,8 +54,13 @@ class Evidence:
 
 def read_embeddings(path: Path) -> dict[str, Array]:
     """The arrays of one fold's file; FileNotFoundError if it is missing."""
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, EOFError, BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"{path}: not whole, {one_line(error)}; 'python -m pipeline.predict' writes it again."
+        ) from None
 
 
 def shortcut_table(

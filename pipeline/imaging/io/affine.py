@@ -12,7 +12,6 @@ from pipeline.imaging.problems import Findings
 
 MM_PER_UNIT = {1: ("m", 1e3), 3: ("micron", 1e-3)}
 """Units of length other than mm, by their code; a missing unit is taken as mm, as other readers do."""
-SPACING_MM = (0.05, 50.0)
 EXTREME_RATIO = 10.0
 KNOWN_CODES = range(6)
 ROUNDING = 3 * float(np.finfo(np.float32).eps)
@@ -107,8 +106,9 @@ def check_affine(affine: np.ndarray, findings: Findings) -> None:
     """Checks of the chosen affine, in mm."""
     check_invertible(affine, findings)
     spacing = spacing_mm(affine)
-    if spacing.min() < SPACING_MM[0] * 0.999 or spacing.max() > SPACING_MM[1] * 1.001:
-        findings.reject("NII-SPACING-RANGE", f"{format_sizes(spacing)} mm")
+    low, high = findings.spacing_range_mm
+    if spacing.min() < low * 0.999 or spacing.max() > high * 1.001:
+        findings.reject("NII-SPACING-RANGE", f"{format_sizes(spacing)} mm, expected {low:g} to {high:g}")
     if spacing.max() >= EXTREME_RATIO * spacing.min():
         findings.warn("NII-ANISOTROPIC", f"{format_sizes(spacing)} mm")
     axes = affine[:3, :3] / spacing

@@ -1,8 +1,10 @@
 """Find the scans of a folder or a table row, and the files that each consists of."""
 
+import functools
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +81,29 @@ def hash_scan(path: Path) -> str:
     return hashlib.sha256("".join(map(sha256, files)).encode()).hexdigest()
 
 
+def readable_name(path: Path) -> str:
+    """The path as text; bytes of a name that are not UTF-8 as `\\xfc`, because no table can hold them."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def as_on_disk(path: Path) -> Path:
+    """The path as its folders spell it: systems differ in how they compose letters such as ü, people cannot see it."""
+    if os.path.lexists(path) or path.parent == path:
+        return path
+    parent = as_on_disk(path.parent)
+    wanted = unicodedata.normalize("NFC", path.name)
+    return parent / names_in(parent).get(wanted, path.name)
+
+
+@functools.lru_cache(maxsize=1024)
+def names_in(folder: Path) -> dict[str, str]:
+    """Names in a folder by their composed form; none if it cannot be read."""
+    try:
+        return {unicodedata.normalize("NFC", name): name for name in sorted(os.listdir(folder))}
+    except OSError:
+        return {}
+
+
 def pair_files(path: Path) -> tuple[Path, Path] | None:
     """The .hdr and the .img of a pair, of which either may be given; None for any other name."""
     stem, compression = (path.with_suffix(""), path.suffix) if path.suffix.lower() == ".gz" else (path, "")
@@ -95,29 +120,43 @@ def is_scan_name(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".")
 
 
-def find_scans(path: Path, seen: set[Path] | None = None) -> Iterator[Path]:
+def find_scans(path: Path) -> Iterator[Path]:
     """The scans at or below a path, sorted: a .hdr/.img pair once, a DICOM series as its folder.
 
     A path that is not a folder counts as a scan. So does a file or folder without permission to read, so that checks
-    report it. `seen` are the folders that were walked, which no link leads into again.
+    report it. A link to a folder that is walked anyway is not followed: folders may link to one another in circles.
     """
-    children = list_children(path)
-    if children is None:
-        yield path
-        return
-    seen = set() if seen is None else seen
-    seen.add(path.resolve())
-    for child in children:
-        if child.name.startswith("."):
-            continue
-        if is_scan_name(child):
-            if not is_second_half(child):
-                yield child
-        elif child.is_dir():
-            if not (child.is_symlink() and child.resolve() in seen):
-                yield from find_scans(child, seen)
-        elif child.is_file() and not os.access(child, os.R_OK):
-            yield child
+    walked: set[tuple[int, int]] = set()
+    pending = [path]
+    while pending:
+        current = pending.pop()
+        if current is not path and is_scan_name(current):
+            yield from () if is_second_half(current) else (current,)
+        elif current is path or current.is_dir():
+            children = list_children(current)
+            if children is None:
+                yield current
+            elif is_new_folder(current, path, walked):
+                pending += [child for child in reversed(children) if not child.name.startswith(".")]
+        elif current.is_file() and not os.access(current, os.R_OK):
+            yield current
+
+
+def is_new_folder(folder: Path, root: Path, walked: set[tuple[int, int]]) -> bool:
+    """Whether a folder is to be walked, which it then is: a real one, or a link to one that no other way leads to."""
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    is_new = folder is root or not folder.is_symlink() or (identity not in walked and not leads_into(folder, root))
+    walked.add(identity)
+    return is_new
+
+
+def leads_into(link: Path, root: Path) -> bool:
+    """Whether a link's folder is below `root`, where it is walked under its own name; hidden folders are not walked."""
+    target, real_root = link.resolve(), root.resolve()
+    return target.is_relative_to(real_root) and not any(
+        part.startswith(".") for part in target.relative_to(real_root).parts
+    )
 
 
 def list_children(path: Path) -> list[Path] | None:

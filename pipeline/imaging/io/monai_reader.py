@@ -12,6 +12,7 @@ from monai.transforms import LoadImaged
 from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
+from pipeline.config.ingest import SPACING_RANGE_MM
 from pipeline.imaging.io.discover import is_scan_name
 from pipeline.imaging.io.read import Channels, MissingChannel, read_channels
 
@@ -30,12 +31,19 @@ class ScanReader(ImageReader):
     in the world. Several files become channels; voxels keep the type they are stored with.
     """
 
-    def __init__(self, fill: float | None = None, missing: MissingChannel = "reject") -> None:
+    def __init__(
+        self,
+        fill: float | None = None,
+        missing: MissingChannel = "reject",
+        spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM,
+    ) -> None:
         super().__init__()
         self.fill = fill
         """Replaces NaN and infinite voxels, which are rejected without it."""
         self.missing = missing
         """Whether a channel without a file, given as None, is rejected or read as zeros."""
+        self.spacing_range_mm = spacing_range_mm
+        """Voxel sizes that are accepted."""
 
     def verify_suffix(self, filename: Sequence[Source] | Source) -> bool:
         return all(is_scan_name(path) for path in as_paths(filename) if path is not None)
@@ -46,7 +54,7 @@ class ScanReader(ImageReader):
 
     def get_data(self, img: list[Path | None]) -> tuple[NDArray, dict[str, Any]]:
         """Array (Z, Y, X), or (C, Z, Y, X) of several files, and what a MetaTensor needs to know of it."""
-        channels = read_channels(img, missing=self.missing, fill=self.fill)
+        channels = read_channels(img, missing=self.missing, fill=self.fill, spacing_range_mm=self.spacing_range_mm)
         array = native(channels.stacked().transpose(0, 3, 2, 1))
         affine = channels.grid.affine[:, [2, 1, 0, 3]]
         has_channels = len(img) > 1

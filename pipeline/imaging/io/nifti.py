@@ -100,9 +100,9 @@ def read_shape(fields: np.void, findings: Findings) -> tuple[int, int, int]:
     shape = tuple(int(size) for size in fields["dim"][1 : num_axes + 1])
     if min(shape) < 1:
         findings.reject("NII-DIMS", f"shape {shape}")
-    if num_axes > 4:
+    if math.prod(shape[4:]) > 1:
         findings.reject("NII-5D", f"shape {shape}")
-    if num_axes == 4 and shape[3] > 1:
+    if math.prod(shape[3:4]) > 1:
         findings.reject("NII-4D", f"shape {shape}, volumes 0 to {shape[3] - 1}")
     if num_axes < 3 or min(shape[:3]) < 2:
         findings.reject("NII-FLAT", f"shape {shape}")

@@ -1,5 +1,6 @@
 """Read scans of any format into arrays with an affine; several files of a scan become channels."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -10,6 +11,7 @@ import nibabel as nib
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.config.ingest import SPACING_RANGE_MM
 from pipeline.imaging.geometry import Affine, Grid, axcodes, spacing_mm
 from pipeline.imaging.io.affine import corner_distance
 from pipeline.imaging.io.discover import is_series
@@ -45,12 +47,14 @@ class Scan:
         return axcodes(self.affine)
 
 
-def read_scan(path: Path | str, fill: float | None = None) -> Scan:
-    """Read one scan; `fill` replaces NaN and infinite voxels, which are rejected without it.
+def read_scan(
+    path: Path | str, fill: float | None = None, spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM
+) -> Scan:
+    """Read one scan; `fill` replaces NaN and infinite voxels, which are rejected without it, as are other voxel sizes.
 
     Raises `ScanProblem`, a `ValueError` with `code` and `found`, for a file that is rejected.
     """
-    findings = Findings(Path(path))
+    findings = Findings(Path(path), spacing_range_mm=spacing_range_mm)
     with reject_os_errors(findings):
         header, stored = read_stored(findings, fill)
         array = scale(stored, header).reshape(header.shape, order="F")
@@ -83,6 +87,10 @@ def read_stored(findings: Findings, fill: float | None) -> tuple[Header, np.ndar
     return header, stored
 
 
+ANY_SPACING_MM = (0.0, math.inf)
+"""For scans that ingest has accepted."""
+
+
 @dataclass(frozen=True)
 class Channels:
     """The scans of one session on one grid; None is a channel that was not acquired."""
@@ -107,7 +115,11 @@ class Channels:
 
 
 def read_channels(
-    paths: Sequence[Path | None], *, missing: MissingChannel = "reject", fill: float | None = None
+    paths: Sequence[Path | None],
+    *,
+    missing: MissingChannel = "reject",
+    fill: float | None = None,
+    spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM,
 ) -> Channels:
     """Read one file per channel, in order, all on one grid; `None` is rejected unless `missing` is zero.
 
@@ -115,7 +127,7 @@ def read_channels(
     Raises `ScanProblem` naming the file that is missing or on another grid.
     """
     check_channels_present(paths, missing)
-    scans = [read_scan(path, fill) if path is not None else None for path in paths]
+    scans = [read_scan(path, fill, spacing_range_mm) if path is not None else None for path in paths]
     first = next(scan for scan in scans if scan is not None)
     return Channels(tuple(scan and reorient(scan, first) for scan in scans))
 

@@ -10,7 +10,7 @@ import numpy as np
 from nibabel.orientations import apply_orientation, io_orientation
 from scipy import ndimage
 
-from pipeline.imaging.io.read import read_scan
+from pipeline.imaging.io.read import ANY_SPACING_MM, read_scan
 
 CELLS = 24
 """Of a descriptor along each axis."""
@@ -36,7 +36,7 @@ def read_descriptors(paths: Iterable[Path], fill: float | None, workers: int = 2
     """Descriptors of scan files, read in a few threads; `fill` replaces NaN voxels."""
 
     def read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-        scan = read_scan(path, fill)
+        scan = read_scan(path, fill, ANY_SPACING_MM)
         return descriptor(scan.array, scan.affine)
 
     with ThreadPoolExecutor(workers) as pool:

@@ -1,5 +1,6 @@
 """The user's own folder is linked and never changed, and a fetch is complete or changes nothing."""
 
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ from pipeline.cohorts.sources.kinds import FolderSource
 from pipeline.cohorts.sources.phantom.options import PhantomSource
 from pipeline.config import Cohort
 from pipeline.core.paths import CohortPaths
+from pipeline.core.tables import read_table
 
 
 @pytest.fixture
@@ -83,19 +85,20 @@ def test_leftovers_of_a_killed_fetch_are_not_taken_for_scans(tmp_path: Path) -> 
     assert "half.nii.gz" not in {path.name for path in paths.raw.iterdir()}
 
 
-def test_decimal_commas_become_points_in_a_table_of_its_own(own: Path, tmp_path: Path) -> None:
-    (own / "labels.tsv").write_text("scan_id\tage\tlabel\n007\t61,5\till\n008\tn/a\twell\n", encoding="utf-8-sig")
+@pytest.mark.parametrize("suffix", ["tsv", "xlsx", "parquet"])
+def test_a_table_of_any_format_is_linked_as_it_is(own: Path, tmp_path: Path, suffix: str) -> None:
+    table, file = pd.DataFrame({"scan_id": ["007", "NA"], "age": ["61,5", ""]}), own / f"labels.{suffix}"
+    write = {"tsv": partial(table.to_csv, sep="\t"), "xlsx": table.to_excel, "parquet": table.to_parquet}[suffix]
+    write(file, index=False)
     paths = CohortPaths(tmp_path / "mine")
-    fetch_cohort(cohort(folder_source(own, "labels.tsv")), paths)
-    table = pd.read_csv(paths.labels, dtype=str, keep_default_na=False)
-    assert not paths.labels.is_symlink()
-    assert table.to_dict("list") == {"scan_id": ["007", "008"], "age": ["61.5", "n/a"], "label": ["ill", "well"]}
+    fetch_cohort(cohort(folder_source(own, file.name)), paths)
+    assert paths.labels.resolve() == file.resolve()
+    assert read_table(paths.labels).to_dict("list") == table.to_dict("list")
 
 
-def test_excel_is_read_with_ids_as_text(own: Path, tmp_path: Path) -> None:
-    rows = {"scan_id": ["007", "008"], "age": [61.5, None], "label": ["ill", "well"]}
-    pd.DataFrame(rows).to_excel(own / "labels.xlsx", index=False)
+def test_a_file_that_is_no_table_is_refused_before_anything_is_linked(own: Path, tmp_path: Path) -> None:
+    (own / "labels.xlsx").write_bytes(b"PK\x03\x04 cut off")
     paths = CohortPaths(tmp_path / "mine")
-    fetch_cohort(cohort(folder_source(own, "labels.xlsx")), paths)
-    table = pd.read_csv(paths.labels, dtype=str, keep_default_na=False)
-    assert table.to_dict("list") == {"scan_id": ["007", "008"], "age": ["61.5", ""], "label": ["ill", "well"]}
+    with pytest.raises(ValueError, match="labels.xlsx: not an Excel table"):
+        fetch_cohort(cohort(folder_source(own, "labels.xlsx")), paths)
+    assert not paths.labels.is_symlink() and not paths.raw.is_symlink()
