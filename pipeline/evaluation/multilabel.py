@@ -69,19 +69,18 @@ def means(labels: Mapping[str, Evaluation], split: str, level: str, settings: Se
         averaged = [metric.name for metric in METRICS.entries() if metric.averaged]
         found = {metric: mean_value({name: entry[metric] for name, entry in entries.items()}) for metric in averaged}
     else:
-        every = np.arange(len(samples[0].labels))
-        repeated = RepeatedSamples(by_pattern(samples), samples, [every] * len(samples))
-        metrics = {name: metric for name, metric in select_metrics(samples[0], settings).items() if metric.averaged}
-        found = estimate_means(entries, repeated, metrics, settings) | exact_match(samples, settings)
+        found = label_means(samples, entries, settings)
     return {name: estimate.entry() for name, estimate in found.items()}
 
 
-def by_pattern(samples: list[Sample]) -> Sample:
-    """The rows with their combination of labels as the class, for the bootstrap."""
-    first = samples[0]
-    codes = np.unique(np.stack([sample.labels for sample in samples], 1), axis=0, return_inverse=True)[1].ravel()
-    names = tuple(f"pattern {code}" for code in range(codes.max() + 1))
-    return Sample(codes, np.zeros((len(codes), len(names))), first.patients, first.folds, names)
+def label_means(
+    samples: list[Sample], entries: Mapping[str, Mapping[str, Entry]], settings: Settings
+) -> dict[str, Estimate]:
+    """Means over the labels, `samples` with the same rows for each; `entries` are the metrics of each label."""
+    every = np.arange(len(samples[0].labels))
+    repeated = RepeatedSamples(samples[0], samples, [every] * len(samples))
+    metrics = {name: metric for name, metric in select_metrics(samples[0], settings).items() if metric.averaged}
+    return estimate_means(entries, repeated, metrics, settings) | exact_match(samples, settings)
 
 
 def exact_match(samples: list[Sample], settings: Settings) -> dict[str, Estimate]:

@@ -47,16 +47,16 @@ def estimate_metrics(sample: Sample, metrics: Mapping[str, Metric], settings: Se
 
 def resample_where_needed(sample: Sample, metrics: Mapping[str, Metric], settings: Settings) -> dict[str, Array]:
     """Bootstrap values of the metrics whose interval takes them."""
-    if sample.patients_of_class.min() < FEWEST_PATIENTS:
-        return {}
     functions = {name: metric.fn for name, metric in metrics.items() if metric.interval.needs_resamples}
+    if not functions or sample.patients_of_class.min() < FEWEST_PATIENTS:
+        return {}
     return bootstrap(sample, functions, settings.num_bootstrap, settings.seed)
 
 
 def estimate(sample: Sample, metric: Metric, resampled: Array | None, settings: Settings) -> Estimate:
     """Value first, then the interval by the metric's method."""
     rows = metric.interval.rows(sample)
-    num_patients = len(np.unique(sample.patients[rows]))
+    num_patients = sample.count_patients(rows)
     undefined = reason_undefined(sample, metric)
     if undefined:
         return Estimate(None, None, None, num_patients, undefined)
