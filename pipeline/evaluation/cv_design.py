@@ -63,8 +63,8 @@ def check_roles(table: pd.DataFrame, where: str) -> None:
         seed, fold, patient = several.index[0]
         own = table[(table[SEED] == seed) & (table[FOLD] == fold) & (table[PATIENT_ID] == patient)]
         raise ValueError(
-            f"{where}: patient {patient} is in {' and '.join(sorted(own[SPLIT].unique()))} of fold {fold}, expected one "
-            "of them; run the split again."
+            f"{where}: patient {patient} is in {' and '.join(sorted(own[SPLIT].unique()))} of fold {fold}, "
+            "expected one of them; run the split again."
         )
 
 
