@@ -12,8 +12,8 @@ from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, predicted_
 from pipeline.evaluation.operating_point import RULES, choose_operating_point
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, estimate_metrics
-from pipeline.evaluation.uncertainty.methods import every_row
+from pipeline.evaluation.uncertainty.estimates import estimate_metrics
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS, every_row
 from pipeline.evaluation.uncertainty.shares import combine_shares, estimate_share
 
 THRESHOLDS = np.round(np.arange(0.02, 1, 0.02), 2)

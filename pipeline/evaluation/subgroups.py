@@ -13,8 +13,8 @@ from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import logit_interval
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 SEEN = "site seen in training"
 

@@ -50,6 +50,10 @@ class Interval:
         """Lowest and highest value that the metric can have."""
         return (0.0, 1.0)
 
+    def reason_few(self, sample: Sample) -> str | None:
+        """The class that has too few patients for an interval, None where all that matter have enough."""
+        return reason_few_patients(sample.patients_of_class, sample.class_names)
+
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
         raise NotImplementedError
 
@@ -69,6 +73,8 @@ class Bootstrap(Interval):
     """Student's t from resamples of patients, on a scale without bounds."""
 
     bounds: Bounds | Callable[[Sample], Bounds] = (0.0, 1.0)
+    k: int | None = None
+    """Index of the class that the metric ranks against the rest; None where it needs every class."""
 
     @property
     def needs_resamples(self) -> bool:
@@ -77,12 +83,20 @@ class Bootstrap(Interval):
     def bounds_of(self, sample: Sample) -> Bounds:
         return self.bounds(sample) if callable(self.bounds) else self.bounds
 
+    def reason_few(self, sample: Sample) -> str | None:
+        return reason_few_patients(*self.counts(sample))
+
+    def counts(self, sample: Sample) -> tuple[Array, tuple[str, ...]]:
+        if self.k is None:
+            return sample.patients_of_class, sample.class_names
+        return against_rest(sample, self.k)
+
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
-        few = reason_few_patients(sample.patients_of_class, sample.class_names)
+        few = self.reason_few(sample)
         if few:
             return few
         assert resampled is not None
-        rarest = int(sample.patients_of_class.min())
+        rarest = int(self.counts(sample)[0].min())
         return bootstrap_interval(value, resampled, self.bounds_of(sample), rarest, confidence)
 
 
@@ -144,7 +158,7 @@ class CombinedShares(Interval):
     weights: Callable[[Sample], Array]
 
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
-        few = reason_few_patients(sample.patients_of_class, sample.class_names)
+        few = self.reason_few(sample)
         if few:
             return few
         return combine_shares(
@@ -162,7 +176,7 @@ class PredictiveValue(Interval):
     """… and the share that is right among the others: specificity."""
 
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
-        few = reason_few_patients(sample.patients_of_class, sample.class_names)
+        few = self.reason_few(sample)
         if few:
             return few
         return odds_ratio_interval(
@@ -182,7 +196,7 @@ class MeanOfRows(Interval):
         return self.bounds(sample) if callable(self.bounds) else self.bounds
 
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
-        few = reason_few_patients(sample.patients_of_class, sample.class_names)
+        few = self.reason_few(sample)
         if few:
             return few
         excess = np.bincount(sample.patients, weights=self.values(sample) - value) / len(sample.labels)
@@ -204,7 +218,7 @@ class PatientInfluence(Interval):
         return UNBOUNDED
 
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
-        few = reason_few_patients(sample.patients_of_class, sample.class_names)
+        few = self.reason_few(sample)
         if few:
             return few
         reach = student_quantile(confidence, sample.num_patients - 1) * float(
@@ -222,8 +236,8 @@ class Obuchowski(Interval):
 
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
         is_positive = sample.labels == self.k
-        counts = np.array([sample.count_patients(rows) for rows in (is_positive, ~is_positive)])
-        few = reason_few_patients(counts, (sample.class_names[self.k], "the rest"))
+        counts, names = against_rest(sample, self.k)
+        few = reason_few_patients(counts, names)
         if few:
             return few
         if value in (0, 1):
@@ -231,6 +245,13 @@ class Obuchowski(Interval):
         _, covariance = clustered_auroc(is_positive, sample.probs[:, [self.k]], sample.patients, sample.folds)
         variance = float(covariance[0, 0])
         return reason_no_variance(variance) or logit_interval(value, variance, confidence)
+
+
+def against_rest(sample: Sample, k: int) -> tuple[Array, tuple[str, str]]:
+    """(2,) patients of class k and of the rest, and their names."""
+    is_class = sample.labels == k
+    counts = np.array([sample.count_patients(rows) for rows in (is_class, ~is_class)])
+    return counts, (sample.class_names[k], "the rest")
 
 
 def reason_few_patients(counts: Array, names: tuple[str, ...]) -> str | None:
