@@ -18,6 +18,7 @@ from pipeline.evaluation.predictions import check_predictions, class_names
 from pipeline.evaluation.registry import Metric, metric_title
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.subgroups import adjust_p_values
 from pipeline.evaluation.uncertainty.estimates import Entry, Estimate, estimate_metrics
 from pipeline.evaluation.uncertainty.methods import Wilson
 from pipeline.evaluation.uncertainty.repeated import RepeatedSamples, estimate_means, mean_value
@@ -33,13 +34,14 @@ def evaluate_labels(predictions: pd.DataFrame, settings: Settings, covariates: C
         for name in class_names(table)
     }
     any_label = next(iter(labels.values()))
+    subgroups = named({name: label.subgroups for name, label in labels.items()}, "covariate")
     return Evaluation(
         metrics=all_metrics(labels, settings),
         fitted={level: {name: label.fitted[level] for name, label in labels.items()} for level in (SCAN, PATIENT)},
         headline=any_label.headline,
         plots={plot: joined({name: label.plots[plot] for name, label in labels.items()}) for plot in any_label.plots},
         models=joined({name: label.models for name, label in labels.items()}),
-        subgroups=named({name: label.subgroups for name, label in labels.items()}, "covariate"),
+        subgroups=None if subgroups is None else adjust_p_values(subgroups),
         baselines=named({name: label.baselines for name, label in labels.items()}, "name"),
         results={},
     )
