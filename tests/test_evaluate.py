@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
+from scipy.special import expit
+from scipy.stats import norm
 
 from pipeline.evaluate import evaluate_table
 
@@ -70,6 +73,33 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["test"]["auroc"] == metrics["test"]["patient"]["auroc"]["value"]
     assert set(pd.read_csv(tmp_path / "out" / "tables" / "subgroups.csv")["group"]) == {"F", "M"}
+
+
+def test_a_calibrated_model_of_a_hundred_patients_has_the_intervals_of_textbooks(tmp_path):
+    """Prevalence .3 and AUROC .6: Wald's interval of the intercept, and the mean squared distance's of the Brier score.
+
+    Patients drawn with the classes' counts held fixed would have intervals a fifth and a half as wide.
+    """
+    rng = np.random.default_rng(3)
+    labels, distance = (rng.random(100) < 0.3).astype(int), np.sqrt(2) * norm.ppf(0.6)
+    logits = np.log(0.3 / 0.7) + distance * (rng.normal(size=100) + distance * labels) - distance**2 / 2
+    probs = expit(logits)
+    ids = [f"{row:03d}" for row in range(100)]
+    table = pd.DataFrame({"scan_id": ids, "patient_id": ids, "label": np.array(["well", "ill"])[labels]})
+    table.assign(prob_well=1 - probs, prob_ill=probs).to_csv(tmp_path / "table.csv", index=False)
+    done = run("evaluate", "table", tmp_path / "table.csv", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())["test"]["patient"]
+    wald = sm.GLM(labels, np.ones(100), sm.families.Binomial(), offset=logits).fit().conf_int()[0]
+    squares = (probs - labels) ** 2
+    error = squares.std(ddof=1) / 10
+    textbook = {
+        "calibration_intercept": wald,
+        "brier_score": (squares.mean() - 1.96 * error, squares.mean() + 1.96 * error),
+    }
+    for name, (low, high) in textbook.items():
+        close = 0.05 * (high - low)
+        assert (found[name]["low"], found[name]["high"]) == pytest.approx((low, high), abs=close), name
 
 
 def test_a_bare_table_can_have_all_that_a_config_can_say(table, tmp_path):

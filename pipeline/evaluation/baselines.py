@@ -17,8 +17,8 @@ from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.cv_design import PART, held_out_rounds, patient_partitions
 from pipeline.evaluation.sample import Array, Sample, varies
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import logit_interval, normal_quantile
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 Fit = Callable[[Array, Array, Array], Array]
 """(train, is_positive, held_out) -> probability of the positive class for the held-out rows."""

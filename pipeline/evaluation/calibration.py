@@ -1,7 +1,9 @@
 """Making probabilities mean what they say: a correction fitted on validation patients only, applied as it is.
 
-How free the correction is depends on how many patients there are to fit it on: one number (temperature) from 40, a line
-on the logit (Platt, or for several classes a temperature and shift each) from 100, any rising curve from 1,000.
+How free a correction may be depends on the events, the patients of the rarest class: one number (temperature), a line
+on the logit (Platt, or for several classes a scale and shift each), any rising curve (isotonic). Of those allowed a
+freer one is taken only where it describes held-out patients better, beyond chance; a model that needs none keeps its
+probabilities. Validation patients are never shown a correction that was fitted on them: `cross_fit`.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,12 @@ from scipy.special import log_softmax, softmax
 from pipeline.evaluation.metrics.calibration import SMALLEST_PROB, logistic_fit, logit
 from pipeline.evaluation.sample import Array, Sample
 
-PATIENTS_FOR_TEMPERATURE, PATIENTS_FOR_PLATT, PATIENTS_FOR_ISOTONIC = 40, 100, 1000
+PATIENTS_FOR_TEMPERATURE, EVENTS_FOR_TEMPERATURE = 40, 10
+"""The events of a temperature are the patients outside the commonest class, …"""
+EVENTS_FOR_PLATT, EVENTS_FOR_ISOTONIC, PATIENTS_FOR_ISOTONIC = 20, 100, 1000
+"""… all others' those of the rarest: ten a parameter of its class."""
+NUM_PARTS = 5
+"""Parts of the patients; each is corrected by what the others say."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +28,7 @@ class Calibration:
     """A fitted correction, plain enough to be kept as JSON."""
 
     method: str
-    """none, temperature, platt, vector or isotonic."""
+    """none, where there are too few patients; identity, temperature, platt, vector or isotonic."""
     parameters: dict[str, list[float]]
     num_patients: int
     """Validation patients it was fitted on."""
@@ -40,18 +47,85 @@ class Calibration:
 
 
 def fit_calibration(validation: Sample | None) -> Calibration:
-    """The freest correction that the number of validation patients allows."""
+    """The freest correction that the patients allow and that describes held-out patients best."""
     count = validation.num_patients if validation is not None else 0
     if validation is None or count < PATIENTS_FOR_TEMPERATURE:
         reason = f"{count} validation patients, a temperature needs {PATIENTS_FOR_TEMPERATURE}"
         return Calibration("none", {}, count, reason)
     if validation.patients_of_class.min() == 0:
         return Calibration("none", {}, count, "validation lacks a class")
-    if count < PATIENTS_FOR_PLATT:
-        return fit_temperature(validation)
-    if not validation.is_binary:
-        return fit_vector(validation)
-    return fit_platt(validation) if count < PATIENTS_FOR_ISOTONIC else fit_isotonic(validation)
+    events = num_events(validation)
+    if events < EVENTS_FOR_TEMPERATURE:
+        reason = (
+            f"{events} validation patients outside the commonest class, a temperature needs {EVENTS_FOR_TEMPERATURE}"
+        )
+        return Calibration("none", {}, count, reason)
+    return METHODS[best_method(validation)](validation)
+
+
+def num_events(validation: Sample) -> int:
+    commonest = validation.patients_of_class.argmax()
+    return validation.count_patients(validation.labels != commonest)
+
+
+def allowed_methods(validation: Sample) -> list[str]:
+    """From the simplest to the freest."""
+    rarest = validation.patients_of_class.min()
+    found = ["identity", "temperature"]
+    if rarest >= EVENTS_FOR_PLATT:
+        found.append("platt" if validation.is_binary else "vector")
+    if validation.is_binary and rarest >= EVENTS_FOR_ISOTONIC and validation.num_patients >= PATIENTS_FOR_ISOTONIC:
+        found.append("isotonic")
+    return found
+
+
+def best_method(validation: Sample) -> str:
+    """The simplest, unless a freer one lowers the log loss of held-out patients by more than a standard error."""
+    losses = {method: patient_losses(validation, method) for method in allowed_methods(validation)}
+    best = "identity"
+    for method, loss in losses.items():
+        gains = losses[best] - loss
+        if gains.sum() > np.sqrt(len(gains)) * gains.std():
+            best = method
+    return best
+
+
+def patient_losses(validation: Sample, method: str) -> Array:
+    """(P,) log loss of each patient's scans, summed, after `cross_fit`."""
+    own = np.take_along_axis(cross_fit(validation, method), validation.labels[:, None], axis=1)[:, 0]
+    return np.bincount(validation.patients, weights=-np.log(np.maximum(own, SMALLEST_PROB)))
+
+
+def cross_fit(validation: Sample, method: str) -> Array:
+    """(n, K) corrected probabilities, those of each part of the patients by a correction fitted on the other parts."""
+    parts, probs = patient_parts(validation)[validation.patients], validation.probs.copy()
+    for part in range(NUM_PARTS if method != "identity" else 0):
+        held, others = parts == part, validation.select(parts != part)
+        fit = METHODS[method] if others.patients_of_class.min() else fit_temperature
+        probs[held] = fit(others).apply(validation.probs[held])
+    return probs
+
+
+def patient_parts(validation: Sample) -> Array:
+    """(P,) number of the part of each patient, dealt within class in an order that says nothing of the score.
+
+    Dealt by score, the parts would have the same chance peaks, which a curve of the others would then foretell. The
+    order comes from the last digits of the probabilities, so that it does not depend on the order of the rows.
+    """
+    counts = np.bincount(validation.patients)
+    mean_prob = np.bincount(validation.patients, weights=validation.probs[:, -1]) / counts
+    shuffled = np.sin(mean_prob * 1e5) * 1e5 % 1
+    label = np.zeros(len(counts), dtype=int)
+    np.maximum.at(label, validation.patients, validation.labels)
+    parts = np.empty(len(counts), dtype=int)
+    parts[np.lexsort((shuffled, label))] = np.arange(len(counts)) % NUM_PARTS
+    return parts
+
+
+def fit_identity(validation: Sample) -> Calibration:
+    """No correction."""
+    reason = f"none describes {validation.num_patients} validation patients better than the probabilities as predicted"
+    return Calibration("identity", {"scale": [1.0], "shift": [0.0]}, validation.num_patients, reason)
 
 
 def fit_temperature(validation: Sample) -> Calibration:
@@ -62,7 +136,7 @@ def fit_temperature(validation: Sample) -> Calibration:
         return -log_softmax(scores * np.exp(log_scale), axis=1)[rows, validation.labels].mean()
 
     scale = float(np.exp(minimize_scalar(loss, bounds=(-4, 4), method="bounded").x))
-    reason = f"{validation.num_patients} validation patients, enough for a temperature"
+    reason = f"{validation.num_patients} validation patients, best described by a temperature"
     return Calibration("temperature", {"scale": [scale], "shift": [0.0]}, validation.num_patients, reason)
 
 
@@ -72,7 +146,7 @@ def fit_platt(validation: Sample) -> Calibration:
     if not np.isfinite(slope) or slope <= 0:
         return fit_temperature(validation)
     parameters = {"scale": [float(slope)], "shift": [0.0, float(intercept)]}
-    reason = f"{validation.num_patients} validation patients, enough for a line on the logit"
+    reason = f"{validation.num_patients} validation patients, best described by a line on the logit"
     return Calibration("platt", parameters, validation.num_patients, reason)
 
 
@@ -90,7 +164,7 @@ def fit_vector(validation: Sample) -> Calibration:
     bounds = [(0.01, 50)] * num_classes + [(-50, 50)] * num_classes
     fitted = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
     parameters = {"scale": fitted[:num_classes].tolist(), "shift": fitted[num_classes:].tolist()}
-    reason = f"{validation.num_patients} validation patients, enough for a scale and shift a class"
+    reason = f"{validation.num_patients} validation patients, best described by a scale and shift a class"
     return Calibration("vector", parameters, validation.num_patients, reason)
 
 
@@ -102,8 +176,17 @@ def fit_isotonic(validation: Sample) -> Calibration:
     regression = IsotonicRegression(y_min=margin, y_max=1 - margin, out_of_bounds="clip")
     regression.fit(validation.probs[:, 1], validation.labels)
     parameters = {"stated": regression.X_thresholds_.tolist(), "observed": regression.y_thresholds_.tolist()}
-    reason = f"{validation.num_patients} validation patients, enough for any rising curve"
+    reason = f"{validation.num_patients} validation patients, best described by a rising curve"
     return Calibration("isotonic", parameters, validation.num_patients, reason)
+
+
+METHODS = {
+    "identity": fit_identity,
+    "temperature": fit_temperature,
+    "platt": fit_platt,
+    "vector": fit_vector,
+    "isotonic": fit_isotonic,
+}
 
 
 def log_probs(probs: Array) -> Array:

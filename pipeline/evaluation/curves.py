@@ -10,47 +10,48 @@ from pipeline.core.columns import FOLD
 from pipeline.evaluation.metrics import select_metrics
 from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, predicted_and_observed
 from pipeline.evaluation.operating_point import RULES, choose_operating_point
-from pipeline.evaluation.sample import Array, Sample, Weighted
+from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.bootstrap import resamples
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, estimate_metrics
-from pipeline.evaluation.uncertainty.intervals import effective_count, wilson_interval
+from pipeline.evaluation.uncertainty.estimates import estimate_metrics
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS, every_row
+from pipeline.evaluation.uncertainty.shares import combine_shares, estimate_share
 
 THRESHOLDS = np.round(np.arange(0.02, 1, 0.02), 2)
 
 
 def decision_curve(sample: Sample, settings: Settings) -> pd.DataFrame:
     """One row per threshold: net benefit of the model with its pointwise interval, and of treating all."""
-    called = sample.probs[:, [1]] >= THRESHOLDS
-    low, high = interval(sample, called, settings)
-    everybody = np.ones_like(called)
-    return pd.DataFrame(
-        {
-            "threshold": THRESHOLDS,
-            "net_benefit": net_benefit(sample.weighted(), called, THRESHOLDS)[0],
-            "low": low,
-            "high": high,
-            "act_on_everybody": net_benefit(sample.weighted(), everybody, THRESHOLDS)[0],
-        }
-    )
+    rows = []
+    for threshold in THRESHOLDS:
+        treated = sample.probs[:, 1] >= threshold
+        bounds = net_benefit_interval(sample, treated, threshold, settings)
+        values = net_benefit(sample, treated, threshold), *bounds
+        rows.append((threshold, *values, net_benefit(sample, np.ones_like(treated), threshold)))
+    return pd.DataFrame(rows, columns=["threshold", "net_benefit", "low", "high", "act_on_everybody"])
 
 
-def net_benefit(weighted: Weighted, called: Array, thresholds: Array) -> Array:
-    """(R, T) net benefit of the predictions `called` (n, T) at each of T thresholds, in true positives per row."""
-    is_positive = (weighted.sample.labels == 1)[:, None]
-    worth = called * np.where(is_positive, 1.0, -thresholds / (1 - thresholds))
-    return weighted.weights @ worth / weighted.total[:, None]
+def net_benefit(sample: Sample, treated: Array, threshold: float) -> float:
+    """True positives per row, minus false positives weighted by the odds of the threshold; `treated` (n,) boolean."""
+    is_positive = sample.labels == 1
+    return float((treated & is_positive).mean() - false_positive_weight(threshold) * (treated & ~is_positive).mean())
 
 
-def interval(sample: Sample, called: Array, settings: Settings) -> tuple[Array, Array]:
-    """(T,) low and high, by resampling patients; NaN with too few of a class."""
-    if sample.patients_of_class.min() < FEWEST_PATIENTS:
-        return np.full(len(THRESHOLDS), np.nan), np.full(len(THRESHOLDS), np.nan)
-    blocks = resamples(sample, settings.num_bootstrap, settings.seed)
-    values = np.concatenate([net_benefit(weighted, called, THRESHOLDS) for weighted in blocks])
-    tail = (1 - settings.confidence) / 2
-    low, high = np.quantile(values, [tail, 1 - tail], axis=0)
+def net_benefit_interval(sample: Sample, treated: Array, threshold: float, settings: Settings) -> tuple[float, float]:
+    """(low, high) from the shares of true and of false positives; NaN with too few patients of a class or treated."""
+    num_treated = sample.count_patients(treated)
+    if min(num_treated, sample.patients_of_class.min()) < FEWEST_PATIENTS:
+        return np.nan, np.nan
+    is_positive, every = sample.labels == 1, every_row(sample)
+    shares = [
+        estimate_share(treated & rows, every, sample.patients, settings.confidence)
+        for rows in (is_positive, ~is_positive)
+    ]
+    low, high = combine_shares(shares, np.array([1.0, -false_positive_weight(threshold)]))
     return low, high
+
+
+def false_positive_weight(threshold: float) -> float:
+    return threshold / (1 - threshold)
 
 
 OPERATING_POINTS = "operating_points"
@@ -154,9 +155,9 @@ def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
     for number in range(NUM_BINS):
         inside = bins == number
         if inside.any():
-            hits, patients = observed[inside], sample.patients[inside]
-            low, high = wilson_interval(hits.mean(), effective_count(hits, patients), settings.confidence)
-            rows.append((predicted[inside].mean(), hits.mean(), low, high, inside.sum(), len(np.unique(patients))))
+            share = estimate_share(observed, inside, sample.patients, settings.confidence)
+            bounds = share.value, share.low, share.high
+            rows.append((predicted[inside].mean(), *bounds, inside.sum(), share.num_patients))
     return pd.DataFrame(rows, columns=EMPTY_CALIBRATION.columns)
 
 

@@ -57,13 +57,14 @@ def check_cv_design(table: pd.DataFrame, where: str) -> None:
 
 
 def check_roles(table: pd.DataFrame, where: str) -> None:
-    roles = table.groupby([*MODEL, PATIENT_ID])[SPLIT].agg(lambda splits: " and ".join(sorted(splits.unique())))
-    several = roles[roles.str.contains(" ")]
+    split_counts = table.groupby([*MODEL, PATIENT_ID])[SPLIT].nunique()
+    several = split_counts[split_counts > 1]
     if len(several):
-        _, fold, patient = several.index[0]
+        seed, fold, patient = several.index[0]
+        own = table[(table[SEED] == seed) & (table[FOLD] == fold) & (table[PATIENT_ID] == patient)]
         raise ValueError(
-            f"{where}: patient {patient} is in {several.iloc[0]} of fold {fold}, expected one of them; "
-            "run the split again."
+            f"{where}: patient {patient} is in {' and '.join(sorted(own[SPLIT].unique()))} of fold {fold}, "
+            "expected one of them; run the split again."
         )
 
 

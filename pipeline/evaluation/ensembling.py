@@ -1,8 +1,10 @@
 """Ensemble the predictions of several trained models: one row per scan or patient.
 
 A model is one fold of one seed. The probabilities of two models are not on one scale, so each model is calibrated on
-its own validation patients before probabilities are averaged (test) or concatenated (validation). Where a model has too
-few validation patients for a calibration, all are used as predicted, with the reason.
+its own validation patients before probabilities are averaged (test) or concatenated (validation). A validation patient
+is calibrated by what the other validation patients of its model say: judged by a correction that was fitted on it, even
+noise would look skilled and calibrated. Where a model has too few validation patients for a calibration, all are used
+as predicted, with the reason.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,7 +14,7 @@ import pandas as pd
 
 from pipeline.core.columns import SPLIT, VAL
 from pipeline.core.paths import TrainingKey
-from pipeline.evaluation.calibration import Calibration, fit_calibration
+from pipeline.evaluation.calibration import Calibration, cross_fit, fit_calibration
 from pipeline.evaluation.predictions import (
     MODEL,
     aggregate_by_patient,
@@ -26,7 +28,8 @@ SCAN, PATIENT = "scan", "patient"
 Calibrations = dict[str, Calibration]
 """By the name of the model."""
 CALIBRATED_BEFORE_AVERAGING = (
-    "each model was calibrated before averaging, so the uncalibrated name already refers to calibrated probabilities"
+    "each model was calibrated before averaging, so the uncalibrated name already refers to calibrated probabilities; "
+    "validation patients by what the others say"
 )
 
 
@@ -80,9 +83,17 @@ def ensemble_models(units: pd.DataFrame, calibrations: Mapping[str, Calibration]
 
 def apply_calibrations(units: pd.DataFrame, calibrations: Mapping[str, Calibration]) -> pd.DataFrame:
     """The same rows with calibrated probabilities."""
-    calibrated_parts = [calibrate(rows, calibrations[name]) for name, rows in by_model(units)]
+    calibrated_parts = [cross_calibrate(rows, calibrations[name]) for name, rows in by_model(units)]
     # Keep the order of `units`: rows of both levels and of all labels then stay aligned.
     return pd.concat(calibrated_parts).loc[units.index] if calibrated_parts else units
+
+
+def cross_calibrate(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:
+    """One model's rows with calibrated probabilities, those of validation patients by a correction without them."""
+    found, is_validation = calibrate(rows, calibration), rows[SPLIT] == VAL
+    if is_validation.any():
+        found.loc[is_validation, prob_columns(rows)] = cross_fit(sample_of(rows[is_validation]), calibration.method)
+    return found
 
 
 def calibrate(rows: pd.DataFrame, calibration: Calibration) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from pipeline.evaluation.predictions import check_predictions, num_patients_with
 from pipeline.evaluation.registry import Metric
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import ORDINAL, Settings
-from pipeline.evaluation.subgroups import evaluate_subgroups
+from pipeline.evaluation.subgroups import adjust_p_values, evaluate_subgroups
 from pipeline.evaluation.uncertainty.estimates import (
     Entry,
     Estimate,
@@ -107,13 +107,14 @@ def subgroups_of(shown: LevelResult, covariates: Covariates | None, settings: Se
         return None
     if shown.sample.is_binary:
         return evaluate_subgroups(shown.sample, shown.rows, covariates, settings)
-    return named(
+    found = named(
         {
             name: evaluate_subgroups(sample_of(rows), rows, covariates, settings)
             for name, rows in by_class(shown).items()
         },
         "covariate",
     )
+    return None if found is None else adjust_p_values(found)
 
 
 def baselines_of(shown: LevelResult, covariates: Covariates | None, confidence: float) -> pd.DataFrame | None:

@@ -18,6 +18,7 @@ from pipeline.evaluation.predictions import check_predictions, class_names
 from pipeline.evaluation.registry import Metric, metric_title
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.subgroups import adjust_p_values
 from pipeline.evaluation.uncertainty.estimates import Entry, Estimate, estimate_metrics
 from pipeline.evaluation.uncertainty.methods import Wilson
 from pipeline.evaluation.uncertainty.repeated import RepeatedSamples, estimate_means, mean_value
@@ -33,13 +34,14 @@ def evaluate_labels(predictions: pd.DataFrame, settings: Settings, covariates: C
         for name in class_names(table)
     }
     any_label = next(iter(labels.values()))
+    subgroups = named({name: label.subgroups for name, label in labels.items()}, "covariate")
     return Evaluation(
         metrics=all_metrics(labels, settings),
         fitted={level: {name: label.fitted[level] for name, label in labels.items()} for level in (SCAN, PATIENT)},
         headline=any_label.headline,
         plots={plot: joined({name: label.plots[plot] for name, label in labels.items()}) for plot in any_label.plots},
         models=joined({name: label.models for name, label in labels.items()}),
-        subgroups=named({name: label.subgroups for name, label in labels.items()}, "covariate"),
+        subgroups=None if subgroups is None else adjust_p_values(subgroups),
         baselines=named({name: label.baselines for name, label in labels.items()}, "name"),
         results={},
     )
@@ -69,19 +71,18 @@ def means(labels: Mapping[str, Evaluation], split: str, level: str, settings: Se
         averaged = [metric.name for metric in METRICS.entries() if metric.averaged]
         found = {metric: mean_value({name: entry[metric] for name, entry in entries.items()}) for metric in averaged}
     else:
-        every = np.arange(len(samples[0].labels))
-        repeated = RepeatedSamples(by_pattern(samples), samples, [every] * len(samples))
-        metrics = {name: metric for name, metric in select_metrics(samples[0], settings).items() if metric.averaged}
-        found = estimate_means(entries, repeated, metrics, settings) | exact_match(samples, settings)
+        found = label_means(samples, entries, settings)
     return {name: estimate.entry() for name, estimate in found.items()}
 
 
-def by_pattern(samples: list[Sample]) -> Sample:
-    """The rows with their combination of labels as the class, for the bootstrap."""
-    first = samples[0]
-    codes = np.unique(np.stack([sample.labels for sample in samples], 1), axis=0, return_inverse=True)[1].ravel()
-    names = tuple(f"pattern {code}" for code in range(codes.max() + 1))
-    return Sample(codes, np.zeros((len(codes), len(names))), first.patients, first.folds, names)
+def label_means(
+    samples: list[Sample], entries: Mapping[str, Mapping[str, Entry]], settings: Settings
+) -> dict[str, Estimate]:
+    """Means over the labels, `samples` with the same rows for each; `entries` are the metrics of each label."""
+    every = np.arange(len(samples[0].labels))
+    repeated = RepeatedSamples(samples[0], samples, [every] * len(samples))
+    metrics = {name: metric for name, metric in select_metrics(samples[0], settings).items() if metric.averaged}
+    return estimate_means(entries, repeated, metrics, settings) | exact_match(samples, settings)
 
 
 def exact_match(samples: list[Sample], settings: Settings) -> dict[str, Estimate]:

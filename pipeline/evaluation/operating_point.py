@@ -14,6 +14,8 @@ from pipeline.evaluation.settings import Settings
 RULES = ("youden", "sensitivity", "specificity", "cost")
 DEFAULT_THRESHOLD = 0.5
 APPROXIMATE = "approximate, since each validation patient has one model's probability and a test patient the mean of {}"
+PATIENTS_FOR_THRESHOLD = 10
+"""Of each class; chosen on fewer, a threshold has a sensitivity that chance decides."""
 STRICT_TARGET = 0.95
 PATIENTS_FOR_STRICT_TARGET = 40
 """With fewer patients of the class, 19 of 20 cannot be distinguished from all."""
@@ -36,10 +38,12 @@ def choose_operating_point(
         return OperatingPoint("most_probable", None, "with several classes the most probable one is called")
     if validation is None:
         return OperatingPoint("default", DEFAULT_THRESHOLD, "the table has no validation rows to choose a threshold on")
-    if validation.patients_of_class.min() == 0:
-        return OperatingPoint(
-            "default", DEFAULT_THRESHOLD, "validation has one class only, no threshold can be chosen on it"
-        )
+    rarest = int(validation.patients_of_class.argmin())
+    count = int(validation.patients_of_class[rarest])
+    if count < PATIENTS_FOR_THRESHOLD:
+        name = validation.class_names[rarest]
+        reason = f"{count} validation patients of class '{name}', a threshold needs {PATIENTS_FOR_THRESHOLD} of each"
+        return OperatingPoint("default", DEFAULT_THRESHOLD, reason)
     concerned = {"sensitivity": 1, "specificity": 0}.get(settings.operating_point)
     if concerned is not None and settings.operating_target >= STRICT_TARGET:
         count = validation.patients_of_class[concerned]

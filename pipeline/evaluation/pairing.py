@@ -15,7 +15,7 @@ from pipeline.evaluation.ensembling import PATIENT, SCAN, Calibrations, ensemble
 from pipeline.evaluation.predictions import ALL_FOLDS, check_predictions, class_names
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import MULTILABEL, Settings
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 
 @dataclass(frozen=True)

@@ -151,7 +151,11 @@ class Sample:
     @cached_property
     def patients_of_class(self) -> Array:
         """(K,) patients with at least one row of the class."""
-        return np.array([len(np.unique(self.patients[self.labels == k])) for k in range(self.num_classes)])
+        return np.array([self.count_patients(self.labels == k) for k in range(self.num_classes)])
+
+    def count_patients(self, rows: Array) -> int:
+        """Patients with at least one of the rows, a boolean mask (n,)."""
+        return int(np.count_nonzero(np.bincount(self.patients[rows])))
 
     def weighted(self, weights: Array | None = None) -> "Weighted":
         """The sample under weights of shape (R, n); once each by default."""

@@ -1,4 +1,4 @@
-"""AUROC by subgroup and by site, seen and unseen in training."""
+"""AUROC, sensitivity, specificity and calibration by subgroup and by site, seen and unseen in training."""
 
 from dataclasses import asdict, dataclass
 
@@ -10,11 +10,13 @@ from pipeline.core.columns import FOLD, NESTED, PATIENT_ID, SPLIT, TEST, VAL
 from pipeline.core.errors import did_you_mean
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.covariates import Covariates
+from pipeline.evaluation.metrics import select_metrics
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.estimates import estimate_metrics
 from pipeline.evaluation.uncertainty.intervals import logit_interval
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 SEEN = "site seen in training"
 
@@ -73,11 +75,13 @@ class Subgroup:
     p_value: float | None = None
     """Of the hypothesis that the groups of the covariate have equal AUROCs."""
     adjusted_p_value: float | None = None
-    """Holm over the covariates."""
+    """Holm over the covariates, and over the classes where there are several."""
     reason: str | None = None
 
 
-COLUMNS = list(Subgroup.__dataclass_fields__)
+RATES = ("sensitivity", "specificity", "calibration_intercept")
+"""At the frozen threshold, and calibration in the large; each with an interval where its patients allow one."""
+COLUMNS = [*Subgroup.__dataclass_fields__, *(name + end for name in RATES for end in ("", "_low", "_high", "_reason"))]
 
 
 def evaluate_subgroups(sample: Sample, rows: pd.DataFrame, covariates: Covariates, settings: Settings) -> pd.DataFrame:
@@ -85,24 +89,39 @@ def evaluate_subgroups(sample: Sample, rows: pd.DataFrame, covariates: Covariate
 
     `rows`, one a row of the two-class sample, name patient, split and fold.
     """
-    found: list[Subgroup] = []
-    p_values: dict[str, float] = {}
+    found: list[dict[str, object]] = []
     for covariate, groups in groupings(rows, covariates, settings.intersections).items():
         if not any(groups):
-            found.append(ungrouped(sample, covariate))
-        evaluated = [
-            evaluate_group(sample, groups == name, covariate, name, settings.confidence) for name in unique(groups)
-        ]
-        found += [row for row, _ in evaluated]
+            found.append(asdict(ungrouped(sample, covariate)))
+        members = {name: sample.select((groups == name)[sample.patients]) for name in unique(groups)}
+        evaluated = [evaluate_group(part, covariate, name, settings.confidence) for name, part in members.items()]
         p_value = difference(evaluated)
-        if p_value is not None:
-            p_values[covariate] = p_value
-    adjusted = dict(zip(p_values, holm(np.array(list(p_values.values()))), strict=True))
-    tested = [
-        row | {"p_value": p_values.get(row["covariate"]), "adjusted_p_value": adjusted.get(row["covariate"])}
-        for row in map(asdict, found)
-    ]
-    return pd.DataFrame(tested, columns=COLUMNS)
+        for (row, _), part in zip(evaluated, members.values(), strict=True):
+            found.append(asdict(row) | rates(part, settings) | {"p_value": p_value})
+    return adjust_p_values(pd.DataFrame(found, columns=COLUMNS))
+
+
+def adjust_p_values(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the p-values adjusted by Holm over all its covariates, also those of several classes."""
+    tested = table.drop_duplicates("covariate").dropna(subset="p_value")
+    adjusted = dict(zip(tested["covariate"], holm(tested["p_value"].to_numpy(dtype=float)), strict=True))
+    return table.assign(adjusted_p_value=table["covariate"].map(adjusted).astype(float))
+
+
+def rates(part: Sample, settings: Settings) -> dict[str, object]:
+    """Value, interval and reason of each of `RATES` in a group."""
+    metrics = select_metrics(part, settings)
+    found = estimate_metrics(part, {name: metrics[name] for name in RATES}, settings)
+    return {
+        name + end: value
+        for name, estimate in found.items()
+        for end, value in (
+            ("", estimate.value),
+            ("_low", estimate.low),
+            ("_high", estimate.high),
+            ("_reason", estimate.reason),
+        )
+    }
 
 
 def groupings(
@@ -169,11 +188,8 @@ def unique(groups: Array) -> list[str]:
     return sorted({name for name in groups if name}, key=lambda name: (name.startswith("over"), name))
 
 
-def evaluate_group(
-    sample: Sample, is_member: Array, covariate: str, name: str, confidence: float
-) -> tuple[Subgroup, float | None]:
-    """The group's row, and the variance of its AUROC where it has one; `is_member` is (P,)."""
-    part = sample.select(is_member[sample.patients])
+def evaluate_group(part: Sample, covariate: str, name: str, confidence: float) -> tuple[Subgroup, float | None]:
+    """The row of the group whose patients are `part`, and the variance of its AUROC where it has one."""
     fewest = part.patients_of_class.min()
     if fewest < FEWEST_PATIENTS:
         reason = f"{fewest} patients of a class, an AUROC by group needs {FEWEST_PATIENTS}"

@@ -35,10 +35,8 @@ PUBLISHED = {
 
 def test_acting_on_everybody_is_worth_what_was_published():
     sample = sample_with(np.repeat([1, 0], [30, 70]), np.ones(100))
-    thresholds = np.array(list(PUBLISHED))
-    everybody = np.ones((100, len(thresholds)))
-    found = net_benefit(sample.weighted(), everybody, thresholds)[0]
-    assert found == pytest.approx(list(PUBLISHED.values()), abs=0.0006)
+    for threshold, published in PUBLISHED.items():
+        assert net_benefit(sample, np.ones(100, dtype=bool), threshold) == pytest.approx(published, abs=0.0006)
 
 
 def test_net_benefit_counts_true_positives_less_false_alarms_at_their_price(make_sample):
@@ -63,12 +61,28 @@ def test_the_true_probabilities_never_do_worse_than_a_distorted_score_or_no_mode
     assert (best["net_benefit"] > worse["net_benefit"] + noise).any()
 
 
-def test_intervals_hold_the_value_and_are_missing_with_few_patients(make_sample):
-    table = decision_curve(make_sample(), Settings(num_bootstrap=300))
-    assert ((table["low"] <= table["net_benefit"] + 1e-9) & (table["net_benefit"] <= table["high"] + 1e-9)).all()
+def test_intervals_hold_the_value_and_are_missing_with_few_patients_or_few_treated(make_sample):
+    sample = make_sample()
+    table = decision_curve(sample, Settings())
+    treated = np.array([sample.count_patients(sample.probs[:, 1] >= threshold) for threshold in THRESHOLDS])
+    assert (table["low"].isna() == (treated < 10)).all() and 0 < table["low"].isna().sum() < len(table)
+    shown = table[table["low"].notna()]
+    assert ((shown["low"] < shown["net_benefit"]) & (shown["net_benefit"] < shown["high"])).all()
     few = decision_curve(sample_with([0, 1] * 9, np.linspace(0.1, 0.9, 18)), Settings())
     assert few["low"].isna().all()
     assert few["threshold"].tolist() == THRESHOLDS.tolist()
+
+
+def test_the_interval_of_net_benefit_is_that_of_its_mean_in_a_large_sample():
+    """True positives less weighted false ones are a mean over patients, whose standard error everybody knows."""
+    rng = np.random.default_rng(0)
+    labels = (rng.random(4000) < 0.3).astype(int)
+    sample = sample_with(labels, np.clip(0.3 * labels + rng.random(4000) * 0.7, 0, 1))
+    table = decision_curve(sample, Settings()).set_index("threshold")
+    for threshold in (0.2, 0.4, 0.6):
+        worth = (sample.probs[:, 1] >= threshold) * np.where(labels == 1, 1, -threshold / (1 - threshold))
+        reach = 1.96 * worth.std(ddof=1) / np.sqrt(4000)
+        assert table.loc[threshold, "high"] - table.loc[threshold, "low"] == pytest.approx(2 * reach, rel=0.02)
 
 
 def test_every_rule_is_chosen_on_validation_and_judged_on_test(make_predictions):

@@ -192,3 +192,26 @@ def test_plot_tables_show_the_headline(make_predictions):
     right = (confusion["actual"] == confusion["predicted"]).mean()
     assert right == pytest.approx(evaluation.metrics["test"]["patient"]["accuracy"]["value"])
     assert evaluation.plots["calibration"]["num_rows"].sum() == 60
+
+
+def test_a_class_that_a_split_lacks_nulls_its_own_figures_alone(make_predictions):
+    table = make_predictions(patients=120, num_classes=3)
+    table = table[(table["split"] == "val") | (table["label"] != "grade2")]
+    entries = evaluate_predictions(table, QUICK)["test"]["patient"]
+    patients = table[table["split"] == "test"].groupby(["patient_id", "label"])["prob_grade0"].mean().reset_index()
+    expected = roc_auc_score(patients["label"] == "grade0", patients["prob_grade0"])
+    assert entries["auroc_grade0"]["value"] == pytest.approx(expected)
+    for name in ("auroc_grade0", "auroc_grade1", "average_precision_grade0", "average_precision_grade1"):
+        assert entries[name]["low"] < entries[name]["value"] < entries[name]["high"], name
+    for name in ("auroc", "auroc_grade2", "average_precision", "average_precision_grade2"):
+        assert entries[name]["value"] is None
+        assert entries[name]["reason"] == "no patients of class 'grade2' among 80"
+
+
+def test_a_rare_class_leaves_the_intervals_of_the_others(make_predictions):
+    table = make_predictions(patients=120, num_classes=3)
+    rare = table["label"].eq("grade2") & table["split"].eq("test")
+    kept = table.loc[rare, "patient_id"].unique()[:4]
+    entries = evaluate_predictions(table[~rare | table["patient_id"].isin(kept)], QUICK)["test"]["patient"]
+    assert entries["average_precision_grade0"]["low"] is not None
+    assert entries["average_precision_grade2"]["reason"] == "4 patients of grade2, an interval needs 10"

@@ -7,12 +7,9 @@ from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_sco
 
 from pipeline.core.paths import EvaluationPaths
 from pipeline.evaluation.covariates import Covariates
-from pipeline.evaluation.multilabel import by_pattern, evaluate_labels
-from pipeline.evaluation.one_vs_rest import one_vs_rest_table
+from pipeline.evaluation.multilabel import evaluate_labels
 from pipeline.evaluation.outputs import read_fitted, write_evaluation
-from pipeline.evaluation.sample import sample_of
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.bootstrap import patient_strata
 
 QUICK = Settings(task="multilabel", num_bootstrap=200)
 NAMES = ["cyst", "stone", "tumour"]
@@ -76,18 +73,6 @@ def test_the_mean_is_narrower_than_its_labels_and_wider_than_if_they_were_one_pa
 
     widths = [width(f"auroc_{name}") for name in NAMES]
     assert np.mean(widths) / 3 < width("auroc") < np.mean(widths)
-
-
-def test_rare_combinations_are_drawn_from_one_pool():
-    table = made(patients=40)
-    test = table[table["split"] == "test"]
-    samples = [sample_of(one_vs_rest_table(test.assign(fold=0), name)) for name in NAMES]
-    patterns = test["label"].to_numpy()
-    common = [pattern for pattern in np.unique(patterns) if (patterns == pattern).sum() >= 10]
-    strata = patient_strata(by_pattern(samples))
-    assert 0 < len(common) < len(np.unique(patterns))
-    assert len(np.unique(strata)) == len(common) + 1
-    assert all(len(np.unique(strata[patterns == pattern])) == 1 for pattern in common)
 
 
 def test_frozen_thresholds_are_kept_by_label_and_not_taken_for_a_single_one(tmp_path):

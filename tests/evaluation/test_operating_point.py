@@ -54,7 +54,11 @@ def test_without_validation_even_odds_are_used_and_said():
     assert "no validation rows" in point.reason
 
 
-def test_validation_of_one_class_cannot_choose(make_sample):
+def test_validation_with_few_of_a_class_or_none_cannot_choose(make_sample):
     sample = make_sample()
-    point = choose_operating_point(sample.select(sample.labels == 0), Settings(), 2)
-    assert (point.rule, point.threshold) == ("default", 0.5)
+    first = np.unique(sample.patients[sample.labels == 1])[:9]
+    few = sample.select((sample.labels == 0) | np.isin(sample.patients, first))
+    for validation, count in ((few, 9), (sample.select(sample.labels == 0), 0)):
+        point = choose_operating_point(validation, Settings(), 2)
+        assert (point.rule, point.threshold) == ("default", 0.5)
+        assert point.reason == f"{count} validation patients of class 'class1', a threshold needs 10 of each"

@@ -3,9 +3,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from sklearn.metrics import roc_auc_score
+from statsmodels.stats.multitest import multipletests
 
 from pipeline.evaluation.covariates import Covariates
+from pipeline.evaluation.evaluate import evaluate_table
 from pipeline.evaluation.sample import Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.subgroups import SEEN, evaluate_subgroups, site_is_unseen
@@ -173,3 +176,32 @@ def test_an_unknown_covariate_suggests_the_nearest():
     _, _, cohort = made({"north": 1.0})
     with pytest.raises(ValueError, match="no column 'sit'. Did you mean 'site'"):
         Covariates(cohort, clinical=("sit",))
+
+
+def test_each_group_has_the_rates_and_the_calibration_of_its_own_patients():
+    sample, rows, cohort = made({"north": 1.0, "south": 2.0})
+    sample = replace(sample, threshold=0.4)
+    found = judge(sample, rows, cohort, "site").set_index("group")
+    for site in ("north", "south"):
+        here = (cohort["site"] == site).to_numpy()
+        labels, probs = sample.labels[here], sample.probs[here, 1]
+        assert found.loc[site, "sensitivity"] == pytest.approx((probs[labels == 1] >= 0.4).mean())
+        assert found.loc[site, "specificity"] == pytest.approx((probs[labels == 0] < 0.4).mean())
+        shift = sm.GLM(labels, np.ones(80), sm.families.Binomial(), offset=np.log(probs / (1 - probs))).fit()
+        assert found.loc[site, "calibration_intercept"] == pytest.approx(shift.params[0], abs=1e-5)
+        for name in ("sensitivity", "specificity", "calibration_intercept"):
+            assert found.loc[site, f"{name}_low"] < found.loc[site, name] < found.loc[site, f"{name}_high"]
+    few = judge(sample, rows, cohort.assign(site=["tiny"] * 9 + ["rest"] * 151), "site").set_index("group")
+    assert few.loc["tiny", "sensitivity"] >= 0 and "an interval needs 10" in few.loc["tiny", "sensitivity_reason"]
+
+
+def test_p_values_are_adjusted_over_the_classes_too(make_predictions):
+    """Three classes and two columns are six questions."""
+    table = make_predictions(patients=150, num_classes=3)
+    ids = sorted(table["patient_id"].unique())
+    cohort = pd.DataFrame({"patient_id": ids, "sex": np.where(np.arange(len(ids)) % 4 < 2, "F", "M")})
+    cohort["site"] = np.where(np.arange(len(ids)) % 8 < 4, "north", "south")
+    covariates = Covariates(cohort, clinical=("sex", "site"))
+    found = evaluate_table(table, Settings(num_bootstrap=100), covariates).subgroups.drop_duplicates("covariate")
+    expected = multipletests(found["p_value"], method="holm")[1]
+    assert len(found) == 6 and found["adjusted_p_value"].to_numpy() == pytest.approx(expected)

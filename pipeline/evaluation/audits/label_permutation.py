@@ -15,7 +15,7 @@ from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import aurocs, held_out_scores
 from pipeline.evaluation.cv_design import PART, TRAIN_ONLY
 from pipeline.evaluation.sample import Array
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 NUM_SHUFFLES = 199
 

@@ -20,7 +20,8 @@ from pipeline.evaluation.metrics.calibration import predicted_and_observed
 from pipeline.evaluation.predictions import class_names, prob_columns
 from pipeline.evaluation.sample import Array, Sample, from_positive
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS, estimate_metrics
+from pipeline.evaluation.uncertainty.estimates import estimate_metrics
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 SUGGESTED, LEAD, SUSPECT = "suggested", "lead", "is_suspect"
 COLUMNS = (SCAN_ID, PATIENT_ID, SPLIT, LABEL, SUGGESTED, LEAD, SUSPECT)

@@ -21,8 +21,8 @@ from pipeline.evaluation.audits.null_models import aurocs, enough_shuffles, held
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import logit_interval
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 NUM_PARTS = 5
 

@@ -27,7 +27,7 @@ from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, varies
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 NUM_STRATA = 3
 """Kinds of acquisition that the patients of a part are divided into, alike in number."""

@@ -19,7 +19,7 @@ from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled, p_val
 from pipeline.evaluation.baselines import Baseline, compare_with_baseline, fit_and_score, held_out_probs
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, Sample
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 INVERSE_PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1)
 NUM_FOLDS = 5

@@ -15,8 +15,8 @@ from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.predictions import prob_columns
 from pipeline.evaluation.sample import Array
-from pipeline.evaluation.uncertainty.estimates import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.intervals import wilson_interval
+from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 TOLERATED = 0.1
 """Share of decisions that may flip: patients near the threshold always do."""

@@ -4,17 +4,31 @@ Every function takes a `Weighted` sample and returns one value per resample, sha
 """
 
 import numpy as np
+from scipy.special import expit
 
 from pipeline.evaluation.registry import METRICS, has_two_classes
 from pipeline.evaluation.sample import Array, Sample, Weighted
-from pipeline.evaluation.uncertainty.methods import UNBOUNDED, Bootstrap, NoInterval
+from pipeline.evaluation.uncertainty.methods import MeanOfRows, NoInterval, PatientInfluence
 
 NUM_BINS = 10
 EQUAL_WIDTH = "equal_width"
 SMALLEST_PROB = 1e-7
 """Keeps the logit of a probability of 0 or 1 finite; single precision resolves no more."""
 NEWTON_STEPS = 30
+LARGEST_LEVERAGE = 0.9
 INFLATED = NoInterval("chance adds to it more than resampling can show, so without an interval")
+
+
+def squared_distances(sample: Sample) -> Array:
+    """(n,) squared distance of the probabilities from the label; for two classes, of one of them."""
+    distances = ((sample.probs - sample.onehot) ** 2).sum(1)
+    return distances / 2 if sample.is_binary else distances
+
+
+def negative_log_probs(sample: Sample) -> Array:
+    """(n,) negative natural logarithm of the probability of the true class."""
+    of_label = np.take_along_axis(sample.probs, sample.labels[:, None], axis=1)[:, 0]
+    return -np.log(np.maximum(of_label, SMALLEST_PROB))
 
 
 def largest_brier_score(sample: Sample) -> tuple[float, float]:
@@ -24,22 +38,20 @@ def largest_brier_score(sample: Sample) -> tuple[float, float]:
 @METRICS.register(
     "brier_score",
     title="Brier score",
-    interval=Bootstrap(largest_brier_score),
+    interval=MeanOfRows(squared_distances, largest_brier_score),
     averaged=True,
     recalibrated=True,
     summary=True,
 )
 def brier_score(weighted: Weighted) -> Array:
     """Mean squared distance from the truth: of the positive class of two (0..1), summed over more classes (0..2)."""
-    distances = ((weighted.sample.probs - weighted.sample.onehot) ** 2).sum(1)
-    return weighted.mean(distances / 2 if weighted.sample.is_binary else distances)
+    return weighted.mean(squared_distances(weighted.sample))
 
 
-@METRICS.register("log_loss", title="Log loss", interval=Bootstrap((0, np.inf)), recalibrated=True)
+@METRICS.register("log_loss", title="Log loss", interval=MeanOfRows(negative_log_probs, (0, np.inf)), recalibrated=True)
 def log_loss(weighted: Weighted) -> Array:
     """Mean negative natural logarithm of the probability of what was true."""
-    of_truth = np.take_along_axis(weighted.sample.probs, weighted.sample.labels[:, None], axis=1)[:, 0]
-    return weighted.mean(-np.log(np.maximum(of_truth, SMALLEST_PROB)))
+    return weighted.mean(negative_log_probs(weighted.sample))
 
 
 @METRICS.register(
@@ -76,10 +88,41 @@ def bin_of(predicted: Array, binning: str = EQUAL_WIDTH) -> Array:
     return np.searchsorted(edges, predicted, side="left")
 
 
+def slope_influence(sample: Sample) -> Array:
+    """(P,) influence of each patient on the calibration slope."""
+    scores, labels = logit(sample.probs[:, 1]), (sample.labels == 1).astype(float)
+    intercept, slope = logistic_fit(sample.weighted())[0]
+    design = np.stack([np.ones(len(scores)), scores], axis=1)
+    return patient_influence(sample, design, labels, intercept + slope * scores)[:, 1]
+
+
+def intercept_influence(sample: Sample) -> Array:
+    """(P,) influence of each patient on the calibration intercept."""
+    scores, labels = logit(sample.probs[:, 1]), (sample.labels == 1).astype(float)
+    intercept = logistic_fit(sample.weighted(), slope=1.0)[0, 0]
+    return patient_influence(sample, np.ones((len(scores), 1)), labels, intercept + scores)[:, 0]
+
+
+def patient_influence(sample: Sample, design: Array, labels: Array, linear: Array) -> Array:
+    """(P, C) influence of each patient on the C coefficients of a logistic regression, `design` (n, C).
+
+    Divided by one minus the patient's leverage, which makes their squares sum to the variance that leaving out one
+    patient at a time shows (MacKinnon and White, Journal of Econometrics 1985;29:305-325, for clusters).
+    """
+    probs = expit(linear)
+    information = probs * (1 - probs)
+    inverse = np.linalg.inv((design.T * information) @ design)
+    leverage = np.einsum("nc,cd,nd->n", design, inverse, design) * information
+    scores = design * (labels - probs)[:, None]
+    of_patients = np.stack([np.bincount(sample.patients, weights=column) for column in scores.T], axis=1)
+    kept = 1 - np.bincount(sample.patients, weights=leverage)
+    return (of_patients @ inverse) / np.maximum(kept, 1 - LARGEST_LEVERAGE)[:, None]
+
+
 @METRICS.register(
     "calibration_slope",
     title="Calibration slope",
-    interval=Bootstrap(UNBOUNDED),
+    interval=PatientInfluence(slope_influence),
     applies=has_two_classes,
     recalibrated=True,
 )
@@ -91,7 +134,7 @@ def calibration_slope(weighted: Weighted) -> Array:
 @METRICS.register(
     "calibration_intercept",
     title="Calibration intercept",
-    interval=Bootstrap(UNBOUNDED),
+    interval=PatientInfluence(intercept_influence),
     applies=has_two_classes,
     recalibrated=True,
 )

@@ -17,7 +17,16 @@ from pipeline.evaluation.registry import (
     has_two_classes,
 )
 from pipeline.evaluation.sample import Array, Sample, Weighted
-from pipeline.evaluation.uncertainty.methods import Bootstrap, NoInterval, Wilson
+from pipeline.evaluation.uncertainty.methods import (
+    AgreementBootstrap,
+    Bootstrap,
+    CombinedShares,
+    MeanOfRows,
+    NoInterval,
+    PredictiveValue,
+    Wilson,
+    WilsonF1,
+)
 
 ROUNDING = 1e-12
 FIXED = NoInterval("fixed by the labels, so without an interval")
@@ -35,8 +44,42 @@ def is_class(sample: Sample, k: int) -> Array:
     return sample.labels == k
 
 
+def is_not_class(sample: Sample, k: int) -> Array:
+    return sample.labels != k
+
+
 def is_predicted(sample: Sample, k: int) -> Array:
     return sample.preds == k
+
+
+def is_not_predicted(sample: Sample, k: int) -> Array:
+    return sample.preds != k
+
+
+SENSITIVITY, SPECIFICITY = (Wilson(is_correct, partial(is_class, k=k)) for k in (1, 0))
+
+
+def equal_weights(sample: Sample) -> Array:
+    return np.full(sample.num_classes, 1 / sample.num_classes)
+
+
+def class_recalls(sample: Sample) -> list[Wilson]:
+    return [Wilson(is_correct, partial(is_class, k=k)) for k in range(sample.num_classes)]
+
+
+def class_specificities(sample: Sample) -> list[Wilson]:
+    return [Wilson(partial(is_not_predicted, k=k), partial(is_not_class, k=k)) for k in range(sample.num_classes)]
+
+
+def class_precisions(sample: Sample) -> list[Wilson]:
+    return [Wilson(is_correct, partial(is_predicted, k=k)) for k in range(sample.num_classes)]
+
+
+def class_negative_precisions(sample: Sample) -> list[Wilson]:
+    return [Wilson(partial(is_not_class, k=k), partial(is_not_predicted, k=k)) for k in range(sample.num_classes)]
+
+
+MACRO_RECALL = CombinedShares(class_recalls, equal_weights)
 
 
 @METRICS.register(
@@ -68,7 +111,13 @@ def majority_baseline(weighted: Weighted) -> Array:
 
 
 @METRICS.register(
-    "balanced_accuracy", title="Balanced accuracy", needs_threshold=True, averaged=True, shifted=True, summary=True
+    "balanced_accuracy",
+    title="Balanced accuracy",
+    interval=MACRO_RECALL,
+    needs_threshold=True,
+    averaged=True,
+    shifted=True,
+    summary=True,
 )
 def balanced_accuracy(weighted: Weighted) -> Array:
     """Sensitivity averaged over all classes; 1 / K by chance."""
@@ -82,8 +131,8 @@ def class_sensitivity(weighted: Weighted, k: int) -> Array:
 @METRICS.register(
     "sensitivity",
     title="Sensitivity",
-    interval=Wilson(is_correct, partial(is_class, k=1)),
-    interval_of_several=Bootstrap(),
+    interval=SENSITIVITY,
+    interval_of_several=MACRO_RECALL,
     of_class=ClassMetric(
         class_sensitivity, lambda k: Wilson(is_correct, partial(is_class, k=k)), needs_every_class=False
     ),
@@ -100,8 +149,8 @@ def sensitivity(weighted: Weighted) -> Array:
 @METRICS.register(
     "specificity",
     title="Specificity",
-    interval=Wilson(is_correct, partial(is_class, k=0)),
-    interval_of_several=Bootstrap(),
+    interval=SPECIFICITY,
+    interval_of_several=CombinedShares(class_specificities, equal_weights),
     needs_threshold=True,
     needs_every_class=False,
     averaged=True,
@@ -117,7 +166,7 @@ def specificity(weighted: Weighted) -> Array:
     "positive_predictive_value",
     title="Positive predictive value",
     interval=Wilson(is_correct, partial(is_predicted, k=1)),
-    interval_of_several=Bootstrap(),
+    interval_of_several=CombinedShares(class_precisions, equal_weights),
     needs_threshold=True,
     needs_every_class=False,
 )
@@ -131,7 +180,7 @@ def positive_predictive_value(weighted: Weighted) -> Array:
     "negative_predictive_value",
     title="Negative predictive value",
     interval=Wilson(is_correct, partial(is_predicted, k=0)),
-    interval_of_several=Bootstrap(),
+    interval_of_several=CombinedShares(class_negative_precisions, equal_weights),
     needs_threshold=True,
     needs_every_class=False,
 )
@@ -156,6 +205,7 @@ def accuracy_at_half(weighted: Weighted) -> Array:
 @METRICS.register(
     "positive_predictive_value_at_prevalence",
     title="Positive predictive value at the stated prevalence",
+    interval=PredictiveValue(SENSITIVITY, SPECIFICITY),
     needs_threshold=True,
     applies=has_prevalence,
     settings=("prevalence",),
@@ -169,6 +219,7 @@ def positive_predictive_value_at_prevalence(weighted: Weighted, prevalence: floa
 @METRICS.register(
     "negative_predictive_value_at_prevalence",
     title="Negative predictive value at the stated prevalence",
+    interval=PredictiveValue(SPECIFICITY, SENSITIVITY),
     needs_threshold=True,
     applies=has_prevalence,
     settings=("prevalence",),
@@ -179,14 +230,18 @@ def negative_predictive_value_at_prevalence(weighted: Weighted, prevalence: floa
     return divide(correct, correct + wrong)
 
 
-@METRICS.register("f1", title="F1", needs_threshold=True, averaged=True)
+@METRICS.register(
+    "f1", title="F1", interval=WilsonF1(), interval_of_several=Bootstrap(), needs_threshold=True, averaged=True
+)
 def f1(weighted: Weighted) -> Array:
     """Harmonic mean of sensitivity and positive predictive value."""
     true_positives, predicted, actual, _ = one_vs_rest(weighted)
     return of_positive_class(divide(2 * true_positives, predicted + actual))
 
 
-@METRICS.register("mcc", title="Matthews correlation", interval=Bootstrap((-1, 1)), needs_threshold=True, averaged=True)
+@METRICS.register(
+    "mcc", title="Matthews correlation", interval=AgreementBootstrap(), needs_threshold=True, averaged=True
+)
 def mcc(weighted: Weighted) -> Array:
     """Matthews correlation of true and predicted classes, Gorodkin's form for several classes; 0 by chance."""
     shares = divide(weighted.confusion, weighted.total[:, None, None])
@@ -197,28 +252,34 @@ def mcc(weighted: Weighted) -> Array:
     return divide(covariance, np.sqrt(np.where(spread > ROUNDING, spread, 0)))
 
 
-@METRICS.register("kappa", title="Cohen's kappa", interval=Bootstrap((-1, 1)), needs_threshold=True)
+@METRICS.register("kappa", title="Cohen's kappa", interval=AgreementBootstrap(), needs_threshold=True)
 def kappa(weighted: Weighted) -> Array:
     """Cohen's kappa: agreement beyond what the class shares give by chance."""
     return agreement(weighted, 1 - np.eye(weighted.sample.num_classes))
 
 
-@METRICS.register("quadratic_kappa", title="Quadratic kappa", interval=Bootstrap((-1, 1)), applies=has_ordered_classes)
+@METRICS.register(
+    "quadratic_kappa", title="Quadratic kappa", interval=AgreementBootstrap(), applies=has_ordered_classes
+)
 def quadratic_kappa(weighted: Weighted) -> Array:
     """Kappa for ordered classes: an error of two grades counts four times an error of one grade."""
     steps = np.arange(weighted.sample.num_classes)
     return agreement(weighted, (steps[:, None] - steps) ** 2)
 
 
+def grade_errors(sample: Sample) -> Array:
+    return np.abs(sample.labels - sample.preds).astype(float)
+
+
 @METRICS.register(
     "mean_absolute_error",
     title="Mean absolute error in grades",
-    interval=Bootstrap(lambda sample: (0, sample.num_classes - 1)),
+    interval=MeanOfRows(grade_errors, lambda sample: (0, sample.num_classes - 1)),
     applies=has_ordered_classes,
 )
 def mean_absolute_error(weighted: Weighted) -> Array:
     """Mean number of grades between the true class and the predicted one, of ordered classes."""
-    return weighted.mean(np.abs(weighted.sample.labels - weighted.sample.preds))
+    return weighted.mean(grade_errors(weighted.sample))
 
 
 def agreement(weighted: Weighted, penalty: Array) -> Array:

@@ -40,7 +40,7 @@ def class_average_precision(weighted: Weighted, k: int) -> Array:
     interval=Obuchowski(),
     interval_of_several=Bootstrap(),
     ranks=True,
-    of_class=ClassMetric(class_auroc, Obuchowski, ranks=True),
+    of_class=ClassMetric(class_auroc, Obuchowski, ranks=True, needs_every_class=False),
     averaged=True,
     summary=True,
 )
@@ -53,7 +53,7 @@ def auroc(weighted: Weighted) -> Array:
     "average_precision",
     title="Average precision",
     ranks=True,
-    of_class=ClassMetric(class_average_precision, lambda _: Bootstrap()),
+    of_class=ClassMetric(class_average_precision, lambda k: Bootstrap(k=k), ranks=True, needs_every_class=False),
     averaged=True,
     summary=True,
 )

@@ -12,7 +12,6 @@ from pipeline.evaluation.sample import Array, Sample, varies
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.bootstrap import bootstrap
 from pipeline.evaluation.uncertainty.intervals import normal_quantile
-from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS, Obuchowski
 
 
 class Entry(TypedDict):
@@ -47,16 +46,20 @@ def estimate_metrics(sample: Sample, metrics: Mapping[str, Metric], settings: Se
 
 def resample_where_needed(sample: Sample, metrics: Mapping[str, Metric], settings: Settings) -> dict[str, Array]:
     """Bootstrap values of the metrics whose interval takes them."""
-    if sample.patients_of_class.min() < FEWEST_PATIENTS:
+    functions = {
+        name: metric.fn
+        for name, metric in metrics.items()
+        if metric.interval.needs_resamples and metric.interval.reason_few(sample) is None
+    }
+    if not functions:
         return {}
-    functions = {name: metric.fn for name, metric in metrics.items() if metric.interval.needs_resamples}
     return bootstrap(sample, functions, settings.num_bootstrap, settings.seed)
 
 
 def estimate(sample: Sample, metric: Metric, resampled: Array | None, settings: Settings) -> Estimate:
     """Value first, then the interval by the metric's method."""
     rows = metric.interval.rows(sample)
-    num_patients = len(np.unique(sample.patients[rows]))
+    num_patients = sample.count_patients(rows)
     undefined = reason_undefined(sample, metric)
     if undefined:
         return Estimate(None, None, None, num_patients, undefined)
@@ -77,8 +80,11 @@ def reason_undefined(sample: Sample, metric: Metric) -> str | None:
         for name, count in zip(sample.class_names, sample.patients_of_class, strict=True):
             if count == 0:
                 return f"no patients of class '{name}' among {sample.num_patients}"
+    k = getattr(metric.interval, "k", None)
+    if k is not None and sample.patients_of_class[k] == 0:
+        return f"no patients of class '{sample.class_names[k]}' among {sample.num_patients}"
     if metric.ranks:
-        classes = [metric.interval.k] if isinstance(metric.interval, Obuchowski) else list(sample.rankings)
+        classes = list(sample.rankings) if k is None else [k]
         if not any(varies(sample.probs[:, k], sample.folds) for k in classes):
             return "every score is the same" + (" within its fold" if sample.num_folds > 1 else "")
     return None

@@ -2,9 +2,7 @@
 
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import expit
-from scipy.stats import norm
-from scipy.stats import t as student
+from scipy.special import expit, ndtri, stdtrit
 
 from pipeline.evaluation.sample import Array
 
@@ -15,7 +13,11 @@ ROUNDING = 1e-9
 
 
 def normal_quantile(confidence: float) -> float:
-    return float(norm.ppf((1 + confidence) / 2))
+    return float(ndtri((1 + confidence) / 2))
+
+
+def student_quantile(confidence: float, degrees_of_freedom: float) -> float:
+    return float(stdtrit(degrees_of_freedom, (1 + confidence) / 2))
 
 
 def logit_interval(value: float, variance: float, confidence: float) -> tuple[float, float]:
@@ -47,46 +49,61 @@ def separated_auroc_interval(
 
 def wilson_interval(share: float, count: float, confidence: float) -> tuple[float, float]:
     """Wilson's score interval of a share of `count`, which need not be a whole number."""
-    squared = normal_quantile(confidence) ** 2
+    return wilson_bounds(share, count, normal_quantile(confidence))
+
+
+def wilson_bounds(share: float, count: float, quantile: float) -> tuple[float, float]:
+    """The shares from which the observed one is `quantile` standard errors away."""
+    squared = quantile**2
     center = (share + squared / (2 * count)) / (1 + squared / count)
     reach = np.sqrt(squared * (share * (1 - share) / count + squared / (4 * count**2))) / (1 + squared / count)
     return max(0.0, float(center - reach)), min(1.0, float(center + reach))
 
 
-def effective_count(hits: Array, patients: Array) -> float:
-    """Effective sample size: the number of rows divided by the design effect.
+def skewed_mean_interval(value: float, excess: Array, confidence: float) -> tuple[float, float] | str:
+    """Interval of a mean, from the (P,) contributions of independent patients to its deviation from `value`.
 
-    `hits` (n,) 0 or 1, `patients` (n,). Where all hits agree the design effect is unknown: each patient counts once.
+    Losses are skewed: a few patients lose much. A cubic transformation of Student's t removes the skewness (Hall,
+    Journal of the Royal Statistical Society B 1992;54:221-228).
     """
-    counts = np.unique(patients, return_counts=True)[1].astype(float)
-    share, num_patients = hits.mean(), len(counts)
-    if num_patients == len(hits):
-        return float(num_patients)
-    if share in (0, 1) or num_patients < 2:
-        return float(num_patients)
-    codes = np.unique(patients, return_inverse=True)[1]
-    residuals = np.bincount(codes, weights=hits - share)
-    clustered = num_patients / (num_patients - 1) * (residuals**2).sum()
-    return float(len(hits) / max(1.0, clustered / (len(hits) * share * (1 - share))))
+    num_patients, squares = len(excess), float((excess**2).sum())
+    if squares < ROUNDING**2:
+        return "all rows have the same value, so the spread is unknown"
+    error = np.sqrt(num_patients / (num_patients - 1) * squares)
+    # Skewness divided by the square root of the number of patients.
+    skewness = float((excess**3).sum() / squares**1.5)
+    quantile = student_quantile(confidence, num_patients - 1)
+    return value - error * unskewed(quantile, skewness), value - error * unskewed(-quantile, skewness)
+
+
+def unskewed(quantile: float, skewness: float) -> float:
+    """Inverse of Hall's transformation t -> t + c t^2 / 3 + c^2 t^3 / 27 + c / 6."""
+    if abs(skewness) < ROUNDING:
+        return quantile
+    return 3 / skewness * float(np.cbrt(1 + skewness * (quantile - skewness / 6)) - 1)
 
 
 def bootstrap_interval(
     value: float, values: Array, bounds: tuple[float, float], num_patients: int, confidence: float
 ) -> tuple[float, float] | str:
-    """Student's t on a scale without `bounds`, from the spread of the resampled values; or why there is none.
+    """Student's t on a scale without `bounds`, from the spread and the bias of the resampled values; or why not.
 
-    Percentiles of few patients are too narrow and, for metrics near a bound, off center (on average
-    precision: Boyd, Eng and Page, ECML PKDD 2013, who recommend the logit scale). `num_patients` is
-    that of the rarest class, which limits the degrees of freedom.
+    Percentiles of few patients are too narrow and, for metrics near a bound, off center (on average precision: Boyd,
+    Eng and Page, ECML PKDD 2013, who recommend the logit scale). The spread is that of the values themselves, brought
+    to the scale by its slope at the value: resamples next to a bound are far out on it, and would widen the interval
+    far too much. `num_patients` is that of the rarest class, which limits the degrees of freedom.
     """
     defined = values[np.isfinite(values)]
     if len(defined) < (1 - MOST_UNDEFINED) * len(values):
         return f"undefined in {1 - len(defined) / len(values):.0%} of the resamples"
     if np.ptp(defined) < ROUNDING:
         return "all resamples agree, so the spread is unknown"
-    center, *spread_out = unbounded(np.append(value, defined), bounds)
-    reach = student.ppf((1 + confidence) / 2, num_patients - 1) * np.std(spread_out, ddof=1)
-    low, high = bounded(center + np.array([-reach, reach]), bounds)
+    observed, *resampled = unbounded(np.append(value, defined), bounds)
+    # What resampling adds to the value, sampling had added to the truth.
+    center = 2 * observed - np.mean(resampled)
+    error = np.std(defined, ddof=1) * slope(bounded(observed, bounds), bounds)
+    reach = student_quantile(confidence, num_patients - 1) * error
+    low, high = bounded(np.array([min(center - reach, observed), max(center + reach, observed)]), bounds)
     return float(low), float(high)
 
 
@@ -111,9 +128,17 @@ def off_bound(values: Array, bound: float) -> Array:
     return np.where(is_on, (bound + nearest) / 2, values)
 
 
-def bounded(values: Array, bounds: tuple[float, float]) -> Array:
+def bounded(values: Array | float, bounds: tuple[float, float]) -> Array:
     """Inverse of `unbounded`."""
     low, high = bounds
     if np.isinf(low):
         return values
     return low + np.exp(values) if np.isinf(high) else low + (high - low) * expit(values)
+
+
+def slope(value: float, bounds: tuple[float, float]) -> float:
+    """Derivative of `unbounded` at a value inside the bounds."""
+    low, high = bounds
+    if np.isinf(low):
+        return 1.0
+    return 1 / (value - low) if np.isinf(high) else 1 / (value - low) + 1 / (high - value)

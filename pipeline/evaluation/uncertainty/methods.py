@@ -1,10 +1,11 @@
 """How each metric gets its interval: one class per method, named in the metric's registration.
 
 A method answers `compute(sample, value, resampled, confidence)` with (low, high), or with the reason why there is no
-interval. Only methods with `needs_resamples` get the metric's bootstrap values, shape (R,).
+interval. Only methods with `needs_resamples` get the metric's bootstrap values, shape (R,). All of them hold where the
+number of patients of each class is random, as it is in a cohort; `benchmarks/coverage.py` measures their coverage.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,12 @@ from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, reason_no_variance
 from pipeline.evaluation.uncertainty.intervals import (
     bootstrap_interval,
-    effective_count,
     logit_interval,
     separated_auroc_interval,
-    wilson_interval,
+    skewed_mean_interval,
+    student_quantile,
 )
+from pipeline.evaluation.uncertainty.shares import ShareEstimate, combine_shares, estimate_share, odds_ratio_interval
 
 FEWEST_PATIENTS = 10
 """Patients per class below which an interval would be a guess."""
@@ -48,6 +50,10 @@ class Interval:
         """Lowest and highest value that the metric can have."""
         return (0.0, 1.0)
 
+    def reason_few(self, sample: Sample) -> str | None:
+        """The class that has too few patients for an interval, None where all that matter have enough."""
+        return reason_few_patients(sample.patients_of_class, sample.class_names)
+
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
         raise NotImplementedError
 
@@ -67,23 +73,46 @@ class Bootstrap(Interval):
     """Student's t from resamples of patients, on a scale without bounds."""
 
     bounds: Bounds | Callable[[Sample], Bounds] = (0.0, 1.0)
-    """Lowest and highest value that the metric can have."""
+    k: int | None = None
+    """Index of the class that the metric ranks against the rest; None where it needs every class."""
 
     @property
     def needs_resamples(self) -> bool:
         return True
 
+    def bounds_of(self, sample: Sample) -> Bounds:
+        return self.bounds(sample) if callable(self.bounds) else self.bounds
+
+    def reason_few(self, sample: Sample) -> str | None:
+        return reason_few_patients(*self.counts(sample))
+
+    def counts(self, sample: Sample) -> tuple[Array, tuple[str, ...]]:
+        if self.k is None:
+            return sample.patients_of_class, sample.class_names
+        return against_rest(sample, self.k)
+
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
-        few = reason_few_patients(sample.patients_of_class, sample.class_names)
+        few = self.reason_few(sample)
         if few:
             return few
         assert resampled is not None
-        return bootstrap_interval(
-            value, resampled, self.bounds_of(sample), int(sample.patients_of_class.min()), confidence
-        )
+        rarest = int(self.counts(sample)[0].min())
+        return bootstrap_interval(value, resampled, self.bounds_of(sample), rarest, confidence)
 
-    def bounds_of(self, sample: Sample) -> Bounds:
-        return self.bounds(sample) if callable(self.bounds) else self.bounds
+
+@dataclass(frozen=True)
+class AgreementBootstrap(Bootstrap):
+    """Of an agreement, which rests on the patients who are not predicted as most are."""
+
+    bounds: Bounds | Callable[[Sample], Bounds] = (-1.0, 1.0)
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        commonest = int(np.bincount(sample.preds).argmax())
+        count = sample.count_patients(sample.preds != commonest)
+        if count < FEWEST_PATIENTS:
+            name = sample.class_names[commonest]
+            return f"{count} patients predicted other than {name}, an interval needs {FEWEST_PATIENTS}"
+        return super().compute(sample, value, resampled, confidence)
 
 
 @dataclass(frozen=True)
@@ -99,13 +128,103 @@ class Wilson(Interval):
         return self.among(sample)
 
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
-        among = self.among(sample)
-        patients = sample.patients[among]
-        num_patients = len(np.unique(patients))
-        if num_patients < FEWEST_PATIENTS:
-            return f"a share of {num_patients} patients, an interval needs {FEWEST_PATIENTS}"
-        hits = self.hits(sample)[among].astype(float)
-        return wilson_interval(value, effective_count(hits, patients), confidence)
+        share = self.estimate(sample, confidence)
+        if share.num_patients < FEWEST_PATIENTS:
+            return f"a share of {share.num_patients} patients, an interval needs {FEWEST_PATIENTS}"
+        return share.low, share.high
+
+    def estimate(self, sample: Sample, confidence: float) -> ShareEstimate:
+        return estimate_share(self.hits(sample), self.among(sample), sample.patients, confidence)
+
+
+@dataclass(frozen=True)
+class WilsonF1(Interval):
+    """Of F1 = 2J / (1 + J), where J is the share of correct rows among those of the class or predicted as such."""
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        is_class, is_predicted = sample.labels == 1, sample.preds == 1
+        jaccard = estimate_share(is_class & is_predicted, is_class | is_predicted, sample.patients, confidence)
+        if jaccard.num_patients < FEWEST_PATIENTS:
+            return f"a share of {jaccard.num_patients} patients, an interval needs {FEWEST_PATIENTS}"
+        low, high = (2 * bound / (1 + bound) for bound in (jaccard.low, jaccard.high))
+        return low, high
+
+
+@dataclass(frozen=True)
+class CombinedShares(Interval):
+    """Of a weighted sum of shares, from the intervals of each and their correlation over patients."""
+
+    shares: Callable[[Sample], Sequence[Wilson]]
+    weights: Callable[[Sample], Array]
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        few = self.reason_few(sample)
+        if few:
+            return few
+        return combine_shares(
+            [share.estimate(sample, confidence) for share in self.shares(sample)], self.weights(sample)
+        )
+
+
+@dataclass(frozen=True)
+class PredictiveValue(Interval):
+    """Of a predictive value at a stated prevalence, from the intervals of sensitivity and specificity."""
+
+    correct: Wilson
+    """Share that is right among those with the predicted class: sensitivity for the positive one …"""
+    wrong: Wilson
+    """… and the share that is right among the others: specificity."""
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        few = self.reason_few(sample)
+        if few:
+            return few
+        return odds_ratio_interval(
+            value, self.correct.estimate(sample, confidence), self.wrong.estimate(sample, confidence)
+        )
+
+
+@dataclass(frozen=True)
+class MeanOfRows(Interval):
+    """Of the mean of one value per row, from the sums of each patient, with their skewness removed."""
+
+    values: Callable[[Sample], Array]
+    """Sample -> (n,) numbers."""
+    bounds: Bounds | Callable[[Sample], Bounds] = (0.0, 1.0)
+
+    def bounds_of(self, sample: Sample) -> Bounds:
+        return self.bounds(sample) if callable(self.bounds) else self.bounds
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        few = self.reason_few(sample)
+        if few:
+            return few
+        excess = np.bincount(sample.patients, weights=self.values(sample) - value) / len(sample.labels)
+        found = skewed_mean_interval(value, excess, confidence)
+        if isinstance(found, str):
+            return found
+        low, high = self.bounds_of(sample)
+        return max(low, found[0]), min(high, found[1])
+
+
+@dataclass(frozen=True)
+class PatientInfluence(Interval):
+    """Student's t from the influence of each patient on the estimate."""
+
+    influence: Callable[[Sample], Array]
+    """Sample -> (P,) change of the estimate that is due to each patient, corrected for leverage."""
+
+    def bounds_of(self, sample: Sample) -> Bounds:
+        return UNBOUNDED
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        few = self.reason_few(sample)
+        if few:
+            return few
+        reach = student_quantile(confidence, sample.num_patients - 1) * float(
+            np.sqrt((self.influence(sample) ** 2).sum())
+        )
+        return value - reach, value + reach
 
 
 @dataclass(frozen=True)
@@ -117,8 +236,8 @@ class Obuchowski(Interval):
 
     def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
         is_positive = sample.labels == self.k
-        counts = np.array([len(np.unique(sample.patients[rows])) for rows in (is_positive, ~is_positive)])
-        few = reason_few_patients(counts, (sample.class_names[self.k], "the rest"))
+        counts, names = against_rest(sample, self.k)
+        few = reason_few_patients(counts, names)
         if few:
             return few
         if value in (0, 1):
@@ -126,6 +245,13 @@ class Obuchowski(Interval):
         _, covariance = clustered_auroc(is_positive, sample.probs[:, [self.k]], sample.patients, sample.folds)
         variance = float(covariance[0, 0])
         return reason_no_variance(variance) or logit_interval(value, variance, confidence)
+
+
+def against_rest(sample: Sample, k: int) -> tuple[Array, tuple[str, str]]:
+    """(2,) patients of class k and of the rest, and their names."""
+    is_class = sample.labels == k
+    counts = np.array([sample.count_patients(rows) for rows in (is_class, ~is_class)])
+    return counts, (sample.class_names[k], "the rest")
 
 
 def reason_few_patients(counts: Array, names: tuple[str, ...]) -> str | None:

@@ -229,7 +229,7 @@ def several_labels(seed: int = 0, patients: int = 200, follows: float = 0.0) -> 
     is_test, fold = number % 2 == 0, number // 2 % 4
     splits = scans.assign(split=np.where(is_test, "test", "development"), fold=np.where(is_test, "", fold.astype(str)))
     # Of the label alone little enough is known that the site adds to it.
-    logits = 1.5 * present + rng.normal(size=(patients, 2))
+    logits = 1.5 * (1.5 * present + rng.normal(size=(patients, 2)) - 0.75)
     logits[:, 0] += 3 * follows * is_b
     told = scans.assign(**{f"prob_{name}": 1 / (1 + np.exp(-logits[:, k])) for k, name in enumerate(LABELS)})
     shown = is_test | (fold == 0)

@@ -1,12 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline.evaluation.metrics.discrimination import auroc
 from pipeline.evaluation.sample import Sample
-from pipeline.evaluation.uncertainty.bootstrap import bootstrap, draw_patients, patient_strata, resamples
+from pipeline.evaluation.uncertainty.bootstrap import bootstrap, draw_patients, resamples
 
 
 def test_scans_of_a_patient_are_drawn_together(make_sample):
@@ -17,43 +15,21 @@ def test_scans_of_a_patient_are_drawn_together(make_sample):
             assert (drawn == drawn[:, :1]).all()
 
 
-def test_every_resample_keeps_the_patients_of_each_label_pattern_and_fold(make_sample):
-    sample = make_sample(rows=200, num_folds=2)
-    strata = patient_strata(sample)
-    assert len(np.unique(strata)) == 4
-    drawn = draw_patients(strata, 50, np.random.default_rng(0))
-    for stratum in np.unique(strata):
-        assert drawn[strata == stratum].sum(0) == pytest.approx((strata == stratum).sum())
-
-
-def of_patterns(first: int, second: int, both: int) -> Sample:
-    """So many patients with scans of the first class, of the second, and with one of each."""
-    patients = np.concatenate([np.arange(first + second + both), np.arange(first + second, first + second + both)])
-    labels = np.repeat([0, 1, 0, 1], [first, second, both, both])
-    return Sample(labels, np.full((len(labels), 2), 0.5), patients, patients * 0, ("a", "b"))
-
-
-def test_patients_with_scans_of_both_labels_are_a_stratum_of_their_own():
-    assert sorted(np.bincount(patient_strata(of_patterns(20, 15, 10)))) == [10, 15, 20]
-
-
-def test_few_patients_of_a_pattern_are_drawn_together_with_those_of_other_rare_ones():
-    assert sorted(np.bincount(patient_strata(of_patterns(20, 8, 5)))) == [13, 20]
-
-
-def test_folds_of_few_patients_are_mixed(make_sample):
-    """Ten patients of a class over five folds would be strata of two, which show half of their variance."""
-    labels, patients = np.arange(60) % 2, np.arange(60)
-    sample = Sample(labels, np.full((60, 2), 0.5), patients, patients // 2 % 5, ("a", "b"))
-    assert np.bincount(patient_strata(sample)).tolist() == [30, 30]
-    assert len(np.unique(patient_strata(replace(sample, folds=patients // 2 % 3)))) == 6
+def test_the_patients_of_a_class_vary_as_in_a_cohort():
+    """Of 100 patients with 30 ill, a cohort's count of the ill has a standard deviation of 4.6."""
+    labels = np.repeat([0, 1], [70, 30])
+    sample = Sample(labels, np.full((100, 2), 0.5), np.arange(100), labels * 0, ("a", "b"))
+    weights = np.concatenate([weighted.weights for weighted in resamples(sample, 4000, seed=0)])
+    ill = weights[:, labels == 1].sum(1)
+    assert weights.sum(1) == pytest.approx(100)
+    assert ill.std() == pytest.approx(np.sqrt(100 * 0.3 * 0.7 * 100 / 99), rel=0.05)
 
 
 @pytest.mark.parametrize("patients", [10, 40])
 def test_resampled_means_spread_as_the_standard_error_says(patients):
     """Counting each draw once would lose a tenth of the variance of ten patients."""
     values = np.random.default_rng(0).normal(size=patients)
-    means = values @ draw_patients(np.zeros(patients, int), 40_000, np.random.default_rng(1)) / patients
+    means = values @ draw_patients(patients, 40_000, np.random.default_rng(1)) / patients
     assert means.var() == pytest.approx(values.var(ddof=1) / patients, rel=0.03)
 
 
