@@ -26,7 +26,7 @@ def init(
     label: Annotated[str | None, "column of the label (default: guessed)"] = None,
 ) -> None:
     """Guess the role of each column, ask for what must not be guessed, write the config, and name the next command."""
-    from pipeline.cohorts.init_config import Answers, draft_cohort, write_draft
+    from pipeline.cohorts.init_config import Answers, draft_cohort, run_command, write_draft
     from pipeline.cohorts.values import telling_columns
     from pipeline.config.load import COHORTS
     from pipeline.core.tables import read_table
@@ -37,7 +37,9 @@ def init(
     cohort = draft_cohort(scans, table, name, given, answers, ask if sys.stdin.isatty() else None)
     written = write_draft(cohort, COHORTS, tuple(telling_columns(read_table(table), cohort.columns)))
     text = written.read_text(encoding="utf-8")
-    sys.stdout.write(f"{text}\nWrote {written}. Next: dvc exp run -S cohort={cohort.name}\n")
+    preview = f"python -m pipeline.plan preview cohort={cohort.name}"
+    sys.stdout.write(f"{text}\nWrote {written}. Next: {run_command(cohort)}\n")
+    sys.stdout.write(f"After the plan stage, '{preview}' says how long each fold takes; folds=[0] is a first look.\n")
 
 
 def ask(question: str, choices: tuple[str, ...]) -> str:

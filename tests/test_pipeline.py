@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from pipeline import load_run
+from pipeline.reporting.findings import first_look_statements
 from pipeline.training.checkpoint import TrainedCheckpoint
 from tests.conftest import MODEL, REPOSITORY, Commands
 
@@ -228,6 +229,12 @@ def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, t
     assert done.returncode == 1
     assert "1 of 2 scans" in done.stderr and "bad.nii.gz" in done.stderr and "Traceback" not in done.stderr
     assert len(pd.read_csv(tmp_path / "new.csv")) == 1
+
+
+def test_the_report_of_one_fold_of_several_is_called_a_first_look(finished: Path) -> None:
+    page = (finished / "reports" / "cubes" / "tiny.html").read_text()
+    assert "A first look: one of 2 folds was trained" in page and "fold 0 alone" in page
+    assert first_look_statements({0, 1}, num_folds=2) == [] == first_look_statements({0}, num_folds=1)
 
 
 class Links(HTMLParser):

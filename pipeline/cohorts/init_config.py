@@ -205,12 +205,18 @@ def write_draft(cohort: Cohort, folder: Path, telling: tuple[str, ...] = ()) -> 
     return path
 
 
+def run_command(cohort: Cohort) -> str:
+    """The command that runs every stage with all folds, so that each development patient validates once."""
+    folds = ",".join(str(fold) for fold in range(cohort.split.num_folds))
+    return f"dvc exp run -S cohort={cohort.name} -S 'folds=[{folds}]'"
+
+
 def format_yaml(cohort: Cohort, telling: tuple[str, ...] = ()) -> str:
     """The draft as YAML: one decision per line, with comments on those that need thought."""
     columns = cohort.columns.model_dump(mode="json", exclude_defaults=True)
     source = cohort.source.model_dump(mode="json", exclude_defaults=True)
     lines = [
-        f"# Drafted by `python -m pipeline.init`; check every line, then: dvc exp run -S cohort={cohort.name}",
+        f"# Drafted by `python -m pipeline.init`; check every line, then: {run_command(cohort)}",
         "# A variable in place of a folder, such as $SCANS, keeps your own paths out of git.",
         f"source: {format_json({'kind': cohort.source.kind, **source})}",
         f"columns: {format_json(columns)}  # add label_source: [columns that the label was made from]",

@@ -28,6 +28,19 @@ def headline_statements(headline: dict[str, Entry], split: str, confidence: floa
     return [sentence for sentence in found if sentence]
 
 
+def first_look_statements(trained: set[int], num_folds: int | None) -> list[Statement]:
+    """A caution where one fold of several was trained; of no training, nothing is known."""
+    if num_folds is None or num_folds < 2 or len(trained) != 1:
+        return []
+    return [
+        (
+            "caution",
+            f"A first look: one of {num_folds} folds was trained, so epoch, threshold and calibration come from the "
+            f"validation patients of fold {min(trained)} alone. Train all folds before you rely on them.",
+        )
+    ]
+
+
 def about_chance(auroc: Entry, confidence: float) -> Statement:
     if auroc["value"] is None:
         return "bad", f"The AUROC is undefined: {auroc['reason']}."

@@ -151,7 +151,8 @@ def test_command_shows_the_guess_says_what_is_next_and_overwrites_nothing(scans:
     done = run_init(tmp_path, str(scans), "labels.csv", "--name", "mine", *OPTIONS)
     assert done.returncode == 0, done.stderr
     written = tmp_path / "configs" / "cohorts" / "mine.yaml"
-    assert written.read_text() in done.stdout and "dvc exp run -S cohort=mine" in done.stdout
+    assert written.read_text() in done.stdout
+    assert "Next: dvc exp run -S cohort=mine -S 'folds=[0,1,2,3,4]'" in done.stdout
     assert followed_sections("cohort") <= set(read_yaml(written))
     again = run_init(tmp_path, str(scans), "labels.csv", "--name", "mine", *OPTIONS)
     assert again.returncode == 1 and "mine.yaml exists and was not changed" in again.stderr

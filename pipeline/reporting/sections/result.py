@@ -11,7 +11,13 @@ from pipeline.evaluation.metrics import metric_title
 from pipeline.evaluation.metrics.calibration import EQUAL_WIDTH
 from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting import plots
-from pipeline.reporting.findings import audit_statements, baseline_statements, headline_statements, leak_statements
+from pipeline.reporting.findings import (
+    audit_statements,
+    baseline_statements,
+    first_look_statements,
+    headline_statements,
+    leak_statements,
+)
 from pipeline.reporting.formatting import SPLIT_NAMES, Entry, interval, number
 from pipeline.reporting.inputs import ReportInputs, RunInputs
 from pipeline.reporting.section import SECTIONS, Figure, Statement
@@ -53,6 +59,7 @@ class Headline:
 def read_headline(inputs: ReportInputs) -> Headline:
     run = inputs.run
     found = headline_statements(run.headline, run.headline_split, inputs.config.evaluation.confidence)
+    found = [*first_look_statements({key.fold for key in run.histories}, inputs.cohort.num_folds), *found]
     findings = [*audit_statements(run.audits), *found, *baseline_statements(run.baselines)]
     return Headline(summary(run), cards(run.headline), findings + leak_statements(inputs.cohort.leakage))
 

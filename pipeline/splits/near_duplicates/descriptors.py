@@ -18,6 +18,9 @@ HALF_WIDTH = 3.0
 """Standard deviations of the tissue from the center to the edge of a descriptor."""
 MAX_VOXELS = 64
 """Longer axes are first downsampled by averaging."""
+BRIGHT_BORDER = 0.8
+"""Share of the border from which the bright class is taken for the background. Far from one half, where noise would
+decide."""
 SMOOTHING = 0.5
 """In cells; less smoothing aliases, more removes what distinguishes two people."""
 
@@ -77,11 +80,11 @@ def to_unit_range(array: np.ndarray) -> np.ndarray:
 def tissue_frame(array: np.ndarray) -> tuple[list[float], list[float]]:
     """Center and standard deviation of the tissue along each axis, in voxels.
 
-    Of the two classes of intensities the tissue is the one that fills less of the border, so that an inverted copy has
-    the same frame.
+    The tissue is the bright class of intensities, or the dark one if the bright one fills the border, as it does in an
+    inverted copy.
     """
     tissue = array > otsu_threshold(array)
-    if share_of_border(tissue) > 0.5:
+    if share_of_border(tissue) > BRIGHT_BORDER:
         tissue = ~tissue
     if not tissue.any():
         tissue = np.ones(array.shape, bool)
