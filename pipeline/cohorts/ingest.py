@@ -30,6 +30,7 @@ from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import pair_files, split_paths
 from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import Tolerance
+from pipeline.imaging.value_range import scales_apart
 
 log = logging.getLogger(__name__)
 MAX_REJECTIONS = 1_000
@@ -61,14 +62,14 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     known = list_scans(paths.raw)
     labels, in_doubt = load_labels(cohort, paths, known)
     table = select_columns(labels, cohort.columns)
-    tolerance = Tolerance(**cohort.ingest.model_dump(exclude={"on_bad_scan"}))
+    tolerance = Tolerance(**cohort.ingest.model_dump(exclude={"on_bad_scan"}), modality=cohort.modality)
     rows = check_row_scans(table, paths.raw, known, len(path_columns(cohort.columns)), tolerance, workers)
     excludes = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excludes else table
     without_row = scans_without_row(labels, table, known, paths)
     in_table = [*in_doubt, *check_columns(labels, cohort.columns), *check_rows(table, cohort.classes or ())]
     in_table += [*check_classes(kept, cohort), *telling_problems(labels, cohort.columns)]
-    in_table += [*row_missing_problems(without_row), *duplicate_voxel_problems(rows)]
+    in_table += [*row_missing_problems(without_row), *duplicate_voxel_problems(rows), *value_problems(rows)]
     in_table += label_source_problems(labels, table, cohort.columns.label_source, paths.raw)
     of_table = [LocatedProblem(str(paths.labels), problem) for problem in in_table]
     of_scans = scan_problems(rows)
@@ -143,6 +144,13 @@ def duplicate_voxel_problems(rows: CheckedRows) -> list[Problem]:
     hashes = pd.Series([check.facts.voxel_sha256 if check.facts else None for check in rows.checks], rows.table.index)
     groups = rows.table[SCAN_ID].groupby(hashes).agg(list)
     return [Problem("TAB-SAME-VOXELS", ", ".join(scan_ids)) for scan_ids in groups if len(scan_ids) > 1]
+
+
+def value_problems(rows: CheckedRows) -> list[Problem]:
+    """Two groups of scans on different scales: a plan measures a few scans, and one window fits only one group."""
+    facts = {row[SCAN_ID]: check.facts for row, check in rows.items() if check.facts}
+    found = scales_apart({scan_id: measured.values for scan_id, measured in facts.items()})
+    return [Problem("TAB-SCALES", found)] if found else []
 
 
 def scan_problems(rows: CheckedRows) -> list[LocatedProblem]:

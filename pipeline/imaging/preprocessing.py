@@ -41,7 +41,7 @@ class PreparedScan:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the results should know."""
-        return tuple(self.image.meta[WARNINGS])
+        return tuple(self.image.meta.get(WARNINGS, ()))
 
 
 def preprocess_scan(files: ScanFiles | Path, plan: Plan, transforms: Compose | None = None) -> PreparedScan:

@@ -92,6 +92,9 @@ CODES: dict[str, Code] = {
     "NII-FILLED": Code("warn", "NaN or infinite voxels", "they were replaced by cohort.ingest.fill_nonfinite"),
     "NII-OVERFLOW": Code("reject", "values beyond float32", "check slope and intercept"),
     "NII-CONSTANT": Code("warn", "all voxels have the same value", "check the scan in a viewer"),
+    "NII-SCALE": Code(
+        "warn", "values are not on the scale of the modality", "check rescale and units, and convert the scan again"
+    ),
     "NII-PRECISION": Code("warn", "integers beyond 2^24 lose precision in float32", "rescale them if that matters"),
     # Several files as channels
     "NII-CHANNEL-MISSING": Code(
@@ -175,6 +178,9 @@ CODES: dict[str, Code] = {
         "reject",
         "the label was made from a file that is the scan or what it is cropped to",
         "give another file, or take the column out of columns.label_source if the label is independent of it",
+    ),
+    "TAB-SCALES": Code(
+        "warn", "scans on different scales of values", "check units and rescale of the smaller group, or leave it out"
     ),
     "TAB-SAME-VOXELS": Code(
         "warn", "the same voxels under several ids", "keep one, or give all of them one patient_id"

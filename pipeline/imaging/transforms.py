@@ -35,6 +35,8 @@ THRESHOLDS = "foreground_thresholds"
 """Key of the metadata: above which value each channel is body, None without empty space or without a file."""
 MIN_STEPS = 1000
 """Steps of the store, one size for all channels of a scan, that the values of each channel must span."""
+MODALITY_OF_SCHEME = {"window": "CT", "suv": "PET"}
+"""Schemes in an absolute unit, which every scan must have."""
 Sample = dict[Hashable, Any]
 
 
@@ -43,7 +45,8 @@ def scan_transforms(plan: Plan, *, own_modules: frozenset[str] = frozenset()) ->
 
     `own_modules` are dotted paths of the user's own transforms that `plan.extra` may import.
     """
-    reader = ScanReader(plan.fill_nonfinite, plan.missing_channel, plan.spacing_range_mm)
+    modality = MODALITY_OF_SCHEME.get(plan.intensity.scheme)
+    reader = ScanReader(plan.fill_nonfinite, plan.missing_channel, plan.spacing_range_mm, modality)
     load = load_scan(IMAGE, reader)
     return Compose([load, EnsureChannelFirstd(IMAGE), *volume_transforms(plan, own_modules=own_modules)])
 

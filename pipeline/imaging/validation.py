@@ -24,8 +24,9 @@ from pipeline.imaging.io.read import (
     reject_os_errors,
     reorient_grid,
 )
-from pipeline.imaging.io.values import hash_values, warn_about_values
+from pipeline.imaging.io.values import hash_values, scale, warn_about_values
 from pipeline.imaging.problems import CODES, Findings, Problem, ScanProblem, Verdict
+from pipeline.imaging.value_range import ValueRange, measure_range, off_scale, sample_values
 
 log = logging.getLogger(__name__)
 COUNTED = 1_000
@@ -44,6 +45,7 @@ class ScanFacts:
     file_sha256: str
     voxel_sha256: str
     """Of shape and values: equal for a scan that was saved again in another dtype or compression."""
+    values: ValueRange
 
 
 @dataclass(frozen=True)
@@ -90,11 +92,17 @@ def check_scan(path: Path, fill: float | None = None) -> ScanCheck:
     return ScanCheck(path, tuple(findings.warnings), found.facts)
 
 
-def inspect(findings: Findings, fill: float | None = None) -> InspectedFile:
-    """Read the file of `findings` and add its problems to them; raises `ScanProblem` for a rejected file."""
+def inspect(findings: Findings, fill: float | None = None, modality: str | None = None) -> InspectedFile:
+    """Read the file of `findings` and add its problems to them; raises `ScanProblem` for a rejected file.
+
+    With a modality its values are compared with the scale of that modality.
+    """
     with reject_os_errors(findings):
         header, stored = read_stored(findings, fill)
         warn_about_values(stored, findings)
+        values = measure_range(scale(sample_values(stored), header))
+        if reason := off_scale(values, modality):
+            findings.warn("NII-SCALE", reason)
         facts = ScanFacts(
             shape=header.shape,
             spacing_mm=tuple(float(size) for size in spacing_mm(header.affine)),
@@ -102,17 +110,19 @@ def inspect(findings: Findings, fill: float | None = None) -> InspectedFile:
             dtype=header.dtype.name,
             file_sha256=hash_scan(findings.path),
             voxel_sha256=hash_values(stored, header),
+            values=values,
         )
     return InspectedFile(findings.path, facts, Grid(header.shape, header.affine))
 
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a cohort accepts, from its section `ingest`."""
+    """What a cohort accepts, from its section `ingest`, and the modality of its scans."""
 
     fill_nonfinite: float | None = None
     missing_channel: MissingChannel = "reject"
     spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM
+    modality: str | None = None
 
 
 def check_files(files: ScanFiles, tolerance: Tolerance) -> ScanCheck:
@@ -123,7 +133,9 @@ def check_files(files: ScanFiles, tolerance: Tolerance) -> ScanCheck:
     everything = [*by_channel, mask] if mask else by_channel
     try:
         check_channels_present(files.channels, tolerance.missing_channel)
-        parts = [inspect(findings, tolerance.fill_nonfinite) for findings in by_channel]
+        # Several channels may be of several modalities.
+        modality = tolerance.modality if len(by_channel) == 1 else None
+        parts = [inspect(findings, tolerance.fill_nonfinite, modality) for findings in by_channel]
         check_consistency(files, parts, mask)
         facts = merge_facts(files, parts)
     except ScanProblem as problem:

@@ -31,7 +31,8 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
     rows, problems = [], []
     for name, scan in show_progress(files, len(files), "predict"):
         try:
-            probs = trained.predict(trained.prepare(scan).array).probs
+            prepared = trained.prepare(scan)
+            probs = trained.predict(prepared.array).probs
         except (ValueError, OSError) as error:
             problems.append(str(error))
             continue
@@ -40,6 +41,8 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
                 raise
             problems.append(f"{name}: out of memory; predict it alone, or on a machine with more memory.")
             continue
+        for warning in prepared.warnings:
+            log.warning("warning: %s: %s", name, warning)
         rows.append([name, *probs, predicted_class(trained, probs)])
     columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes), PREDICTED]
     table = pd.DataFrame(rows, columns=columns)

@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -167,3 +168,21 @@ def test_a_crop_mask_that_a_label_was_made_from_is_rejected_under_another_column
 def test_other_files_and_numbers_that_a_label_was_made_from_are_no_problem(paths):
     ingest_cohort(with_made_from(paths, {0: "outlines/000.nii.gz", 1: "2948.0"}), paths)
     assert len(read_cohort(paths.cohort)) == 8
+
+
+def test_scans_off_the_scale_of_the_modality_or_of_the_cohort_are_named(paths):
+    rng = np.random.default_rng(0)
+    for number, row in enumerate(ROWS):
+        values = rng.normal(-1000, 10, (8, 8, 8))
+        values[2:6, 2:6, 2:6] = rng.normal(40, 10, (4, 4, 4))
+        # Most of the cohort lost its rescale, and one scan is normalized besides.
+        values = values + 1024 if number < 5 else values
+        values = values / 2000 if number == 7 else values
+        image = nib.Nifti1Image(values.astype(np.float32), np.eye(4))
+        (paths.raw / row[2]).write_bytes(gzip.compress(image.to_bytes()))
+    ingest_cohort(cohort(modality="CT"), paths)
+    problems = json.loads(paths.ingest.read_text())["problems"]
+    off = {problem["scan_id"] for problem in problems if problem["code"] == "NII-SCALE"}
+    assert off == {"000", "001", "002", "003", "004", "007"}
+    (apart,) = (problem["message"] for problem in problems if problem["code"] == "TAB-SCALES")
+    assert "got 007 with values like" in apart and "7 scans such as 000, 001, 002" in apart

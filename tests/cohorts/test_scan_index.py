@@ -67,8 +67,8 @@ def test_every_scan_without_a_row_is_kept_in_the_summary(paths):
 def test_a_row_may_name_either_half_of_a_pair_and_both_are_in_its_hash(paths):
     header, voxels = nifti(magic=b"ni1\0", vox_offset=0)[:348], VOXELS.astype("<i2").tobytes(order="F")
     (paths.raw / "pair.hdr").write_bytes(header)
-    hashes = set()
-    for half, content in (("pair.img", voxels), ("pair.hdr", voxels), ("pair.img", voxels[::-1])):
+    other, hashes = VOXELS[::-1].astype("<i2").tobytes(order="F"), set()
+    for half, content in (("pair.img", voxels), ("pair.hdr", voxels), ("pair.img", other)):
         (paths.raw / "pair.img").write_bytes(content)
         write_table(paths, changed(0, path=half))
         (paths.raw / "scans/000.nii.gz").unlink(missing_ok=True)

@@ -22,15 +22,21 @@ class Classifier:
     def prepare(self, scan: ScanFiles) -> PreparedScan:
         if scan.first.name.startswith("large"):
             torch.empty(2**60)
-        return PreparedScan(MetaTensor(torch.zeros(1, 2, 2, 2)))
+        meta = {"warnings": ["values are not on the scale"] if scan.first.name.startswith("z") else []}
+        return PreparedScan(MetaTensor(torch.zeros(1, 2, 2, 2), meta=meta))
 
     def predict(self, volume: np.ndarray) -> Prediction:
         return Prediction(np.array([0.25, 0.75]), ())
 
 
-def test_a_scan_that_is_too_large_for_memory_does_not_affect_the_others(tmp_path: Path) -> None:
+def test_a_scan_that_is_too_large_or_doubtful_is_named_and_does_not_affect_the_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("a", "large", "z"):
         nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
     with pytest.raises(ValueError, match="1 of 3 scans could not be predicted:\n.*large.nii.gz: out of memory"):
         predict_files(Classifier(), [tmp_path], tmp_path / "out.csv")
     assert [Path(name).name for name in pd.read_csv(tmp_path / "out.csv")["path"]] == ["a.nii.gz", "z.nii.gz"]
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        f"warning: {tmp_path}/z.nii.gz: values are not on the scale"
+    ]

@@ -1,6 +1,5 @@
 """What every network shares: locking, groups by depth, gradient checkpointing."""
 
-
 import pytest
 import torch
 from torch import nn

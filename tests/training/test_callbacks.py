@@ -167,6 +167,8 @@ def test_without_a_defined_validation_metric_no_earlier_checkpoint_remains(
     for monitor in ("loss", "auroc"):
         training = SmallTraining(tmp_path, max_epochs=1, monitor=monitor)
         training("run")
+        # As the train stage closes a training.
+        (tmp_path / "run" / "best.json").write_text("{}")
         with pytest.raises(ValueError, match=f"val_{monitor} was NaN in every epoch.*learning_rate"):
             training("run", Spoil())
         assert not (tmp_path / "run" / "best.ckpt").exists()

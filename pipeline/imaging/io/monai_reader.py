@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from pipeline.config.ingest import SPACING_RANGE_MM
 from pipeline.imaging.io.discover import is_scan_name
 from pipeline.imaging.io.read import Channels, MissingChannel, read_channels
+from pipeline.imaging.problems import Problem
+from pipeline.imaging.value_range import measure_range, off_scale, sample_values
 
 PRESENT = "present_channels"
 """Key of the metadata: whether each channel was acquired."""
@@ -36,6 +38,7 @@ class ScanReader(ImageReader):
         fill: float | None = None,
         missing: MissingChannel = "reject",
         spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM,
+        modality: str | None = None,
     ) -> None:
         super().__init__()
         self.fill = fill
@@ -44,6 +47,8 @@ class ScanReader(ImageReader):
         """Whether a channel without a file, given as None, is rejected or read as zeros."""
         self.spacing_range_mm = spacing_range_mm
         """Voxel sizes that are accepted."""
+        self.modality = modality
+        """Values of a single file that are not on the scale of this modality are among the warnings."""
 
     def verify_suffix(self, filename: Sequence[Source] | Source) -> bool:
         return all(is_scan_name(path) for path in as_paths(filename) if path is not None)
@@ -65,7 +70,7 @@ class ScanReader(ImageReader):
             MetaKeys.SPATIAL_SHAPE: np.array(array.shape[1:]),
             MetaKeys.ORIGINAL_CHANNEL_DIM: 0 if has_channels else float("nan"),
             PRESENT: [scan is not None for scan in channels.scans],
-            WARNINGS: merge_warnings(channels),
+            WARNINGS: [*merge_warnings(channels), *scale_warnings(channels, self.modality)],
         }
 
 
@@ -101,3 +106,11 @@ def merge_warnings(channels: Channels) -> list[str]:
     """Each kind of warning once."""
     problems = (problem for scan in channels.present for problem in scan.warnings)
     return list(dict.fromkeys(f"{problem.message} [{problem.code}]" for problem in problems))
+
+
+def scale_warnings(channels: Channels, modality: str | None) -> list[str]:
+    """That the values of a single file are not on the scale of the modality."""
+    if modality is None or len(channels.scans) > 1:
+        return []
+    reason = off_scale(measure_range(sample_values(channels.scans[0].array.ravel(order="K"))), modality)
+    return [f"{(problem := Problem('NII-SCALE', reason)).message} [{problem.code}]"] if reason else []
