@@ -1,6 +1,7 @@
 """dvc.yaml: deps cover the code a stage imports, params the sections it reads, and every shipped config fits."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def test_every_verb_of_the_graph_is_a_stage_and_a_module() -> None:
     for verb in VERBS:
         assert GRAPH[verb]["cmd"].startswith(f"python -m pipeline.{verb} ")
         assert (REPOSITORY / "pipeline" / f"{verb}.py").is_file()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_name_of_params_yaml_is_one_word_to_the_shell(verb: str) -> None:
+    plain, hostile = (re.sub(r"\$\{[^}]*\}", name, GRAPH[verb]["cmd"]) for name in ("x", "x; touch y $(touch z) `a`"))
+    assert len(shlex.split(hostile)) == len(shlex.split(plain))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -8,7 +8,7 @@ numbers continue those of the column before.
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.core.columns import DEVELOPMENT, FOLD, NESTED, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN, VAL
+from pipeline.core.columns import DEVELOPMENT, FOLD, NESTED, SCAN_ID, SPLIT, TEST, TRAIN, VAL
 from pipeline.core.ids import check_as_ingested, check_filled
 from pipeline.core.io import write_csv
 from pipeline.core.tables import read_table
@@ -22,7 +22,7 @@ def read_splits(path: Path, *, of_earlier_cohort: bool = False) -> "pd.DataFrame
     import pandas as pd
 
     splits = read_table(path, "'dvc repro split' writes it")
-    check_filled(splits, [SCAN_ID, PATIENT_ID], str(path))
+    check_filled(splits, [SCAN_ID], str(path))
     if not of_earlier_cohort:
         check_as_ingested(splits, path, "split")
     for column in fold_columns(splits):

@@ -47,8 +47,7 @@ def whole_file(path: Path, *, is_one_of_many: bool = False) -> Iterator[Path]:
     What a kill left of an earlier attempt is removed. For one of many files of a folder its owner does that, and calls
     `sync_file`: until then a power cut may lose the file.
     """
-    if path.exists() and not path.is_file():
-        raise ValueError(f"{path}: expected a file to write, got a folder or a device; give another name.")
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not is_one_of_many:
         remove_abandoned(path, path.suffix)
@@ -142,6 +141,12 @@ def lock_for_process(path: Path) -> IO[bytes] | None:
         stream.close()
         return None
     return stream
+
+
+def check_replaceable(path: Path) -> None:
+    """Raise ValueError for a folder or a device, which a file must not replace; long work calls this first."""
+    if path.exists() and not path.is_file():
+        raise ValueError(f"{path}: expected a file to write, got a folder or a device; give another name.")
 
 
 def sync_file(path: Path) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 from pipeline.cohorts.label_table import file_columns, quote_with_hint, select_files
 from pipeline.config import Columns
 from pipeline.core.columns import PATH, PROB_PREFIX
-from pipeline.core.io import write_csv
+from pipeline.core.io import check_replaceable, write_csv
 from pipeline.core.progress import show_progress
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, readable_name, scan_files
@@ -27,6 +27,7 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
 
     Scans that cannot be read, or need too much memory, are listed in one error after the others have been written.
     """
+    check_replaceable(out)
     files = list(find_files(scans, trained.columns))
     rows, problems = [], []
     for name, scan in show_progress(files, len(files), "predict"):
