@@ -29,6 +29,7 @@ from scipy.stats import norm
 path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, report  # noqa: E402
+from pipeline.core.io import write_csv  # noqa: E402
 from pipeline.evaluation.curves import net_benefit, net_benefit_interval  # noqa: E402
 from pipeline.evaluation.metrics import select_metrics  # noqa: E402
 from pipeline.evaluation.multilabel import label_means  # noqa: E402
@@ -263,14 +264,14 @@ def finish(path: Path, replicates: int, seed: int, processes: int, only: str) ->
             numbers = [range(int(known.get(cell.name, 0)), target) for cell in left]
             for found in pool.map(run_cell, left, numbers, [seed] * len(left)):
                 done = add(done, found)
-                done.to_csv(path, index=False)
+                write_csv(path, done)
             print(f"{target} studies of {len(left)} cells", flush=True)
     return done[done["cell"].isin({cell.name for cell in chosen})]
 
 
 def add(done: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """The counts of both."""
-    summed = pd.concat([done, found]).groupby(KEY, sort=False)[COUNTS].sum().reset_index()
+    summed = pd.concat([done, found]).groupby(KEY, sort=False)[COUNTS].sum().astype(int).reset_index()
     known = done.groupby("cell")["replicates"].max().to_dict()
     return summed.assign(replicates=summed["cell"].map(known | found.groupby("cell")["replicates"].max().to_dict()))
 
