@@ -84,7 +84,11 @@ def reason_untestable(variance: float, aurocs: Array) -> str | None:
     return "they rank these patients identically" if np.ptp(aurocs) == 0 else "neither shows any spread"
 
 
-SEEDS_FOR_METHODS = 3
+SEEDS_FOR_METHODS, FOLDS_FOR_METHODS = 3, 2
+CHOSEN_ON_VALIDATION = (
+    "Validation patients also chose the epoch of each model, so both AUROCs are optimistic, the more the more epochs "
+    "were compared; the locked test patients decide."
+)
 
 
 @dataclass(frozen=True)
@@ -108,16 +112,26 @@ class Comparison:
     """Difference of AUROCs detectable with power 80 % on these patients."""
     num_patients: int
     num_seeds: int
-    """Of the experiment with fewer."""
+    """Of the experiment with fewer …"""
+    num_folds: int
+    """… likewise; the training sets of one fold are the same for all seeds."""
+    split: str
+    """Whose patients are compared."""
     reason: str | None = None
     """Why the difference cannot be tested."""
 
     @property
     def subject(self) -> str:
         """What the comparison is about."""
-        return "these methods" if self.num_seeds >= SEEDS_FOR_METHODS else "these fitted models"
+        varies = self.num_seeds >= SEEDS_FOR_METHODS and self.num_folds >= FOLDS_FOR_METHODS
+        return "these methods" if varies else "these fitted models"
 
     def describe(self, level: float = 0.05) -> str:
+        """What was found, and how the epochs of the models may have biased it."""
+        caveat = f" {CHOSEN_ON_VALIDATION}" if self.split == VAL else ""
+        return f"{self.finding(level)}{caveat}"
+
+    def finding(self, level: float) -> str:
         if self.reason:
             return f"No difference between {self.subject} can be tested ({self.difference:+.3f}): {self.reason}."
         size = f"{abs(self.difference):.3f} ({self.low:+.3f} to {self.high:+.3f})"
@@ -137,7 +151,7 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
     ValueError where they did not predict the same patients, or a class has too few of them.
     """
     candidates = align_candidates(tables, settings, split)
-    pairs = [compare_pair(first, second, settings) for first, second in combinations(candidates, 2)]
+    pairs = [compare_pair(first, second, settings, split) for first, second in combinations(candidates, 2)]
     if not pairs:
         return []
     others = [pair for pair in pairs[1:] if pair.p_value is not None]
@@ -148,7 +162,7 @@ def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, 
     return [replace(pairs[0], is_primary=True), *adjusted]
 
 
-def compare_pair(first: Candidate, second: Candidate, settings: Settings) -> Comparison:
+def compare_pair(first: Candidate, second: Candidate, settings: Settings, split: str) -> Comparison:
     """Obuchowski's covariance for two classes, the paired clustered bootstrap for more; seeds widen either."""
     difference = obuchowski_difference if first.pooled.is_binary else bootstrap_difference
     found = difference(first.seeds, second.seeds, settings)
@@ -167,6 +181,8 @@ def compare_pair(first: Candidate, second: Candidate, settings: Settings) -> Com
         minimum_detectable_difference=None if found.error is None else minimum_detectable_difference(found.error),
         num_patients=first.pooled.num_patients,
         num_seeds=min(len(first.seeds), len(second.seeds)),
+        num_folds=min(first.num_folds, second.num_folds),
+        split=split,
         reason=found.reason,
     )
 

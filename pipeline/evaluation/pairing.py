@@ -27,6 +27,7 @@ class Candidate:
     """All models together, at the frozen threshold."""
     seeds: list[Sample]
     """The folds of each seed together."""
+    num_folds: int
 
 
 def align_candidates(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str) -> list[Candidate]:
@@ -54,7 +55,7 @@ def make_candidate(name: str, units: pd.DataFrame, settings: Settings, split: st
         raise ValueError(
             f"{name}: its seeds predicted different {split} patients, expected the same; predict with all."
         )
-    return Candidate(name, pooled, seeds)
+    return Candidate(name, pooled, seeds, units[FOLD].nunique())
 
 
 def seed_sample(units: pd.DataFrame, calibrations: Calibrations, split: str) -> Sample:

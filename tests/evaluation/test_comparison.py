@@ -127,13 +127,27 @@ def seeded(table: pd.DataFrame, noise: float, num_seeds: int) -> pd.DataFrame:
     return pd.concat([distorted(table, noise, seed=100 + seed).assign(seed=seed) for seed in range(num_seeds)])
 
 
-def test_three_seeds_speak_of_methods_and_fewer_of_fitted_models(make_predictions):
-    table = make_predictions(patients=120, signal=2.0)
-    for num_seeds, words in ((1, "Of these fitted models"), (2, "Of these fitted models"), (3, "Of these methods")):
-        tables = {"sharp": seeded(table, 0.3, num_seeds), "noisy": seeded(table, 3.0, num_seeds)}
-        (found,) = compare_experiments(tables, QUICK)
-        assert found.describe().startswith(words)
-        assert found.num_seeds == num_seeds
+@pytest.mark.parametrize(
+    ("num_folds", "num_seeds", "words"),
+    [
+        (3, 2, "Of these fitted models"),
+        (1, 3, "Of these fitted models"),
+        (3, 3, "Of these methods"),
+    ],
+)
+def test_three_seeds_of_several_training_sets_speak_of_methods(make_predictions, num_folds, num_seeds, words):
+    table = make_predictions(patients=120, num_folds=num_folds, signal=2.0)
+    tables = {"sharp": seeded(table, 0.3, num_seeds), "noisy": seeded(table, 3.0, num_seeds)}
+    (found,) = compare_experiments(tables, QUICK)
+    assert found.describe().startswith(words)
+    assert (found.num_seeds, found.num_folds) == (num_seeds, num_folds)
+
+
+def test_validation_patients_are_said_to_have_chosen_the_epochs_and_test_patients_are_not(make_predictions):
+    table = make_predictions(patients=60)
+    for split, is_said in (("val", True), ("test", False)):
+        (found,) = compare_experiments({"sharp": table, "noisy": distorted(table, 3.0)}, QUICK, split)
+        assert ("also chose the epoch" in found.describe()) == is_said
 
 
 def test_the_difference_of_methods_is_that_of_mean_aurocs_and_widened_by_the_spread_of_seeds(make_predictions):

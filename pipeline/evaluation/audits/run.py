@@ -31,7 +31,7 @@ from pipeline.evaluation.audits.stability import audit_stability_of_changes
 from pipeline.evaluation.baselines import covariate_baselines
 from pipeline.evaluation.cv_design import cv_parts
 from pipeline.evaluation.decision_rule import FittedOnValidation, fit_on_validation
-from pipeline.evaluation.ensembling import PATIENT, SCAN, are_fitted, on_ensemble_scale, units_by_level
+from pipeline.evaluation.ensembling import PATIENT, SCAN, on_ensemble_scale, units_by_level
 from pipeline.evaluation.evaluate import LevelResult, headline_of, level_results
 from pipeline.evaluation.one_vs_rest import covariates_of_class, joined, one_vs_rest_table
 from pipeline.evaluation.predictions import class_names, num_patients_with_mixed_labels, prob_columns
@@ -56,7 +56,7 @@ def restrict_to_class(evidence: Evidence, name: str) -> Evidence:
 
 def combine(findings: Mapping[str, AuditFinding]) -> AuditFinding:
     """One finding: an alarm where any class raises one; the classes that could not be judged are named beside it."""
-    assessed = {name: finding for name, finding in findings.items() if finding.is_alarm is not None}
+    assessed = {name: finding for name, finding in findings.items() if finding.is_alarm is not None or finding.figures}
     figures = {OF_CLASS: {name: finding.figures for name, finding in assessed.items()}}
     if not assessed:
         return not_assessed("; ".join(f"{name}: {finding.reason}" for name, finding in findings.items()))
@@ -65,7 +65,7 @@ def combine(findings: Mapping[str, AuditFinding]) -> AuditFinding:
     left_out = {name: finding for name, finding in findings.items() if name not in assessed}
     return AuditFinding(
         verdict="; ".join(f"{text} ({names})" for text, names in grouped(reported, "verdict").items()),
-        is_alarm=bool(alarms),
+        is_alarm=None if all(finding.is_alarm is None for finding in assessed.values()) else bool(alarms),
         words=" ".join(f"{names}: {text}" for text, names in grouped(reported | left_out, "words").items()),
         figures=figures,
     )
@@ -131,9 +131,8 @@ def audit_one(evidence: Evidence, settings: Settings, level: float) -> Audits:
     parts = results[of_labels].values()
     stated = pd.concat([part.rows for part in parts], ignore_index=True)
     meant = pd.concat([as_meant(part) for part in parts], ignore_index=True)
-    is_calibrated = are_fitted(fitted[of_labels].calibrations)
     findings = audit_patients(evidence, results[shown_level][split], stated, settings, level) | {
-        "label_quality": audit_label_quality(meant, settings, is_calibrated=is_calibrated, level=level),
+        "label_quality": audit_label_quality(meant),
         "stability": audit_stability(evidence, fitted[SCAN], settings.confidence, level),
     }
     return Audits({name: findings[name] for name in ORDER}, rank_labels(meant))

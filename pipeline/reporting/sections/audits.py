@@ -18,7 +18,7 @@ QUESTIONS = {
     "shortcut": "Does the model use how the scan was acquired?",
     "chance": "Do labels leak into the test set?",
     "simple": "Would a simpler model do?",
-    "label_quality": "Are labels wrong?",
+    "label_quality": "Which labels may be wrong?",
     "stages": "Which stage of the network has the signal?",
     "stability": "Do harmless changes change the prediction?",
 }
@@ -31,7 +31,7 @@ SHORTCUT_PARTS = {
 MAX_LABELS = 10
 TEMPLATE = """
 <p>Is the model right for the right reasons? Each audit raises a false alarm in fewer than one of twenty clean
-experiments; none can prove that nothing is wrong.</p>
+experiments; none can prove that nothing is wrong. Labels are ranked, without an alarm.</p>
 <ul class="statements">
 {% for row in content.rows %}
   <li class="{{ row.severity }}"><b>{{ row.question }} {{ row.verdict | capitalize }}.</b>{{ row.summary }}</li>
