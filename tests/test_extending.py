@@ -1,9 +1,16 @@
 """Every addition that docs/extending.md shows works as a plugin, as it is printed there."""
 
+import json
 import re
+import shutil
 from pathlib import Path
 
+import pandas as pd
+import pytest
+
+from pipeline.core.io import read_json
 from tests.conftest import REPOSITORY, Commands, forking_python
+from tests.tracking.offline import OfflineRun
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -63,3 +70,36 @@ def test_every_addition_of_the_page_works_as_a_plugin(tmp_path: Path) -> None:
     (tmp_path / "check_additions.py").write_text(CHECK.replace("NUMBER", str(len(BLOCKS))))
     done = Commands(tmp_path).run([str(forking_python() / "python"), "-m", "check_additions"])
     assert done.returncode == 0 and f"all {len(BLOCKS)} additions work" in done.stdout, done.stderr
+
+
+THEIR_METRIC = """
+from pipeline.evaluation.registry import METRICS
+
+
+@METRICS.register("mean_probability", title="Mean probability of the positive class", summary=True)
+def mean_probability(weighted):
+    return weighted.mean(weighted.sample.probs[:, -1])
+"""
+
+
+@pytest.mark.slow
+def test_a_metric_from_outside_reaches_the_metrics_the_summary_of_dvc_the_report_and_wandb(
+    finished: Path, tmp_path: Path
+) -> None:
+    project = Path(shutil.copytree(finished, tmp_path / "project", symlinks=True))
+    (project / "their_metrics.py").write_text(THEIR_METRIC)
+    config = project / "configs" / "tiny.yaml"
+    config.write_text(f"plugins: [their_metrics]\n{config.read_text()}")
+    for verb in ("evaluate", "report", "track"):
+        Commands(project)(verb)
+
+    run = project / "runs" / "cubes" / "tiny"
+    predicted = pd.read_csv(run / "predictions" / "fold-0-seed-0.csv").query("split == 'test'")
+    expected = predicted.groupby("patient_id")["prob_cube"].mean().mean()
+    entry = read_json(run / "evaluation" / "metrics.json")["test"]["patient"]["mean_probability"]
+    assert entry["value"] == pytest.approx(expected, abs=1e-9)
+    assert read_json(run / "evaluation" / "summary.json")["test"]["mean_probability"] == entry["value"]
+    page = (project / "reports" / "cubes" / "tiny.html").read_text()
+    assert "Mean probability of the positive class" in page and f"{entry['value']:.3f}" in page
+    run_id = json.loads((run / "fold-0-seed-0" / "tracking.json").read_text())["run_id"]
+    assert OfflineRun(project, run_id).summary["test/patient/mean_probability"] == entry["value"]

@@ -163,10 +163,10 @@ def test_audits_predict_the_scans_as_they_are_beside_the_changed_ones(finished: 
 
 def test_audits_of_a_tiny_cohort_say_why_they_judge_nothing(finished: Path) -> None:
     audits = json.loads((finished / RUN / "audits" / "audits.json").read_text())
-    assert "this takes 10" in audits["shortcut"]["figures"]["followed"]["reason"]
+    assert "this takes 10" in audits["shortcut"]["metrics"]["followed"]["reason"]
     assert "under 10 patients" in audits["simple"]["reason"] and "stability" in audits
     page = (finished / "reports" / "cubes" / "tiny.html").read_text()
-    assert "Would a simpler model do? Not judged." in page
+    assert "Would a simpler model do? Not assessed." in page
 
 
 def test_an_explanation_map_lies_on_the_scan_s_own_grid(finished: Path) -> None:

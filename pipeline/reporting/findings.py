@@ -115,7 +115,7 @@ def about_power(headline: dict[str, Entry]) -> Statement | None:
 
 def audit_statements(audits: Json | None) -> list[Statement]:
     """Findings that cast doubt on the result, shown beside it."""
-    return [("bad", audit["words"]) for name, audit in (audits or {}).items() if severity_of(name, audit) == "bad"]
+    return [("bad", audit["summary"]) for name, audit in (audits or {}).items() if severity_of(name, audit) == "bad"]
 
 
 def severity_of(name: str, audit: Json) -> str:

@@ -178,7 +178,7 @@ def read_run_inputs(name: str, paths: RunPaths, trainings: Sequence[TrainingKey]
 
 def read_baselines(audits: Json | None, path: Path) -> pd.DataFrame | None:
     """The simple predictors of the audits, or if they have none the baselines of the evaluation."""
-    predictors = audits["simple"]["figures"].get("predictors") if audits else None
+    predictors = audits["simple"]["metrics"].get("predictors") if audits else None
     return pd.DataFrame(predictors) if predictors else read_metrics_table(path)
 
 

@@ -33,7 +33,7 @@ def test_flat_figures_are_those_of_metrics_and_undefined_ones_are_left_out() -> 
 
 
 def test_of_an_audit_only_the_verdict_leaves() -> None:
-    audits = {"label_quality": {"verdict": "some doubtful", "is_alarm": True, "figures": {"scan_ids": ["p001_0"]}}}
+    audits = {"label_quality": {"verdict": "some doubtful", "is_alarm": True, "metrics": {"scan_ids": ["p001_0"]}}}
     assert audits_table(audits).values.tolist() == [["label_quality", "some doubtful", True]]
 
 

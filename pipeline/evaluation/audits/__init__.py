@@ -1,6 +1,6 @@
 """Audits: is the model right for the right reasons? Tables in, findings out, each with a verdict in words.
 
-finding       what every audit gives: a verdict, whether it is an alarm, the figures behind it
+finding       what every audit gives: a verdict, whether it is an alarm, the metrics behind it
 permutation   p-values by shuffling patients, and many AUROCs at once
 probes, refits
               linear probes, fitted to the labels and to shuffled ones

@@ -9,17 +9,17 @@ LEVEL = 0.025
 
 @dataclass(frozen=True)
 class AuditFinding:
-    """A verdict with the figures behind it; what could not be judged has a reason."""
+    """A verdict with the metrics behind it; what could not be assessed has a reason."""
 
     verdict: str
     """A few words that stand for themselves."""
     is_alarm: bool | None
     """None where nothing could be judged."""
-    words: str
+    summary: str
     """What a reader should take from it."""
-    figures: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
     reason: str | None = None
 
 
 def not_assessed(reason: str) -> AuditFinding:
-    return AuditFinding("not judged", None, f"Not judged: {reason}.", reason=reason)
+    return AuditFinding("not assessed", None, f"Not assessed: {reason}.", reason=reason)

@@ -52,11 +52,11 @@ def held_out_aurocs(embeddings: Array, labels: Array, parts: Array) -> Array:
 
 def verdict(found: Array, level: float) -> AuditFinding:
     p_value = float(ttest_1samp(found, 0.5, alternative="greater").pvalue)
-    figures = {"mean_auroc": float(found.mean()), "deviation": float(found.std(ddof=1))}
-    figures |= {"num_shuffles": len(found), "p_value": p_value}
+    metrics = {"mean_auroc": float(found.mean()), "deviation": float(found.std(ddof=1))}
+    metrics |= {"num_shuffles": len(found), "p_value": p_value}
     reached = f"labels shuffled over patients are told with an AUROC of {found.mean():.3f} on average"
     if p_value < level:
-        words = f"Labels reach the test set: {reached}, where 0.500 is all there can be. Is a patient on two sides?"
-        return AuditFinding("labels leak", True, words, figures)
-    words = f"As it should be, {reached}. This does not prove that nothing leaks: two names of one person stay unseen."
-    return AuditFinding("at chance", False, words, figures)
+        summary = f"Labels reach the test set: {reached}, where 0.500 is all there can be. Is a patient on two sides?"
+        return AuditFinding("labels leak", True, summary, metrics)
+    summary = f"At chance, {reached}. This does not prove that nothing leaks: two names of one person stay unseen."
+    return AuditFinding("at chance", False, summary, metrics)

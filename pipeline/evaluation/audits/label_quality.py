@@ -4,8 +4,7 @@ Confident learning's rule (Northcutt et al., Journal of Artificial Intelligence 
 suspect if its probability of another class is at least as high as is usual among the rows labeled so, and higher than
 of its own. Rows are ranked by how far the other class leads.
 
-The rows are ranked and not judged. How many contradictions are too many depends on the last digit of the calibration:
-a test against the model's own probabilities raised false alarms after temperature scaling, and missed planted errors.
+There is no verdict. How many contradictions are too many depends on the last digit of the calibration: a test against the model's own probabilities raised false alarms after temperature scaling, and missed planted errors.
 """
 
 import numpy as np
@@ -43,12 +42,12 @@ def audit_label_quality(rows: pd.DataFrame) -> AuditFinding:
     if fewest < FEWEST_PATIENTS:
         return not_assessed(f"{fewest} rows of a class, this takes {FEWEST_PATIENTS}")
     found = int(suspects(probs, labels).sum())
-    words = (
-        f"{found} of {len(rows)} labels stand against a confident prediction. They are ranked, not judged: wrong "
-        "labels and an overconfident model look alike. Look at the first of the list."
+    summary = (
+        f"{found} of {len(rows)} labels stand against a confident prediction. They are ranked, without a verdict: "
+        "wrong labels and an overconfident model look alike. Look at the first of the list."
     )
-    figures = {"num_rows": len(rows), "num_suspect": found}
-    return AuditFinding("labels ranked", None, words, figures, reason="the ranking raises no alarm")
+    metrics = {"num_rows": len(rows), "num_suspect": found}
+    return AuditFinding("labels ranked", None, summary, metrics, reason="the ranking raises no alarm")
 
 
 def arrays_of(rows: pd.DataFrame) -> tuple[list[str], Array, Array]:

@@ -80,8 +80,8 @@ def audit_layer_probes(
     if any(np.isnan(each).any() for each in scores.values()):
         return not_assessed("a network has too few patients to fit a probe on")
     stages = measure(sample, labels[rows], scores, confidence)
-    figures = {"head_auroc": head, "stages": [asdict(stage) for stage in stages]}
-    return AuditFinding(**verdict(stages, head, level), figures=figures)
+    metrics = {"head_auroc": head, "stages": [asdict(stage) for stage in stages]}
+    return AuditFinding(**verdict(stages, head, level), metrics=metrics)
 
 
 def labels_of(folds: Sequence[FoldEmbeddings]) -> pd.Series:
@@ -136,10 +136,10 @@ def measure(sample: Sample, labels: Array, scores: Mapping[str, Array], confiden
     leads, spread = found[1:] - found[0], np.diag(covariance)
     variances = spread[1:] + spread[0] - 2 * covariance[0, 1:]
     ahead = holm(norm.sf(leads / np.sqrt(np.maximum(variances, np.finfo(float).tiny))))
-    figures = zip(found[1:], spread[1:], chance, leads, ahead, strict=True)
+    metrics = zip(found[1:], spread[1:], chance, leads, ahead, strict=True)
     return [
         Stage(name, float(auroc), *interval_of(auroc, variance, confidence), float(p), float(lead), float(lead_p))
-        for name, (auroc, variance, p, lead, lead_p) in zip(scores, figures, strict=True)
+        for name, (auroc, variance, p, lead, lead_p) in zip(scores, metrics, strict=True)
     ]
 
 
@@ -153,14 +153,15 @@ def verdict(stages: list[Stage], head: float, level: float) -> dict[str, object]
     ahead = [stage for stage in shown if stage.lead_p_value < level]
     if ahead:
         best = max(ahead, key=lambda stage: stage.auroc)
-        words = f"A linear probe on {best.name} reaches {best.auroc:.3f} where the head reaches {head:.3f}, as AUROC: "
-        return {"verdict": "signal the head leaves unused", "is_alarm": True, "words": words + "train the head longer."}
+        reached = f"A linear probe on {best.name} reaches an AUROC of {best.auroc:.3f}, the head {head:.3f}"
+        summary = f"{reached}: train the head longer."
+        return {"verdict": "signal the head leaves unused", "is_alarm": True, "summary": summary}
     if not shown:
-        words = f"No stage's probe is shown to beat chance; the head reaches an AUROC of {head:.3f}."
-        return {"verdict": "no linear signal shown", "is_alarm": False, "words": words}
+        summary = f"No stage's probe is shown to beat chance; the head reaches an AUROC of {head:.3f}."
+        return {"verdict": "no linear signal shown", "is_alarm": False, "summary": summary}
     first, best = shown[0], max(shown, key=lambda stage: stage.auroc)
-    words = (
+    summary = (
         f"A linear probe first beats chance at {first.name} (AUROC {first.auroc:.3f}) and is best at {best.name} "
         f"({best.auroc:.3f}); none is shown to beat the head's {head:.3f}."
     )
-    return {"verdict": f"signal from {first.name} on", "is_alarm": False, "words": words}
+    return {"verdict": f"signal from {first.name} on", "is_alarm": False, "summary": summary}

@@ -39,7 +39,7 @@ from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import BINARY, MULTILABEL, Settings
 
 OF_CLASS = "of_class"
-"""Key of the figures by class."""
+"""Key of the metrics by class."""
 
 
 def restrict_to_class(evidence: Evidence, name: str) -> Evidence:
@@ -56,8 +56,8 @@ def restrict_to_class(evidence: Evidence, name: str) -> Evidence:
 
 def combine(findings: Mapping[str, AuditFinding]) -> AuditFinding:
     """One finding: an alarm where any class raises one; the classes that could not be judged are named beside it."""
-    assessed = {name: finding for name, finding in findings.items() if finding.is_alarm is not None or finding.figures}
-    figures = {OF_CLASS: {name: finding.figures for name, finding in assessed.items()}}
+    assessed = {name: finding for name, finding in findings.items() if finding.is_alarm is not None or finding.metrics}
+    metrics = {OF_CLASS: {name: finding.metrics for name, finding in assessed.items()}}
     if not assessed:
         return not_assessed("; ".join(f"{name}: {finding.reason}" for name, finding in findings.items()))
     alarms = {name: finding for name, finding in assessed.items() if finding.is_alarm}
@@ -66,8 +66,8 @@ def combine(findings: Mapping[str, AuditFinding]) -> AuditFinding:
     return AuditFinding(
         verdict="; ".join(f"{text} ({names})" for text, names in grouped(reported, "verdict").items()),
         is_alarm=None if all(finding.is_alarm is None for finding in assessed.values()) else bool(alarms),
-        words=" ".join(f"{names}: {text}" for text, names in grouped(reported | left_out, "words").items()),
-        figures=figures,
+        summary=" ".join(f"{names}: {text}" for text, names in grouped(reported | left_out, "summary").items()),
+        metrics=metrics,
     )
 
 

@@ -83,10 +83,10 @@ def audit_shortcut(
         }
     )
     beside = {"file_size": ranking("file_size")}
-    figures = {name: asdict(part) for name, part in (parts | beside).items()} | {"fall": asdict(fall) if fall else None}
+    metrics = {name: asdict(part) for name, part in (parts | beside).items()} | {"fall": asdict(fall) if fall else None}
     if all(part.value is None for part in parts.values()):
-        return replace(not_assessed(parts["available"].reason), figures=figures)
-    return AuditFinding(**verdict(parts, fall, level), figures=figures)
+        return replace(not_assessed(parts["available"].reason), metrics=metrics)
+    return AuditFinding(**verdict(parts, fall, level), metrics=metrics)
 
 
 def judge_ranking(
@@ -212,7 +212,7 @@ def adjusted(parts: dict[str, Part]) -> dict[str, Part]:
 
 
 def verdict(parts: dict[str, Part], fall: Fall | None, level: float) -> dict[str, object]:
-    """`used`, `possible` or `not found`, with the reasons in words."""
+    """`used`, `possible` or `not found`, with the reasons."""
     available, followed, without_body = (
         parts[name] if parts[name].is_shown(level) else None for name in ("available", "followed", "without_body")
     )
@@ -225,10 +225,10 @@ def verdict(parts: dict[str, Part], fall: Fall | None, level: float) -> dict[str
     if without_body:
         said.append(f"With the body masked out the model still tells the label (AUROC {without_body.value:.3f}).")
     if without_body or (available and followed and fallen):
-        return {"verdict": USED, "is_alarm": True, "words": " ".join(said)}
+        return {"verdict": USED, "is_alarm": True, "summary": " ".join(said)}
     if available or followed:
-        return {"verdict": "shortcut possible", "is_alarm": True, "words": " ".join([*said, NOT_USED])}
-    return {"verdict": "none found", "is_alarm": False, "words": NONE_FOUND}
+        return {"verdict": "shortcut possible", "is_alarm": True, "summary": " ".join([*said, NOT_USED])}
+    return {"verdict": "none found", "is_alarm": False, "summary": NONE_FOUND}
 
 
 USED = "shortcut used"

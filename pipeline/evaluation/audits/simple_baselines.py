@@ -39,15 +39,15 @@ def image_baselines(
     return [compare_with_baseline(sample, scores, name, "image", confidence) for name, scores in probs.items()]
 
 
-def penalised(seen: Array, is_positive: Array, judged: Array) -> Array:
+def penalised(seen: Array, is_positive: Array, assessed: Array) -> Array:
     """A logistic regression whose penalty is chosen among the seen: there are more features than patients."""
     num_folds = min(NUM_FOLDS, is_positive.sum(), (~is_positive).sum())
     if num_folds < 2:
-        return fit_and_score(seen, is_positive, judged)
+        return fit_and_score(seen, is_positive, assessed)
     regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
     penalties = {"logisticregression__C": INVERSE_PENALTIES}
     search = GridSearchCV(regression, penalties, scoring="neg_log_loss", cv=int(num_folds))
-    return search.fit(seen, is_positive).predict_proba(judged)[:, 1]
+    return search.fit(seen, is_positive).predict_proba(assessed)[:, 1]
 
 
 def signal_p_values(
@@ -68,18 +68,18 @@ def audit_simple_baselines(
     baselines: list[Baseline], p_values: Mapping[str, float], *, level: float = LEVEL
 ) -> AuditFinding:
     """Is there a simple predictor that works, and that the model is not shown to beat? `p_values` by predictor."""
-    judged = [baseline for baseline in baselines if baseline.advantage is not None]
-    if not judged:
+    assessed = [baseline for baseline in baselines if baseline.advantage is not None]
+    if not assessed:
         return not_assessed("; ".join(dict.fromkeys(f"{baseline.name}: {baseline.reason}" for baseline in baselines)))
-    works = holm(np.array([p_values[baseline.name] for baseline in judged])) < level
-    working = [baseline for baseline, does in zip(judged, works, strict=True) if does]
+    works = holm(np.array([p_values[baseline.name] for baseline in assessed])) < level
+    working = [baseline for baseline, does in zip(assessed, works, strict=True) if does]
     unbeaten = [baseline for baseline in working if baseline.advantage_low <= 0]
-    figures = {"predictors": [asdict(baseline) for baseline in baselines]}
+    metrics = {"predictors": [asdict(baseline) for baseline in baselines]}
     if unbeaten:
         named = ", ".join(f"{baseline.name} ({baseline.auroc:.3f})" for baseline in unbeaten)
-        words = f"The model is not shown to beat what these reach alone, as AUROC: {named}."
-        return AuditFinding("not shown to beat a simple predictor", True, words, figures)
+        summary = f"The model is not shown to beat what these reach alone, as AUROC: {named}."
+        return AuditFinding("not shown to beat a simple predictor", True, summary, metrics)
     if working:
         named = ", ".join(f"{baseline.name} (by {baseline.advantage:.3f})" for baseline in working)
-        return AuditFinding("beats simple predictors", False, f"The model ranks patients better than {named}.", figures)
-    return AuditFinding("simple predictors fail", False, "No simple predictor is shown to beat chance.", figures)
+        return AuditFinding("beats simple predictors", False, f"The model ranks patients better than {named}.", metrics)
+    return AuditFinding("simple predictors fail", False, "No simple predictor is shown to beat chance.", metrics)

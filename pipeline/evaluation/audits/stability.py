@@ -49,11 +49,11 @@ def audit_stability_of_changes(
     after = {name: changes[changes[CHANGE] == name].set_index(SCAN_ID).loc[before.index] for name in names}
     measured = [measure(name, before, rows, threshold, confidence) for name, rows in after.items()]
     adjusted = holm(np.array([too_many(change) for change in measured]))
-    figures = {
+    metrics = {
         "num_patients": len(before),
         "changes": [asdict(c) | {"adjusted_p_value": float(p)} for c, p in zip(measured, adjusted, strict=True)],
     }
-    return verdict([c for c, p in zip(measured, adjusted, strict=True) if p < level], measured, figures)
+    return verdict([c for c, p in zip(measured, adjusted, strict=True) if p < level], measured, metrics)
 
 
 def measure(name: str, before: pd.DataFrame, after: pd.DataFrame, threshold: float | None, confidence: float) -> Change:
@@ -76,10 +76,10 @@ def too_many(change: Change) -> float:
     return float(binomtest(count, change.num_patients, TOLERATED, alternative="greater").pvalue)
 
 
-def verdict(unstable: list[Change], measured: list[Change], figures: dict[str, object]) -> AuditFinding:
+def verdict(unstable: list[Change], measured: list[Change], metrics: dict[str, object]) -> AuditFinding:
     shown = ", ".join(f"{change.name} {change.flipped:.0%}" for change in unstable or measured)
     if unstable:
-        words = f"Harmless changes flip more decisions than the {TOLERATED:.0%} near the threshold explain: {shown}."
-        return AuditFinding("unstable", True, words, figures)
-    words = f"Decisions that flip when a scan is changed harmlessly: {shown}. None is shown over {TOLERATED:.0%}."
-    return AuditFinding("stable", False, words, figures)
+        summary = f"Harmless changes flip more decisions than the {TOLERATED:.0%} near the threshold explain: {shown}."
+        return AuditFinding("unstable", True, summary, metrics)
+    summary = f"Decisions that flip when a scan is changed harmlessly: {shown}. None is shown over {TOLERATED:.0%}."
+    return AuditFinding("stable", False, summary, metrics)

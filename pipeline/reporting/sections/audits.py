@@ -65,7 +65,7 @@ def read_audits(inputs: ReportInputs) -> AuditResults | None:
     audits = inputs.run.audits
     if audits is None:
         return None
-    shortcuts, stages, changes = (by_class(audits[name]["figures"]) for name in ("shortcut", "stages", "stability"))
+    shortcuts, stages, changes = (by_class(audits[name]["metrics"]) for name in ("shortcut", "stages", "stability"))
     tables = (
         *(shortcut_table(metrics, name) for name, metrics in shortcuts.items()),
         *(stability_table(metrics, name) for name, metrics in changes.items()),
@@ -73,7 +73,7 @@ def read_audits(inputs: ReportInputs) -> AuditResults | None:
     )
     return AuditResults(
         rows=[
-            AuditRow(QUESTIONS[name], severity_of(name, audit), audit["verdict"], audit["words"])
+            AuditRow(QUESTIONS[name], severity_of(name, audit), audit["verdict"], audit["summary"])
             for name, audit in audits.items()
         ],
         figures=[stage_figure(metrics, name) for name, metrics in stages.items() if metrics],

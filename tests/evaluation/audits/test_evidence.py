@@ -48,7 +48,7 @@ def test_acquisition_is_scored_by_ridge_regressions_on_the_other_folds():
 def test_a_number_that_tells_the_label_is_found_against_fits_to_shuffled_labels():
     evidence, predicted = made(known=1.0)
     table, refitted = shortcut_table(evidence, predicted)
-    available = audit_shortcut(table, refitted).figures["available"]
+    available = audit_shortcut(table, refitted).metrics["available"]
     aurocs = [roc_auc_score(rows["is_positive"], rows["acquisition"]) for _, rows in table.groupby("part")]
     assert available["value"] == pytest.approx(np.mean(aurocs))
     assert available["p_value"] == pytest.approx((1 + (refitted["acquisition"] >= np.mean(aurocs)).sum()) / 1000)
@@ -67,6 +67,6 @@ def test_fits_to_two_hundred_clean_cohorts_have_the_p_values_that_chance_gives()
     found = []
     for seed in range(200):
         table, refitted = shortcut_table(*made(seed), num_shuffles=199, seed=seed)
-        found.append(audit_shortcut(table, refitted, num_shuffles=1).figures["available"]["p_value"])
+        found.append(audit_shortcut(table, refitted, num_shuffles=1).metrics["available"]["p_value"])
     # 200 draws at 5 % give 3 to 18 in 99 of 100 times.
     assert 3 <= np.sum((np.array(found) <= 0.025) | (np.array(found) > 0.975)) <= 18

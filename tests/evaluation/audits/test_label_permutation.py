@@ -25,7 +25,7 @@ def made(seed: int = 0, patients: int = 90, leaked: int = 0) -> tuple[pd.DataFra
 def test_patients_on_both_sides_carry_shuffled_labels_to_the_test_set():
     found = audit_label_permutation(*made(leaked=15), "ill")
     assert found.verdict == "labels leak" and found.is_alarm
-    assert found.figures["mean_auroc"] > 0.55 and "Labels reach the test set" in found.words
+    assert found.metrics["mean_auroc"] > 0.55 and "Labels reach the test set" in found.summary
 
 
 def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
@@ -35,7 +35,7 @@ def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
 
 def test_silence_never_says_that_nothing_leaks():
     found = audit_label_permutation(*made(), "ill")
-    assert not found.is_alarm and "does not prove that nothing leaks" in found.words
+    assert not found.is_alarm and "does not prove that nothing leaks" in found.summary
 
 
 def test_real_labels_that_the_embedding_tells_raise_no_alarm():

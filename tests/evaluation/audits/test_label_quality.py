@@ -38,7 +38,7 @@ def test_planted_mislabels_are_found_among_the_top_ranked():
 def test_labels_are_counted_and_ranked_but_raise_no_alarm():
     found = audit_label_quality(made(wrong=30, spread=5.0))
     assert found.is_alarm is None and found.verdict == "labels ranked"
-    assert found.figures["num_suspect"] > 2 * audit_label_quality(made(spread=5.0)).figures["num_suspect"]
+    assert found.metrics["num_suspect"] > 2 * audit_label_quality(made(spread=5.0)).metrics["num_suspect"]
 
 
 def test_several_classes_are_ranked_by_the_strongest_other_class():

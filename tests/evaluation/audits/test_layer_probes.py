@@ -53,7 +53,7 @@ def test_no_signal_in_any_stage_is_said():
 
 def test_a_probe_s_auroc_is_that_of_an_out_of_fold_ridge_regression():
     sample, patients, fold = made(seed=3)
-    found = audit_layer_probes(sample, patients, [fold], 0.95).figures["stages"][2]
+    found = audit_layer_probes(sample, patients, [fold], 0.95).metrics["stages"][2]
     ridge = make_pipeline(StandardScaler(), Ridge(alpha=16.0))
     splitter = StratifiedKFold(5, shuffle=True, random_state=0)
     labels = fold.is_positive.astype(float)
@@ -72,7 +72,7 @@ def test_networks_of_several_folds_are_averaged_for_the_patients_they_share():
         FoldEmbeddings(fold.patients[rows], fold.is_positive[rows], {k: v[rows] for k, v in fold.stages.items()})
         for rows in (slice(0, half), slice(half, None))
     ]
-    assert audit_layer_probes(sample, patients, parts, 0.95).figures["stages"][2]["auroc"] > 0.8
+    assert audit_layer_probes(sample, patients, parts, 0.95).metrics["stages"][2]["auroc"] > 0.8
     assert "lack embeddings" in audit_layer_probes(sample, patients, parts[:1], 0.95).reason
 
 
@@ -101,7 +101,7 @@ def test_probes_of_two_hundred_networks_without_a_signal_have_the_p_values_that_
     for seed in range(200):
         sample, patients, fold = made(seed=seed, signal=(0, 0, 0, 0))
         one = replace(fold, stages={"stage1": fold.stages["stage1"]})
-        found += audit_layer_probes(sample, patients, [one], 0.95, seed).figures["stages"]
+        found += audit_layer_probes(sample, patients, [one], 0.95, seed).metrics["stages"]
     assert sum(stage["p_value"] < 0.05 for stage in found) <= 18
 
 

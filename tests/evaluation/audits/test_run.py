@@ -27,14 +27,14 @@ QUIET, LOUD = (
 
 def test_one_class_with_an_alarm_is_an_alarm_about_it():
     found = combine({"a": QUIET, "b": LOUD, "c": LOUD})
-    assert found.is_alarm and found.verdict == "labels leak (b, c)" and found.words == "b, c: Look."
-    assert found.figures["of_class"]["a"] == {"p": 0.5}
+    assert found.is_alarm and found.verdict == "labels leak (b, c)" and found.summary == "b, c: Look."
+    assert found.metrics["of_class"]["a"] == {"p": 0.5}
 
 
 def test_what_is_said_of_all_classes_is_said_once():
     found = combine({"a": QUIET, "b": QUIET, "c": not_assessed("too few")})
     assert found.is_alarm is False and found.verdict == "at chance (a, b)"
-    assert found.words == "a, b: Nothing. c: Not judged: too few."
+    assert found.summary == "a, b: Nothing. c: Not assessed: too few."
 
 
 def test_without_a_class_that_can_be_judged_nothing_is():
@@ -152,7 +152,7 @@ def test_stability_is_judged_on_the_scale_of_the_frozen_threshold():
     predictions = check_predictions(pd.concat(tables, ignore_index=True))
     told = replace(evidence, predictions=predictions, changes=changes)
     found = audit_stability(told, fit_on_validation(predictions, Settings()), 0.95)
-    assert found.figures["changes"][0]["flipped"] > 0.8
+    assert found.metrics["changes"][0]["flipped"] > 0.8
 
 
 GRADES = ("none", "mild", "severe")
@@ -188,20 +188,20 @@ def test_every_audit_judges_each_of_three_classes():
     found = audit_run(graded(), Settings()).findings
     assert [name for name, finding in found.items() if finding.is_alarm is None] == []
     for audit in ("shortcut", "chance", "simple", "stages"):
-        assert set(found[audit].figures["of_class"]) == set(GRADES)
+        assert set(found[audit].metrics["of_class"]) == set(GRADES)
 
 
 def test_a_p_value_under_the_level_of_one_question_is_no_alarm_among_three():
     """A clean cohort in which site and one class agree by accident, as they would in one of a hundred."""
     found = audit_run(graded(1269), Settings(seed=269)).findings["shortcut"]
-    assert LEVEL / 3 < found.figures["of_class"]["severe"]["available"]["adjusted_p_value"] < LEVEL
+    assert LEVEL / 3 < found.metrics["of_class"]["severe"]["available"]["adjusted_p_value"] < LEVEL
     assert found.is_alarm is False
 
 
 def test_a_shortcut_of_one_class_of_three_is_found_used_and_the_class_is_named():
     found = audit_run(graded(follows=0.8), Settings()).findings["shortcut"]
     assert found.is_alarm and "shortcut used (severe)" in found.verdict
-    assert found.figures["of_class"]["severe"]["available"]["value"] > 0.8
+    assert found.metrics["of_class"]["severe"]["available"]["value"] > 0.8
 
 
 def test_a_class_of_few_patients_is_left_out_with_its_reason():
@@ -213,8 +213,8 @@ def test_a_class_of_few_patients_is_left_out_with_its_reason():
     )
     predictions = evidence.predictions[~evidence.predictions["patient_id"].isin(severe[8:])]
     found = audit_run(replace(evidence, covariates=covariates, predictions=predictions), Settings()).findings
-    assert set(found["shortcut"].figures["of_class"]) == {"none", "mild"}
-    assert "severe: Not judged: 8 patients of a class" in found["shortcut"].words
+    assert set(found["shortcut"].metrics["of_class"]) == {"none", "mild"}
+    assert "severe: Not assessed: 8 patients of a class" in found["shortcut"].summary
 
 
 def several_labels(seed: int = 0, patients: int = 200, follows: float = 0.0) -> Evidence:
@@ -253,7 +253,7 @@ def test_each_of_several_labels_is_audited_by_itself():
     assert found.findings["label_quality"].verdict == "labels ranked (cyst, stone)"
     assert set(found.doubtful_labels["of_label"]) == set(LABELS)
     used = audit_run(several_labels(follows=0.8), Settings(task="multilabel")).findings["shortcut"]
-    assert used.verdict == "shortcut used (cyst)" and "stone" not in used.words
+    assert used.verdict == "shortcut used (cyst)" and "stone" not in used.summary
 
 
 def test_patients_of_two_labels_have_no_audit_by_patient():

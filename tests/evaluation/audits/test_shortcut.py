@@ -29,15 +29,15 @@ def made(
 def test_a_model_that_follows_acquisition_uses_the_shortcut():
     found = audit_shortcut(made(known=2.0, used=1.5), {})
     assert found.verdict == "shortcut used" and found.is_alarm
-    assert found.figures["fall"]["auroc_within"] < found.figures["fall"]["auroc"]
-    assert "among patients whose scans were made alike" in found.words
+    assert found.metrics["fall"]["auroc_within"] < found.metrics["fall"]["auroc"]
+    assert "among patients whose scans were made alike" in found.summary
 
 
 def test_acquisition_that_tells_the_label_makes_a_shortcut_possible_until_the_model_follows_it():
     found = audit_shortcut(made(known=2.0), {})
     assert found.verdict == "shortcut possible"
-    assert found.figures["available"]["adjusted_p_value"] < 0.025 <= found.figures["followed"]["adjusted_p_value"]
-    assert "nor is it excluded" in found.words
+    assert found.metrics["available"]["adjusted_p_value"] < 0.025 <= found.metrics["followed"]["adjusted_p_value"]
+    assert "nor is it excluded" in found.summary
 
 
 def test_following_acquisition_that_tells_nothing_is_possible_and_never_used():
@@ -48,7 +48,7 @@ def test_a_label_told_without_the_body_is_a_shortcut_used_whatever_acquisition_s
     table = made(masked=2.0).assign(acquisition=np.nan)
     found = audit_shortcut(table, {})
     assert found.verdict == "shortcut used"
-    assert found.figures["available"] == {
+    assert found.metrics["available"] == {
         "value": None,
         "p_value": None,
         "adjusted_p_value": None,
@@ -60,8 +60,8 @@ def test_a_label_told_without_the_body_is_a_shortcut_used_whatever_acquisition_s
 def test_the_size_of_files_is_shown_and_never_counted():
     table = made()
     found = audit_shortcut(table.assign(file_size=table["is_positive"].astype(float)), {})
-    assert found.figures["file_size"]["value"] == 1 and found.verdict == "none found"
-    assert found.figures["file_size"]["adjusted_p_value"] is None
+    assert found.metrics["file_size"]["value"] == 1 and found.verdict == "none found"
+    assert found.metrics["file_size"]["adjusted_p_value"] is None
 
 
 def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
@@ -72,7 +72,7 @@ def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
 def test_following_within_a_class_ignores_what_both_share_with_the_label():
     """Logit and acquisition agree about the label alone: among 100 such cohorts the second part stays quiet."""
     cohorts = (made(seed, patients=100, known=2.0) for seed in range(100))
-    found = [audit_shortcut(table, {}, num_shuffles=99).figures["followed"]["p_value"] for table in cohorts]
+    found = [audit_shortcut(table, {}, num_shuffles=99).metrics["followed"]["p_value"] for table in cohorts]
     assert 0 < np.mean(np.array(found) < 0.05) <= 0.1
 
 
@@ -86,7 +86,7 @@ def test_following_within_a_class_ignores_what_both_share_with_the_label():
     ],
 )
 def test_what_cannot_be_judged_says_why(change, reason):
-    figures = audit_shortcut(made().assign(**change), {}).figures
+    figures = audit_shortcut(made().assign(**change), {}).metrics
     assert any(reason in (part["reason"] or "") for name, part in figures.items() if name != "fall")
 
 

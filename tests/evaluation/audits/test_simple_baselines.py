@@ -41,7 +41,7 @@ def judge(model: float, blurred: float, seed: int = 0, patients: int = 160) -> A
 
 def test_a_model_no_better_than_a_blurred_volume_is_an_alarm():
     found = judge(model=1.0, blurred=1.0)
-    assert found.is_alarm and "blurred volume" in found.words
+    assert found.is_alarm and "blurred volume" in found.summary
 
 
 def test_a_model_that_sees_more_than_a_blurred_volume_beats_it():

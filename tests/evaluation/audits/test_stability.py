@@ -21,9 +21,9 @@ def test_flipped_decisions_and_shifts_are_counted_at_the_threshold():
     rows += [(scan, change, 0.9) for scan in range(3, 11) for change in ("none", "noisier")]
     table = pd.DataFrame(rows, columns=["scan_id", "change", "prob_ill"])
     table.insert(2, "prob_well", 1 - table["prob_ill"])
-    change = audit_stability_of_changes(table, 0.3, 0.95).figures["changes"][0]
+    change = audit_stability_of_changes(table, 0.3, 0.95).metrics["changes"][0]
     assert change["flipped"] == pytest.approx(0.1) and change["mean_shift"] == pytest.approx((0.05 + 0.3) / 10)
-    assert audit_stability_of_changes(table, 0.6, 0.95).figures["changes"][0]["flipped"] == 0
+    assert audit_stability_of_changes(table, 0.6, 0.95).metrics["changes"][0]["flipped"] == 0
 
 
 def test_a_model_whose_decisions_flip_is_unstable():
@@ -38,7 +38,7 @@ def test_two_hundred_models_at_the_tolerated_share_raise_an_alarm_in_at_most_fiv
 def test_the_scan_without_its_body_is_no_harmless_change():
     masked = made().query("change == 'none'").assign(change="body masked out", prob_well=1.0, prob_ill=0.0)
     found = audit_stability_of_changes(pd.concat([made(), masked]), 0.5, 0.95)
-    assert not found.is_alarm and len(found.figures["changes"]) == 3
+    assert not found.is_alarm and len(found.metrics["changes"]) == 3
 
 
 def test_with_few_patients_nothing_is_judged():
