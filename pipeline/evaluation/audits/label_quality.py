@@ -4,7 +4,8 @@ Confident learning's rule (Northcutt et al., Journal of Artificial Intelligence 
 suspect if its probability of another class is at least as high as is usual among the rows labeled so, and higher than
 of its own. Rows are ranked by how far the other class leads.
 
-There is no verdict. How many contradictions are too many depends on the last digit of the calibration: a test against the model's own probabilities raised false alarms after temperature scaling, and missed planted errors.
+There is no verdict. How many contradictions are too many depends on the last digit of the calibration: a test against
+the model's own probabilities raised false alarms after temperature scaling, and missed planted errors.
 """
 
 import numpy as np
