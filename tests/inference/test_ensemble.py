@@ -57,7 +57,7 @@ def of_folds(folder: Path, scan: Path) -> dict[str, float]:
 def test_an_ensemble_predicts_the_mean_calibrated_probability_and_a_class(two_folds: Path) -> None:
     scan = two_folds / "cubes" / "scans" / "p001_0.nii.gz"
     done = Commands(two_folds)("predict", "scans", str(scan), "--run", str(RUN), "--out", "new.csv")
-    assert "mean of 2 folds" in done.stderr and "0.550" in done.stderr and "approximate" in done.stderr
+    assert "mean of 2 trainings" in done.stderr and "0.550" in done.stderr and "approximate" in done.stderr
     row = pd.read_csv(two_folds / "new.csv").iloc[0]
     own = of_folds(two_folds, scan)
     assert abs(own["fold-0-seed-0"] - own["fold-1-seed-0"]) > 0.01

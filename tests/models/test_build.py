@@ -11,7 +11,7 @@ TINY = dict(depths=(1, 1, 1, 1), dims=(4, 6, 8, 10))
 
 def test_every_family_is_registered():
     expected = {
-        *(f"poolformer_{size}" for size in ("s12", "s24", "s36", "m36", "m48")),
+        *(f"poolformer_{size}" for size in ("t6", "s12", "s24", "s36", "m36", "m48")),
         *(f"resnet{depth}" for depth in (18, 34, 50, 101, 152)),
         *(f"modified_resnet{size}" for size in ("50", "101", "50x4", "50x16", "50x64")),
         *(f"vit_{size}" for size in ("tiny", "small", "base")),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+NOT_ASSESSED = "not assessed"
+"""The verdict of an audit that lacks what it needs."""
 LEVEL = 0.025
 """Chance of a false alarm that each audit allows itself: its tests have one side, as one of a two-sided 5 %."""
 
@@ -22,4 +24,4 @@ class AuditFinding:
 
 
 def not_assessed(reason: str) -> AuditFinding:
-    return AuditFinding("not assessed", None, f"Not assessed: {reason}.", reason=reason)
+    return AuditFinding(NOT_ASSESSED, None, f"Not assessed: {reason}.", reason=reason)

@@ -20,7 +20,7 @@ from pipeline.evaluation.audits.evidence import (
     shortcut_table,
     simple_features,
 )
-from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
+from pipeline.evaluation.audits.finding import LEVEL, NOT_ASSESSED, AuditFinding, not_assessed
 from pipeline.evaluation.audits.label_permutation import audit_label_permutation
 from pipeline.evaluation.audits.label_quality import LEAD, SUSPECT, audit_label_quality, rank_labels
 from pipeline.evaluation.audits.layer_probes import audit_layer_probes
@@ -55,8 +55,8 @@ def restrict_to_class(evidence: Evidence, name: str) -> Evidence:
 
 
 def combine(findings: Mapping[str, AuditFinding]) -> AuditFinding:
-    """One finding: an alarm where any class raises one; the classes that could not be judged are named beside it."""
-    assessed = {name: finding for name, finding in findings.items() if finding.is_alarm is not None or finding.metrics}
+    """One finding: an alarm where any class raises one; the classes that could not be assessed are named beside it."""
+    assessed = {name: finding for name, finding in findings.items() if finding.verdict != NOT_ASSESSED}
     metrics = {OF_CLASS: {name: finding.metrics for name, finding in assessed.items()}}
     if not assessed:
         return not_assessed("; ".join(f"{name}: {finding.reason}" for name, finding in findings.items()))

@@ -139,6 +139,12 @@ class AxisPermutation:
     axes: tuple[int, int, int]
     flipped: tuple[int, ...]
 
+    @property
+    def inverse(self) -> "AxisPermutation":
+        """The permutation that undoes this one."""
+        back = (self.axes.index(0), self.axes.index(1), self.axes.index(2))
+        return AxisPermutation(back, tuple(sorted(self.axes[position] for position in self.flipped)))
+
     def apply(self, array: np.ndarray) -> np.ndarray:
         """Permute and flip the last three axes of an array."""
         lead = array.ndim - 3

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.splits.near_duplicates.descriptors import ALL_48, AxisPermutation, Descriptors
+from pipeline.splits.near_duplicates.descriptors import ALL_48, IDENTITY, AxisPermutation, Descriptors
 from pipeline.splits.near_duplicates.similarity import (
     SharedComponents,
     central_vectors,
@@ -50,9 +50,16 @@ def find_near_duplicates(descriptors: Descriptors, groups: np.ndarray, partition
 
 
 def fit(descriptors: Descriptors, shared: SharedComponents, pair: Pair) -> Pair:
-    """The pair with its fitted similarity."""
-    similarity = fitted_similarity(descriptors, shared, pair.first, pair.second, pair.permutation)
-    return replace(pair, fitted=similarity)
+    """The pair with its fitted similarity.
+
+    A pair in two orientations is fitted in both. What all scans share is removed in one of them only; in the other a
+    mirrored scan resembles the mirror image of any scan.
+    """
+    there = fitted_similarity(descriptors, shared, pair.first, pair.second, pair.permutation)
+    if pair.permutation == IDENTITY or there < NEAR_DUPLICATE:
+        return replace(pair, fitted=there)
+    back = fitted_similarity(descriptors, shared, pair.second, pair.first, pair.permutation.inverse)
+    return replace(pair, fitted=min(there, back))
 
 
 def candidates(
@@ -96,7 +103,7 @@ class SignatureIndex:
         self.size = round(self.vectors.shape[1] ** (1 / 3))
         self.blocks = self.block_means(self.vectors)
         self.shared_blocks = self.block_means(shared.rows).reshape(len(shared.rows), -1)
-        self.own = self.signatures(ALL_48[0])
+        self.own = self.signatures(IDENTITY)
 
     def block_means(self, vectors: np.ndarray) -> np.ndarray:
         """(N, C) -> (N, B, B, B): means of blocks of BLOCK cells per axis."""

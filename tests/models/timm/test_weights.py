@@ -55,7 +55,7 @@ def test_timm_names_are_read_through_timm(monkeypatch):
         requests.append((name, pretrained))
         return theirs
 
-    monkeypatch.setattr("pipeline.models.timm.weights.timm.create_model", create_model)
+    monkeypatch.setattr("timm.create_model", create_model)
     assert read_weights("timm:test_resnet").keys() == theirs.state_dict().keys()
     assert requests == [("test_resnet", True)]
 

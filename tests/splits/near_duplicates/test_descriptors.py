@@ -54,6 +54,7 @@ def test_the_48_permutations_differ_and_permute_values_along_axes_as_they_permut
     assert len(permuted) == 48
     indices = [np.arange(size) for size in volume.shape]
     for permutation in ALL_48:
+        assert np.array_equal(permutation.inverse.apply(permutation.apply(volume)), volume)
         first, second, third = permutation.apply_to_axes(indices)
         assert tuple(map(len, (first, second, third))) == permutation.apply(volume).shape
         corner = [values[0] for values in (first, second, third)]
