@@ -52,7 +52,7 @@ lint: .venv/ready-test ## check the style
 
 .PHONY: bench
 bench: .venv/ready-test ## run all benchmarks, over two hours; each prints a table and a line of JSON
-	@set -e; for name in models determinism preprocess loading splits evaluation tracking; do echo "== $$name"; python -m benchmarks.$$name; done
+	@set -e; for name in models determinism preprocess loading splits near_duplicates evaluation tracking startup; do echo "== $$name"; python -m benchmarks.$$name; done
 ifdef HIPPOCAMPUS
 	@set -e; for name in training planning; do echo "== $$name"; python -m benchmarks.$$name; done
 else

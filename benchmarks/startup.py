@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmarks.timing import Ratio, report
 
-REPEATS = 1
+REPEATS = 3
 BARE = "import torch, lightning, monai"
 PACKAGE = Path(__file__).resolve().parent.parent / "pipeline"
 WITHOUT_NETWORK = ("ingest", "split", "evaluate", "report", "runs", "compare")
