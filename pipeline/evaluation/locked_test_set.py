@@ -1,7 +1,7 @@
 """The locked test set: the count of its evaluations, because choices made after one bias the next.
 
-Nothing else reads it: `core/folds.py` gives training its train and val rows, `planning` sees development scans only,
-calibration and thresholds are fitted on validation, and experiments are compared there unless a test is asked for.
+No choice of the pipeline reads it: `core/folds.py` gives training its train and val rows, `planning` sees development
+scans only, calibration and thresholds are fitted on validation, and experiments are compared there by default.
 """
 
 import hashlib

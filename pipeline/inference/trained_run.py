@@ -47,7 +47,7 @@ class ScanPrediction:
     predicted: str | None
     """The class of two on its side of the threshold that evaluation chose on validation; None without one."""
     warnings: tuple[str, ...]
-    """Codes of what a reader should know of the scan, explained in docs/scan_problems.md."""
+    """What a reader should know of the scan; docs/scan_problems.md explains the codes."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,14 @@ from pipeline.store.store import Store
 from pipeline.tracking.payload import Artifact, RunPayload, summary_payload, training_payload
 from pipeline.tracking.predictions import add_images, public_predictions, read_ids, read_thresholds
 from pipeline.tracking.privacy import PublicPages, read_key, read_public_pages
-from pipeline.tracking.results import Results, TrainedRun, best_training, cost_metrics, read_results, read_trained_run
+from pipeline.tracking.results import (
+    FinishedTraining,
+    Results,
+    best_training,
+    cost_metrics,
+    read_results,
+    read_trained_run,
+)
 from pipeline.tracking.step_log import best_metrics, metrics_by_step, read_steps
 
 
@@ -72,7 +79,7 @@ class TrackedExperiment:
     page: str | None
     """The report without ids, where images may be sent."""
     results: Results
-    trainings: list[TrainedRun]
+    trainings: list[FinishedTraining]
 
 
 def collect_payloads(experiments: Experiments, last_steps: Mapping[str, int]) -> list[RunPayload]:
@@ -95,7 +102,9 @@ def read_experiment(main: Config, config: Config, paths: Artifacts, pages: Publi
     return TrackedExperiment(name, cohort, config.tracking, run, report, page, read_results(run), trainings)
 
 
-def collect_training(experiment: TrackedExperiment, trained: TrainedRun, outputs: DvcOutputs, key: bytes) -> RunPayload:
+def collect_training(
+    experiment: TrackedExperiment, trained: FinishedTraining, outputs: DvcOutputs, key: bytes
+) -> RunPayload:
     """Predictions, cost and artifacts of one training; the results too if the experiment has no other training."""
     steps, files = read_steps(trained.files.steps), trained.files
     is_only = len(experiment.trainings) == 1
@@ -120,7 +129,7 @@ def collect_training(experiment: TrackedExperiment, trained: TrainedRun, outputs
 
 
 def read_public_predictions(
-    experiment: TrackedExperiment, trained: TrainedRun, key: bytes
+    experiment: TrackedExperiment, trained: FinishedTraining, key: bytes
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The predictions of a training, with its ids and with pseudonyms."""
     table = read_ids(experiment.run.predictions(trained.config.training_key))
@@ -130,7 +139,11 @@ def read_public_predictions(
 
 
 def predictions_with_images(
-    public: pd.DataFrame, scan_ids: list[str], experiment: TrackedExperiment, trained: TrainedRun, outputs: DvcOutputs
+    public: pd.DataFrame,
+    scan_ids: list[str],
+    experiment: TrackedExperiment,
+    trained: FinishedTraining,
+    outputs: DvcOutputs,
 ) -> pd.DataFrame:
     """The table with a thumbnail per scan, if images may be sent; `scan_ids` are the ids behind its pseudonyms."""
     if not experiment.tracking.log_images:
@@ -140,7 +153,7 @@ def predictions_with_images(
 
 
 def output_artifacts(
-    experiment: TrackedExperiment, trained: TrainedRun, public: pd.DataFrame, outputs: DvcOutputs
+    experiment: TrackedExperiment, trained: FinishedTraining, public: pd.DataFrame, outputs: DvcOutputs
 ) -> list[Artifact]:
     """Model, predictions and report; the content of the report only if images may be sent."""
     config = trained.config

@@ -104,7 +104,7 @@ def cost_metrics(steps: pd.DataFrame, *, assumed_watts: float) -> dict[str, floa
 
 
 @dataclass(frozen=True)
-class TrainedRun:
+class FinishedTraining:
     """One training of an experiment."""
 
     config: Config
@@ -121,12 +121,12 @@ class TrainedRun:
         return -self.score if self.config.training.monitor == "loss" else self.score
 
 
-def read_trained_run(files: TrainingPaths) -> TrainedRun:
+def read_trained_run(files: TrainingPaths) -> FinishedTraining:
     trained = TrainedCheckpoint.read(files.best)
     run_id = find_run_id(files.tracking, trained.key)
-    return TrainedRun(load_yaml(Config, files.config), run_id, trained.key, trained.score, files)
+    return FinishedTraining(load_yaml(Config, files.config), run_id, trained.key, trained.score, files)
 
 
-def best_training(trainings: Sequence[TrainedRun]) -> TrainedRun:
+def best_training(trainings: Sequence[FinishedTraining]) -> FinishedTraining:
     """The training with the best validation score; of equal ones the first."""
     return max(trainings, key=lambda trained: trained.sort_key)

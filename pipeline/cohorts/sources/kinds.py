@@ -11,7 +11,9 @@ from typing import Literal
 from pipeline.cohorts.sources.phantom.options import PhantomSource
 from pipeline.config.columns import Columns
 from pipeline.config.source import SOURCES, Source
+from pipeline.core.io import expand
 from pipeline.core.paths import CohortPaths
+from pipeline.core.tables import read_table
 
 
 @SOURCES.register("phantom", title="Generated brains with a planted lesion", options=PhantomSource, extras=("truth",))
@@ -56,6 +58,16 @@ class FolderSource(Source):
 
 @SOURCES.register("folder", title="Your own folder of scans and table of labels", options=FolderSource)
 def folder(source: FolderSource, new: CohortPaths, downloads: Path) -> None:
-    from pipeline.cohorts.sources.folder import link_folder
+    """Links to the user's own files, which are never copied or changed.
 
-    link_folder(source.scans, source.table, new)
+    Raises `ValueError` for a variable that is not set or a file that is no table, `FileNotFoundError` for a missing
+    folder or table.
+    """
+    scans, table = expand(source.scans, "source.scans"), expand(source.table, "source.table")
+    if not scans.is_dir():
+        raise FileNotFoundError(f"source.scans: {scans} is not a folder; set it to the folder that holds the scans.")
+    if not table.is_file():
+        raise FileNotFoundError(f"source.table: {table} is not a file; set it to the table of labels.")
+    new.raw.symlink_to(scans.resolve(), target_is_directory=True)
+    read_table(table)
+    new.labels.symlink_to(table.resolve())

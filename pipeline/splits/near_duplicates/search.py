@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from pipeline.splits.near_duplicates.descriptors import ALL_48, IDENTITY, AxisPermutation, Descriptors
+from pipeline.splits.near_duplicates.descriptors import ALL_48, CELLS, IDENTITY, AxisPermutation, Descriptors
 from pipeline.splits.near_duplicates.similarity import (
+    CENTRAL,
     SharedComponents,
     central_vectors,
     find_shared_components,
@@ -100,7 +101,7 @@ class SignatureIndex:
     def __init__(self, descriptors: Descriptors, shared: SharedComponents) -> None:
         self.vectors = central_vectors(descriptors)
         self.shared = shared
-        self.size = round(self.vectors.shape[1] ** (1 / 3))
+        self.size = len(range(CELLS)[CENTRAL])
         self.blocks = self.block_means(self.vectors)
         self.shared_blocks = self.block_means(shared.rows).reshape(len(shared.rows), -1)
         self.own = self.signatures(IDENTITY)
