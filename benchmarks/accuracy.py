@@ -123,7 +123,7 @@ def prepare(cohort: str, folder: Path) -> CohortPaths:
     if not paths.preprocessed.exists():
         for verb in ("fetch", "ingest", "split"):
             stage(verb)(config)
-        write_splits(paths.splits, nested_folds(read_splits(paths.splits)))
+        keep_development(paths)
         for verb in ("plan", "preprocess"):
             stage(verb)(config)
         permute(paths, Artifacts(folder / "permuted").cohort(cohort))
@@ -132,6 +132,15 @@ def prepare(cohort: str, folder: Path) -> CohortPaths:
 
 def stage(verb: str):  # noqa: ANN201
     return getattr(import_module(f"pipeline.{verb}"), verb)
+
+
+def keep_development(paths: CohortPaths) -> None:
+    """Leave the development patients alone in every table of the cohort, as if there had never been others."""
+    splits = nested_folds(read_splits(paths.splits))
+    scans = pd.read_csv(paths.cohort, dtype=str, keep_default_na=False)
+    write_csv(paths.cohort, scans[scans[SCAN_ID].isin(splits[SCAN_ID])])
+    write_json(paths.ingest, {**read_json(paths.ingest), "num_scans": len(splits)})
+    write_splits(paths.splits, splits)
 
 
 def nested_folds(splits: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,8 @@ class Model(Section):
     """Keep the features as they are, compute them once, and fit a logistic head on them."""
     lora: dict[str, Any] | None = None
     """Low-rank updates of a frozen network: rank, alpha, drop_rate, targets."""
+    mask_channels: tuple[str, ...] = ()
+    """Channels to make from a mask, in its place: mask, distance (to its surface), thickness."""
     options: dict[str, Any] = {}
     """Options of that network, such as depths or drop_path_rate."""
 

@@ -248,6 +248,11 @@ class TrainingPaths:
         return self.folder / "best.json"
 
     @property
+    def members(self) -> Path:
+        """How much each member of a stack counts; best.json repeats it."""
+        return self.folder / "members.json"
+
+    @property
     def tracking(self) -> Path:
         """Status of the training, and its W&B run."""
         return self.folder / "tracking.json"

@@ -12,7 +12,7 @@ from pipeline.store.store import Store
 from pipeline.training.auto import resolve_model
 from pipeline.training.provenance import hash_of_data
 
-ARCHITECTURE = {"name", "volume", "lora", "options"}
+ARCHITECTURE = {"name", "volume", "lora", "mask_channels", "options"}
 """Settings of a model that decide which weights it has."""
 
 

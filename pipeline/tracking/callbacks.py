@@ -16,7 +16,7 @@ import torch
 from lightning import Callback, LightningModule, Trainer
 
 from pipeline.config import Config
-from pipeline.core.io import write_json
+from pipeline.core.io import read_json, write_json
 from pipeline.core.paths import Artifacts, TrainingPaths
 from pipeline.core.tables import parse_values, read_table
 from pipeline.tracking.panels import SlicePanel
@@ -223,8 +223,9 @@ def slice_panels(config: Config, run_directory: RunDirectory, run: TrackedRun) -
     return [SlicePanel(run, run_directory.fold.classes, run_directory.fold.task, every=settings.panel_every, key=key)]
 
 
-def best_epoch(paths: TrainingPaths) -> dict[str, float]:
-    """The content of best.json: the metrics of the epoch that best.ckpt comes from."""
+def best_epoch(paths: TrainingPaths) -> dict[str, Any]:
+    """The content of best.json: the metrics of the epoch that best.ckpt comes from, and the members of a stack."""
     history = parse_values(read_table(paths.history)).set_index("epoch", drop=False)
     epoch = TrainedCheckpoint.read(paths.best).epoch
-    return {"epoch": epoch, **epoch_metrics(history.loc[epoch].to_dict())}
+    members = {"members": read_json(paths.members)} if paths.members.is_file() else {}
+    return {"epoch": epoch, **epoch_metrics(history.loc[epoch].to_dict()), **members}

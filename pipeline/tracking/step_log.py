@@ -8,7 +8,7 @@ import logging
 import math
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -104,9 +104,17 @@ def epoch_metrics(row: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
-def best_metrics(best: dict[str, float]) -> dict[str, float]:
-    """The content of best.json under the tracker's names."""
-    return {BEST_PREFIX + name: value for name, value in best.items()}
+def best_metrics(best: dict[str, Any]) -> dict[str, float]:
+    """The content of best.json under the tracker's names, such as best/members/shape/weight."""
+    values: dict[str, float] = {}
+    for name, value in best.items():
+        if isinstance(value, dict):
+            values |= {
+                f"{BEST_PREFIX}{name}/{key[len(BEST_PREFIX) :]}": inner for key, inner in best_metrics(value).items()
+            }
+        elif value is not None:
+            values[BEST_PREFIX + name] = value
+    return values
 
 
 def read_epoch_metrics(paths: TrainingPaths) -> dict[int, dict[str, float]]:

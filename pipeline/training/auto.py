@@ -101,8 +101,25 @@ def ineffective_settings(config: Config, defaults: Config) -> Iterator[tuple[str
 
 
 def resolve_model(model: Model, plan: Plan) -> Model:
-    """The model that the plan recommends, if the config says `auto`."""
-    return preset(plan) if model.name == "auto" else model
+    """The model that the plan recommends, if the config says `auto`; networks that measure in mm learn the spacing."""
+    model = preset(plan) if model.name == "auto" else model
+    return model.model_copy(update={"options": with_spacing(model.name, model.options, plan)})
+
+
+def with_spacing(name: str, options: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """The options of a network, or of each member of a stack, with the plan's `spacing_mm` where it takes one."""
+    own = dict(options)
+    if "spacing_mm" in signature(MODELS.get(name)).parameters:
+        own.setdefault("spacing_mm", list(plan.spacing_mm))
+    if isinstance(own.get("members"), dict):
+        own["members"] = {title: with_member_spacing(member, plan) for title, member in own["members"].items()}
+    return own
+
+
+def with_member_spacing(member: dict[str, Any], plan: Plan) -> dict[str, Any]:
+    """A member with the plan's spacing; one without a known name is left for `build_model` to reject."""
+    options = with_spacing(member["name"], member.get("options") or {}, plan) if member.get("name") in MODELS else {}
+    return {**member, "options": options} if options else member
 
 
 def preset(plan: Plan) -> Model:
@@ -180,6 +197,7 @@ def images_per_scan(network: Network, volume: Tensor) -> int | None:
 
 def build_network(model: Model, *, num_classes: int, in_channels: int = 1, pretrained: bool = True) -> Network:
     """The network of a config; pass `pretrained=False` if its weights will be loaded from a checkpoint."""
+    options = model.options if pretrained else without_pretrained(model.options)
     return build_model(
         model.name,
         in_channels=in_channels,
@@ -189,5 +207,17 @@ def build_network(model: Model, *, num_classes: int, in_channels: int = 1, pretr
         allow_missing=model.allow_missing,
         freeze=model.freeze,
         lora=model.lora,
-        **model.options,
+        mask_channels=model.mask_channels,
+        **options,
     )
+
+
+def without_pretrained(options: dict[str, Any]) -> dict[str, Any]:
+    """The options of a model, whose members, if it is a stack, load no weights of their own."""
+    members = options.get("members")
+    if not isinstance(members, dict):
+        return options
+    bare = {
+        name: {key: value for key, value in member.items() if key != "pretrained"} for name, member in members.items()
+    }
+    return {**options, "members": bare}

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pipeline.config import Config, Plan
 from pipeline.core.columns import HISTORY_COLUMNS
-from pipeline.core.io import lock_for_process, whole_file, write_yaml
+from pipeline.core.io import lock_for_process, whole_file, write_json, write_yaml
 from pipeline.core.paths import TrainingPaths
 from pipeline.core.provenance import portable_config
 from pipeline.training.distributed import is_rank_zero
@@ -199,7 +199,15 @@ class RunDirectory:
         """
         if self.resume_from is None:
             paths = self.paths
-            for earlier in (paths.last, paths.best, paths.best_epoch, paths.history, paths.int8, paths.quantized):
+            for earlier in (
+                paths.last,
+                paths.best,
+                paths.best_epoch,
+                paths.history,
+                paths.int8,
+                paths.quantized,
+                paths.members,
+            ):
                 earlier.unlink(missing_ok=True)
         write_yaml(self.paths.config, self.config)
 
@@ -207,9 +215,16 @@ class RunDirectory:
         """Write best.ckpt."""
         self.trained_checkpoint(epoch, score, weights).write(self.paths.best)
 
-    def save_only_epoch(self, weights: dict[str, Tensor], metrics: dict[str, float]) -> None:
-        """Write all files of a training without epochs: its only state is the best and the last."""
+    def save_only_epoch(
+        self, weights: dict[str, Tensor], metrics: dict[str, float], members: dict[str, Any] | None = None
+    ) -> None:
+        """Write all files of a training without epochs: its only state is the best and the last.
+
+        `members` says of a stack how much each member counts.
+        """
         self.begin()
+        if members:
+            write_json(self.paths.members, members)
         checkpoint = self.trained_checkpoint(0, metrics[f"val_{self.fold.training.monitor}"], weights)
         checkpoint.write(self.paths.best)
         checkpoint.write(self.paths.last)

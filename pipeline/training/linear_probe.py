@@ -15,6 +15,7 @@ from torch import nn
 
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL
 from pipeline.core.paths import CohortPaths
+from pipeline.core.progress import show_progress
 from pipeline.data.dataset import stored_images
 from pipeline.models.network import Network
 from pipeline.store.store import Store
@@ -39,17 +40,8 @@ ClassWeight = Literal["balanced"] | None
 def fit_linear_probe(network: Network, fold: Fold, run_directory: RunDirectory, paths: CohortPaths, seed: int) -> None:
     """Fit the head on the training scans and save the network as best and last checkpoint."""
     check_single_label(fold)
-    store, cache = Store(paths.preprocessed), FeatureCache(paths.features, network)
-
-    def embed(rows: pd.DataFrame) -> torch.Tensor:
-        images = stored_images(store, rows[SCAN_ID], fold.plan.standards)
-        return cache.embeddings(torch.from_numpy(image) for image in images)
-
-    labels = {
-        partition: with_targets(fold.rows[partition], fold.classes, fold.task)[LABEL].to_numpy(copy=True)
-        for partition in (TRAIN, VAL)
-    }
-    features = {partition: embed(fold.rows[partition]) for partition in (TRAIN, VAL)}
+    labels = labels_of(fold)
+    features = {partition: embeddings_of(network, fold, paths, fold.rows[partition]) for partition in (TRAIN, VAL)}
     penalty = fit_logistic_head(
         network,
         features[TRAIN].numpy(),
@@ -75,6 +67,21 @@ def check_single_label(fold: Fold) -> None:
             "model.freeze: a logistic head gives each scan one class, got the task multilabel; "
             "set model.freeze=false, with model.lora to keep most weights as they are."
         )
+
+
+def embeddings_of(network: Network, fold: Fold, paths: CohortPaths, rows: pd.DataFrame) -> torch.Tensor:
+    """Pooled embeddings (N, F) of the scans of `rows`, from the cache where they were computed before."""
+    images = stored_images(Store(paths.preprocessed), rows[SCAN_ID], fold.plan.standards)
+    cache = FeatureCache(paths.features, network)
+    return cache.embeddings(torch.from_numpy(image) for image in show_progress(images, len(rows), "features"))
+
+
+def labels_of(fold: Fold) -> dict[str, NDArray[np.int64]]:
+    """Classes (N,) of the training and validation scans."""
+    return {
+        partition: with_targets(fold.rows[partition], fold.classes, fold.task)[LABEL].to_numpy(copy=True)
+        for partition in (TRAIN, VAL)
+    }
 
 
 @torch.no_grad()
@@ -114,11 +121,11 @@ def fit_logistic_head(
     standardized = (embeddings - mean) / scale
     if inverse_penalty is None:
         folds = patient_folds(labels, np.arange(len(labels)) if groups is None else groups, seed)
-        candidates = [_regression(penalty, class_weight) for penalty in INVERSE_PENALTIES]
+        candidates = [regression_of(penalty, class_weight) for penalty in INVERSE_PENALTIES]
         losses = [_out_of_fold_loss(standardized, labels, folds, candidate) for candidate in candidates]
         inverse_penalty = INVERSE_PENALTIES[int(np.argmin(losses))]
-    regression = _regression(inverse_penalty, class_weight).fit(standardized, labels)
-    _write(layer, _class_rows(regression.coef_) / scale, _class_rows(regression.intercept_[:, None])[:, 0], mean)
+    regression = regression_of(inverse_penalty, class_weight).fit(standardized, labels)
+    write_layer(layer, class_rows(regression.coef_) / scale, class_rows(regression.intercept_[:, None])[:, 0], mean)
     return inverse_penalty
 
 
@@ -162,7 +169,7 @@ def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> Folds:
     return list(splitter.split(labels, labels, groups))
 
 
-def _regression(inverse_penalty: float, class_weight: ClassWeight) -> LogisticRegression:
+def regression_of(inverse_penalty: float, class_weight: ClassWeight) -> LogisticRegression:
     return LogisticRegression(C=inverse_penalty, max_iter=10_000, class_weight=class_weight)
 
 
@@ -172,12 +179,12 @@ def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: Folds, regressi
     return log_loss(labels, probs, labels=np.unique(labels), sample_weight=weights)
 
 
-def _class_rows(coefficients: NDArray) -> NDArray:
+def class_rows(coefficients: NDArray) -> NDArray:
     """One row per class. scikit-learn has one row w for two classes; -w/2 and w/2 have the same softmax."""
     return coefficients if len(coefficients) > 1 else np.concatenate([-coefficients, coefficients]) / 2
 
 
 @torch.no_grad()
-def _write(layer: nn.Linear, weight: NDArray, bias: NDArray, mean: NDArray) -> None:
+def write_layer(layer: nn.Linear, weight: NDArray, bias: NDArray, mean: NDArray) -> None:
     layer.weight.copy_(torch.from_numpy(weight))
     layer.bias.copy_(torch.from_numpy(bias - weight @ mean))

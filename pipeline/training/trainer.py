@@ -16,6 +16,7 @@ from pipeline.core.columns import TRAIN
 from pipeline.core.paths import CohortPaths
 from pipeline.data.augmentation.mixing import Mixer
 from pipeline.models import Network
+from pipeline.models.stack import Stack
 from pipeline.training.callbacks import (
     EarlyStopping,
     EMAWeights,
@@ -54,8 +55,10 @@ def fit(
     if not config.model.learns_by_gradient:
         # Needs scikit-learn, and no other training does.
         from pipeline.training.linear_probe import fit_linear_probe
+        from pipeline.training.stacking import fit_stack
 
-        fit_linear_probe(network, fold, run_directory, cohort, config.seed)
+        fit_head = fit_stack if isinstance(network, Stack) else fit_linear_probe
+        fit_head(network, fold, run_directory, cohort, config.seed)
         return
     trainer = build_trainer(fold.training, build_callbacks(fold.training, run_directory, loggers))
     with explain_oom(fold.training):

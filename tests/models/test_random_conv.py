@@ -1,0 +1,55 @@
+"""Random convolutions against scipy's correlation."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from pipeline.models import build_model
+from pipeline.models.random_conv import DILATIONS, LEVELS
+
+
+@pytest.fixture
+def network():
+    return build_model("random_conv3d", num_kernels=8, stride=1, freeze=True)
+
+
+@pytest.mark.parametrize("group", range(4))
+def test_features_summarize_the_responses_of_dilated_kernels(network, group):
+    volume = torch.randn(1, 1, 12, 14, 16, generator=torch.Generator().manual_seed(0))
+    dilation = DILATIONS[group]
+    kernels = network.get_buffer(f"kernels{dilation}")
+    features = network.measure(volume)[group][0].reshape(len(LEVELS) + 4, len(kernels))
+    for index, kernel in enumerate(kernels):
+        wide = np.zeros((1 + 4 * dilation,) * 3)
+        wide[::dilation, ::dilation, ::dilation] = kernel[0]
+        expected = ndimage.correlate(volume[0, 0].numpy().astype(float), wide, mode="constant")
+        shares = [(expected > level).mean() for level in LEVELS]
+        moments = [expected.mean(), expected.std(), expected.max(), expected.min()]
+        np.testing.assert_allclose(features[:, index], [*shares, *moments], atol=1e-4)
+
+
+def test_a_constant_added_to_the_scan_changes_nothing_away_from_its_edges(network):
+    inner = torch.zeros(1, 1, 40, 40, 40)
+    inner[..., 18:22, 18:22, 18:22] = 1
+    first, second = (network.measure(inner + shift)[0] for shift in (0.0, 0.0))
+    assert torch.equal(first, second)
+    kernels = network.get_buffer("kernels1")
+    assert kernels.sum(dim=(1, 2, 3, 4)).abs().max() < 1e-5
+    assert (kernels.square().sum(dim=(1, 2, 3, 4)) - 1).abs().max() < 1e-5
+
+
+def test_the_seed_draws_the_kernels_and_a_checkpoint_carries_them():
+    one, same, other = (
+        build_model("random_conv3d", num_kernels=8, kernel_seed=seed, freeze=True) for seed in (1, 1, 2)
+    )
+    assert torch.equal(one.kernels1, same.kernels1) and not torch.equal(one.kernels1, other.kernels1)
+    other.load_state_dict(one.state_dict())
+    volume = torch.randn(2, 1, 9, 10, 11)
+    assert torch.equal(one(volume), other(volume))
+
+
+@pytest.mark.parametrize("options", [{"num_kernels": 6}, {"num_kernels": 0}, {"stride": 0}, {"scale": 0.0}])
+def test_impossible_options_are_rejected(options):
+    with pytest.raises(ValueError, match="must be"):
+        build_model("random_conv3d", freeze=True, **options)
