@@ -13,6 +13,10 @@ from pipeline.config.transform_spec import TransformSpec
 EFFECTIVE_BATCH = 8
 """Scans per update, reached by accumulation."""
 
+Member = Literal["efficientnet", "random_conv", "distance_conv", "shape"]
+"""Frozen 2D features of ImageNet; random 3D convolutions of the intensities, or of a mask's distance map; the shape of
+a mask."""
+
 
 def num_channels(channels: Sequence[str], missing_channel: str) -> int:
     """Channels of the input: the images and, if channels may be missing, as many masks that say which are present."""
@@ -63,8 +67,13 @@ class Plan(Section):
     """Epochs without improvement after which training may stop."""
     stem_stride: Voxels = (4, 4, 4)
     """First downsampling along (D, H, W) that leaves two tokens per axis in the last of four stages."""
-    model: Literal["frozen_2d", "lora_2d", "network_3d"] = "frozen_2d"
-    """What `model.name: auto` means: frozen 2D features, 2D slices with low-rank updates, or a 3D network."""
+    time_budget_hours: PositiveFloat = 1.0
+    """Longest time in which the members of a stack may compute the features of all scans; edit it, and plan again."""
+    members: tuple[Member, ...] = ()
+    """Members of the stack, those that fit into the time budget."""
+    model: Literal["stack", "frozen_2d", "lora_2d", "network_3d"] = "frozen_2d"
+    """What `model.name: auto` means: a stack of `members`, frozen 2D features alone, 2D slices with low-rank updates,
+    or a 3D network."""
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
     """What `augmentation.strength: auto` means."""
     cost_estimate: CostEstimate | None = None

@@ -66,6 +66,7 @@ STEM = (4, 4, 4)
 REFERENCES = {
     "network_3d": ReferenceCost(weights_mb=244, bytes_per_voxel=480, speed=1),
     "lora_2d": ReferenceCost(weights_mb=20, bytes_per_voxel=3900, speed=0.1, slices_at_once=16),
+    "stack": ReferenceCost(weights_mb=16, bytes_per_voxel=830, speed=0.35, slices_at_once=16, is_read_once=True),
     "frozen_2d": ReferenceCost(weights_mb=14, bytes_per_voxel=830, speed=0.8, slices_at_once=16, is_read_once=True),
 }
 

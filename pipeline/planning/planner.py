@@ -39,9 +39,11 @@ from pipeline.planning.training_rules import (
     plan_batch,
     plan_length,
     plan_length_origin,
+    plan_members,
     plan_model,
     plan_patience,
     plan_stem,
+    plan_time_budget,
 )
 
 CONFIGURABLE = ("orientation", "spacing_mm", "size_voxels", "crop", "tilt", "bias_correction", "intensity")
@@ -181,7 +183,9 @@ def make_decisions(cohort: Cohort, fingerprint: Fingerprint, machine: Machine, f
         decide("max_epochs_from", plan_length_origin, scans, batch_size, num_voxels, machine)
     decide("patience", plan_patience, max_epochs)
     decide("stem_stride", plan_stem, decisions["size_voxels"].value, decisions["spacing_mm"].value)
-    decide("model", plan_model, patients, decisions["spacing_mm"].value)
+    budget = decide("time_budget_hours", plan_time_budget)
+    members = decide("members", plan_members, cohort.modality, fingerprint.num_files, num_voxels, budget, machine)
+    decide("model", plan_model, patients, decisions["spacing_mm"].value, members, machine)
     decide("augmentation", plan_augmentation, patients)
     work = Workload(
         num_files=fingerprint.num_files,

@@ -19,6 +19,13 @@ PATIENCE = 0.15
 """Share of the epochs."""
 CPU_HOURS = 0.5
 """Longest planned training of one fold without a GPU."""
+MEMBERS = ("efficientnet", "random_conv")
+MASK_MEMBERS = ("shape", "distance_conv", "efficientnet")
+"""Members of a stack for images and for masks, in the order of their cross-validated accuracy; docs/accuracy.md."""
+MEMBER_SPEEDS = {"efficientnet": 0.8, "random_conv": 1.0, "distance_conv": 0.8, "shape": 2.5}
+"""Input voxels per second, as a share of a training step's of the 3D PoolFormer-S12."""
+BUDGET_HOURS = 1.0
+"""Default of `time_budget_hours`."""
 BYTES_PER_VOXEL = 350
 """Peak of a float32 training step of the 3D PoolFormer-S12 per input voxel, activations and gradients: a batch of two
 of 48 x 64 x 64 took 137 MB."""
@@ -91,10 +98,34 @@ def plan_stem(size: Sequence[int], spacing: Sequence[float]) -> Decision[tuple[i
     return Decision(strides, "two tokens per axis in the last stage where possible: stride 4 from 48 voxels, 2 from 24")
 
 
-def plan_model(num_patients: int, spacing: Sequence[float]) -> Decision[str]:
+def plan_time_budget() -> Decision[float]:
+    """Hours for the features of a stack."""
+    return Decision(BUDGET_HOURS, "an hour by default; members of a stack that would exceed it are left out")
+
+
+def plan_members(
+    modality: str, num_scans: int, num_voxels: int, budget_hours: float, machine: Machine
+) -> Decision[tuple[str, ...]]:
+    """Members of a stack whose features of all `num_scans` scans take no longer than the budget, the best first."""
+    chosen: list[str] = []
+    hours = 0.0
+    for name in MASK_MEMBERS if modality == "mask" else MEMBERS:
+        own = seconds_per_epoch(num_scans, num_voxels, machine) / MEMBER_SPEEDS[name] / 3600
+        if hours + own <= budget_hours:
+            chosen.append(name)
+            hours += own
+    kind = "a mask" if modality == "mask" else f"modality {modality}"
+    return Decision(
+        tuple(chosen), f"for {kind}; about {hours:.2f} h for the features of {num_scans} scans, once for all folds"
+    )
+
+
+def plan_model(num_patients: int, spacing: Sequence[float], members: Sequence[str], machine: Machine) -> Decision[str]:
     """`spacing` is in mm along (D, H, W)."""
-    if num_patients < SMALL:
-        return Decision("frozen_2d", f"{num_patients} training patients, under {SMALL}: only a logistic head learns")
+    if num_patients < SMALL or machine.kind == "cpu":
+        few = f"under {SMALL}: only heads learn" if num_patients < SMALL else "no GPU to train more than heads"
+        kind = "stack" if len(members) > 1 else "frozen_2d"
+        return Decision(kind, f"{num_patients} training patients, {few}")
     if num_patients <= MEDIUM:
         return Decision("lora_2d", f"{num_patients} training patients, up to {MEDIUM}: slices, low-rank updates")
     if spacing[0] >= ANISOTROPIC * max(spacing[1:]):

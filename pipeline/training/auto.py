@@ -124,7 +124,23 @@ def with_member_spacing(member: dict[str, Any], plan: Plan) -> dict[str, Any]:
 
 def preset(plan: Plan) -> Model:
     """The model section of the plan's recommendation."""
-    return {"frozen_2d": frozen_2d, "lora_2d": lora_2d, "network_3d": network_3d}[plan.model](plan)
+    return {"stack": stack, "frozen_2d": frozen_2d, "lora_2d": lora_2d, "network_3d": network_3d}[plan.model](plan)
+
+
+def stack(plan: Plan) -> Model:
+    """The members that the plan chose, each with frozen features, weighted by a logistic layer."""
+    members = {
+        "efficientnet": frozen_2d,
+        "random_conv": lambda _: Model(name="random_conv3d"),
+        "distance_conv": lambda _: Model(name="random_conv3d", mask_channels=("distance",)),
+        "shape": lambda _: Model(name="shape_measures"),
+    }
+    # A member's own `freeze` would say nothing: the whole stack is frozen.
+    chosen = {
+        name: members[name](plan).model_dump(mode="json", exclude={"freeze"}, exclude_defaults=True)
+        for name in plan.members
+    }
+    return Model(name="stack", options={"members": chosen}, freeze=True)
 
 
 def frozen_2d(plan: Plan) -> Model:

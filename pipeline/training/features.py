@@ -6,6 +6,7 @@ and `forward_head` takes, so that any head, pooling over slices included, can be
 
 import hashlib
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -72,15 +73,21 @@ def _bytes_of(tensor: Tensor) -> bytes:
 @torch.no_grad()
 def _compute_features(network: Network, volume: Tensor) -> Tensor:
     network.eval()
-    device = next(network.parameters()).device
+    device = device_of(network)
     return network.forward_features(volume.unsqueeze(0).to(device))[0].cpu()
 
 
 @torch.no_grad()
 def _pool(network: Network, features: Tensor) -> Tensor:
     network.eval()
-    device = next(network.parameters()).device
+    device = device_of(network)
     return network.forward_head(features.unsqueeze(0).to(device), pre_logits=True)[0].cpu()
+
+
+def device_of(network: Network) -> torch.device:
+    """Where its weights are; the CPU for a network without any."""
+    tensors = chain(network.parameters(), network.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
 
 def _read_entry(path: Path) -> Tensor | None:

@@ -13,9 +13,12 @@ import torch
 from torch import Tensor
 
 from pipeline.models import Network, build_model, model_names
+from pipeline.models.build import NEVER_LEARN
 from pipeline.models.registry import MODELS
 from pipeline.models.volume import supports_3d, volume_modes
 
+NAMES = [name for name in model_names() if name not in NEVER_LEARN]
+"""Networks whose features are fixed have tests of their own."""
 SIZES = {2: (64, 64), 3: (32, 32, 32)}
 ODD_SIZES = {2: [(33, 47), (32, 32)], 3: [(17, 33, 47), (32, 32, 32), (40, 8, 33)]}
 
@@ -44,12 +47,12 @@ def on_meta(name: str, form: int | str) -> Network:
 
 def smallest_of_each_family() -> list[str]:
     smallest: dict[object, str] = {}
-    for name in sorted(model_names(), key=lambda name: sum(p.numel() for p in on_meta(name, 2).parameters())):
+    for name in sorted(NAMES, key=lambda name: sum(p.numel() for p in on_meta(name, 2).parameters())):
         smallest.setdefault(family(name), name)
     return sorted(smallest.values())
 
 
-BARE = [(name, form) for name in model_names() for form in dimensions(name)]
+BARE = [(name, form) for name in NAMES for form in dimensions(name)]
 NUMERICAL = [(name, form) for name in smallest_of_each_family() for form in dimensions(name)]
 LARGEST_FORM = [(name, dimensions(name)[-1]) for name in smallest_of_each_family()]
 WRAPPED = [(name, mode) for name in smallest_of_each_family() for mode in volume_modes(name)]

@@ -10,6 +10,7 @@ from pipeline.planning.training_rules import (
     plan_augmentation,
     plan_batch,
     plan_length,
+    plan_members,
     plan_model,
     plan_stem,
 )
@@ -39,16 +40,30 @@ def test_the_last_stage_of_the_network_has_two_tokens_per_axis(size, spacing):
 
 
 @pytest.mark.parametrize(
-    ("num_patients", "spacing", "model"),
+    ("num_patients", "spacing", "machine", "model"),
     [
-        (199, (1, 1, 1), "frozen_2d"),
-        (1000, (1, 1, 1), "lora_2d"),
-        (1001, (2.9, 1, 1), "network_3d"),
-        (1001, (3, 1, 1), "lora_2d"),
+        (199, (1, 1, 1), GPU_24, "stack"),
+        (5000, (1, 1, 1), CPU, "stack"),
+        (1000, (1, 1, 1), GPU_24, "lora_2d"),
+        (1001, (2.9, 1, 1), GPU_24, "network_3d"),
+        (1001, (3, 1, 1), GPU_24, "lora_2d"),
     ],
 )
-def test_thick_slices_and_few_patients_get_slice_models(num_patients, spacing, model):
-    assert plan_model(num_patients, spacing).value == model
+def test_thick_slices_and_few_patients_get_slice_models(num_patients, spacing, machine, model):
+    assert plan_model(num_patients, spacing, ("efficientnet", "random_conv"), machine).value == model
+
+
+def test_one_affordable_member_is_no_stack():
+    assert plan_model(100, (1, 1, 1), ("efficientnet",), CPU).value == "frozen_2d"
+
+
+def test_members_follow_the_modality_and_fit_into_the_time_budget():
+    assert plan_members("MR", 100, 64**3, 1.0, CPU).value == ("efficientnet", "random_conv")
+    assert plan_members("mask", 100, 64**3, 1.0, CPU).value == ("shape", "distance_conv", "efficientnet")
+    hours = [float(plan_members("mask", 1500, 64**3, budget, CPU).reason.split()[4]) for budget in (0.05, 0.1, 0.2, 1)]
+    assert all(spent <= budget + 0.005 for spent, budget in zip(hours, (0.05, 0.1, 0.2, 1), strict=True))
+    numbers = [len(plan_members("mask", 1500, 64**3, budget, CPU).value) for budget in (0.001, 0.05, 0.15, 1)]
+    assert numbers == sorted(numbers) and numbers[0] == 0 and numbers[-1] == 3
 
 
 @pytest.mark.parametrize(

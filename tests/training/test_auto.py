@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.config import Augmentation, Cohort, Config, Model, Plan, Training
-from pipeline.core.io import read_yaml
+from pipeline.core.io import read_json, read_yaml
 from pipeline.training.auto import build_network, resolve_auto, resolve_model, resolve_norm
 from tests.conftest import REPOSITORY, Commands
 from tests.imaging.scan_making import make_plan
@@ -91,7 +91,14 @@ def test_a_requested_batch_norm_is_rejected_with_what_to_change() -> None:
 
 
 def planned(**lines) -> Plan:
-    content = {"size_voxels": (16, 48, 40), "batch_size": 3, "accumulate": 4, "max_epochs": 5, "stem_stride": (2, 4, 2)}
+    content = {
+        "members": ("efficientnet", "shape", "distance_conv"),
+        "size_voxels": (16, 48, 40),
+        "batch_size": 3,
+        "accumulate": 4,
+        "max_epochs": 5,
+        "stem_stride": (2, 4, 2),
+    }
     return make_plan(**content | {"augmentation": "medium", "model": "network_3d"} | lines)
 
 
@@ -119,7 +126,7 @@ def test_config_values_override_the_plan():
 @pytest.mark.parametrize(
     "model", [Model(name="auto"), Model(name="resnet18", options={"spatial_dims": 3}, freeze=True)]
 )
-@pytest.mark.parametrize("recommended", ["frozen_2d", "lora_2d", "network_3d"])
+@pytest.mark.parametrize("recommended", ["stack", "frozen_2d", "lora_2d", "network_3d"])
 def test_a_resolved_config_resolves_to_itself(model, recommended):
     plan = planned(model=recommended, patience=3)
     once = resolve_auto(make_config(model=model), plan)
@@ -144,13 +151,15 @@ def test_truncated_or_edited_epochs_do_not_depend_on_the_batch_size(origin):
     assert (training.max_epochs, training.patience) == (60, 9)
 
 
-@pytest.mark.parametrize(("kind", "learns"), [("frozen_2d", "head"), ("lora_2d", "lora_"), ("network_3d", "stem")])
+@pytest.mark.parametrize(
+    ("kind", "learns"), [("stack", "head"), ("frozen_2d", "head"), ("lora_2d", "lora_"), ("network_3d", "stem")]
+)
 def test_each_preset_builds_and_trains_the_right_parameters(kind, learns):
     network = build_network(resolve_model(Model(name="auto"), planned(model=kind)), num_classes=2)
     assert network(torch.zeros(1, 1, 16, 48, 40)).shape == (1, 2)
     learning = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     assert any(learns in name for name in learning)
-    if kind == "frozen_2d":
+    if kind in ("stack", "frozen_2d"):
         assert all("head" in name for name in learning)
 
 
@@ -178,7 +187,10 @@ def test_a_run_with_only_auto_writes_the_resolved_values_to_its_config(finished,
     Commands(tmp_path)("train", "--config", "auto.yaml")
     run: Path = tmp_path / "runs" / "cubes" / "auto" / "fold-0-seed-0"
     plan, config = read_yaml(tmp_path / "data" / "cubes" / "plan.yaml"), read_yaml(run / "config.yaml")
-    assert (config["model"]["name"], config["model"]["freeze"]) == ("timm", True)
+    assert (config["model"]["name"], config["model"]["freeze"]) == ("stack", True)
+    assert list(config["model"]["options"]["members"]) == plan["members"]
+    weights = [member["weight"] for member in read_json(run / "best.json")["members"].values()]
+    assert len(weights) == 2 and min(weights) >= 0
     assert config["augmentation"]["strength"] == plan["augmentation"] == "strong"
     assert config["training"]["batch_size"] == plan["batch_size"]
     values = [value for section in ("model", "augmentation") for value in config[section].values()]
