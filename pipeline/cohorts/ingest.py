@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +29,8 @@ from pipeline.core.paths import CohortPaths
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import pair_files, split_paths
 from pipeline.imaging.problems import Problem
-from pipeline.imaging.validation import Tolerance
+from pipeline.imaging.reference_range import ScanMeasures, find_unusual, measure, reference_ranges
+from pipeline.imaging.validation import ScanCheck, Tolerance
 from pipeline.imaging.value_range import scales_apart
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     labels, in_doubt = load_labels(cohort, paths, known)
     table = select_columns(labels, cohort.columns)
     tolerance = Tolerance(**cohort.ingest.model_dump(exclude={"on_bad_scan"}), modality=cohort.modality)
-    rows = check_row_scans(table, paths.raw, known, len(path_columns(cohort.columns)), tolerance, workers)
+    num_files = len(path_columns(cohort.columns))
+    rows = compare_scans(check_row_scans(table, paths.raw, known, num_files, tolerance, workers))
     excludes = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excludes else table
     without_row = scans_without_row(labels, table, known, paths)
@@ -151,6 +153,23 @@ def value_problems(rows: CheckedRows) -> list[Problem]:
     facts = {row[SCAN_ID]: check.facts for row, check in rows.items() if check.facts}
     found = scales_apart({scan_id: measured.values for scan_id, measured in facts.items()})
     return [Problem("TAB-SCALES", found)] if found else []
+
+
+def compare_scans(rows: CheckedRows) -> CheckedRows:
+    """The rows, with a warning for each scan that is far from what is usual in the cohort."""
+    measured = [
+        check.facts and measure(check.facts.shape, check.facts.spacing_mm, check.facts.orientation, check.facts.values)
+        for check in rows.checks
+    ]
+    reference = reference_ranges(scan for scan in measured if scan)
+    if reference is None:
+        return rows
+
+    def compared(check: ScanCheck, scan: ScanMeasures | None) -> ScanCheck:
+        reason = scan and find_unusual(scan, reference)
+        return replace(check, problems=(*check.problems, Problem("NII-UNUSUAL", reason))) if reason else check
+
+    return replace(rows, checks=[compared(*pair) for pair in zip(rows.checks, measured, strict=True)])
 
 
 def scan_problems(rows: CheckedRows) -> list[LocatedProblem]:

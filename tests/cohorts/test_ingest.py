@@ -25,6 +25,8 @@ def test_rows_carry_ids_as_text_and_what_was_measured(paths):
     assert first == {
         "scan_id": "000", "patient_id": "p0", "path": "scans/000.nii.gz", "label": "fit", "shape": "7x6x5",
         "spacing_mm": "2x2x2", "orientation": "RAS", "dtype": "int16", "warnings": "",
+        "value_minimum": "-896", "value_low": "-873.76", "value_median": "78", "value_high": "889",
+        "value_is_binary": "0",
     }  # fmt: skip
 
 
