@@ -244,7 +244,7 @@ def predict_warnings(folder: Path, run: str, scans: list[Path]) -> dict[str, str
     """The column `warnings` by file name; the log has every one of them too."""
     done = Commands(folder)("predict", "scans", *map(str, scans), "--run", run, "--out", f"{run}.csv")
     table = pd.read_csv(folder / f"{run}.csv", keep_default_na=False)
-    assert all(warning in done.stderr for cell in table["warnings"] for warning in cell.split("] "))
+    assert all(warning in done.stderr for cell in table["warnings"] for warning in cell.split(" | "))
     return {Path(path).name: cell for path, cell in zip(table["path"], table["warnings"], strict=True)}
 
 

@@ -123,7 +123,7 @@ CODES: dict[str, Code] = {
     "DCM-SYNTAX": Code(
         "reject",
         "a compression that no installed package decodes",
-        "'pip install python-gdcm' into this environment, or decompress the series, for example with 'gdcmconv --raw'",
+        "install what is named, if anything is, or decompress the series, for example with 'gdcmconv --raw'",
     ),
     "DCM-VALUES": Code(
         "reject",

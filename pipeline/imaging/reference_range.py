@@ -52,7 +52,7 @@ QUANTITIES = {
     },
     # Scanners of MR differ several times in their values.
     "value_span": Quantity("width of the range of values", "ratio", 5.0),
-    "value_offset": Quantity("lowest values as a share of that width", "difference", 0.25),
+    "value_offset": Quantity("lowest values as a share of the range's width", "difference", 0.25),
     "is_binary": Quantity("only two values (1) or an image (0)", "difference", 0.0),
 }
 

@@ -44,7 +44,7 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
             continue
         for warning in prepared.warnings:
             log.warning("warning: %s: %s", name, warning)
-        rows.append([name, *probs, predicted_class(trained, probs), " ".join(prepared.warnings)])
+        rows.append([name, *probs, predicted_class(trained, probs), " | ".join(prepared.warnings)])
     columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes), PREDICTED, WARNINGS]
     table = pd.DataFrame(rows, columns=columns)
     write_csv(out, table if trained.threshold is not None else table.drop(columns=PREDICTED))

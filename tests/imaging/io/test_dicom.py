@@ -1,6 +1,7 @@
 import shutil
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pydicom
 import pytest
@@ -9,7 +10,14 @@ from nibabel.quaternions import quat2mat
 from pydicom.data import get_testdata_file
 from pydicom.data.data_manager import DATA_ROOT
 from pydicom.encaps import encapsulate
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
+from pydicom.uid import (
+    MPEG2MPML,
+    DeflatedExplicitVRLittleEndian,
+    HTJ2KLossless,
+    ImplicitVRLittleEndian,
+    JPEGLosslessSV1,
+    generate_uid,
+)
 
 from pipeline.imaging.io.discover import find_scans
 from pipeline.imaging.io.read import read_scan
@@ -135,7 +143,8 @@ BROKEN = {
     "DCM-VALUES bits": lambda folder: edit(folder / file_of(3), BitsStored=12, HighBit=14),
     "DCM-COLOR palette": lambda folder: edit(folder / file_of(3), PhotometricInterpretation="PALETTE COLOR"),
     "DCM-SUV": lambda folder: edit(folder / file_of(3), Modality="PT", Units="PROPCPS"),
-    "DCM-SYNTAX": lambda folder: compress(folder / file_of(3), JPEGLosslessSV1),
+    "DCM-SYNTAX": lambda folder: compress(folder / file_of(3), HTJ2KLossless),
+    "DCM-READ compressed": lambda folder: compress(folder / file_of(3), JPEGLosslessSV1),
     "DCM-NO-IMAGE": lambda folder: [make_report(path) for path in folder.iterdir()],
     "DCM-READ text": lambda folder: (folder / file_of(3)).write_text("not DICOM"),
     "DCM-READ cut": lambda folder: (folder / file_of(3)).write_bytes((folder / file_of(3)).read_bytes()[:-9]),
@@ -248,6 +257,44 @@ def test_pet_is_read_in_suv_by_body_weight(tmp_path, changes, factor):
     np.testing.assert_allclose(read_scan(make_pet(tmp_path / "pet", **changes)).array, expected.T, rtol=1e-5)
 
 
+COUNTS = {"Units": "CNTS"}
+TO_BQML = 70_000 / (370e6 * 0.5 ** (3600 / 6586.2))
+
+
+@pytest.mark.parametrize("is_implicit", [False, True])
+@pytest.mark.parametrize(
+    ("suv", "bqml", "factor"),
+    [
+        ("0.0021", None, 0.0021),
+        ("0.0021", "12.5", 0.0021),
+        ("0", "12.5", 12.5 * TO_BQML),
+        (None, "12.5", 12.5 * TO_BQML),
+    ],
+)
+def test_counts_of_philips_are_read_in_suv_by_its_own_factors(tmp_path, is_implicit, suv, bqml, factor):
+    folder = make_pet(tmp_path / "pet", **COUNTS)
+    for path in folder.iterdir():
+        slice_ = pydicom.dcmread(path)
+        for tag, value in (((0x7053, 0x1000), suv), ((0x7053, 0x1009), bqml)):
+            if value is not None:
+                slice_.add_new(tag, "DS", value)
+        if is_implicit:
+            slice_.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        slice_.save_as(path, enforce_file_format=True)
+    expected = VOXELS.astype(np.float64) * np.arange(1, 7)[:, None, None] * factor
+    np.testing.assert_allclose(read_scan(folder).array, expected.T, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", ["0", "", "-1"])
+def test_counts_without_a_usable_factor_are_rejected(tmp_path, value):
+    folder = make_pet(tmp_path / "pet", **COUNTS)
+    for path in folder.iterdir():
+        slice_ = pydicom.dcmread(path)
+        slice_.add_new((0x7053, 0x1000), "DS", value)
+        slice_.save_as(path)
+    assert codes_of(folder) == ["DCM-SUV"]
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -319,6 +366,39 @@ def test_every_transfer_syntax_that_decodes_gives_the_plain_values(tmp_path, nam
     assert array.shape == (*expected.T.shape, 3) and all((array[..., index] == expected.T).all() for index in range(3))
 
 
+def transcode(path: Path, syntax: int) -> None:
+    """Compress by GDCM itself; pydicom writes neither JPEG lossless nor JPEG-LS."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()
+
+
+@pytest.mark.parametrize("syntax", ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless"])
+def test_lossless_jpeg_gives_the_plain_values(tmp_path, syntax):
+    folder = write_series(tmp_path / "series")
+    for path in folder.iterdir():
+        transcode(path, getattr(gdcm.TransferSyntax, syntax))
+    assert pydicom.dcmread(folder / "0.dcm").file_meta.TransferSyntaxUID.is_compressed
+    np.testing.assert_array_equal(read_scan(folder).array, VOXELS.T - 1024.0)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "says"), [(HTJ2KLossless, "decoded by pylibjpeg"), (MPEG2MPML, "which no package decodes")]
+)
+def test_a_compression_that_nothing_decodes_names_what_to_install(tmp_path, syntax, says):
+    folder = write_series(tmp_path / "series")
+    compress(folder / file_of(3), syntax)
+    problem = check_scan(folder).problems[-1]
+    assert problem.code == "DCM-SYNTAX" and f"{syntax.name} in {file_of(3)}, {says}" in problem.found
+
+
 def deflate(path: Path, **tags) -> None:
     slice_ = pydicom.dcmread(path)
     slice_.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
@@ -338,10 +418,10 @@ def test_deflated_files_are_read_up_to_the_size_that_their_header_declares(tmp_p
 
 SAMPLES = {
     "NII-FLAT": "693_J2KI CT_small J2K_pixelrep_mismatch MR_small MR_small_RLE MR_small_bigendian MR_small_expb "
-    "MR_small_implicit MR_small_jp2klossless MR_small_padded MR_truncated examples_overlay rtdose_1frame "
-    "rtdose_expb_1frame rtdose_rle_1frame",
-    "DCM-TAG": "JPEG-lossy JPEG2000-embedded-sequence-delimiter JPEG2000 JPGExtended image_dfl",
-    "DCM-SYNTAX": "JPEGLSNearLossless_08 JPEGLSNearLossless_16 MR_small_jpeg_ls_lossless",
+    "MR_small_implicit MR_small_jp2klossless MR_small_jpeg_ls_lossless MR_small_padded MR_truncated examples_overlay "
+    "rtdose_1frame rtdose_expb_1frame rtdose_rle_1frame",
+    "DCM-TAG": "JPEG-lossy JPEG2000-embedded-sequence-delimiter JPEG2000 JPEGLSNearLossless_08 JPEGLSNearLossless_16 "
+    "JPGExtended image_dfl",
     "DCM-NO-IMAGE": "ExplVR_BigEndNoMeta ExplVR_LitEndNoMeta reportsi reportsi_with_empty_number_tags rtplan "
     "rtplan_truncated rtstruct test-SR waveform_ecg",
     "DCM-READ": "UN_sequence badVR empty_charset_LEI meta_missing_tsyntax nested_priv_SQ no_meta no_meta_group_length "
