@@ -59,6 +59,15 @@ def test_check_passes_with_warnings_alone(scans):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_extensions_of_impossible_size_or_beyond_the_voxels_are_rejected_by_the_command(tmp_path):
+    names = sorted(name for name in REJECTED if name.startswith("extension_"))
+    for name in names:
+        (tmp_path / name).write_bytes(REJECTED[name][1])
+    done = ingest("check", tmp_path)
+    rejected = [Path(line.split()[2].strip(":")).name for line in done.stdout.splitlines() if "NII-EXTENSION  " in line]
+    assert done.returncode == 1 and rejected[: len(names)] == names and len(names) > 7
+
+
 def test_check_of_an_empty_folder_is_an_error(tmp_path):
     done = ingest("check", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
