@@ -115,12 +115,32 @@ def test_another_experiment_s_checkpoint_and_weights_that_are_no_numbers_predict
     assert not (copy / "new.csv").exists() and not (copy / "runs/cubes/other/predictions").exists()
 
 
-REPEATED = ("fetch", "ingest", "split", "plan", "preprocess", "predict", "evaluate", "audit", "explain", "report")
-"""tests/test_train.py repeats `train`; `track` writes W&B's files, and steps.csv of a training has times."""
+REPEATED = (
+    "fetch",
+    "ingest",
+    "split",
+    "plan",
+    "preprocess",
+    "predict",
+    "evaluate",
+    "audit",
+    "explain",
+    "report",
+    "track",
+)
+"""tests/test_train.py repeats `train`. Two runs differ in what holds times: W&B's own files, logs, and steps.csv of a
+training; and a run that is tracked again continues after the steps of the record before, which is removed here."""
 
 
 def test_two_runs_of_each_stage_write_the_same_bytes(finished: Path, copy: Path) -> None:
-    for made in (copy / "data", copy / "reports", *(copy / RUN).glob("[!f]*"), copy / "runs/cubes/test_looks.csv"):
+    for made in (
+        copy / "data",
+        copy / "reports",
+        copy / "tracking",
+        copy / "wandb",
+        *(copy / RUN).glob("[!f]*"),
+        copy / "runs/cubes/test_looks.csv",
+    ):
         shutil.rmtree(made) if made.is_dir() else made.unlink()
     for verb in REPEATED:
         Commands(copy)(verb)
@@ -130,7 +150,7 @@ def test_two_runs_of_each_stage_write_the_same_bytes(finished: Path, copy: Path)
 
 
 def outputs_below(project: Path) -> dict[str, bytes]:
-    files = (path for name in ("data", "runs", "reports") for path in (project / name).rglob("*"))
+    files = (path for name in ("data", "runs", "reports", "tracking") for path in (project / name).rglob("*"))
     return {str(path.relative_to(project)): path.read_bytes() for path in files if path.is_file()}
 
 
