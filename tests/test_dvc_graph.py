@@ -1,11 +1,13 @@
 """dvc.yaml: deps cover the code a stage imports, params the sections it reads, and every shipped config fits."""
 
+import os
 import re
-import shlex
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.parsing.interpolate import to_str
 from dvc.utils.hydra import apply_overrides
 from ruamel.yaml import YAML
 
@@ -68,14 +70,41 @@ def keys_of(stage: dict, kind: str) -> list[str]:
 def test_every_verb_of_the_graph_is_a_stage_and_a_module() -> None:
     assert tuple(GRAPH) == VERBS
     for verb in VERBS:
-        assert GRAPH[verb]["cmd"].startswith(f"python -m pipeline.{verb} ")
+        assert GRAPH[verb]["cmd"].startswith(f"set -- ${{item}}; python -m pipeline.{verb} ")
         assert (REPOSITORY / "pipeline" / f"{verb}.py").is_file()
 
 
+HOSTILE = (
+    "x'; touch y; '",
+    'x"; touch y; "',
+    "$(touch y)",
+    "`touch y`",
+    "-x",
+    "--",
+    "x y",
+    "x\\",
+    "x\ntouch y",
+    "",
+    "*",
+)
+
+
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_name_of_params_yaml_is_one_word_to_the_shell(verb: str) -> None:
-    plain, hostile = (re.sub(r"\$\{[^}]*\}", name, GRAPH[verb]["cmd"]) for name in ("x", "x; touch y $(touch z) `a`"))
-    assert len(shlex.split(hostile)) == len(shlex.split(plain))
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_name_of_params_yaml_is_one_word_to_the_shell(verb: str, name: str, tmp_path: Path) -> None:
+    item = dict.fromkeys(GRAPH[verb]["matrix"], name)
+    command = GRAPH[verb]["cmd"].replace("${item}", to_str(item))
+    assert "${" not in command
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nprintf '%s\\0' \"$@\"\n")
+    python.chmod(0o755)
+    environment = os.environ | {"PATH": f"{python.parent}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    config = ["--config", f"{name}.yaml"] if "experiment" in item else []
+    keys = [f"{key}={name}" for key in item if key != "experiment"]
+    assert done.stdout.split("\0")[:-1] == ["-m", f"pipeline.{verb}", *config, *keys]
+    assert not (tmp_path / "y").exists()
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -4,9 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel
+import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.imaging.problems import CODES
+from tests.conftest import COHORT, Commands
 from tests.imaging.corpus import REJECTED, WARNED
 from tests.imaging.nifti_bytes import nifti
 
@@ -55,6 +59,15 @@ def test_check_passes_with_warnings_alone(scans):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_extensions_of_impossible_size_or_beyond_the_voxels_are_rejected_by_the_command(tmp_path):
+    names = sorted(name for name in REJECTED if name.startswith("extension_"))
+    for name in names:
+        (tmp_path / name).write_bytes(REJECTED[name][1])
+    done = ingest("check", tmp_path)
+    rejected = [Path(line.split()[2].strip(":")).name for line in done.stdout.splitlines() if "NII-EXTENSION  " in line]
+    assert done.returncode == 1 and rejected[: len(names)] == names and len(names) > 7
+
+
 def test_check_of_an_empty_folder_is_an_error(tmp_path):
     done = ingest("check", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -85,3 +98,36 @@ def test_bad_scan_stops_the_stage_and_leaves_earlier_outputs_or_is_left_out(comm
     command("ingest", "cohort.ingest.on_bad_scan=exclude")
     (left_out,) = json.loads(outputs[1].read_text())["excluded"]
     assert left_out["scan_id"] == "p000_0" and "p000_0" not in outputs[0].read_text()
+
+
+def write_ct_cohort(folder: Path, shifted: int, num_scans: int = 70) -> None:
+    """A config, a table and CTs of a body in air, of which the first ones have the values of their file, not HU."""
+    generator = np.random.default_rng(0)
+    (folder / "ct" / "scans").mkdir(parents=True)
+    rows = ["scan_id,patient_id,path,label"]
+    for number in range(num_scans):
+        body = generator.normal(-1000, 10, (16, 16, 16))
+        body[3:13, 3:13, 3:13] += 1040
+        body[3, 3:13, 3:13], body[5:7, 5:7, 5:7] = -100, 700
+        values = (body + (1024 if number < shifted else 0)).astype(np.int16)
+        spacing = 12.0 if number == num_scans - 1 else 3.0
+        path = f"scans/ct{number:02}.nii.gz"
+        nibabel.save(nibabel.Nifti1Image(values, np.diag([3, 3, spacing, 1])), folder / "ct" / path)
+        rows.append(f"ct{number:02},p{number:02},{path},{'cube' if number % 3 else 'plain'}")
+    (folder / "ct" / "labels.csv").write_text("\n".join(rows) + "\n")
+    config = COHORT.replace("$CUBES", str(folder / "ct")).replace("modality: MR", "modality: CT")
+    (folder / "configs" / "cohorts" / "ct.yaml").write_text(config.replace("{scheme: zscore}", "auto"))
+
+
+def test_every_shifted_ct_of_a_cohort_is_named_and_so_is_the_scan_of_another_geometry(
+    project: Path, command: Commands
+) -> None:
+    write_ct_cohort(project, shifted=40)
+    command("fetch", "cohort=ct")
+    done = command("ingest", "cohort=ct")
+    table = pd.read_csv(project / "data" / "ct" / "cohort.csv", keep_default_na=False).set_index("scan_id")
+    shifted = [f"ct{number:02}" for number in range(40)]
+    assert table.index[table["warnings"].str.contains("NII-SCALE")].tolist() == shifted
+    assert all(f"{name}: " in done.stderr for name in shifted)
+    assert table.index[table["warnings"].str.contains("NII-UNUSUAL")].tolist() == ["ct69"]
+    assert "voxel size in mm along foot-head 12, expected 3" in done.stderr

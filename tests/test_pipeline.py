@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -114,12 +115,32 @@ def test_another_experiment_s_checkpoint_and_weights_that_are_no_numbers_predict
     assert not (copy / "new.csv").exists() and not (copy / "runs/cubes/other/predictions").exists()
 
 
-REPEATED = ("fetch", "ingest", "split", "plan", "preprocess", "predict", "evaluate", "audit", "explain", "report")
-"""tests/test_train.py repeats `train`; `track` writes W&B's files, and steps.csv of a training has times."""
+REPEATED = (
+    "fetch",
+    "ingest",
+    "split",
+    "plan",
+    "preprocess",
+    "predict",
+    "evaluate",
+    "audit",
+    "explain",
+    "report",
+    "track",
+)
+"""tests/test_train.py repeats `train`. Two runs differ in what holds times: W&B's own files, logs, and steps.csv of a
+training; and a run that is tracked again continues after the steps of the record before, which is removed here."""
 
 
 def test_two_runs_of_each_stage_write_the_same_bytes(finished: Path, copy: Path) -> None:
-    for made in (copy / "data", copy / "reports", *(copy / RUN).glob("[!f]*"), copy / "runs/cubes/test_looks.csv"):
+    for made in (
+        copy / "data",
+        copy / "reports",
+        copy / "tracking",
+        copy / "wandb",
+        *(copy / RUN).glob("[!f]*"),
+        copy / "runs/cubes/test_looks.csv",
+    ):
         shutil.rmtree(made) if made.is_dir() else made.unlink()
     for verb in REPEATED:
         Commands(copy)(verb)
@@ -129,7 +150,7 @@ def test_two_runs_of_each_stage_write_the_same_bytes(finished: Path, copy: Path)
 
 
 def outputs_below(project: Path) -> dict[str, bytes]:
-    files = (path for name in ("data", "runs", "reports") for path in (project / name).rglob("*"))
+    files = (path for name in ("data", "runs", "reports", "tracking") for path in (project / name).rglob("*"))
     return {str(path.relative_to(project)): path.read_bytes() for path in files if path.is_file()}
 
 
@@ -212,6 +233,39 @@ def test_the_python_of_the_readme_runs(finished: Path, monkeypatch: pytest.Monke
         exec(here.replace("SCAN.nii.gz", f"scans/{scan}"), names)
     assert sum(names["result"].probabilities.values()) == pytest.approx(1)
     assert names["image"].shape == (1, 16, 16, 16) and names["logits"].shape == (1, 2)
+
+
+def test_a_new_scan_that_is_far_from_the_training_scans_is_named_with_what_is_expected(
+    finished: Path, tmp_path: Path
+) -> None:
+    trained = TrainedCheckpoint.read(finished / RUN / "fold-0-seed-0" / "best.ckpt")
+    window = {"scheme": "window", "window_hu": (-160, 240)}
+    replace(trained, plan=trained.plan | {"intensity": window}).write(tmp_path / "ct.ckpt")
+    good = nibabel.load(finished / "cubes" / "scans" / "p000_0.nii.gz")
+    values = np.asarray(good.dataobj)
+    # The run alone says what is usual: it is copied to where nothing else is.
+    shutil.copy(finished / RUN / "fold-0-seed-0" / "best.ckpt", tmp_path / "own.ckpt")
+    for name, changed, affine in (
+        ("coarse", values, good.affine * [[4], [4], [4], [1]]),
+        ("shifted", values - 2048, good.affine),
+        ("usual", values, good.affine),
+    ):
+        nibabel.save(nibabel.Nifti1Image(changed, affine), tmp_path / f"{name}.nii.gz")
+    found = {
+        run: predict_warnings(tmp_path, run, [tmp_path / f"{name}.nii.gz" for name in ("coarse", "shifted", "usual")])
+        for run in ("own.ckpt", "ct.ckpt")
+    }
+    assert "voxel size in mm along left-right 6, expected" in found["own.ckpt"]["coarse.nii.gz"]
+    assert "lowest values" in found["own.ckpt"]["shifted.nii.gz"] and found["own.ckpt"]["usual.nii.gz"] == ""
+    assert "expected HU" in found["ct.ckpt"]["shifted.nii.gz"]
+
+
+def predict_warnings(folder: Path, run: str, scans: list[Path]) -> dict[str, str]:
+    """The column `warnings` by file name; the log has every one of them too."""
+    done = Commands(folder)("predict", "scans", *map(str, scans), "--run", run, "--out", f"{run}.csv")
+    table = pd.read_csv(folder / f"{run}.csv", keep_default_na=False)
+    assert all(warning in done.stderr for cell in table["warnings"] for warning in cell.split(" | "))
+    return {Path(path).name: cell for path, cell in zip(table["path"], table["warnings"], strict=True)}
 
 
 def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, tmp_path: Path) -> None:

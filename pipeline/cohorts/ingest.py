@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +29,8 @@ from pipeline.core.paths import CohortPaths
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import pair_files, split_paths
 from pipeline.imaging.problems import Problem
-from pipeline.imaging.validation import Tolerance
+from pipeline.imaging.reference_range import ScanMeasures, find_unusual, measure, reference_ranges
+from pipeline.imaging.validation import ScanCheck, Tolerance
 from pipeline.imaging.value_range import scales_apart
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,8 @@ def ingest_cohort(cohort: Cohort, paths: CohortPaths, workers: int = 1) -> None:
     labels, in_doubt = load_labels(cohort, paths, known)
     table = select_columns(labels, cohort.columns)
     tolerance = Tolerance(**cohort.ingest.model_dump(exclude={"on_bad_scan"}), modality=cohort.modality)
-    rows = check_row_scans(table, paths.raw, known, len(path_columns(cohort.columns)), tolerance, workers)
+    num_files = len(path_columns(cohort.columns))
+    rows = compare_scans(check_row_scans(table, paths.raw, known, num_files, tolerance, workers))
     excludes = cohort.ingest.on_bad_scan == "exclude"
     kept = rows.usable if excludes else table
     without_row = scans_without_row(labels, table, known, paths)
@@ -99,21 +101,20 @@ def load_labels(cohort: Cohort, paths: CohortPaths, known: list[str]) -> tuple[p
 
 def raise_rejections(problems: list[LocatedProblem], paths: CohortPaths) -> None:
     """Raise one error for all problems whose verdict is `reject`."""
-    rejections = [str(problem) for problem in problems if problem.problem.verdict == "reject"]
-    num_more = len(rejections) - MAX_REJECTIONS
-    rejections = rejections[:MAX_REJECTIONS] + ([f"and {num_more:,} more"] if num_more > 0 else [])
-    if len(rejections) == 1:
-        raise ValueError(rejections[0])
-    if rejections:
-        raise ValueError(
-            "\n  ".join([f"{paths.folder}: {len(rejections)} problems, nothing was written:", *rejections])
-        )
+    rejected = [problem for problem in problems if problem.problem.verdict == "reject"]
+    lines = [str(problem) for problem in rejected[:MAX_REJECTIONS]]
+    if len(rejected) > MAX_REJECTIONS:
+        lines.append(f"and {len(rejected) - MAX_REJECTIONS:,} more")
+    if len(lines) == 1:
+        raise ValueError(lines[0])
+    if lines:
+        raise ValueError("\n  ".join([f"{paths.folder}: {len(rejected):,} problems, nothing was written:", *lines]))
 
 
 def scans_without_row(labels: pd.DataFrame, table: pd.DataFrame, known: list[str], paths: CohortPaths) -> list[str]:
     """Scans that no row names, neither as its scan nor in another column, such as that of the mask."""
-    files = {path for cell in table[PATH] for path in split_paths(cell)}
-    named = {relative_to_raw(path, paths.raw) for path in files} | set(labels.to_numpy().ravel())
+    files, raw = {path for cell in table[PATH] for path in split_paths(cell)}, paths.raw
+    named = {relative_to_raw(path, raw) for path in files} | set(labels.to_numpy().ravel())
     # `known` lists one file of a pair, and a row may name the other.
     return [scan for scan in known if named.isdisjoint(map(str, pair_files(Path(scan)) or [scan]))]
 
@@ -123,6 +124,8 @@ def label_source_problems(
 ) -> list[Problem]:
     """Rows whose scan or crop mask is a file that a label was made from, under whatever column, name or link."""
     made_from = {file for name in sources if name in labels for cell in labels[name] for file in real_files(cell, raw)}
+    if not made_from:
+        return []
     bad = pd.Series(False, table.index)
     for name in {PATH, CROP_MASK} & set(table.columns):
         bad |= table[name].map(lambda cell: any(real_files(path, raw) & made_from for path in split_paths(cell)))
@@ -148,14 +151,31 @@ def duplicate_voxel_problems(rows: CheckedRows) -> list[Problem]:
 
 def value_problems(rows: CheckedRows) -> list[Problem]:
     """Two groups of scans on different scales: a plan measures a few scans, and one window fits only one group."""
-    facts = {row[SCAN_ID]: check.facts for row, check in rows.items() if check.facts}
-    found = scales_apart({scan_id: measured.values for scan_id, measured in facts.items()})
+    scans = zip(rows.table[SCAN_ID], rows.checks, strict=True)
+    found = scales_apart({scan_id: check.facts.values for scan_id, check in scans if check.facts})
     return [Problem("TAB-SCALES", found)] if found else []
+
+
+def compare_scans(rows: CheckedRows) -> CheckedRows:
+    """The rows, with a warning for each scan that is far from what is usual in the cohort."""
+    measured = [
+        check.facts and measure(check.facts.shape, check.facts.spacing_mm, check.facts.orientation, check.facts.values)
+        for check in rows.checks
+    ]
+    reference = reference_ranges(scan for scan in measured if scan)
+    if reference is None:
+        return rows
+
+    def compared(check: ScanCheck, scan: ScanMeasures | None) -> ScanCheck:
+        reason = scan and find_unusual(scan, reference)
+        return replace(check, problems=(*check.problems, Problem("NII-UNUSUAL", reason))) if reason else check
+
+    return replace(rows, checks=[compared(*pair) for pair in zip(rows.checks, measured, strict=True)])
 
 
 def scan_problems(rows: CheckedRows) -> list[LocatedProblem]:
     return [
-        LocatedProblem(f"{row[SCAN_ID]}: {check.path}", problem, row[SCAN_ID])
-        for row, check in rows.items()
+        LocatedProblem(f"{scan_id}: {check.path}", problem, scan_id)
+        for scan_id, check in zip(rows.table[SCAN_ID], rows.checks, strict=True)
         for problem in check.problems
     ]

@@ -13,6 +13,7 @@ from pipeline.core.ids import check_as_ingested, check_filled
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import join_paths
 from pipeline.imaging.problems import Problem
+from pipeline.imaging.value_range import VALUE_COLUMNS
 
 INVISIBLE_ENDS = re.compile(r"^[\s\u00ad\u200b-\u200f\u2060\ufeff]+|[\s\u00ad\u200b-\u200f\u2060\ufeff]+$")
 MISSING = {"", "na", "n/a", "#n/a", "nan", "null"}
@@ -21,6 +22,7 @@ MAX_LISTED, MAX_DIGITS = 5, 15
 RESERVED = (
     *(SCAN_ID, PATIENT_ID, PATH, LABEL, CROP_MASK, CROP_CENTER_MM),
     *("shape", "spacing_mm", "orientation", "dtype", "file_sha256", "voxel_sha256", "warnings"),
+    *VALUE_COLUMNS,
 )
 """Columns of cohort.csv that a covariate must not replace."""
 

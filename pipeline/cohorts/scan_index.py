@@ -1,5 +1,6 @@
 """The scan of each row: its files, and whether they are usable."""
 
+import functools
 import math
 import os
 from collections.abc import Iterator
@@ -65,11 +66,19 @@ def list_scans(raw: Path) -> list[str]:
 def relative_to_raw(path: str, raw: Path) -> str | None:
     """A path of the table, relative to the raw folder; None if it is empty or outside the folder."""
     # Links are not followed: a link in the folder may point anywhere, as data managers create them.
-    for folder in (raw.absolute(), raw.resolve()):
-        relative = os.path.relpath(folder / path, folder)
-        if relative.split(os.sep)[0] not in (".", ".."):
-            return as_on_disk(folder / relative).relative_to(folder).as_posix()
+    for folder in spellings(raw, os.getcwd()):
+        whole = os.path.normpath(os.path.join(folder, path))
+        if whole.startswith(folder + os.sep):
+            # Plain letters have one spelling.
+            on_disk = whole if whole.isascii() else str(as_on_disk(Path(whole)))
+            return on_disk[len(folder) + 1 :].replace(os.sep, "/")
     return None
+
+
+@functools.lru_cache(maxsize=8)
+def spellings(raw: Path, here: str) -> tuple[str, str]:
+    """The folder as it is named from `here`, and with links followed; looked up once, not for a million rows."""
+    return os.path.join(here, raw), str(raw.resolve())
 
 
 def with_relative_paths(row: dict[str, str], raw: Path) -> dict[str, str]:
@@ -134,6 +143,6 @@ def path_problem(path: str, raw: Path, known: list[str]) -> Problem | None:
     relative = relative_to_raw(path, raw)
     if relative is None:
         return Problem("TAB-PATH", repr(path))
-    if not os.path.lexists(raw / relative):
-        return Problem("TAB-NO-SCAN", quote_with_hint(path, known))
+    if not os.path.lexists(os.path.join(raw, relative)):
+        return Problem("TAB-NO-SCAN", quote_with_hint(path, known) if known else f"'{path}'")
     return None

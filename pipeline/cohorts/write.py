@@ -11,6 +11,7 @@ from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import CohortPaths
 from pipeline.imaging.problems import Problem
 from pipeline.imaging.validation import ScanFacts
+from pipeline.imaging.value_range import as_columns
 
 Entry = dict[str, str | None]
 """A problem in ingest.json: scan_id (null for a problem of the table), code, verdict, message."""
@@ -31,6 +32,7 @@ def measure(facts: ScanFacts, warnings: tuple[Problem, ...]) -> dict[str, str]:
         "spacing_mm": "x".join(f"{size:.6g}" for size in facts.spacing_mm),
         "orientation": facts.orientation,
         "dtype": facts.dtype,
+        **as_columns(facts.values),
         "file_sha256": facts.file_sha256,
         "voxel_sha256": facts.voxel_sha256,
         "warnings": " ".join(problem.code for problem in warnings),

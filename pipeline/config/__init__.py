@@ -14,7 +14,7 @@ from pipeline.config.explanation import Explanation
 from pipeline.config.ingest import Ingest
 from pipeline.config.intensity import Histogram, Intensity, Rescale, Suv, Unchanged, Window, ZScore
 from pipeline.config.model import Model
-from pipeline.config.plan import CostEstimate, Plan
+from pipeline.config.plan import CostEstimate, Plan, ReferenceRanges
 from pipeline.config.preprocess import Preprocess
 from pipeline.config.section import TAGS, Section
 from pipeline.config.source import Source
@@ -38,6 +38,7 @@ __all__ = [
     "Model",
     "Plan",
     "Preprocess",
+    "ReferenceRanges",
     "Rescale",
     "Section",
     "Source",

@@ -36,6 +36,16 @@ class CostEstimate(Section):
     """max_epochs of them."""
 
 
+class ReferenceRanges(Section):
+    """What is usual for the development scans of a cohort, by which a new scan is compared with them."""
+
+    num_scans: PositiveInt
+    ranges: dict[str, tuple[FiniteFloat, FiniteFloat]]
+    """5th and 95th percentile by quantity: voxel size, field of view, voxels, values."""
+    orientations: tuple[str, ...]
+    """Directions of the axes in the files, such as LPS."""
+
+
 class Plan(Section):
     """`plan.yaml`: the values of every `auto` in `preprocess`, `model` and `training`, with a reason per line."""
 
@@ -77,6 +87,8 @@ class Plan(Section):
     augmentation: Literal["none", "light", "medium", "strong"] = "medium"
     """What `augmentation.strength: auto` means."""
     cost_estimate: CostEstimate | None = None
+    reference: ReferenceRanges | None = None
+    """Written anew each time, not meant for editing; None for a few scans."""
     measured: tuple[str, ...] = ()
     """Development scans whose voxels were read; of all others only the header was."""
     reasons: dict[str, str]

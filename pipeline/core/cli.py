@@ -73,6 +73,8 @@ def describe(error: Exception) -> str:
     """The message; for an error of the operating system, with its file."""
     if isinstance(error, FileNotFoundError) and error.filename:
         return f"{error.filename} is missing; if an earlier stage writes it, 'dvc repro' does that first."
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        return f"{error.filename}: expected a folder, got a file or a device; give another name."
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return str(error)

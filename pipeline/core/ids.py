@@ -70,7 +70,7 @@ def check_as_ingested(table: "DataFrame", path: Path, stage: str) -> None:
     `stage` writes the table.
     """
     summary = path.with_name("ingest.json")
-    expected = read_json(summary, "classes").get("num_scans", len(table)) if summary.is_file() else len(table)
+    expected = read_json(summary, "num_scans")["num_scans"] if summary.is_file() else len(table)
     if len(table) != expected:
         raise ValueError(f"{path}: {len(table)} rows, ingest counted {expected} scans; run 'dvc repro {stage}' again.")
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 LOG_EVERY_S = 30.0
 """Seconds between two lines of progress in a log."""
+FIRST_LOG_S, SHOW_EVERY_S = 1.0, 0.1
 LOGGERS = ("pipeline", "__main__")
 """A stage is `__main__` when it runs, its modules are below `pipeline`."""
 log = logging.getLogger(__name__)
@@ -57,17 +58,23 @@ class WhenNeededHandler(logging.FileHandler):
 
 
 def show_progress(results: Iterable[Result], total: int, stage: str, unit: str = "scans") -> Iterator[Result]:
-    """The same results under a bar with rate and time left on a terminal, and a line in the log every half minute."""
-    began = logged = time.monotonic()
+    """The same results under a bar with rate and time left on a terminal, and lines in the log.
+
+    The first line comes after a second, the others every half minute.
+    """
+    began = shown = time.monotonic()
+    next_line = began + FIRST_LOG_S
     with progress_bar(stage, is_enabled=total > 0) as progress:
         task = progress.add_task(stage, total=total, rate="")
         for done, result in enumerate(results, start=1):
             yield result
-            speed = progress.tasks[task].speed
-            progress.update(task, advance=1, rate=f"{speed:.1f} {unit}/s" if speed else "")
             now = time.monotonic()
-            if now - logged >= LOG_EVERY_S:
-                logged = now
+            if now - shown >= SHOW_EVERY_S or done == total:
+                # Drawing costs more than many a result does.
+                shown, speed = now, progress.tasks[task].speed
+                progress.update(task, completed=done, rate=f"{speed:.1f} {unit}/s" if speed else "")
+            if now >= next_line:
+                next_line = now + LOG_EVERY_S
                 log.info("%s", progress_line(stage, done, total, now - began, unit))
 
 

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Affine = NDArray[np.float64]
 Tilt = Literal["keep", "straighten"]
 
+PAIRS = ("LR", "PA", "IS")
+"""Ends of the anatomical axes R, A, S."""
 GRID_TOLERANCE_VOXELS = 0.01
 """Headers store float32: an index map within this distance of whole steps, at every voxel, is taken as whole steps."""
 
@@ -45,6 +47,11 @@ def spacing_mm(affine: Affine) -> NDArray[np.float64]:
 def axcodes(affine: Affine) -> str:
     """The nearest orientation code, such as "RAS"."""
     return "".join(nib.aff2axcodes(affine))
+
+
+def anatomical_axes(orientation: str) -> list[int]:
+    """The number of each letter's axis among R, A, S."""
+    return [next(axis for axis, pair in enumerate(PAIRS) if letter in pair) for letter in orientation]
 
 
 def network_grid(

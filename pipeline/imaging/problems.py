@@ -95,6 +95,9 @@ CODES: dict[str, Code] = {
     "NII-SCALE": Code(
         "warn", "values are not on the scale of the modality", "check rescale and units, and convert the scan again"
     ),
+    "NII-UNUSUAL": Code(
+        "warn", "far from what is usual in the cohort", "check that it is the right scan, converted as the others were"
+    ),
     "NII-PRECISION": Code("warn", "integers beyond 2^24 lose precision in float32", "rescale them if that matters"),
     # Several files as channels
     "NII-CHANNEL-MISSING": Code(
@@ -120,7 +123,7 @@ CODES: dict[str, Code] = {
     "DCM-SYNTAX": Code(
         "reject",
         "a compression that no installed package decodes",
-        "'pip install python-gdcm' into this environment, or decompress the series, for example with 'gdcmconv --raw'",
+        "install what is named, if anything is, or decompress the series, for example with 'gdcmconv --raw'",
     ),
     "DCM-VALUES": Code(
         "reject",

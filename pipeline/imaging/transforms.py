@@ -40,13 +40,15 @@ MODALITY_OF_SCHEME = {"window": "CT", "suv": "PET"}
 Sample = dict[Hashable, Any]
 
 
-def scan_transforms(plan: Plan, *, own_modules: frozenset[str] = frozenset()) -> Compose:
+def scan_transforms(plan: Plan, *, own_modules: frozenset[str] = frozenset(), is_new: bool = False) -> Compose:
     """What `preprocess` and `predict` run on a sample: the files of a scan under `image`, as `sample_of` gives them.
 
-    `own_modules` are dotted paths of the user's own transforms that `plan.extra` may import.
+    A scan that is new is compared with those that the plan was made from. `own_modules` are dotted paths of the user's
+    own transforms that `plan.extra` may import.
     """
     modality = MODALITY_OF_SCHEME.get(plan.intensity.scheme)
-    reader = ScanReader(plan.fill_nonfinite, plan.missing_channel, plan.spacing_range_mm, modality)
+    reference = plan.reference if is_new else None
+    reader = ScanReader(plan.fill_nonfinite, plan.missing_channel, plan.spacing_range_mm, modality, reference)
     load = load_scan(IMAGE, reader)
     return Compose([load, EnsureChannelFirstd(IMAGE), *volume_transforms(plan, own_modules=own_modules)])
 

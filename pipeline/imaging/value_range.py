@@ -5,7 +5,7 @@ a window has saturated it; its numbers do not.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,21 @@ class ValueRange:
 
     def __str__(self) -> str:
         return f"{self.minimum:.4g} to {self.high:.4g}"
+
+
+VALUE_COLUMNS = tuple(f"value_{field.name}" for field in fields(ValueRange))
+"""Columns of cohort.csv that keep the range of each scan."""
+
+
+def as_columns(found: ValueRange) -> dict[str, str]:
+    """Numbers as text, 1 for true."""
+    return {name: f"{float(number):.6g}" for name, number in zip(VALUE_COLUMNS, vars(found).values(), strict=True)}
+
+
+def from_columns(row: Mapping[str, str]) -> ValueRange:
+    """The range that a row of cohort.csv has."""
+    *numbers, is_binary = (float(row[name]) for name in VALUE_COLUMNS)
+    return ValueRange(*numbers, is_binary=bool(is_binary))
 
 
 def sample_values(values: NDArray) -> NDArray:

@@ -19,11 +19,11 @@ from pipeline.training.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".xlsx", ".xlsm")
-PREDICTED = "predicted"
+PREDICTED, WARNINGS = "predicted", "warnings"
 
 
 def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None:
-    """Write `path, prob_<class>…`, and `predicted` if there is a threshold.
+    """Write `path, prob_<class>…`, `predicted` if there is a threshold, and `warnings`, which are logged as well.
 
     Scans that cannot be read, or need too much memory, are listed in one error after the others have been written.
     """
@@ -44,8 +44,8 @@ def predict_files(trained: ScanClassifier, scans: list[Path], out: Path) -> None
             continue
         for warning in prepared.warnings:
             log.warning("warning: %s: %s", name, warning)
-        rows.append([name, *probs, predicted_class(trained, probs)])
-    columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes), PREDICTED]
+        rows.append([name, *probs, predicted_class(trained, probs), " | ".join(prepared.warnings)])
+    columns = [PATH, *(f"{PROB_PREFIX}{label}" for label in trained.classes), PREDICTED, WARNINGS]
     table = pd.DataFrame(rows, columns=columns)
     write_csv(out, table if trained.threshold is not None else table.drop(columns=PREDICTED))
     log.info("%s: %d scans", out, len(rows))

@@ -90,7 +90,7 @@ class Predictor:
     @cached_property
     def transforms(self) -> Compose:
         """The transforms that preprocessed the training scans."""
-        return scan_transforms(self.plan, own_modules=self.own_transforms)
+        return scan_transforms(self.plan, own_modules=self.own_transforms, is_new=True)
 
     def prepare(self, scan: ScanFiles | Path) -> PreparedScan:
         """Preprocess a raw scan with the transforms of the training scans."""

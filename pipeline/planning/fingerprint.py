@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.config import Intensity
+from pipeline.config import Intensity, ReferenceRanges
 from pipeline.core.columns import PATIENT_ID, SCAN_ID
 from pipeline.imaging.cropping import mask_target
 from pipeline.imaging.foreground import find_foreground
-from pipeline.imaging.geometry import axcodes, spacing_mm
+from pipeline.imaging.geometry import anatomical_axes, axcodes, spacing_mm
 from pipeline.imaging.io.discover import ScanFiles, scan_files
 from pipeline.imaging.io.read import ANY_SPACING_MM, Scan, read_scan
+from pipeline.imaging.reference_range import measure, reference_ranges
+from pipeline.imaging.value_range import VALUE_COLUMNS, from_columns
 
 MAX_MEASURED = 30
 """Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""
-PAIRS = ("LR", "PA", "IS")
-"""Ends of the anatomical axes R, A, S."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,6 @@ class Voxels:
     """Has at most two values, as a mask does."""
 
 
-def anatomical_axes(orientation: str) -> list[int]:
-    """The number of each letter's axis among R, A, S."""
-    return [next(axis for axis, pair in enumerate(PAIRS) if letter in pair) for letter in orientation]
-
-
 def read_geometry(table: pd.DataFrame) -> Geometry:
     """Geometry from the columns shape, spacing_mm and orientation of cohort.csv."""
     shapes, spacings = [], []
@@ -69,6 +64,17 @@ def read_geometry(table: pd.DataFrame) -> Geometry:
         shapes.append(np.array(parse_triple(shape))[order])
         spacings.append(np.array(parse_triple(spacing))[order])
     return Geometry(np.array(shapes), np.array(spacings))
+
+
+def read_ranges(table: pd.DataFrame) -> ReferenceRanges | None:
+    """What is usual for the scans, from the measured columns of cohort.csv; None for a few scans."""
+    missing = [name for name in VALUE_COLUMNS if name not in table]
+    if missing:
+        raise ValueError(f"cohort.csv: no column {missing[0]}; 'dvc repro ingest' writes it.")
+    return reference_ranges(
+        measure(parse_triple(row["shape"]), parse_triple(row["spacing_mm"]), row["orientation"], from_columns(row))
+        for row in table.to_dict("records")
+    )
 
 
 def parse_triple(text: str) -> list[float]:

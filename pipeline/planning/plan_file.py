@@ -13,7 +13,7 @@ from pipeline.core.io import write_text
 
 log = logging.getLogger(__name__)
 
-NOT_DECIDED = {"reasons", "digests", "measured", "cost_estimate", "standards", "max_epochs_from"}
+NOT_DECIDED = {"reasons", "digests", "measured", "reference", "cost_estimate", "standards", "max_epochs_from"}
 """Keys that describe the plan and are written again each time."""
 BLOCKS = {"reasons", "digests"}
 """Keys that hold one line per decision."""

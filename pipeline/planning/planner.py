@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.config import Cohort, Intensity, Plan
+from pipeline.config import Cohort, Intensity, Plan, ReferenceRanges
 from pipeline.config.load import read_mapping
 from pipeline.config.plan import num_channels
 from pipeline.config.transform_spec import TransformSpec
 from pipeline.config.validate import validate
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST, TRAIN
 from pipeline.core.folds import fold_numbers, is_development, rows_of_fold
+from pipeline.imaging.geometry import anatomical_axes
 from pipeline.planning.cost import CPU, Machine, Workload, estimate_cost
 from pipeline.planning.fingerprint import (
     Geometry,
     Voxels,
-    anatomical_axes,
     choose_scans,
     measure_voxels,
     read_geometry,
+    read_ranges,
 )
 from pipeline.planning.plan_file import Decision, Decisions, add_digests, find_overrides
 from pipeline.planning.preprocessing_rules import (
@@ -114,6 +115,7 @@ def make_plan(
     decisions = make_decisions(cohort, fingerprint, machine, fixed)
     return Plan(
         **{key: decision.value for key, decision in decisions.items()},
+        reference=fingerprint.ranges,
         measured=tuple(sorted(voxels.scan_id for voxels in fingerprint.voxels)),
         reasons={key: decision.reason for key, decision in decisions.items()},
     )
@@ -141,6 +143,7 @@ class Fingerprint:
     """Training patients of the first fold."""
     geometry: Geometry
     voxels: list[Voxels]
+    ranges: ReferenceRanges | None
 
 
 def take_fingerprint(
@@ -161,6 +164,7 @@ def take_fingerprint(
         num_patients=train[PATIENT_ID].nunique(),
         geometry=read_geometry(rows),
         voxels=measure_voxels(choose_scans(rows), raw, intensity, fill, to_mask),
+        ranges=read_ranges(rows),
     )
 
 

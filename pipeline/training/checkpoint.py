@@ -23,6 +23,7 @@ from pipeline.core.columns import HISTORY_COLUMNS
 from pipeline.core.io import lock_for_process, whole_file, write_json, write_yaml
 from pipeline.core.paths import TrainingPaths
 from pipeline.core.provenance import portable_config
+from pipeline.models.pretrained.sources import check_stored_plainly
 from pipeline.training.distributed import is_rank_zero
 from pipeline.training.provenance import hash_of_code, run_key
 
@@ -121,17 +122,6 @@ def load_weights_only(path: Path) -> Any:
     except (zipfile.BadZipFile, RuntimeError, EOFError, UnpicklingError, ValueError, KeyError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{path}: not a complete checkpoint of plain weights ({reason}); train again.") from None
-
-
-def check_stored_plainly(archive: zipfile.ZipFile, num_bytes: int) -> None:
-    """ValueError if a member is compressed, or if members overlap and are longer together than the file."""
-    members = archive.infolist()
-    for member in members:
-        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-            raise ValueError(f"{member.filename} is compressed, {member.compress_size} to {member.file_size} bytes")
-    total = sum(member.file_size for member in members)
-    if total > num_bytes:
-        raise ValueError(f"its members have {total} bytes, the file has {num_bytes}")
 
 
 def read_run_state(path: Path, key: str) -> dict[str, Any] | None:

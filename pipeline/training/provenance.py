@@ -34,7 +34,8 @@ def run_key(config: Config, plan: Plan, data_hash: str) -> str:
     cohort = config.cohort.model_dump(
         mode="json", include={"name", "modality", "laterality", "size_is_diagnostic", "task"}
     )
-    decisive |= {"cohort": cohort, "plan": plan.model_dump(mode="json", exclude={"measured"}), "data": data_hash}
+    planned = plan.model_dump(mode="json", exclude={"measured", "reference"})
+    decisive |= {"cohort": cohort, "plan": planned, "data": data_hash}
     # Local folders decide nothing, and the checkpoint, from which the key can be computed again, does not contain them.
     decisive = strip_local_paths(decisive)
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:12]

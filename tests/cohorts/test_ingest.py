@@ -25,6 +25,8 @@ def test_rows_carry_ids_as_text_and_what_was_measured(paths):
     assert first == {
         "scan_id": "000", "patient_id": "p0", "path": "scans/000.nii.gz", "label": "fit", "shape": "7x6x5",
         "spacing_mm": "2x2x2", "orientation": "RAS", "dtype": "int16", "warnings": "",
+        "value_minimum": "-896", "value_low": "-873.76", "value_median": "78", "value_high": "889",
+        "value_is_binary": "0",
     }  # fmt: skip
 
 
@@ -186,3 +188,22 @@ def test_scans_off_the_scale_of_the_modality_or_of_the_cohort_are_named(paths):
     assert off == {"000", "001", "002", "003", "004", "007"}
     (apart,) = (problem["message"] for problem in problems if problem["code"] == "TAB-SCALES")
     assert "got 007 with values like" in apart and "7 scans such as 000, 001, 002" in apart
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda summary: summary.pop("num_scans"), "ingest.json: 'num_scans' is missing; run the stage that writes it"),
+        (
+            lambda summary: summary.update(num_scans=9),
+            "cohort.csv: 8 rows, ingest counted 9 scans; run 'dvc repro ingest'",
+        ),
+    ],
+)
+def test_a_cohort_is_read_only_with_the_number_of_scans_that_ingest_counted(paths, change, says):
+    ingest_cohort(cohort(), paths)
+    summary = json.loads(paths.ingest.read_text())
+    change(summary)
+    paths.ingest.write_text(json.dumps(summary))
+    with pytest.raises(ValueError, match=says):
+        read_cohort(paths.cohort)

@@ -188,6 +188,16 @@ def test_a_missing_input_names_the_file_and_what_writes_it(command: Commands) ->
     assert "cohort.csv" in done.stderr and "dvc repro" in done.stderr
 
 
+@pytest.mark.parametrize("out", ["/dev/null", "params.yaml", "params.yaml/below"])
+def test_results_for_a_folder_that_is_a_file_or_a_device_are_refused(out: str, command: Commands) -> None:
+    before = Path("/dev/null").is_char_device(), (command.folder / "params.yaml").read_bytes()
+    rows = [f"s{number},p{number},{'ab'[number % 2]},0.{number + 1},0.{9 - number}" for number in range(9)]
+    (command.folder / "scores.csv").write_text("\n".join(["scan_id,patient_id,label,prob_a,prob_b", *rows]))
+    done = command("evaluate", "table", "scores.csv", "--out", out, check=False)
+    assert done.returncode == 1 and f"error: {out}: expected a folder, got a file or a device" in done.stderr
+    assert (Path("/dev/null").is_char_device(), (command.folder / "params.yaml").read_bytes()) == before
+
+
 def test_messages_of_a_stage_are_also_in_its_log_file(command: Commands) -> None:
     command("fetch")
     done = command("ingest")

@@ -13,6 +13,7 @@ def test_progress_gives_every_result_and_logs_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(progress, "LOG_EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "FIRST_LOG_S", 0.0)
     with caplog.at_level(logging.INFO, logger="pipeline"):
         assert list(show_progress(iter("abcd"), total=4, stage="preprocess")) == list("abcd")
     assert caplog.messages[1] == "preprocess: 2 of 4 scans in 0 s, about 0 s left"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import gdcm
 import numpy as np
 import pydicom
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -58,3 +59,17 @@ def write_nifti_twin(folder: Path, voxels: np.ndarray, affine: np.ndarray) -> Pa
         pixel_mm=(spacing[1], spacing[0]),
         names=[f"{index:03}.dcm" for index in range(voxels.shape[2])],
     )
+
+
+def transcode(path: Path, syntax: int) -> None:
+    """Compress by GDCM itself; pydicom writes neither JPEG lossless nor JPEG-LS."""
+    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
+    reader.SetFileName(str(path))
+    assert reader.Read()
+    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    change.SetInput(reader.GetImage())
+    assert change.Change()
+    writer.SetFileName(str(path))
+    writer.SetFile(reader.GetFile())
+    writer.SetImage(change.GetOutput())
+    assert writer.Write()

@@ -36,7 +36,9 @@ def test_a_scan_that_is_too_large_or_doubtful_is_named_and_does_not_affect_the_o
         nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
     with pytest.raises(ValueError, match="1 of 3 scans could not be predicted:\n.*large.nii.gz: out of memory"):
         predict_files(Classifier(), [tmp_path], tmp_path / "out.csv")
-    assert [Path(name).name for name in pd.read_csv(tmp_path / "out.csv")["path"]] == ["a.nii.gz", "z.nii.gz"]
+    table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
+    assert [Path(name).name for name in table["path"]] == ["a.nii.gz", "z.nii.gz"]
+    assert table["warnings"].tolist() == ["", "values are not on the scale"]
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
         f"warning: {tmp_path}/z.nii.gz: values are not on the scale"
     ]

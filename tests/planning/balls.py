@@ -7,6 +7,7 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, ornt_transform
 
 from pipeline.config import Cohort, Ingest, Preprocess
 from pipeline.imaging.validation import check_scan
+from pipeline.imaging.value_range import as_columns
 
 
 def write_ball(path, shape=(30, 36, 28), spacing=(2.0, 2.0, 2.0), orientation="RAS", radius_mm=20.0, kind="MR"):
@@ -41,6 +42,7 @@ def make_table(folder, scans):
                 "shape": "x".join(map(str, facts.shape)),
                 "spacing_mm": "x".join(f"{size:.6g}" for size in facts.spacing_mm),
                 "orientation": facts.orientation,
+                **as_columns(facts.values),
             }
         )
         splits.append(

@@ -64,7 +64,7 @@ def test_the_config_takes_precedence_over_the_rules_and_the_reason_says_so(tmp_p
 
 def test_every_line_of_the_plan_has_a_reason(tmp_path):
     plan = plan_of(tmp_path, DEVELOPMENT)
-    assert set(plan.reasons) == set(Plan.model_fields) - {"reasons", "digests", "measured", "standards"}
+    assert set(plan.reasons) == set(Plan.model_fields) - {"reasons", "digests", "measured", "standards", "reference"}
     assert all(len(reason) > 10 for reason in plan.reasons.values())
 
 
@@ -212,3 +212,9 @@ def test_a_plan_edited_before_its_scans_became_test_scans_is_rejected_until_the_
     command("plan")
     assert load_yaml(Plan, plan).batch_size == 2
     assert not measured >= set(load_yaml(Plan, plan).measured)
+
+
+def test_what_is_usual_is_measured_on_development_scans_alone(tmp_path):
+    plan = plan_of(tmp_path, [({}, "development")] * 8 + [({"spacing": (1, 1, 4)}, "test")] * 8)
+    assert plan.reference.num_scans == 8 and plan.reference.ranges["spacing_S"] == (2, 2)
+    assert plan_of(tmp_path, [({}, "development")] * 7).reference is None

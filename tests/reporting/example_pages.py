@@ -92,7 +92,10 @@ def write_cohort(config: Config, table: pd.DataFrame, site: str = "north") -> No
         {"step": "rows in the label table", "scans": 121, "patients": 121},
         {"step": "excluded: TRUNCATED", "scans": 1, "patients": 1},
     ]
-    write_text(paths.ingest, json.dumps({"classes": ["healthy", "disease"], "problems": [], "flow": flow}))
+    write_text(
+        paths.ingest,
+        json.dumps({"classes": ["healthy", "disease"], "problems": [], "flow": flow, "num_scans": len(table)}),
+    )
     write_text(paths.leakage, json.dumps({"verdict": "clean", "findings": []}))
     write_yaml(paths.plan, {"orientation": "SPL", "reasons": {"orientation": "axial view"}})
 

@@ -97,7 +97,7 @@ def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Pa
     (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny, other]\nfolds: [0]\nseeds: [0]\n")
     # Taking a trial over wants every output of the graph to be known.
     stages = ("train@cubes-other-0-0", "predict@cubes-other-0-0", "evaluate@cubes-other", "audit@cubes-other")
-    commands.dvc("commit", "--force", *stages, "explain@cubes-other")
+    commands.dvc("commit", "--force", *stages, "explain@cubes-other-0-0")
     commands.environment |= {f"GIT_{who}": "a@b" for who in ("AUTHOR_NAME", "AUTHOR_EMAIL")}
     commands.environment |= {f"GIT_{who}": "a@b" for who in ("COMMITTER_NAME", "COMMITTER_EMAIL")}
     for words in (["add", "--all"], ["commit", "--quiet", "--message", "all"]):

@@ -209,28 +209,24 @@ def check_values(path: Path, found: Dataset, findings: Findings) -> None:
     if stored is not None and high is not None and int(high) != int(stored) - 1:
         findings.reject("DCM-VALUES", f"HighBit {high} of {stored} BitsStored in {path.name}")
     syntax = found.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated and not is_decodable(syntax):
-        findings.reject("DCM-SYNTAX", f"{syntax.name} in {path.name}")
+    if syntax.is_encapsulated and (decoders := missing_decoders(syntax)):
+        findings.reject("DCM-SYNTAX", f"{syntax.name} in {path.name}, {decoders}")
 
 
-def is_decodable(syntax: pydicom.uid.UID) -> bool:
+def missing_decoders(syntax: pydicom.uid.UID) -> str:
+    """What to install for a compression; empty if it can be decoded."""
     try:
-        return get_decoder(syntax).is_available
+        decoder = get_decoder(syntax)
     except NotImplementedError:
-        return False
+        return "which no package decodes"
+    return "" if decoder.is_available else f"decoded by {' or '.join(decoder.missing_dependencies)}"
 
 
 def read_frames(one: Slice, findings: Findings) -> np.ndarray:
     """The stored values of a slice's whole file: (rows, columns), or (frames, rows, columns) of several frames."""
     found = read_file(one.path, findings, with_pixels=True)
-    syntax = found.file_meta.TransferSyntaxUID
-    try:
-        with parsing(one.path, findings):
-            pixels = found.pixel_array
-    except ScanProblem as problem:
-        if syntax.is_encapsulated and problem.code == "DCM-READ":
-            findings.reject("DCM-SYNTAX", f"{syntax.name} in {problem.found}")
-        raise
+    with parsing(one.path, findings):
+        pixels = found.pixel_array
     expected = one.size if one.frame is None else (int(found.NumberOfFrames), *one.size)
     if pixels.shape != expected:
         findings.reject("DCM-READ", f"{one.path.name}: pixels of shape {pixels.shape}, expected {expected}")

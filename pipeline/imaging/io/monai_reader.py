@@ -12,10 +12,12 @@ from monai.transforms import LoadImaged
 from monai.utils import MetaKeys, SpaceKeys
 from numpy.typing import NDArray
 
+from pipeline.config import ReferenceRanges
 from pipeline.config.ingest import SPACING_RANGE_MM
 from pipeline.imaging.io.discover import is_scan_name
 from pipeline.imaging.io.read import Channels, MissingChannel, read_channels
 from pipeline.imaging.problems import Problem
+from pipeline.imaging.reference_range import find_unusual, measure_grid
 from pipeline.imaging.value_range import measure_range, off_scale, sample_values
 
 PRESENT = "present_channels"
@@ -39,6 +41,7 @@ class ScanReader(ImageReader):
         missing: MissingChannel = "reject",
         spacing_range_mm: tuple[float, float] = SPACING_RANGE_MM,
         modality: str | None = None,
+        reference: ReferenceRanges | None = None,
     ) -> None:
         super().__init__()
         self.fill = fill
@@ -49,6 +52,8 @@ class ScanReader(ImageReader):
         """Voxel sizes that are accepted."""
         self.modality = modality
         """Values of a single file that are not on the scale of this modality are among the warnings."""
+        self.reference = reference
+        """What is far outside of these ranges is among the warnings."""
 
     def verify_suffix(self, filename: Sequence[Source] | Source) -> bool:
         return all(is_scan_name(path) for path in as_paths(filename) if path is not None)
@@ -70,8 +75,19 @@ class ScanReader(ImageReader):
             MetaKeys.SPATIAL_SHAPE: np.array(array.shape[1:]),
             MetaKeys.ORIGINAL_CHANNEL_DIM: 0 if has_channels else float("nan"),
             PRESENT: [scan is not None for scan in channels.scans],
-            WARNINGS: [*merge_warnings(channels), *scale_warnings(channels, self.modality)],
+            WARNINGS: [*merge_warnings(channels), *self.unusual(channels)],
         }
+
+    def unusual(self, channels: Channels) -> list[str]:
+        """What is not on the scale of the modality, or far from the cohort's; of several files, of the first."""
+        first = channels.present[0]
+        values = measure_range(sample_values(first.array.ravel(order="K")))
+        reasons = {
+            # Several files may be of several modalities.
+            "NII-SCALE": off_scale(values, self.modality) if len(channels.scans) == 1 else None,
+            "NII-UNUSUAL": self.reference and find_unusual(measure_grid(channels.grid, values), self.reference),
+        }
+        return [format_problem(Problem(code, reason)) for code, reason in reasons.items() if reason]
 
 
 def load_scan(key: Hashable, reader: ScanReader) -> LoadImaged:
@@ -105,12 +121,8 @@ def native(array: NDArray) -> NDArray:
 def merge_warnings(channels: Channels) -> list[str]:
     """Each kind of warning once."""
     problems = (problem for scan in channels.present for problem in scan.warnings)
-    return list(dict.fromkeys(f"{problem.message} [{problem.code}]" for problem in problems))
+    return list(dict.fromkeys(map(format_problem, problems)))
 
 
-def scale_warnings(channels: Channels, modality: str | None) -> list[str]:
-    """That the values of a single file are not on the scale of the modality."""
-    if modality is None or len(channels.scans) > 1:
-        return []
-    reason = off_scale(measure_range(sample_values(channels.scans[0].array.ravel(order="K"))), modality)
-    return [f"{(problem := Problem('NII-SCALE', reason)).message} [{problem.code}]"] if reason else []
+def format_problem(problem: Problem) -> str:
+    return f"{problem.message} [{problem.code}]"

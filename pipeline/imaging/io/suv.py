@@ -10,8 +10,8 @@ import pydicom
 
 from pipeline.imaging.problems import Findings
 
-PHILIPS_SUV_FACTOR = (0x7053, 0x1000)
-"""Philips' own tag: counts to SUV."""
+PHILIPS_SUV, PHILIPS_BQML = (0x7053, 0x1000), (0x7053, 0x1009)
+"""Philips' own tags, as https://qibawiki.rsna.org has them: counts to SUV, or to Bq/ml; zero where they are unknown."""
 
 
 def suv_factor(path: Path, found: pydicom.Dataset, findings: Findings) -> float:
@@ -21,14 +21,25 @@ def suv_factor(path: Path, found: pydicom.Dataset, findings: Findings) -> float:
     units, kind = found.get("Units") or "missing", found.get("SUVType") or "BW"
     if units == "GML" and kind == "BW":
         return 1.0
-    if units == "CNTS" and found.get(PHILIPS_SUV_FACTOR):
-        return float(found[PHILIPS_SUV_FACTOR].value)
-    if units != "BQML":
+    to_suv, to_bqml = (private_factor(found, tag) if units == "CNTS" else 0.0 for tag in (PHILIPS_SUV, PHILIPS_BQML))
+    if to_suv:
+        return to_suv
+    if units != "BQML" and not to_bqml:
         findings.reject("DCM-SUV", f"Units {units}{f' with SUVType {kind}' if units == 'GML' else ''} in {path.name}")
     try:
-        return body_weight_factor(found)
+        return body_weight_factor(found) * (to_bqml or 1.0)
     except (KeyError, AttributeError, TypeError, ValueError, IndexError) as error:
-        findings.reject("DCM-SUV", f"Units BQML, {str(error).strip(chr(39)) or type(error).__name__} in {path.name}")
+        findings.reject("DCM-SUV", f"Units {units}, {str(error).strip(chr(39)) or type(error).__name__} in {path.name}")
+
+
+def private_factor(found: pydicom.Dataset, tag: tuple[int, int]) -> float:
+    """The positive number of a private tag, as bytes where its type is unknown; 0 if it is missing or anything else."""
+    value = found[tag].value if tag in found else None
+    try:
+        factor = float(value.strip(b"\0 ") if isinstance(value, bytes) else value)
+    except (TypeError, ValueError):
+        return 0.0
+    return factor if 0 < factor < float("inf") else 0.0
 
 
 def body_weight_factor(found: pydicom.Dataset) -> float:

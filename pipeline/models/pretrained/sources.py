@@ -2,6 +2,7 @@
 
 import importlib.util
 import pickle
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import urldefrag, urlsplit
@@ -38,6 +39,11 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
 def read_from_package(text: str) -> dict[str, Tensor]:
     """The tensors of `NAME/FILE` inside an installed package, which is located but not imported."""
     name, _, file = text.partition("/")
+    # To find a package inside of another one, Python imports the outer one.
+    if not name.isidentifier() or ".." in PurePosixPath(file).parts:
+        raise ValueError(
+            f"package:{text}: expected package:NAME/FILE, with NAME the outermost package; give a path instead"
+        )
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"package:{text}: no package '{name}' is installed; install it or give a path")
@@ -79,12 +85,26 @@ def read_file(path: Path) -> dict[str, Tensor]:
 def load_tensors(path: Path) -> object:
     """`torch.load` of tensors and plain containers; a file that contains code is rejected."""
     try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                check_stored_plainly(archive, path.stat().st_size)
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError) as error:
         raise ValueError(
-            f"{path}: cannot be read as tensors alone; it is damaged, a TorchScript archive or holds other objects. "
-            "Save its state_dict as .safetensors"
+            f"{path}: cannot be read as tensors alone; it is damaged, compressed, a TorchScript archive or holds other "
+            "objects. Save its state_dict as .safetensors"
         ) from error
+
+
+def check_stored_plainly(archive: zipfile.ZipFile, num_bytes: int) -> None:
+    """ValueError if a member is compressed, or if members overlap and are longer together than the file."""
+    members = archive.infolist()
+    for member in members:
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
+            raise ValueError(f"{member.filename} is compressed, {member.compress_size} to {member.file_size} bytes")
+    total = sum(member.file_size for member in members)
+    if total > num_bytes:
+        raise ValueError(f"its members have {total} bytes, the file has {num_bytes}")
 
 
 def unwrap(content: object, path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 """Sources of pretrained weights: files, packages and URLs; damaged files and files with code are rejected."""
 
 import hashlib
+import sys
 import threading
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -99,6 +101,33 @@ def test_file_with_code_is_rejected_and_not_run(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"weights.pth: cannot be read as tensors alone"):
         read_weights("weights.pth")
     assert not Path("ran").exists()
+
+
+def test_a_package_is_located_and_never_imported(tmp_path, monkeypatch):
+    inner = tmp_path / "planted" / "inner"
+    inner.mkdir(parents=True)
+    for folder in (inner, inner.parent):
+        (folder / "__init__.py").write_text("raise SystemExit('imported')\n")
+        save_file(WEIGHTS, folder / "w.safetensors")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert_same(read_weights("package:planted/w.safetensors"))
+    assert_same(read_weights("package:planted/inner/w.safetensors"))
+    for name in ("planted.inner/w.safetensors", "planted/../w.safetensors", "/w.safetensors", ".planted/w.safetensors"):
+        with pytest.raises(ValueError, match="expected package:NAME/FILE"):
+            read_weights(f"package:{name}")
+    assert "planted" not in sys.modules
+
+
+def test_compressed_members_are_rejected_before_they_inflate(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(WEIGHTS, path)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    with pytest.raises(ValueError, match="weights.pth: cannot be read as tensors alone; it is damaged, compressed"):
+        read_weights(path)
 
 
 @pytest.mark.parametrize("suffix, words", [(".pth", "cannot be read as tensors"), (".safetensors", "not a readable")])
