@@ -30,8 +30,10 @@ path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, report  # noqa: E402
 from pipeline.core.io import write_csv  # noqa: E402
+from pipeline.evaluation.calibration_curve import smooth_calibration  # noqa: E402
 from pipeline.evaluation.curves import net_benefit, net_benefit_interval  # noqa: E402
 from pipeline.evaluation.metrics import select_metrics  # noqa: E402
+from pipeline.evaluation.metrics.calibration import logit  # noqa: E402
 from pipeline.evaluation.multilabel import label_means  # noqa: E402
 from pipeline.evaluation.sample import Sample  # noqa: E402
 from pipeline.evaluation.settings import ORDINAL, Settings  # noqa: E402
@@ -40,6 +42,8 @@ from pipeline.evaluation.uncertainty.estimates import estimate_metrics  # noqa: 
 RESULTS = Path(__file__).parent / "results" / "coverage.csv"
 SETTINGS = Settings(num_bootstrap=400, prevalence=0.05)
 NET_BENEFIT_AT = (0.1, 0.2, 0.3, 0.5)
+CURVE_AT = (0.25, 0.5, 0.9)
+"""Quantiles of the probabilities at which the smooth calibration curve is compared with the truth."""
 LOWEST, HIGHEST, STANDARD_ERRORS = 0.93, 0.975, 2.0
 POPULATION = 400_000
 """Scans of the sample whose metrics are the truth."""
@@ -187,7 +191,21 @@ def intervals(cell: Cell, samples: list[Sample]) -> dict[str, Range]:
             treated = sample.probs[:, 1] >= threshold
             bounds = net_benefit_interval(sample, treated, threshold, settings)
             found[f"net benefit at {threshold:g}"] = (net_benefit(sample, treated, threshold), *bounds)
+        curve = smooth_calibration(sample, curve_points(cell), settings.confidence)
+        if not isinstance(curve, str):
+            bounds = curve[["observed", "low", "high"]].to_numpy()
+            found |= {
+                f"calibration curve at quantile {at:g}": tuple(row) for at, row in zip(CURVE_AT, bounds, strict=True)
+            }
     return found
+
+
+@cache
+def curve_points(cell: Cell) -> np.ndarray:
+    """Probabilities at which the calibration curve is known: the true one there has the factor taken away."""
+    large = replace(cell, many_scans=False, fixed_counts=False)
+    (sample,) = draw_samples(large, POPULATION, np.random.default_rng(0))
+    return np.quantile(sample.probs[:, 1], CURVE_AT)
 
 
 def estimates(sample: Sample, settings: Settings) -> dict:
@@ -212,6 +230,10 @@ def true_values(cell: Cell) -> dict[str, float]:
     if sample.is_binary:
         for threshold in NET_BENEFIT_AT:
             found[f"net benefit at {threshold:g}"] = net_benefit(sample, sample.probs[:, 1] >= threshold, threshold)
+        true_curve = expit(logit(curve_points(cell)) / cell.overconfidence)
+        found |= {
+            f"calibration curve at quantile {at:g}": value for at, value in zip(CURVE_AT, true_curve, strict=True)
+        }
     return found
 
 

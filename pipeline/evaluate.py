@@ -56,6 +56,7 @@ def evaluate_table(
     intersections: Annotated[list[str] | None, "columns to combine into subgroups, such as sex+site"] = None,
     task: Annotated[str, "binary, multiclass, ordinal or multilabel"] = "auto",
     prevalence: Annotated[float | None, "share of the positive class where the model would be used"] = None,
+    decision_thresholds: Annotated[list[float] | None, "lowest and highest threshold for net benefit"] = None,
     operating_point: Annotated[str | None, "youden, sensitivity, specificity or cost"] = None,
     operating_target: Annotated[float | None, "the sensitivity or specificity to keep"] = None,
     miss_cost: Annotated[float | None, "false positives that a false negative is worth, for cost"] = None,
@@ -75,6 +76,7 @@ def evaluate_table(
 
     chosen = {
         "prevalence": prevalence,
+        "decision_thresholds": decision_thresholds and tuple(decision_thresholds),
         "operating_point": operating_point,
         "operating_target": operating_target,
         "miss_cost": miss_cost,
