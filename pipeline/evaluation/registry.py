@@ -111,7 +111,13 @@ def make_metric(name: str, fn: MetricFunction, **details: object) -> Metric:
 
 
 METRICS: Registry[Metric] = Registry("metric", make_metric)
-AFTER = {"recalibrated_": "intercept refitted", "calibrated_": "calibrated"}
+INTENDED, WITHOUT_TWINS, USABLE = "intended_", "without_twins_", "usable_share"
+AFTER = {
+    "recalibrated_": "intercept refitted",
+    "calibrated_": "calibrated",
+    INTENDED: "failed scans counted as wrong",
+    WITHOUT_TWINS: "test patients without a near twin in training",
+}
 """Prefixes of metrics that are computed again, and their words in a title."""
 DERIVED = {
     "auroc_minimum_detectable_difference": "AUROC, minimum detectable difference",
@@ -119,6 +125,8 @@ DERIVED = {
     "conformal_coverage": "Coverage of conformal sets",
     "conformal_abstention_rate": "Abstention rate of conformal sets",
     "exact_match": "All labels correct",
+    USABLE: "Share with a usable scan",
+    "net_benefit": "Net benefit",
 }
 """Titles of what is derived from other metrics or from fitted sets."""
 

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.audits.shortcut import USED
+from pipeline.evaluation.registry import INTENDED, USABLE, WITHOUT_TWINS
 from pipeline.reporting.formatting import Entry, interval, number, span
 from pipeline.reporting.section import Statement
 
@@ -17,6 +18,7 @@ def headline_statements(headline: dict[str, Entry], split: str, confidence: floa
     """What the headline metrics show and do not show."""
     found = [about_chance(headline["auroc"], confidence), about_baseline(headline)]
     found += [about_calibration(headline), about_precision(headline["auroc"]), about_power(headline)]
+    found += [about_near_twins(headline), about_failed_scans(headline)]
     if split == "val":
         found.append(
             (
@@ -111,6 +113,26 @@ def about_power(headline: dict[str, Entry]) -> Statement | None:
         f"With these {smallest['num_patients']} patients a difference between the AUROCs of two models below "
         f"{number(smallest['value'])} would often be missed."
     )
+
+
+def about_near_twins(headline: dict[str, Entry]) -> Statement | None:
+    """What is left where test patients show what training showed."""
+    auroc, rest = headline["auroc"], headline.get(f"{WITHOUT_TWINS}auroc")
+    if rest is None or rest["value"] is None:
+        return None
+    return "caution", (
+        f"{auroc['num_patients'] - rest['num_patients']} of {auroc['num_patients']} test patients have a near twin in "
+        f"training. Without them the AUROC is {number(rest['value'])}, {interval(rest)}."
+    )
+
+
+def about_failed_scans(headline: dict[str, Entry]) -> Statement | None:
+    usable = headline.get(USABLE)
+    if usable is None or usable["value"] is None or usable["value"] == 1:
+        return None
+    intended = headline.get(f"{INTENDED}accuracy", {"value": None})
+    wrong = f" Counted as wrong, they leave an accuracy of {number(intended['value'])}." if intended["value"] else ""
+    return "caution", f"{1 - usable['value']:.1%} of the cohort have no usable scan and are in no other figure.{wrong}"
 
 
 def audit_statements(audits: Json | None) -> list[Statement]:

@@ -65,6 +65,7 @@ def skill_rows(sample: Sample) -> Array:
     "brier_skill_score",
     title="Brier skill score",
     interval=MeanOfRows(skill_rows, (-np.inf, 1)),
+    averaged=True,
     recalibrated=True,
     summary=True,
 )
