@@ -174,7 +174,10 @@ MAX_LEAKS = 10
 
 
 def leak_statements(leakage: Json | None) -> list[Statement]:
-    """Each leak across the split: accepted by its code, or still open; many accepted ones of a kind in one sentence."""
+    """Each leak across the split: accepted by its code, or still open; many accepted ones of a kind in one sentence.
+
+    Older scans in a test set by date are said too.
+    """
     across = [entry for entry in (leakage or {}).get("findings", []) if entry["across_splits"]]
     accepted: dict[str, list[Json]] = {}
     for entry in across:
@@ -183,6 +186,7 @@ def leak_statements(leakage: Json | None) -> list[Statement]:
     statements = [sentence for kind, entries in accepted.items() for sentence in accepted_statements(kind, entries)]
     return [
         *statements,
+        *(("caution", f"{note}.") for note in (leakage or {}).get("notes", [])),
         *(("bad", f"Open leak {entry['code']}: {entry['message']}.") for entry in across if not entry["accepted"]),
     ]
 
