@@ -2,6 +2,7 @@
 
     python benchmarks/coverage.py                       # all cells, resumed where the results end
     python benchmarks/coverage.py --replicates 200 --out trial.csv --seed 1 --only "three classes"
+    python benchmarks/coverage.py --replicates 400 --out trial.csv --metrics ratio skill curve
 
 A cell is a kind of study: number of patients, prevalence, AUROC, one or one to six scans per patient, task. Each
 replicate draws a new study and computes all intervals by the functions that `evaluate` uses; the truth is the metric of
@@ -175,8 +176,8 @@ def settings_of(cell: Cell) -> Settings:
     return replace(SETTINGS, task=ORDINAL) if cell.task == "grades" else SETTINGS
 
 
-def intervals(cell: Cell, samples: list[Sample]) -> dict[str, Range]:
-    """(value, low, high) of every metric that evaluation reports."""
+def intervals(cell: Cell, samples: list[Sample], words: tuple[str, ...] = ()) -> dict[str, Range]:
+    """(value, low, high) of every metric that evaluation reports, or of those whose name has one of the words."""
     settings, sample = settings_of(cell), samples[0]
     if len(samples) > 1:
         entries = {
@@ -185,7 +186,7 @@ def intervals(cell: Cell, samples: list[Sample]) -> dict[str, Range]:
         }
         found = {f"mean {name}": each for name, each in label_means(samples, entries, settings).items()}
         return {name: (each.value, each.low, each.high) for name, each in found.items()}
-    found = {name: (each.value, each.low, each.high) for name, each in estimates(sample, settings).items()}
+    found = {name: (each.value, each.low, each.high) for name, each in estimates(sample, settings, words).items()}
     if sample.is_binary:
         for threshold in NET_BENEFIT_AT:
             treated = sample.probs[:, 1] >= threshold
@@ -208,8 +209,10 @@ def curve_points(cell: Cell) -> np.ndarray:
     return np.quantile(sample.probs[:, 1], CURVE_AT)
 
 
-def estimates(sample: Sample, settings: Settings) -> dict:
-    return estimate_metrics(sample, select_metrics(sample, settings), settings)
+def estimates(sample: Sample, settings: Settings, words: tuple[str, ...] = ()) -> dict:
+    metrics = select_metrics(sample, settings)
+    chosen = {name: metric for name, metric in metrics.items() if not words or any(word in name for word in words)}
+    return estimate_metrics(sample, chosen, settings)
 
 
 @cache
@@ -237,13 +240,13 @@ def true_values(cell: Cell) -> dict[str, float]:
     return found
 
 
-def run_cell(cell: Cell, numbers: range, seed: int) -> pd.DataFrame:
+def run_cell(cell: Cell, numbers: range, seed: int, words: tuple[str, ...] = ()) -> pd.DataFrame:
     """A row per metric: studies that report it, and those whose interval is below or above the truth."""
     truth = true_values(cell)
     counts: dict[str, np.ndarray] = {}
     for number in numbers:
         rng = np.random.default_rng([seed, number, *cell.name.encode()])
-        for name, (_, low, high) in intervals(cell, draw_samples(cell, cell.patients, rng)).items():
+        for name, (_, low, high) in intervals(cell, draw_samples(cell, cell.patients, rng), words).items():
             if low is not None and np.isfinite(low):
                 missed = np.array([1, high < truth[name], low > truth[name]])
                 counts[name] = counts.get(name, np.zeros(3, dtype=int)) + missed
@@ -274,7 +277,7 @@ def by_metric(tested: pd.DataFrame) -> pd.DataFrame:
     return found.assign(pooled=grouped["hits"].sum() / grouped["reported"].sum()).round(3)
 
 
-def finish(path: Path, replicates: int, seed: int, processes: int, only: str) -> pd.DataFrame:
+def finish(path: Path, replicates: int, seed: int, processes: int, only: str, words: tuple[str, ...]) -> pd.DataFrame:
     """Run the studies that the results lack, a batch of every cell in turn; each batch is written as soon as done."""
     path.parent.mkdir(exist_ok=True)
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*KEY, *COUNTS, "replicates"])
@@ -284,7 +287,7 @@ def finish(path: Path, replicates: int, seed: int, processes: int, only: str) ->
             known = done.groupby("cell")["replicates"].max()
             left = [cell for cell in chosen if known.get(cell.name, 0) < target]
             numbers = [range(int(known.get(cell.name, 0)), target) for cell in left]
-            for found in pool.map(run_cell, left, numbers, [seed] * len(left)):
+            for found in pool.map(run_cell, left, numbers, [seed] * len(left), [words] * len(left)):
                 done = add(done, found)
                 write_csv(path, done)
             print(f"{target} studies of {len(left)} cells", flush=True)
@@ -305,8 +308,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--only", default="", help="run the cells whose name contains this")
+    parser.add_argument("--metrics", nargs="*", default=[], help="only metrics whose name has one of these words")
     asked = parser.parse_args()
-    table = judge(finish(asked.out, asked.replicates, asked.seed, asked.processes, asked.only))
+    table = judge(finish(asked.out, asked.replicates, asked.seed, asked.processes, asked.only, tuple(asked.metrics)))
     tested = table[table["is_tested"].astype(bool)]
     print(by_metric(tested).to_string())
     failed = tested[~tested["holds"].astype(bool)]
