@@ -2,6 +2,7 @@
 
     python benchmarks/coverage.py                       # all cells, resumed where the results end
     python benchmarks/coverage.py --replicates 200 --out trial.csv --seed 1 --only "three classes"
+    python benchmarks/coverage.py --replicates 400 --out trial.csv --metrics ratio skill curve
 
 A cell is a kind of study: number of patients, prevalence, AUROC, one or one to six scans per patient, task. Each
 replicate draws a new study and computes all intervals by the functions that `evaluate` uses; the truth is the metric of
@@ -30,8 +31,10 @@ path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.timing import Ratio, report  # noqa: E402
 from pipeline.core.io import write_csv  # noqa: E402
+from pipeline.evaluation.calibration_curve import smooth_calibration  # noqa: E402
 from pipeline.evaluation.curves import net_benefit, net_benefit_interval  # noqa: E402
 from pipeline.evaluation.metrics import select_metrics  # noqa: E402
+from pipeline.evaluation.metrics.calibration import logit  # noqa: E402
 from pipeline.evaluation.multilabel import label_means  # noqa: E402
 from pipeline.evaluation.sample import Sample  # noqa: E402
 from pipeline.evaluation.settings import ORDINAL, Settings  # noqa: E402
@@ -40,6 +43,8 @@ from pipeline.evaluation.uncertainty.estimates import estimate_metrics  # noqa: 
 RESULTS = Path(__file__).parent / "results" / "coverage.csv"
 SETTINGS = Settings(num_bootstrap=400, prevalence=0.05)
 NET_BENEFIT_AT = (0.1, 0.2, 0.3, 0.5)
+CURVE_AT = (0.25, 0.5, 0.9)
+"""Quantiles of the probabilities at which the smooth calibration curve is compared with the truth."""
 LOWEST, HIGHEST, STANDARD_ERRORS = 0.93, 0.975, 2.0
 POPULATION = 400_000
 """Scans of the sample whose metrics are the truth."""
@@ -171,8 +176,8 @@ def settings_of(cell: Cell) -> Settings:
     return replace(SETTINGS, task=ORDINAL) if cell.task == "grades" else SETTINGS
 
 
-def intervals(cell: Cell, samples: list[Sample]) -> dict[str, Range]:
-    """(value, low, high) of every metric that evaluation reports."""
+def intervals(cell: Cell, samples: list[Sample], words: tuple[str, ...] = ()) -> dict[str, Range]:
+    """(value, low, high) of every metric that evaluation reports, or of those whose name has one of the words."""
     settings, sample = settings_of(cell), samples[0]
     if len(samples) > 1:
         entries = {
@@ -181,17 +186,33 @@ def intervals(cell: Cell, samples: list[Sample]) -> dict[str, Range]:
         }
         found = {f"mean {name}": each for name, each in label_means(samples, entries, settings).items()}
         return {name: (each.value, each.low, each.high) for name, each in found.items()}
-    found = {name: (each.value, each.low, each.high) for name, each in estimates(sample, settings).items()}
+    found = {name: (each.value, each.low, each.high) for name, each in estimates(sample, settings, words).items()}
     if sample.is_binary:
         for threshold in NET_BENEFIT_AT:
             treated = sample.probs[:, 1] >= threshold
             bounds = net_benefit_interval(sample, treated, threshold, settings)
             found[f"net benefit at {threshold:g}"] = (net_benefit(sample, treated, threshold), *bounds)
+        curve = smooth_calibration(sample, curve_points(cell), settings.confidence)
+        if not isinstance(curve, str):
+            bounds = curve[["observed", "low", "high"]].to_numpy()
+            found |= {
+                f"calibration curve at quantile {at:g}": tuple(row) for at, row in zip(CURVE_AT, bounds, strict=True)
+            }
     return found
 
 
-def estimates(sample: Sample, settings: Settings) -> dict:
-    return estimate_metrics(sample, select_metrics(sample, settings), settings)
+@cache
+def curve_points(cell: Cell) -> np.ndarray:
+    """Probabilities at which the calibration curve is known: the true one there has the factor taken away."""
+    large = replace(cell, many_scans=False, fixed_counts=False)
+    (sample,) = draw_samples(large, POPULATION, np.random.default_rng(0))
+    return np.quantile(sample.probs[:, 1], CURVE_AT)
+
+
+def estimates(sample: Sample, settings: Settings, words: tuple[str, ...] = ()) -> dict:
+    metrics = select_metrics(sample, settings)
+    chosen = {name: metric for name, metric in metrics.items() if not words or any(word in name for word in words)}
+    return estimate_metrics(sample, chosen, settings)
 
 
 @cache
@@ -212,16 +233,20 @@ def true_values(cell: Cell) -> dict[str, float]:
     if sample.is_binary:
         for threshold in NET_BENEFIT_AT:
             found[f"net benefit at {threshold:g}"] = net_benefit(sample, sample.probs[:, 1] >= threshold, threshold)
+        true_curve = expit(logit(curve_points(cell)) / cell.overconfidence)
+        found |= {
+            f"calibration curve at quantile {at:g}": value for at, value in zip(CURVE_AT, true_curve, strict=True)
+        }
     return found
 
 
-def run_cell(cell: Cell, numbers: range, seed: int) -> pd.DataFrame:
+def run_cell(cell: Cell, numbers: range, seed: int, words: tuple[str, ...] = ()) -> pd.DataFrame:
     """A row per metric: studies that report it, and those whose interval is below or above the truth."""
     truth = true_values(cell)
     counts: dict[str, np.ndarray] = {}
     for number in numbers:
         rng = np.random.default_rng([seed, number, *cell.name.encode()])
-        for name, (_, low, high) in intervals(cell, draw_samples(cell, cell.patients, rng)).items():
+        for name, (_, low, high) in intervals(cell, draw_samples(cell, cell.patients, rng), words).items():
             if low is not None and np.isfinite(low):
                 missed = np.array([1, high < truth[name], low > truth[name]])
                 counts[name] = counts.get(name, np.zeros(3, dtype=int)) + missed
@@ -252,7 +277,7 @@ def by_metric(tested: pd.DataFrame) -> pd.DataFrame:
     return found.assign(pooled=grouped["hits"].sum() / grouped["reported"].sum()).round(3)
 
 
-def finish(path: Path, replicates: int, seed: int, processes: int, only: str) -> pd.DataFrame:
+def finish(path: Path, replicates: int, seed: int, processes: int, only: str, words: tuple[str, ...]) -> pd.DataFrame:
     """Run the studies that the results lack, a batch of every cell in turn; each batch is written as soon as done."""
     path.parent.mkdir(exist_ok=True)
     done = pd.read_csv(path) if path.is_file() else pd.DataFrame(columns=[*KEY, *COUNTS, "replicates"])
@@ -262,7 +287,7 @@ def finish(path: Path, replicates: int, seed: int, processes: int, only: str) ->
             known = done.groupby("cell")["replicates"].max()
             left = [cell for cell in chosen if known.get(cell.name, 0) < target]
             numbers = [range(int(known.get(cell.name, 0)), target) for cell in left]
-            for found in pool.map(run_cell, left, numbers, [seed] * len(left)):
+            for found in pool.map(run_cell, left, numbers, [seed] * len(left), [words] * len(left)):
                 done = add(done, found)
                 write_csv(path, done)
             print(f"{target} studies of {len(left)} cells", flush=True)
@@ -283,8 +308,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--only", default="", help="run the cells whose name contains this")
+    parser.add_argument("--metrics", nargs="*", default=[], help="only metrics whose name has one of these words")
     asked = parser.parse_args()
-    table = judge(finish(asked.out, asked.replicates, asked.seed, asked.processes, asked.only))
+    table = judge(finish(asked.out, asked.replicates, asked.seed, asked.processes, asked.only, tuple(asked.metrics)))
     tested = table[table["is_tested"].astype(bool)]
     print(by_metric(tested).to_string())
     failed = tested[~tested["holds"].astype(bool)]

@@ -1,6 +1,6 @@
 """Evaluate: metrics with intervals from the predictions of all folds.
 
-Reads   runs/<cohort>/<experiment>/predictions/, cohort.csv, splits.csv
+Reads   runs/<cohort>/<experiment>/predictions/, cohort.csv, ingest.json, splits.csv, leakage.json
 Writes  runs/<cohort>/<experiment>/evaluation/{metrics.json, summary.json, frozen/, tables/, plots/};
         runs/<cohort>/test_looks.csv, one row per evaluation of the test set
 """
@@ -22,25 +22,33 @@ def evaluate(config: Config) -> None:
     """Evaluate the predictions of one experiment."""
     from pipeline.evaluation.inputs import read_inputs
     from pipeline.evaluation.locked_test_set import record_test_evaluation
-    from pipeline.evaluation.outputs import evaluate_task, record_checkpoints, write_evaluation
+    from pipeline.evaluation.outputs import record_checkpoints
+    from pipeline.evaluation.study import evaluate_study, write_study
 
     run, inputs = Artifacts(config.root).run(config.cohort.name, config.name), read_inputs(config)
-    write_evaluation(evaluate_task(inputs.predictions, inputs.settings, inputs.covariates), run.evaluation)
+    write_study(evaluate_study(config, inputs), run.evaluation)
     record_checkpoints(run, config.training_keys)
     record_test_evaluation(run.looks, config.name, inputs.predictions)
     log.info("evaluate: %s; %s", format_summary(run.evaluation), run.evaluation.metrics)
 
 
 def format_summary(paths: EvaluationPaths) -> str:
-    """The AUROC of each split, with its interval."""
+    """The AUROC of each split with its interval, and that of test patients without a near twin where some have one."""
     from pipeline.core.io import read_json
+    from pipeline.evaluation.registry import WITHOUT_TWINS
 
     texts = []
     for split, values in read_json(paths.summary).items():
-        auroc, low, high = (values.get(name) for name in ("auroc", "auroc_low", "auroc_high"))
-        interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
-        texts.append(f"{split} AUROC undefined" if auroc is None else f"{split} AUROC {auroc:.3f}{interval}")
+        texts.append(f"{split} AUROC {format_auroc(values, 'auroc')}")
+        if values.get(f"{WITHOUT_TWINS}auroc") is not None:
+            texts.append(f"without near twins in training {format_auroc(values, f'{WITHOUT_TWINS}auroc')}")
     return ", ".join(texts)
+
+
+def format_auroc(values: dict[str, float | None], name: str) -> str:
+    value, low, high = (values.get(name + end) for end in ("", "_low", "_high"))
+    interval = "" if low is None or high is None else f" ({low:.3f} to {high:.3f})"
+    return "undefined" if value is None else f"{value:.3f}{interval}"
 
 
 def evaluate_table(
@@ -56,6 +64,7 @@ def evaluate_table(
     intersections: Annotated[list[str] | None, "columns to combine into subgroups, such as sex+site"] = None,
     task: Annotated[str, "binary, multiclass, ordinal or multilabel"] = "auto",
     prevalence: Annotated[float | None, "share of the positive class where the model would be used"] = None,
+    decision_thresholds: Annotated[list[float] | None, "lowest and highest threshold for net benefit"] = None,
     operating_point: Annotated[str | None, "youden, sensitivity, specificity or cost"] = None,
     operating_target: Annotated[float | None, "the sensitivity or specificity to keep"] = None,
     miss_cost: Annotated[float | None, "false positives that a false negative is worth, for cost"] = None,
@@ -75,6 +84,7 @@ def evaluate_table(
 
     chosen = {
         "prevalence": prevalence,
+        "decision_thresholds": decision_thresholds and tuple(decision_thresholds),
         "operating_point": operating_point,
         "operating_target": operating_target,
         "miss_cost": miss_cost,

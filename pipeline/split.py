@@ -27,6 +27,7 @@ def split(config: Config) -> None:
     from pipeline.core.counts import format_splits
     from pipeline.core.folds import fold_numbers, read_splits, write_splits
     from pipeline.splits.leakage import check_accepted, check_leaks, find_leaks, read_accepted, write_leakage
+    from pipeline.splits.schemes import older_scans_in_test
     from pipeline.splits.splitting import split_patients
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
@@ -34,11 +35,14 @@ def split(config: Config) -> None:
     previous = read_splits(paths.splits, of_earlier_cohort=True) if paths.splits.exists() else None
     splits = split_patients(table, cohort.split, cohort.columns, previous)
     accepted = read_accepted(cohort.split)
-    leakage = find_leaks(table, splits, cohort, paths.raw, accepted)
+    older = older_scans_in_test(table, splits, cohort.columns, cohort.split)
+    leakage = find_leaks(table, splits, cohort, paths.raw, accepted) | {"notes": [older] if older else []}
     write_leakage(paths.leakage, leakage)
     check_accepted(leakage, accepted)
     check_leaks(leakage, paths.leakage)
     write_splits(paths.splits, splits)
+    if older:
+        log.warning("%s: %s", paths.splits, older)
     link_given_files(cohort.split, paths)
     log.info("split: %s, %d folds; %s", format_splits(splits), len(fold_numbers(splits)), paths.splits)
 

@@ -68,6 +68,7 @@ def test_a_bare_table_is_evaluated_without_any_config(table, tmp_path):
     tables = {path.stem for folder in ("plots", "tables") for path in (tmp_path / "out" / folder).iterdir()}
     assert tables == {
         *("roc", "precision_recall", "calibration", "calibration_after", "decision_curve", "confusion", "scores"),
+        *("calibration_smooth", "calibration_smooth_after", "headline"),
         *("operating_points", "models", "subgroups", "baselines"),
     }
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -162,6 +163,13 @@ def test_evaluate_report_and_results_run_from_a_config(tmp_path):
     in_test = predictions()["split"] == "test"
     splits = cohort.assign(split=np.where(in_test, "test", "development"), fold=np.where(in_test, "", "0"))
     splits.to_csv(tmp_path / "data" / "phantom" / "splits.csv", index=False)
+    # Test patient 041 is validation patient 001 once more, and a diseased one of forty-one has no usable scan.
+    pair = {"kind": "near-duplicate", "scans": ["001", "041"], "across_splits": True, "accepted": True, "reason": ""}
+    leaks = {"verdict": "accepted", "findings": [pair | {"code": "near-duplicate-1", "message": "the same content"}]}
+    (tmp_path / "data" / "phantom" / "leakage.json").write_text(json.dumps(leaks))
+    failed = {"scan_id": "080", "patient_id": "080", "label": "disease", "path": "x", "code": "NII-EMPTY"}
+    counted = {"classes": ["healthy", "disease"], "problems": [], "flow": [], "num_scans": 80, "excluded": [failed]}
+    (tmp_path / "data" / "phantom" / "ingest.json").write_text(json.dumps(counted))
     chosen = (
         "--config",
         "3d_poolformer.yaml",
@@ -174,6 +182,14 @@ def test_evaluate_report_and_results_run_from_a_config(tmp_path):
     for verb in ("evaluate", "report"):
         done = run(verb, *chosen)
         assert done.returncode == 0, done.stderr
+    metrics = json.loads((folder.parent / "evaluation" / "metrics.json").read_text())["test"]["patient"]
+    assert metrics["without_twins_auroc"]["num_patients"] == 39
+    assert metrics["intended_sensitivity"]["value"] == pytest.approx(metrics["sensitivity"]["value"] * 40 / 41)
+    summary = json.loads((folder.parent / "evaluation" / "summary.json").read_text())["test"]
+    assert summary["without_twins_auroc_low"] < summary["without_twins_auroc"] < summary["without_twins_auroc_high"]
+    page = (tmp_path / "reports" / "phantom" / "3d_poolformer.html").read_text()
+    assert "1 of 40 test patients have a near twin in training" in page
+    assert "1.2% of the cohort have no usable scan" in page
     reports = tmp_path / "reports" / "phantom"
     assert {path.name for path in reports.iterdir()} == {"3d_poolformer.html", "cohort.html", "index.html"}
     done = run("results", *chosen)

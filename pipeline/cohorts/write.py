@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.cohorts.scan_index import CheckedRows, with_relative_paths
-from pipeline.core.columns import PATH, PATIENT_ID, SCAN_ID
+from pipeline.core.columns import LABEL, PATH, PATIENT_ID, SCAN_ID
 from pipeline.core.io import write_csv, write_json
 from pipeline.core.paths import CohortPaths
 from pipeline.imaging.problems import Problem
@@ -61,7 +61,11 @@ def write_summary(
 def excluded(rows: CheckedRows) -> list[Entry]:
     """Excluded rows, each with the reason."""
     return [
-        {**{name: row[name] for name in (SCAN_ID, PATIENT_ID, PATH)}, "code": reason.code, "message": reason.message}
+        {
+            **{name: row[name] for name in (SCAN_ID, PATIENT_ID, PATH, LABEL)},
+            "code": reason.code,
+            "message": reason.message,
+        }
         for row, check in rows.items()
         if (reason := check.rejection)
     ]

@@ -15,5 +15,5 @@ HISTORY_COLUMNS = ("epoch", "step", "train_loss", "val_loss", "val_auroc", "lear
 """Of history.csv, a row an epoch."""
 CONFUSION = ("actual", "predicted")
 """Columns of the confusion table, both classes; in other tables `predicted` is a probability."""
-TEXT = (SCAN_ID, PATIENT_ID, LABEL, "class", "covariate", "group", "name", "suggested")
+TEXT = (SCAN_ID, PATIENT_ID, LABEL, "class", "covariate", "category", "group", "name", "suggested")
 """Columns that are always text: an id, a class or a group may be called '1', 'True' or 'None'."""

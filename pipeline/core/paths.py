@@ -162,6 +162,21 @@ class EvaluationPaths:
         return self.folder / ("plots" if name in DVC_PLOTS else "tables") / f"{name}.csv"
 
     @property
+    def headline(self) -> Path:
+        """The panel of figures that a reader needs first."""
+        return self.folder / "tables" / "headline.csv"
+
+    @property
+    def case_mix(self) -> Path:
+        """Labels and covariates by part of the split."""
+        return self.folder / "tables" / "case_mix.csv"
+
+    @property
+    def participant_flow(self) -> Path:
+        """Scans and patients from the label table to the evaluated ones."""
+        return self.folder / "tables" / "participant_flow.csv"
+
+    @property
     def models(self) -> Path:
         """Metrics of each fold's and seed's model by itself."""
         return self.folder / "tables" / "models.csv"

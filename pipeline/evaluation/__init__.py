@@ -28,13 +28,16 @@ uncertainty/                bootstrap, variances, intervals, and `methods`: the 
 registry, metrics/          what is reported: one decorated function per metric
 calibration, operating_point, conformal, decision_rule, ensembling
                             what is fitted on validation, and how models are averaged
-covariates, subgroups, baselines, curves, models_table
+covariates, subgroups, baselines, calibration_curve, curves, models_table, case_mix
                             tables beside the metrics
 evaluate                    one cross-validation part -> Evaluation
 cross_validation, multilabel, external, one_vs_rest
                             the same for nested or repeated parts, several labels per scan, another cohort
 pairing, comparison         differences between experiments on the same patients
+headline                    the panel of figures to read first, selected from all of them
 inputs, outputs, locked_test_set
                             files in, files out, and the count of test set evaluations
+completeness, near_twins, study
+                            failed scans in the denominator, test patients without a twin in training; all together
 audits/                     is the model right for the right reasons?
 """

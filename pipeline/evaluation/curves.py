@@ -7,8 +7,14 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import FOLD
+from pipeline.evaluation.calibration_curve import (
+    BIN_COLUMNS,
+    CLASS,
+    SMOOTH_COLUMNS,
+    calibration_table,
+    smooth_calibration_table,
+)
 from pipeline.evaluation.metrics import select_metrics
-from pipeline.evaluation.metrics.calibration import NUM_BINS, bin_of, predicted_and_observed
 from pipeline.evaluation.operating_point import RULES, choose_operating_point
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
@@ -16,13 +22,21 @@ from pipeline.evaluation.uncertainty.estimates import estimate_metrics
 from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS, every_row
 from pipeline.evaluation.uncertainty.shares import combine_shares, estimate_share
 
-THRESHOLDS = np.round(np.arange(0.02, 1, 0.02), 2)
+STEP = 0.02
+"""Between two thresholds of the decision curve."""
+
+
+def thresholds_of(settings: Settings) -> Array:
+    """Thresholds of the decision curve: both ends of the declared range, and steps between them."""
+    low, high = settings.decision_thresholds
+    steps = np.round(np.arange(STEP, 1, STEP), 2)
+    return np.unique([low, *steps[(steps > low) & (steps < high)], high])
 
 
 def decision_curve(sample: Sample, settings: Settings) -> pd.DataFrame:
     """One row per threshold: net benefit of the model with its pointwise interval, and of treating all."""
     rows = []
-    for threshold in THRESHOLDS:
+    for threshold in thresholds_of(settings):
         treated = sample.probs[:, 1] >= threshold
         bounds = net_benefit_interval(sample, treated, threshold, settings)
         values = net_benefit(sample, treated, threshold), *bounds
@@ -83,8 +97,7 @@ def rule_rows(validation: Sample | None, shown: Sample, settings: Settings, num_
     ]
 
 
-CLASS = "class"
-EMPTY_CALIBRATION = pd.DataFrame(columns=["predicted", "observed", "low", "high", "num_rows", "num_patients"])
+EMPTY_CALIBRATION, EMPTY_SMOOTH = pd.DataFrame(columns=BIN_COLUMNS), pd.DataFrame(columns=SMOOTH_COLUMNS)
 
 
 def plot_tables(sample: Sample, corrected: Sample | None, settings: Settings) -> dict[str, pd.DataFrame]:
@@ -99,6 +112,8 @@ def plot_tables(sample: Sample, corrected: Sample | None, settings: Settings) ->
         "precision_recall": ranking_table(sample, precision_recall_points),
         "calibration": calibration_table(sample, settings),
         "calibration_after": calibration_table(corrected, settings) if corrected else EMPTY_CALIBRATION,
+        "calibration_smooth": smooth_calibration_table(sample, settings),
+        "calibration_smooth_after": smooth_calibration_table(corrected, settings) if corrected else EMPTY_SMOOTH,
         "decision_curve": decision_curve(best, settings) if sample.is_binary else pd.DataFrame(columns=["threshold"]),
         "confusion": confusion_table(sample),
         "scores": scores_table(sample),
@@ -145,20 +160,6 @@ def precision_recall_points(true_positives: Array, false_positives: Array, at: A
             "threshold": at,
         }
     )
-
-
-def calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame:
-    """One row per bin with rows: mean predicted probability, observed share with its interval, rows, patients."""
-    predicted, observed = predicted_and_observed(sample)
-    bins = bin_of(predicted, settings.calibration_bins)
-    rows = []
-    for number in range(NUM_BINS):
-        inside = bins == number
-        if inside.any():
-            share = estimate_share(observed, inside, sample.patients, settings.confidence)
-            bounds = share.value, share.low, share.high
-            rows.append((predicted[inside].mean(), *bounds, inside.sum(), share.num_patients))
-    return pd.DataFrame(rows, columns=EMPTY_CALIBRATION.columns)
 
 
 def confusion_table(sample: Sample) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from pipeline.evaluation.ensembling import PATIENT, SCAN, EnsemblePredictions, e
 from pipeline.evaluation.metrics import select_metrics
 from pipeline.evaluation.models_table import metrics_by_cut, metrics_by_model
 from pipeline.evaluation.one_vs_rest import covariates_of_class, named, one_vs_rest_table
-from pipeline.evaluation.predictions import check_predictions, num_patients_with_mixed_labels
+from pipeline.evaluation.predictions import check_predictions, class_names, num_patients_with_mixed_labels
 from pipeline.evaluation.registry import Metric
 from pipeline.evaluation.sample import Sample, sample_of
 from pipeline.evaluation.settings import ORDINAL, Settings
@@ -48,6 +48,8 @@ class Evaluation:
     baselines: pd.DataFrame | None
     """Likewise."""
     results: "ResultsByLevel"
+    classes: tuple[str, ...]
+    settings: Settings
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,8 @@ def evaluate_table(
         subgroups=subgroups_of(shown, covariates, settings),
         baselines=baselines_of(shown, covariates, settings.confidence),
         results=results,
+        classes=tuple(class_names(predictions)),
+        settings=settings,
     )
 
 

@@ -44,6 +44,8 @@ def evaluate_labels(predictions: pd.DataFrame, settings: Settings, covariates: C
         subgroups=None if subgroups is None else adjust_p_values(subgroups),
         baselines=named({name: label.baselines for name, label in labels.items()}, "name"),
         results={},
+        classes=tuple(labels),
+        settings=settings,
     )
 
 

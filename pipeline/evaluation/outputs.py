@@ -15,9 +15,11 @@ from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.cross_validation import evaluate_cross_validation
 from pipeline.evaluation.decision_rule import FittedByLevel, FittedOnValidation
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Evaluation, Metrics
+from pipeline.evaluation.headline import headline_table
 from pipeline.evaluation.metrics import METRICS
 from pipeline.evaluation.multilabel import evaluate_labels
 from pipeline.evaluation.operating_point import OperatingPoint
+from pipeline.evaluation.registry import WITHOUT_TWINS
 from pipeline.evaluation.settings import MULTILABEL, Settings
 
 
@@ -32,6 +34,7 @@ def write_evaluation(evaluation: Evaluation, paths: EvaluationPaths) -> None:
     write_json(paths.metrics, evaluation.metrics)
     write_json(paths.summary, summarize(evaluation.metrics))
     write_fitted(evaluation.fitted, paths)
+    write_csv(paths.headline, headline_table(evaluation))
     write_csv(paths.models, evaluation.models)
     for table, path in ((evaluation.subgroups, paths.subgroups), (evaluation.baselines, paths.baselines)):
         # DVC expects the file, so it is written empty where there is nothing to report.
@@ -104,9 +107,11 @@ def summarize(metrics: Metrics) -> dict[str, dict[str, float | None]]:
 
 
 def summarize_split(entries: dict) -> dict[str, float | None]:
-    bounds = {"auroc_low": entries["auroc"]["low"], "auroc_high": entries["auroc"]["high"]}
+    """Values of the metrics that are marked for it, and the AUROC's interval, also without near twins."""
+    aurocs = [name for name in ("auroc", f"{WITHOUT_TWINS}auroc") if name in entries]
     chosen = [metric.name for metric in METRICS.entries() if metric.summary and metric.name in entries]
-    return {name: entries[name]["value"] for name in chosen} | bounds
+    bounds = {f"{name}_{end}": entries[name][end] for name in aurocs for end in ("low", "high")}
+    return {name: entries[name]["value"] for name in dict.fromkeys([*chosen, *aurocs])} | bounds
 
 
 def has_values(entries: dict) -> bool:

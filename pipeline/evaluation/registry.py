@@ -16,7 +16,7 @@ from functools import partial
 from pipeline.core.registry import Registry
 from pipeline.evaluation.sample import Array, Sample, Weighted
 from pipeline.evaluation.settings import ORDINAL, Settings
-from pipeline.evaluation.uncertainty.methods import Bootstrap, Interval
+from pipeline.evaluation.uncertainty.methods import AgainstRest, Bootstrap, Interval
 
 MetricFunction = Callable[..., Array]
 """(weighted sample, **settings) -> (R,) one value per resample, NaN where it is undefined."""
@@ -61,6 +61,8 @@ class Metric:
     """Names of evaluation settings that `fn` takes by keyword."""
     of_class: "ClassMetric | None" = None
     """With more than two classes: the same of each class against the rest, as `<name>_<class>`."""
+    one_vs_rest: bool = False
+    """Or is it that of two classes, this one and the rest?"""
     averaged: bool = False
     """With several labels per scan: is the mean over the labels reported?"""
     recalibrated: bool = False
@@ -93,12 +95,29 @@ class ClassMetric:
     needs_every_class: bool = True
 
 
+def against_rest(metric: Metric) -> ClassMetric | None:
+    """A metric of two classes as one of class k against the rest; None where it is not meant as one."""
+    if not metric.one_vs_rest:
+        return None
+
+    def of_class(weighted: Weighted, k: int) -> Array:
+        return metric.fn(Weighted(weighted.sample.against_rest(k), weighted.weights))
+
+    return ClassMetric(of_class, partial(AgainstRest, metric.interval), needs_every_class=False)
+
+
 def make_metric(name: str, fn: MetricFunction, **details: object) -> Metric:
     return Metric(name=name, fn=fn, **details)
 
 
 METRICS: Registry[Metric] = Registry("metric", make_metric)
-AFTER = {"recalibrated_": "intercept refitted", "calibrated_": "calibrated"}
+INTENDED, WITHOUT_TWINS, USABLE = "intended_", "without_twins_", "usable_share"
+AFTER = {
+    "recalibrated_": "intercept refitted",
+    "calibrated_": "calibrated",
+    INTENDED: "failed scans counted as wrong",
+    WITHOUT_TWINS: "test patients without a near twin in training",
+}
 """Prefixes of metrics that are computed again, and their words in a title."""
 DERIVED = {
     "auroc_minimum_detectable_difference": "AUROC, minimum detectable difference",
@@ -106,6 +125,8 @@ DERIVED = {
     "conformal_coverage": "Coverage of conformal sets",
     "conformal_abstention_rate": "Abstention rate of conformal sets",
     "exact_match": "All labels correct",
+    USABLE: "Share with a usable scan",
+    "net_benefit": "Net benefit",
 }
 """Titles of what is derived from other metrics or from fitted sets."""
 
@@ -114,23 +135,23 @@ def select_metrics(sample: Sample, settings: Settings) -> dict[str, Metric]:
     """The metrics that apply, by name, each ready to be computed; those of single classes come last."""
     chosen = [metric for metric in METRICS.entries() if metric.applies(sample, settings)]
     found = {metric.name: metric.bind(sample, settings) for metric in chosen}
-    return found if sample.is_binary else found | class_metrics(chosen, sample)
+    return found if sample.is_binary else found | class_metrics(sample)
 
 
-def class_metrics(chosen: list[Metric], sample: Sample) -> dict[str, Metric]:
+def class_metrics(sample: Sample) -> dict[str, Metric]:
     """Each class against the rest."""
     return {
         f"{metric.name}_{name}": Metric(
             name=f"{metric.name}_{name}",
-            fn=partial(metric.of_class.fn, k=k),
+            fn=partial(of_class.fn, k=k),
             title=f"{metric.title}, {name}",
-            interval=metric.of_class.interval(k),
-            ranks=metric.of_class.ranks,
-            needs_every_class=metric.of_class.needs_every_class,
+            interval=of_class.interval(k),
+            ranks=of_class.ranks,
+            needs_every_class=of_class.needs_every_class,
         )
         for k, name in enumerate(sample.class_names)
-        for metric in chosen
-        if metric.of_class
+        for metric in METRICS.entries()
+        if (of_class := metric.of_class or against_rest(metric))
     }
 
 

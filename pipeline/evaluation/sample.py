@@ -161,6 +161,10 @@ class Sample:
         """The sample under weights of shape (R, n); once each by default."""
         return Weighted(self, np.ones((1, len(self.labels))) if weights is None else weights)
 
+    def against_rest(self, k: int) -> "Sample":
+        """The same rows with two classes, class k and the rest."""
+        return from_positive(self, self.labels == k, self.probs[:, k], ("the rest", self.class_names[k]))
+
     def select(self, rows: Array) -> "Sample":
         """The rows of a boolean mask or an index, patients renumbered from 0."""
         patients = np.unique(self.patients[rows], return_inverse=True)[1]

@@ -19,6 +19,7 @@ class Settings:
     miss_cost: float = 1.0
     patient_rule: str = "mean"
     prevalence: float | None = None
+    decision_thresholds: tuple[float, float] = (0.1, 0.5)
     task: str = "auto"
     """multilabel, ordinal, or one class of several (binary, multiclass, auto): the cohort's key."""
     calibration_bins: str = "equal_width"

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.evaluation.audits.shortcut import USED
+from pipeline.evaluation.registry import INTENDED, USABLE, WITHOUT_TWINS
 from pipeline.reporting.formatting import Entry, interval, number, span
 from pipeline.reporting.section import Statement
 
@@ -17,6 +18,7 @@ def headline_statements(headline: dict[str, Entry], split: str, confidence: floa
     """What the headline metrics show and do not show."""
     found = [about_chance(headline["auroc"], confidence), about_baseline(headline)]
     found += [about_calibration(headline), about_precision(headline["auroc"]), about_power(headline)]
+    found += [about_near_twins(headline), about_failed_scans(headline)]
     if split == "val":
         found.append(
             (
@@ -113,6 +115,26 @@ def about_power(headline: dict[str, Entry]) -> Statement | None:
     )
 
 
+def about_near_twins(headline: dict[str, Entry]) -> Statement | None:
+    """What is left where test patients show what training showed."""
+    auroc, rest = headline["auroc"], headline.get(f"{WITHOUT_TWINS}auroc")
+    if rest is None or rest["value"] is None:
+        return None
+    return "caution", (
+        f"{auroc['num_patients'] - rest['num_patients']} of {auroc['num_patients']} test patients have a near twin in "
+        f"training. Without them the AUROC is {number(rest['value'])}, {interval(rest)}."
+    )
+
+
+def about_failed_scans(headline: dict[str, Entry]) -> Statement | None:
+    usable = headline.get(USABLE)
+    if usable is None or usable["value"] is None or usable["value"] == 1:
+        return None
+    intended = headline.get(f"{INTENDED}accuracy", {"value": None})
+    wrong = f" Counted as wrong, they leave an accuracy of {number(intended['value'])}." if intended["value"] else ""
+    return "caution", f"{1 - usable['value']:.1%} of the cohort have no usable scan and are in no other figure.{wrong}"
+
+
 def audit_statements(audits: Json | None) -> list[Statement]:
     """Findings that cast doubt on the result, shown beside it."""
     return [("bad", audit["summary"]) for name, audit in (audits or {}).items() if severity_of(name, audit) == "bad"]
@@ -152,7 +174,10 @@ MAX_LEAKS = 10
 
 
 def leak_statements(leakage: Json | None) -> list[Statement]:
-    """Each leak across the split: accepted by its code, or still open; many accepted ones of a kind in one sentence."""
+    """Each leak across the split: accepted by its code, or still open; many accepted ones of a kind in one sentence.
+
+    Older scans in a test set by date are said too.
+    """
     across = [entry for entry in (leakage or {}).get("findings", []) if entry["across_splits"]]
     accepted: dict[str, list[Json]] = {}
     for entry in across:
@@ -161,6 +186,7 @@ def leak_statements(leakage: Json | None) -> list[Statement]:
     statements = [sentence for kind, entries in accepted.items() for sentence in accepted_statements(kind, entries)]
     return [
         *statements,
+        *(("caution", f"{note}.") for note in (leakage or {}).get("notes", [])),
         *(("bad", f"Open leak {entry['code']}: {entry['message']}.") for entry in across if not entry["accepted"]),
     ]
 

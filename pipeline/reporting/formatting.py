@@ -17,6 +17,7 @@ from pipeline.evaluation.outputs import has_values, read_metrics
 Entry = dict[str, Any]
 """A metric of metrics.json."""
 SPLIT_NAMES = {"test": "locked test set", "val": "validation", "train": "training set"}
+UNITS = {PATIENT: "patients", SCAN: "scans"}
 EXTERNAL_METRICS = ("auroc", "sensitivity", "specificity", "brier_score", "calibration_slope", "calibration_intercept")
 RECALIBRATED = "recalibrated_"
 COLUMNS = ("auroc", "accuracy", "majority_baseline")

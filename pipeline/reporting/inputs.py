@@ -27,6 +27,8 @@ PLOTS = (
     "precision_recall",
     "calibration",
     "calibration_after",
+    "calibration_smooth",
+    "calibration_smooth_after",
     "decision_curve",
     "operating_points",
     "confusion",
@@ -73,6 +75,10 @@ class RunInputs:
     name: str
     metrics: Metrics
     plots: dict[str, pd.DataFrame]
+    panel: pd.DataFrame | None
+    """The headline panel."""
+    case_mix: pd.DataFrame | None
+    participant_flow: pd.DataFrame | None
     operating_points: Json | None
     calibrations: Json | None
     conformal: Json | None
@@ -158,6 +164,9 @@ def read_run_inputs(name: str, paths: RunPaths, trainings: Sequence[TrainingKey]
         name=name,
         metrics=read_metrics(evaluation.metrics),
         plots={plot: read_results(path) for plot in PLOTS if (path := evaluation.plot(plot)).is_file()},
+        panel=read_metrics_table(evaluation.headline),
+        case_mix=read_metrics_table(evaluation.case_mix),
+        participant_flow=read_metrics_table(evaluation.participant_flow),
         operating_points=read_json(evaluation.operating_point) if evaluation.operating_point.is_file() else None,
         calibrations=read_json(evaluation.calibration) if evaluation.calibration.is_file() else None,
         conformal=read_json(evaluation.conformal) if evaluation.conformal.is_file() else None,

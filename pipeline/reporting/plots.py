@@ -96,19 +96,34 @@ def legend_name(name: str) -> str:
     return f"\u200b{short(name)}" if name.startswith("_") else short(name)
 
 
-def calibration_figure(table: pd.DataFrame, after: pd.DataFrame | None) -> str:
-    """Observed share over predicted probability with intervals; area shows the number of rows. Rings: calibrated."""
+def calibration_figure(table: pd.DataFrame, after: pd.DataFrame | None, smooth: pd.DataFrame | None) -> str:
+    """Observed share over predicted probability: smooth curves with their bands over bins with intervals.
+
+    The area of a dot shows its number of rows; rings are after calibration. Several classes have a curve each, and no
+    dots, which would be of all classes together.
+    """
+    curves = [] if smooth is None else [(str(name), curve) for name, curve in smooth.groupby("class", sort=False)]
 
     def paint(axes: Axes) -> None:
         axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1)
-        axes.vlines(table["predicted"], table["low"], table["high"], color=COLORS[0], linewidth=1, alpha=0.6)
-        area = 20 + 130 * table["num_rows"] / table["num_rows"].max()
-        axes.scatter(table["predicted"], table["observed"], s=area, color=COLORS[0], zorder=3)
-        if after is not None:
-            axes.plot(after["predicted"], after["observed"], "o", color=COLORS[1], markerfacecolor="none", zorder=4)
+        for color, (name, curve) in zip(np.resize(COLORS, len(curves)), curves, strict=True):
+            axes.fill_between(curve["predicted"], curve["low"], curve["high"], color=color, alpha=0.15, linewidth=0)
+            axes.plot(curve["predicted"], curve["observed"], color=color, linewidth=1.8, label=legend_name(name))
+        if len(curves) > 1:
+            axes.legend(loc="upper left", fontsize=8)
+        else:
+            draw_bins(axes, table, after)
         axes.set(xlabel="predicted probability", ylabel="observed share", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
 
     return draw(paint)
+
+
+def draw_bins(axes: Axes, table: pd.DataFrame, after: pd.DataFrame | None) -> None:
+    axes.vlines(table["predicted"], table["low"], table["high"], color=COLORS[0], linewidth=1, alpha=0.6)
+    area = 20 + 130 * table["num_rows"] / table["num_rows"].max()
+    axes.scatter(table["predicted"], table["observed"], s=area, color=COLORS[0], zorder=3)
+    if after is not None:
+        axes.plot(after["predicted"], after["observed"], "o", color=COLORS[1], markerfacecolor="none", zorder=4)
 
 
 def decision_figure(table: pd.DataFrame) -> str:
@@ -120,7 +135,8 @@ def decision_figure(table: pd.DataFrame) -> str:
         axes.fill_between(table["threshold"], table["low"], table["high"], color=COLORS[0], alpha=0.15, linewidth=0)
         axes.plot(table["threshold"], table["net_benefit"], color=COLORS[0], linewidth=1.8, label="model")
         top = max(0.05, table[["net_benefit", "high", "act_on_everybody"]].max(axis=None)) * 1.08
-        axes.set(xlabel="threshold probability", ylabel="net benefit", xlim=(0, 1), ylim=(-0.35 * top, top))
+        ends = table["threshold"].min(), table["threshold"].max()
+        axes.set(xlabel="threshold probability", ylabel="net benefit", xlim=ends, ylim=(-0.35 * top, top))
         axes.legend(loc="upper right", fontsize=8)
 
     return draw(paint)

@@ -21,6 +21,8 @@ SETTINGS = "settings"
 """The column of splits.csv with the digest of the settings that the split was made under."""
 LEAK_SETTINGS = {"accepted_leaks", "accepted_leaks_file", "pretraining_patients", "statistics_patients"}
 """Settings that only the leak check reads: they move no patient."""
+ZONE = r"[T ]\d\d[\d:.,]*\s*(Z|[+-]\d\d(?::?\d\d)?)$"
+"""The zone at the end of a time, which a date alone does not have."""
 SPLIT_OF_VALUE = {TRAIN: DEVELOPMENT, DEVELOPMENT: DEVELOPMENT, VAL: DEVELOPMENT, TEST: TEST}
 """The values of a given split that are not fold numbers."""
 
@@ -78,7 +80,27 @@ def latest_groups(
     return set(latest.index[latest > cutoff])
 
 
+def older_scans_in_test(table: pd.DataFrame, splits: pd.DataFrame, columns: Columns, settings: Split) -> str | None:
+    """A sentence on test scans that are no later than the latest development scan; None where there are none.
+
+    A patient is never divided, so one whose latest scan is in the test set brings the earlier ones along.
+    """
+    if settings.scheme != "dates" or not (splits[SPLIT] == DEVELOPMENT).any():
+        return None
+    dates, in_test = _dates(table, columns.date), (splits[SPLIT] == TEST).to_numpy()
+    cutoff = dates[~in_test].max()
+    older = splits[in_test & (dates <= cutoff).to_numpy()]
+    if older.empty:
+        return None
+    return (
+        f"{len(older)} of {in_test.sum()} test scans, of {older[PATIENT_ID].nunique()} patients, are no later than "
+        f"{cutoff:%Y-%m-%d}, when the last development scan was made: a patient with a later scan is in the test set "
+        "with all scans"
+    )
+
+
 def _dates(table: pd.DataFrame, column: str) -> pd.Series:
+    _check_one_zone(table, column)
     dates = pd.to_datetime(table[column], format="ISO8601", errors="coerce")
     if dates.isna().any():
         row = table[dates.isna()].iloc[0]
@@ -87,6 +109,20 @@ def _dates(table: pd.DataFrame, column: str) -> pd.Series:
             "fill it in, or choose another split.scheme."
         )
     return dates
+
+
+def _check_one_zone(table: pd.DataFrame, column: str) -> None:
+    """Raise ValueError for times of several zones, or with and without one: their order would be a guess."""
+    zones = table[column].astype(str).str.extract(ZONE, expand=False).fillna("none")
+    first = zones[~zones.str.replace(":", "").replace({"Z": "+00", "+0000": "+00"}).duplicated()]
+    if len(first) > 1:
+        named = " and ".join(
+            f"'{table[SCAN_ID][row]}' has {table[column][row]!r} (zone {zone})" for row, zone in first.iloc[:2].items()
+        )
+        raise ValueError(
+            f"cohort.csv: column {column} has {len(first)} time zones, expected one: scan {named}; write every date as "
+            "YYYY-MM-DD, or every time in UTC."
+        )
 
 
 def _cutoff(latest: pd.Series, num_scans: pd.Series, test_fraction: float) -> pd.Timestamp:

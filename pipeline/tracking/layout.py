@@ -4,12 +4,18 @@ import importlib
 from collections.abc import Sequence
 from types import ModuleType
 
+from pipeline.evaluation.metrics import metric_title
+
 LINES = {
     "Training": ["train_loss", "val_loss", "val_auroc", "step/learning_rate", "step/gradient_norm"],
     "Speed and memory": ["step/seconds", "step/waiting_share", "step/memory_mb"],
 }
-METRICS = ("auroc", "average_precision", "balanced_accuracy", "brier_score")
-TABLES = ("metrics", "predictions", "subgroups", "audits")
+METRICS = (
+    *("auroc", "observed_expected_ratio", "calibration_slope", "brier_skill_score"),
+    *("sensitivity", "specificity", "intended_accuracy", "without_twins_auroc"),
+)
+"""Of the headline panel, whose whole table comes first among the tables."""
+TABLES = ("headline", "metrics", "predictions", "scores", "subgroups", "case_mix", "participant_flow", "audits")
 
 
 def save_layout(entity: str, project: str, experiments: Sequence[str]) -> str:
@@ -37,7 +43,9 @@ def blocks(reports: ModuleType, experiments: Sequence[str]) -> list[object]:
     The test metrics are those of the summary run, which has every experiment over all its folds.
     """
     bars = [
-        reports.BarPlot(metrics=[f"{experiment}/test/patient/{name}" for experiment in experiments], title=name)
+        reports.BarPlot(
+            metrics=[f"{experiment}/test/patient/{name}" for experiment in experiments], title=metric_title(name)
+        )
         for name in METRICS
     ]
     lines = {
@@ -45,5 +53,5 @@ def blocks(reports: ModuleType, experiments: Sequence[str]) -> list[object]:
         for name, metrics in LINES.items()
     }
     tables = [reports.WeavePanelSummaryTable(table_name=name) for name in TABLES]
-    panels = {"Test metrics": bars, **lines, "Tables": tables}
+    panels = {"Headline panel on test": bars, **lines, "Tables": tables}
     return [block for name, found in panels.items() for block in (reports.H2(name), reports.PanelGrid(panels=found))]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipeline.config import Config, Tracking
 from pipeline.tracking.privacy import public_config
 
-ChartKind = Literal["roc", "precision_recall", "calibration", "confusion"]
+ChartKind = Literal["roc", "precision_recall", "calibration", "calibration_smooth", "decision_curve", "confusion"]
 
 
 @dataclass(frozen=True)

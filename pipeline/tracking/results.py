@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,9 +22,11 @@ CHARTS = {
     "roc": "ROC",
     "precision_recall": "precision and recall",
     "calibration": "calibration",
+    "calibration_smooth": "smooth calibration curve",
+    "decision_curve": "net benefit over the declared thresholds",
     "confusion": "confusion at the threshold frozen on validation",
 }
-TABLES = ("subgroups", "baselines")
+TABLES = ("headline", "subgroups", "baselines", "case_mix", "participant_flow")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class Results:
 
 def read_results(run: RunPaths) -> Results:
     metrics = read_metrics(run.evaluation.metrics)
+    paths = {name: getattr(run.evaluation, name) for name in TABLES} | {"scores": run.evaluation.plot("scores")}
     tables = {"metrics": metrics_table(metrics)}
-    tables |= {name: table for name in TABLES if len(table := parse_values(read_table(getattr(run.evaluation, name))))}
+    tables |= {name: table for name, path in paths.items() if len(table := read_titled(path))}
     summary: dict[str, Any] = flatten(metrics)
     if run.audits.is_file():
         tables["audits"] = audits_table(read_json(run.audits))
@@ -46,15 +50,26 @@ def read_results(run: RunPaths) -> Results:
     return Results(summary, read_charts(run), tables)
 
 
+def read_titled(path: Path) -> pd.DataFrame:
+    """A table of results, with the titles of its metrics; empty where an evaluation does not write it."""
+    table = parse_values(read_table(path)) if path.is_file() else pd.DataFrame()
+    return table.assign(title=table["metric"].map(metric_title)) if "metric" in table else table
+
+
 def read_charts(run: RunPaths) -> dict[str, Chart]:
     """One for each plot table that has points; its title names the patients."""
     charts = {}
     for kind, title in CHARTS.items():
         path = run.evaluation.plot(kind)
-        if path.is_file() and len(table := parse_values(read_table(path))):
+        if path.is_file() and len(table := parse_values(read_table(path))) and not without_curve(table):
             shown = f"{table['split'].iloc[0]}, by {table['level'].iloc[0]}"
             charts[f"charts/{kind}"] = Chart(kind, table, f"{title} ({shown})")
     return charts
+
+
+def without_curve(table: pd.DataFrame) -> bool:
+    """Does the table give only reasons why there is no curve?"""
+    return "reason" in table and bool(table["reason"].notna().all())
 
 
 def flatten(metrics: dict[str, Any]) -> dict[str, float]:

@@ -196,9 +196,20 @@ def to_wandb_chart(chart: Chart) -> Any:
         counts = chart.table.value_counts(["actual", "predicted"]).reset_index(name="nPredictions")
         fields = {"Actual": "actual", "Predicted": "predicted", "nPredictions": "nPredictions"}
         return wandb.plot_table("wandb/confusion_matrix/v1", to_wandb_table(counts), fields, strings)
-    lines = chart.table.melt(["predicted"], ["observed", "low", "high"], "line", "share")
-    fields = {"step": "predicted", "lineKey": "line", "lineVal": "share"}
-    return wandb.plot_table("wandb/lineseries/v0", to_wandb_table(lines), fields, {**strings, "xname": "predicted"})
+    x, lines = lines_of(chart)
+    fields = {"step": x, "lineKey": "line", "lineVal": "share"}
+    return wandb.plot_table("wandb/lineseries/v0", to_wandb_table(lines), fields, {**strings, "xname": x})
+
+
+def lines_of(chart: Chart) -> tuple[str, pd.DataFrame]:
+    """The column along the axis, and a row per point and line; of several classes each has its own lines."""
+    if chart.kind == "decision_curve":
+        x, lines = "threshold", ["net_benefit", "low", "high", "act_on_everybody"]
+    else:
+        x, lines = "predicted", ["observed", "low", "high"]
+    parts = [name for name in ("of_label", "class") if name in chart.table and chart.table[name].nunique() > 1]
+    points = chart.table.dropna(subset=x).melt([x, *parts], lines, "line", "share")
+    return x, points.assign(line=points[[*parts, "line"]].astype(str).agg(" ".join, axis=1))[[x, "line", "share"]]
 
 
 def log_lineage(run: wandb.Run, artifact: Artifact) -> None:

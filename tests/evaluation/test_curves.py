@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
-from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from pipeline.evaluation.curves import OPERATING_POINTS, THRESHOLDS, decision_curve, net_benefit, plot_tables
+from pipeline.evaluation.curves import OPERATING_POINTS, decision_curve, net_benefit, plot_tables, thresholds_of
 from pipeline.evaluation.evaluate import evaluate_table
 from pipeline.evaluation.operating_point import choose_operating_point
 from pipeline.evaluation.sample import Sample, sample_of
@@ -15,6 +14,8 @@ def sample_with(labels, probs) -> Sample:
     probs = np.asarray(probs, dtype=float)
     return Sample(np.asarray(labels), np.stack([1 - probs, probs], 1), rows, rows * 0, ("healthy", "carcinoma"))
 
+
+EVERYWHERE = Settings(decision_thresholds=(0.02, 0.98))
 
 PUBLISHED = {
     0.03: 0.278,
@@ -41,7 +42,7 @@ def test_acting_on_everybody_is_worth_what_was_published():
 
 def test_net_benefit_counts_true_positives_less_false_alarms_at_their_price(make_sample):
     sample = make_sample()
-    table = decision_curve(sample, Settings(num_bootstrap=200)).set_index("threshold")
+    table = decision_curve(sample, EVERYWHERE).set_index("threshold")
     for threshold in (0.1, 0.5, 0.8):
         called = sample.probs[:, 1] >= threshold
         hits, alarms = (called & (sample.labels == 1)).sum(), (called & (sample.labels == 0)).sum()
@@ -53,8 +54,7 @@ def test_the_true_probabilities_never_do_worse_than_a_distorted_score_or_no_mode
     rng = np.random.default_rng(0)
     truth = rng.beta(1, 2, size=40_000)
     labels = (rng.random(len(truth)) < truth).astype(int)
-    quick = Settings(num_bootstrap=100)
-    best, worse = (decision_curve(sample_with(labels, probs), quick) for probs in (truth, truth**2.5))
+    best, worse = (decision_curve(sample_with(labels, probs), EVERYWHERE) for probs in (truth, truth**2.5))
     noise = 0.005
     assert (best["net_benefit"] >= worse["net_benefit"] - noise).all()
     assert (best["net_benefit"] >= np.maximum(best["act_on_everybody"], 0) - noise).all()
@@ -63,14 +63,19 @@ def test_the_true_probabilities_never_do_worse_than_a_distorted_score_or_no_mode
 
 def test_intervals_hold_the_value_and_are_missing_with_few_patients_or_few_treated(make_sample):
     sample = make_sample()
-    table = decision_curve(sample, Settings())
-    treated = np.array([sample.count_patients(sample.probs[:, 1] >= threshold) for threshold in THRESHOLDS])
+    table, thresholds = decision_curve(sample, EVERYWHERE), thresholds_of(EVERYWHERE)
+    treated = np.array([sample.count_patients(sample.probs[:, 1] >= threshold) for threshold in thresholds])
     assert (table["low"].isna() == (treated < 10)).all() and 0 < table["low"].isna().sum() < len(table)
     shown = table[table["low"].notna()]
     assert ((shown["low"] < shown["net_benefit"]) & (shown["net_benefit"] < shown["high"])).all()
-    few = decision_curve(sample_with([0, 1] * 9, np.linspace(0.1, 0.9, 18)), Settings())
+    few = decision_curve(sample_with([0, 1] * 9, np.linspace(0.1, 0.9, 18)), EVERYWHERE)
     assert few["low"].isna().all()
-    assert few["threshold"].tolist() == THRESHOLDS.tolist()
+    assert few["threshold"].tolist() == thresholds.tolist() == np.round(np.arange(0.02, 1, 0.02), 2).tolist()
+
+
+def test_net_benefit_is_reported_over_the_declared_range_with_both_its_ends(make_sample):
+    table = decision_curve(make_sample(), Settings(decision_thresholds=(0.05, 0.11)))
+    assert table["threshold"].tolist() == [0.05, 0.06, 0.08, 0.1, 0.11]
 
 
 def test_the_interval_of_net_benefit_is_that_of_its_mean_in_a_large_sample():
@@ -78,7 +83,7 @@ def test_the_interval_of_net_benefit_is_that_of_its_mean_in_a_large_sample():
     rng = np.random.default_rng(0)
     labels = (rng.random(4000) < 0.3).astype(int)
     sample = sample_with(labels, np.clip(0.3 * labels + rng.random(4000) * 0.7, 0, 1))
-    table = decision_curve(sample, Settings()).set_index("threshold")
+    table = decision_curve(sample, EVERYWHERE).set_index("threshold")
     for threshold in (0.2, 0.4, 0.6):
         worth = (sample.probs[:, 1] >= threshold) * np.where(labels == 1, 1, -threshold / (1 - threshold))
         reach = 1.96 * worth.std(ddof=1) / np.sqrt(4000)
@@ -130,16 +135,6 @@ def test_curves_are_those_of_scikit_learn(make_sample):
     assert plots["precision_recall"]["precision"].tolist() == pytest.approx(precision[-2::-1])
     assert plots["precision_recall"]["recall"].tolist() == pytest.approx(recall[-2::-1])
     assert plots["precision_recall"]["threshold"].tolist() == pytest.approx(thresholds[::-1])
-
-
-def test_calibration_bins_are_those_of_scikit_learn_also_on_their_edges(make_sample):
-    sample = make_sample(rows=300)
-    assert np.isin(sample.probs[:, 1], np.linspace(0, 1, 11)).any()
-    observed, predicted = calibration_curve(sample.labels, sample.probs[:, 1], n_bins=10)
-    table = plot_tables(sample, None, Settings(num_bootstrap=100))["calibration"]
-    assert table["observed"].tolist() == pytest.approx(observed)
-    assert table["predicted"].tolist() == pytest.approx(predicted)
-    assert ((table["low"] <= table["observed"]) & (table["observed"] <= table["high"])).all()
 
 
 def test_each_fold_has_its_own_curve(make_sample):

@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.config import Columns, Split
 from pipeline.core.folds import fold_numbers, rows_of_fold, write_splits
+from pipeline.splits.schemes import older_scans_in_test
 from pipeline.splits.splitting import split_patients
 from tests.splits.schemes import SCHEMES, few_ill
 
@@ -84,6 +85,40 @@ def test_a_patient_whose_date_is_corrected_stays_in_their_partition(patients, sp
     moved = before.loc[before["split"] == split, "patient_id"].iloc[0]
     table.loc[table["patient_id"] == moved, "date"] = date
     pd.testing.assert_frame_equal(split_patients(table, settings_, columns, previous=before), before)
+
+
+def test_older_scans_of_patients_in_a_test_set_by_date_are_said(patients):
+    table, (settings_, columns) = patients(60), SCHEMES["dates"]
+    # One patient of the test set was scanned twenty years before, too.
+    splits = split_patients(table, settings_, columns)
+    last_of_development = table["date"][splits["split"] == "development"].max()
+    assert older_scans_in_test(table, splits, columns, settings_) is None
+    patient = splits.loc[splits["split"] == "test", "patient_id"].iloc[0]
+    rows = table[table["patient_id"] == patient].iloc[:1].assign(scan_id="earlier", date="1990-02-03")
+    longer = pd.concat([table, rows], ignore_index=True)
+    said = older_scans_in_test(longer, split_patients(longer, settings_, columns), columns, settings_)
+    num_test = (split_patients(longer, settings_, columns)["split"] == "test").sum()
+    assert f"1 of {num_test} test scans, of 1 patients, are no later than {last_of_development}" in said
+    assert older_scans_in_test(longer, split_patients(longer, Split()), columns, Split()) is None
+
+
+@pytest.mark.parametrize("others", ["2020-05-01T10:00:00-05:00", "2020-05-01T10:00:00", "2020-05-01"])
+def test_dates_of_several_time_zones_are_rejected_by_name(patients, others):
+    table, (settings_, columns) = patients(60), SCHEMES["dates"]
+    table["date"] = [f"20{10 + number % 10}-05-01T10:00:00+02:00" for number in range(len(table))]
+    split_patients(table, settings_, columns)
+    table.loc[3, "date"] = others
+    with pytest.raises(
+        ValueError, match="2 time zones, expected one: scan .* write every date as YYYY-MM-DD"
+    ) as caught:
+        split_patients(table, settings_, columns)
+    assert repr(others) in str(caught.value) and table["scan_id"][3] in str(caught.value)
+
+
+def test_one_zone_in_two_spellings_is_one(patients):
+    table, (settings_, columns) = patients(60), SCHEMES["dates"]
+    table["date"] = [f"20{10 + n % 10}-05-01T10:00:00{'Z' if n % 2 else '+00:00'}" for n in range(len(table))]
+    assert "test" in set(split_patients(table, settings_, columns)["split"])
 
 
 def test_a_corrected_site_is_rejected_and_a_renamed_one_is_not(patients):

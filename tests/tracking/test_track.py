@@ -81,6 +81,7 @@ def test_the_best_epoch_is_the_one_that_the_checkpoint_keeps(finished: Path) -> 
         ("roc", "wandb/area-under-curve/v0", ["false_positive_rate", "sensitivity"]),
         ("precision_recall", "wandb/area-under-curve/v0", ["recall", "precision"]),
         ("calibration", "wandb/lineseries/v0", None),
+        ("decision_curve", "wandb/lineseries/v0", None),
         ("confusion", "wandb/confusion_matrix/v1", None),
     ],
 )
@@ -96,7 +97,8 @@ def test_charts_are_native_and_show_the_points_of_the_plot_tables(
         assert all(expected.loc[row.actual, row.predicted] == row.nPredictions for row in shown.itertuples())
         assert shown["nPredictions"].sum() == len(points)
     else:
-        assert shown[shown["line"] == "observed"]["share"].tolist() == points["observed"].tolist()
+        line = "observed" if name == "calibration" else "net_benefit"
+        assert shown[shown["line"] == line]["share"].tolist() == points[line].tolist()
 
 
 @pytest.mark.slow

@@ -9,6 +9,9 @@ from pipeline.evaluation.metrics import discrimination
 from pipeline.evaluation.metrics import decisions
 
 # isort: split
+from pipeline.evaluation.metrics import predictive_values
+
+# isort: split
 from pipeline.evaluation.metrics import calibration
 
 # isort: split
@@ -23,5 +26,6 @@ __all__ = [
     "discrimination",
     "metric_digits",
     "metric_title",
+    "predictive_values",
     "select_metrics",
 ]

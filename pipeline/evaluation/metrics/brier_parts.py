@@ -10,10 +10,12 @@ Every function takes a `Weighted` sample and returns one value per resample, sha
 import numpy as np
 from scipy.optimize import isotonic_regression
 
-from pipeline.evaluation.metrics.calibration import INFLATED, brier_score
+from pipeline.evaluation.metrics.calibration import INFLATED, brier_score, squared_distances
 from pipeline.evaluation.metrics.decisions import FIXED
+from pipeline.evaluation.metrics.discrimination import divide
 from pipeline.evaluation.registry import METRICS
 from pipeline.evaluation.sample import Array, Sample, Weighted
+from pipeline.evaluation.uncertainty.methods import MeanOfRows
 
 
 @METRICS.register(
@@ -47,6 +49,29 @@ def brier_uncertainty(weighted: Weighted) -> Array:
     """Score of always predicting this sample's class shares."""
     shares = weighted.confusion.sum(2)[:, scored_classes(weighted.sample)] / weighted.total[:, None]
     return (shares * (1 - shares)).sum(1)
+
+
+def skill_rows(sample: Sample) -> Array:
+    """(n,) the skill score plus what each row adds to it to first order, through its loss and through the floor."""
+    losses, shares = squared_distances(sample), sample.onehot.mean(0)
+    scale = 0.5 if sample.is_binary else 1.0
+    floor = scale * (1 - (shares**2).sum())
+    added_to_floor = -2 * scale * (shares[sample.labels] - (shares**2).sum())
+    ratio = losses.mean() / floor
+    return 1 - ratio - (losses - losses.mean()) / floor + ratio * added_to_floor / floor
+
+
+@METRICS.register(
+    "brier_skill_score",
+    title="Brier skill score",
+    interval=MeanOfRows(skill_rows, (-np.inf, 1)),
+    averaged=True,
+    recalibrated=True,
+    summary=True,
+)
+def brier_skill_score(weighted: Weighted) -> Array:
+    """Share of the Brier score of the class shares that the model takes away; 0 is no better than these shares."""
+    return 1 - divide(brier_score(weighted), brier_uncertainty(weighted))
 
 
 def recalibrated_brier_score(weighted: Weighted) -> Array:

@@ -6,6 +6,7 @@ Every function takes a `Weighted` sample and returns one value per resample, sha
 import numpy as np
 from scipy.special import expit
 
+from pipeline.evaluation.metrics.discrimination import divide
 from pipeline.evaluation.registry import METRICS, has_two_classes
 from pipeline.evaluation.sample import Array, Sample, Weighted
 from pipeline.evaluation.uncertainty.methods import MeanOfRows, NoInterval, PatientInfluence
@@ -88,6 +89,28 @@ def bin_of(predicted: Array, binning: str = EQUAL_WIDTH) -> Array:
     return np.searchsorted(edges, predicted, side="left")
 
 
+def observed_expected_rows(sample: Sample) -> Array:
+    """(n,) the ratio of observed to expected positives plus what each row adds to it to first order."""
+    observed, expected = (sample.labels == 1).astype(float), sample.probs[:, 1]
+    ratio = observed.mean() / expected.mean()
+    return ratio + (observed - ratio * expected) / expected.mean()
+
+
+@METRICS.register(
+    "observed_expected_ratio",
+    title="Observed / expected",
+    interval=MeanOfRows(observed_expected_rows, (0, np.inf)),
+    applies=has_two_classes,
+    one_vs_rest=True,
+    recalibrated=True,
+    summary=True,
+)
+def observed_expected_ratio(weighted: Weighted) -> Array:
+    """Calibration in the large: positives over the sum of all probabilities; over 1 where risk is underestimated."""
+    is_positive = (weighted.sample.labels == 1).astype(float)
+    return divide(weighted.mean(is_positive), weighted.mean(weighted.sample.probs[:, 1]))
+
+
 def slope_influence(sample: Sample) -> Array:
     """(P,) influence of each patient on the calibration slope."""
     scores, labels = logit(sample.probs[:, 1]), (sample.labels == 1).astype(float)
@@ -124,10 +147,11 @@ def patient_influence(sample: Sample, design: Array, labels: Array, linear: Arra
     title="Calibration slope",
     interval=PatientInfluence(slope_influence),
     applies=has_two_classes,
+    one_vs_rest=True,
     recalibrated=True,
 )
 def calibration_slope(weighted: Weighted) -> Array:
-    """Slope of the label on the logit of the probability: under 1 is overconfident; two classes only."""
+    """Slope of the label on the logit of the probability: under 1 is overconfident."""
     return logistic_fit(weighted)[:, 1]
 
 
@@ -136,10 +160,11 @@ def calibration_slope(weighted: Weighted) -> Array:
     title="Calibration intercept",
     interval=PatientInfluence(intercept_influence),
     applies=has_two_classes,
+    one_vs_rest=True,
     recalibrated=True,
 )
 def calibration_intercept(weighted: Weighted) -> Array:
-    """Calibration in the large: the shift of the logit that makes the mean probability right; two classes only."""
+    """Calibration in the large: the shift of the logit that makes the mean probability right."""
     return logistic_fit(weighted, slope=1.0)[:, 0]
 
 

@@ -13,7 +13,6 @@ from pipeline.evaluation.registry import (
     METRICS,
     ClassMetric,
     has_ordered_classes,
-    has_prevalence,
     has_two_classes,
 )
 from pipeline.evaluation.sample import Array, Sample, Weighted
@@ -23,7 +22,6 @@ from pipeline.evaluation.uncertainty.methods import (
     CombinedShares,
     MeanOfRows,
     NoInterval,
-    PredictiveValue,
     Wilson,
     WilsonF1,
 )
@@ -200,34 +198,6 @@ def negative_predictive_value(weighted: Weighted) -> Array:
 def accuracy_at_half(weighted: Weighted) -> Array:
     """Accuracy of the more probable class: comparable with results published without a chosen threshold."""
     return weighted.mean(is_correct_at_half(weighted.sample).astype(float))
-
-
-@METRICS.register(
-    "positive_predictive_value_at_prevalence",
-    title="Positive predictive value at the stated prevalence",
-    interval=PredictiveValue(SENSITIVITY, SPECIFICITY),
-    needs_threshold=True,
-    applies=has_prevalence,
-    settings=("prevalence",),
-)
-def positive_predictive_value_at_prevalence(weighted: Weighted, prevalence: float) -> Array:
-    """Positive predictive value where the positive class has the stated share; two classes only."""
-    correct, wrong = sensitivity(weighted) * prevalence, (1 - specificity(weighted)) * (1 - prevalence)
-    return divide(correct, correct + wrong)
-
-
-@METRICS.register(
-    "negative_predictive_value_at_prevalence",
-    title="Negative predictive value at the stated prevalence",
-    interval=PredictiveValue(SPECIFICITY, SENSITIVITY),
-    needs_threshold=True,
-    applies=has_prevalence,
-    settings=("prevalence",),
-)
-def negative_predictive_value_at_prevalence(weighted: Weighted, prevalence: float) -> Array:
-    """Negative predictive value where the positive class has the stated share; two classes only."""
-    correct, wrong = specificity(weighted) * (1 - prevalence), (1 - sensitivity(weighted)) * prevalence
-    return divide(correct, correct + wrong)
 
 
 @METRICS.register(

@@ -19,7 +19,13 @@ from pipeline.evaluation.uncertainty.intervals import (
     skewed_mean_interval,
     student_quantile,
 )
-from pipeline.evaluation.uncertainty.shares import ShareEstimate, combine_shares, estimate_share, odds_ratio_interval
+from pipeline.evaluation.uncertainty.shares import (
+    ShareEstimate,
+    combine_shares,
+    estimate_share,
+    odds_ratio_interval,
+    ratio_interval,
+)
 
 FEWEST_PATIENTS = 10
 """Patients per class below which an interval would be a guess."""
@@ -185,8 +191,30 @@ class PredictiveValue(Interval):
 
 
 @dataclass(frozen=True)
+class LikelihoodRatio(Interval):
+    """Of correct / (1 - wrong), or of its inverse, from the intervals of both shares on the logarithmic scale."""
+
+    correct: Wilson
+    wrong: Wilson
+    is_inverse: bool = False
+
+    def bounds_of(self, sample: Sample) -> Bounds:
+        return (0.0, np.inf)
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        few = self.reason_few(sample)
+        if few:
+            return few
+        correct, wrong = (share.estimate(sample, confidence) for share in (self.correct, self.wrong))
+        return ratio_interval(correct, wrong, is_inverse=self.is_inverse)
+
+
+@dataclass(frozen=True)
 class MeanOfRows(Interval):
-    """Of the mean of one value per row, from the sums of each patient, with their skewness removed."""
+    """Of the mean of one value per row, from the sums of each patient, with their skewness removed.
+
+    A smooth function of means has such values too: itself plus what each row adds to it to first order.
+    """
 
     values: Callable[[Sample], Array]
     """Sample -> (n,) numbers."""
@@ -225,6 +253,23 @@ class PatientInfluence(Interval):
             np.sqrt((self.influence(sample) ** 2).sum())
         )
         return value - reach, value + reach
+
+
+@dataclass(frozen=True)
+class AgainstRest(Interval):
+    """The interval of a metric of two classes, of class k against the rest."""
+
+    interval: Interval
+    k: int
+
+    def bounds_of(self, sample: Sample) -> Bounds:
+        return self.interval.bounds_of(sample.against_rest(self.k))
+
+    def reason_few(self, sample: Sample) -> str | None:
+        return reason_few_patients(*against_rest(sample, self.k))
+
+    def compute(self, sample: Sample, value: float, resampled: Array | None, confidence: float) -> Range | str:
+        return self.interval.compute(sample.against_rest(self.k), value, resampled, confidence)
 
 
 @dataclass(frozen=True)

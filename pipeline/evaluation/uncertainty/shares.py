@@ -82,13 +82,33 @@ def correlations(shares: Sequence[ShareEstimate]) -> Array:
 
 def odds_ratio_interval(value: float, correct: ShareEstimate, wrong: ShareEstimate) -> tuple[float, float] | str:
     """(low, high) of a predictive value, whose odds grow with correct / (1 - wrong)."""
+    reach = log_ratio_reach(correct, wrong)
+    if isinstance(reach, str):
+        return reach
+    log_odds = np.log(value) - np.log1p(-value)
+    return float(expit(log_odds - reach[0])), float(expit(log_odds + reach[1]))
+
+
+def ratio_interval(
+    correct: ShareEstimate, wrong: ShareEstimate, *, is_inverse: bool = False
+) -> tuple[float, float] | str:
+    """(low, high) of the likelihood ratio correct / (1 - wrong), or of its inverse."""
+    reach = log_ratio_reach(correct, wrong)
+    if isinstance(reach, str):
+        return reach
+    ratio = np.log(correct.value / (1 - wrong.value))
+    low, high = np.exp([ratio - reach[0], ratio + reach[1]])
+    return (float(1 / high), float(1 / low)) if is_inverse else (float(low), float(high))
+
+
+def log_ratio_reach(correct: ShareEstimate, wrong: ShareEstimate) -> tuple[float, float] | str:
+    """How far the interval of log(correct / (1 - wrong)) reaches down and up; the reason where one of them is none."""
     if correct.num_patients == 0 or wrong.num_patients == 0:
         return "a share has no rows, so without an interval"
-    if not 0 < value < 1:
+    if correct.value == 0 or wrong.value == 1:
         return "sensitivity or specificity is 0 or 1, so without an interval"
-    log_odds = np.log(value) - np.log1p(-value)
     false_rate, false_low, false_high = 1 - wrong.value, 1 - wrong.high, 1 - wrong.low
     with np.errstate(divide="ignore"):
         down = np.hypot(np.log(correct.value / correct.low), np.log(false_high / false_rate))
         up = np.hypot(np.log(correct.high / correct.value), np.log(false_rate / false_low))
-    return float(expit(log_odds - down)), float(expit(log_odds + up))
+    return float(down), float(up)

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401, I001 - each import registers sections, in this order
 from pipeline.reporting.sections import result
+from pipeline.reporting.sections import panel
 from pipeline.reporting.sections import metrics
 from pipeline.reporting.sections import models
 from pipeline.reporting.sections import audits

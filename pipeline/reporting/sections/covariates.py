@@ -1,8 +1,4 @@
-"""Sections of the cohort page on covariates: their values by class and by split, and what is missing.
-
-Differences are standardized: of means or shares, over the standard deviation within groups (Austin, Statistics in
-Medicine 28:3083, 2009), so that they do not depend on the unit or the number of patients.
-"""
+"""Sections of the cohort page on covariates: their values by class and by split, and what is missing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +9,11 @@ import pandas as pd
 
 from pipeline.core.columns import LABEL, PATIENT_ID, SPLIT
 from pipeline.core.folds import is_nested
+from pipeline.evaluation.case_mix import IMBALANCE, MAX_CATEGORIES, is_missing, is_number, standardized_difference
 from pipeline.reporting.inputs import CohortInputs, ReportInputs
 from pipeline.reporting.section import SECTIONS, Table
 from pipeline.reporting.sections.cohort import SPLIT_TITLES
 
-MAX_CATEGORIES = 6
-IMBALANCE = 0.1
-"""Standardized difference from which groups are usually called unbalanced."""
 MARK = "△"
 ROLES = "covariates; columns.clinical, columns.acquisition and columns.site in the cohort's config name them."
 TEMPLATE = """
@@ -110,16 +104,6 @@ def category_rows(name: str, values: pd.Series, parts: list[pd.Series]) -> list[
     ]
 
 
-def is_missing(values: pd.Series) -> pd.Series:
-    return values.isna() | (values.astype(str).str.strip() == "")
-
-
-def is_number(values: pd.Series) -> bool:
-    """Are all known values numbers, and too many to be codes?"""
-    filled = values[~is_missing(values)]
-    return bool(pd.to_numeric(filled, errors="coerce").notna().all()) and filled.nunique() > MAX_CATEGORIES
-
-
 def quartiles(numbers: pd.Series) -> str:
     if numbers.empty:
         return "—"
@@ -139,17 +123,3 @@ def difference(parts: list[pd.Series]) -> str:
         return "—"
     largest = max(known)
     return f"{largest:.2f}{f' {MARK}' if largest >= IMBALANCE else ''}"
-
-
-def standardized_difference(first: pd.Series, second: pd.Series) -> float:
-    """|difference of means| over the root mean of the two variances; NaN without values, or without any variance.
-
-    Claims count as 0 and 1, whose variance is p (1 - p).
-    """
-    if first.empty or second.empty:
-        return float("nan")
-    ddof = 0 if first.dtype == bool else min(1, len(first) - 1, len(second) - 1)
-    first, second = first.astype(float), second.astype(float)
-    spread = np.sqrt((first.var(ddof=ddof) + second.var(ddof=ddof)) / 2)
-    gap = abs(first.mean() - second.mean())
-    return float(gap / spread) if spread > 0 else (0.0 if gap == 0 else float("nan"))

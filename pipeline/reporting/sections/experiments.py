@@ -12,7 +12,7 @@ from pipeline.reporting.inputs import ReportInputs, RunInputs
 from pipeline.reporting.plots import forest_figure
 from pipeline.reporting.section import SECTIONS, Figure, Statement
 
-COLUMNS = ("auroc", "average_precision", "balanced_accuracy", "accuracy", "brier_score")
+COLUMNS = ("auroc", "average_precision", "brier_score", "brier_skill_score", "accuracy")
 EXPERIMENTS_TEMPLATE = """
 {% if content.forest %}<div class="wide">{{ figure(content.forest) }}</div>{% endif %}
 <div class="scroll"><table>

@@ -123,10 +123,11 @@ def fitted_similarity(
 
 def match_levels(values: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Values (C,) mapped to the mean of `targets` (C,) at their level, linear between levels of equal size."""
-    order = np.argsort(values, kind="stable")
-    levels = [part for part in np.array_split(order, NUM_LEVELS) if len(part)]
-    at = np.array([values[part].mean() for part in levels])
-    means = np.array([targets[part].mean() for part in levels])
+    order, levels = np.argsort(values, kind="stable"), np.arange(min(NUM_LEVELS, len(values)))
+    size, rest = divmod(len(values), NUM_LEVELS)
+    starts = levels * size + np.minimum(levels, rest)
+    counts = np.diff(starts, append=len(values))
+    at, means = (np.add.reduceat(each[order], starts, dtype=float) / counts for each in (values, targets))
     return np.interp(values, at, means).astype(np.float32)
 
 

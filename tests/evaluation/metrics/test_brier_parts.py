@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
 
-from pipeline.evaluation.metrics.brier_parts import brier_discrimination, brier_miscalibration, brier_uncertainty
+from pipeline.evaluation.metrics.brier_parts import (
+    brier_discrimination,
+    brier_miscalibration,
+    brier_skill_score,
+    brier_uncertainty,
+    skill_rows,
+)
 from pipeline.evaluation.metrics.calibration import brier_score
 
 
@@ -46,3 +52,21 @@ def test_a_monotone_distortion_costs_miscalibration_and_no_discrimination(make_s
     squeezed = replace(sample, probs=np.stack([1 - sample.probs[:, 1] ** 3, sample.probs[:, 1] ** 3], 1))
     assert brier_discrimination(squeezed.weighted())[0] == pytest.approx(brier_discrimination(sample.weighted())[0])
     assert brier_miscalibration(squeezed.weighted())[0] > brier_miscalibration(sample.weighted())[0] + 0.01
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_the_skill_score_is_what_the_model_takes_away_from_the_floor(make_sample, num_classes):
+    sample = make_sample(num_classes=num_classes)
+    shares = np.bincount(sample.labels) / len(sample.labels)
+    floor = ((shares - np.eye(num_classes)[sample.labels]) ** 2).sum(1).mean()
+    score = ((sample.probs - np.eye(num_classes)[sample.labels]) ** 2).sum(1).mean()
+    assert brier_skill_score(sample.weighted())[0] == pytest.approx(1 - score / floor)
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+def test_what_a_row_adds_to_the_skill_score_is_its_slope_along_the_weight_of_the_row(make_sample, num_classes):
+    sample, step = make_sample(num_classes=num_classes), 1e-5
+    rows, value = skill_rows(sample), brier_skill_score(sample.weighted())[0]
+    assert rows.mean() == pytest.approx(value)
+    weights = np.ones((4, len(rows))) + step * len(rows) * np.eye(len(rows))[:4]
+    assert (brier_skill_score(sample.weighted(weights)) - value) / step == pytest.approx(rows[:4] - value, rel=1e-2)

@@ -5,8 +5,10 @@ import torch
 from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from pipeline.evaluation.metrics import calibration
+from pipeline.evaluation.metrics import calibration, select_metrics
 from pipeline.evaluation.sample import Sample
+from pipeline.evaluation.settings import Settings
+from pipeline.evaluation.uncertainty.estimates import estimate_metrics
 
 
 def calibrated_sample(rows: int = 4000, distort: float = 1.0, shift: float = 0.0) -> Sample:
@@ -76,3 +78,28 @@ def test_separated_classes_have_no_slope():
     probs = np.where(labels, 0.8, 0.2) + np.linspace(0, 0.1, 40)
     sample = Sample(labels, np.stack([1 - probs, probs], 1), np.arange(40), labels * 0, ("a", "b"))
     assert np.isnan(calibration.calibration_slope(sample.weighted())[0])
+
+
+def test_observed_over_expected_has_the_interval_of_a_mean_over_the_summed_probabilities():
+    """Of a well calibrated large sample: the variance of the observed share over the expected one squared."""
+    sample = calibrated_sample(4000, shift=0.6)
+    found = estimated(sample, "observed_expected_ratio")
+    observed, expected = sample.labels.mean(), sample.probs[:, 1].mean()
+    assert found.value == pytest.approx(observed / expected) and found.value < 0.95
+    ratio = (sample.labels - found.value * sample.probs[:, 1]) / expected
+    reach = 1.96 * ratio.std(ddof=1) / np.sqrt(4000)
+    assert (found.low, found.high) == pytest.approx((found.value - reach, found.value + reach), abs=3e-3)
+
+
+def test_calibration_of_several_classes_is_that_of_each_against_the_rest(make_sample):
+    sample = make_sample(rows=300, num_classes=3)
+    names = ("observed_expected_ratio", "calibration_intercept", "calibration_slope")
+    for k, class_name in enumerate(sample.class_names):
+        for name in names:
+            assert estimated(sample, f"{name}_{class_name}") == estimated(sample.against_rest(k), name)
+    assert not set(names) & set(select_metrics(sample, Settings()))
+
+
+def estimated(sample: Sample, name: str):
+    metric = select_metrics(sample, Settings())[name]
+    return estimate_metrics(sample, {name: metric}, Settings())[name]

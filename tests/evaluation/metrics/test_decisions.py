@@ -65,16 +65,6 @@ def test_a_table_worked_by_hand():
     assert decisions.positive_predictive_value(weighted)[0] == pytest.approx(3 / 5)
     assert decisions.negative_predictive_value(weighted)[0] == pytest.approx(4 / 5)
     assert decisions.majority_baseline(weighted)[0] == pytest.approx(6 / 10)
-    # At 1 % prevalence: .75 * .01 / (.75 * .01 + (2 / 6) * .99).
-    at_one_percent = decisions.positive_predictive_value_at_prevalence(weighted, 0.01)[0]
-    assert at_one_percent == pytest.approx(0.0075 / (0.0075 + 0.33))
-
-
-def test_predictive_values_at_the_samples_own_prevalence_are_the_plain_ones():
-    weighted = hand_worked("1111000000", "1110110000").weighted()
-    for name in ("positive_predictive_value", "negative_predictive_value"):
-        plain, at_prevalence = getattr(decisions, name), getattr(decisions, f"{name}_at_prevalence")
-        assert at_prevalence(weighted, 0.4) == pytest.approx(plain(weighted))
 
 
 def test_nothing_called_leaves_the_positive_predictive_value_undefined():

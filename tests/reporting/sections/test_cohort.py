@@ -76,3 +76,9 @@ def test_many_accepted_leaks_of_a_kind_are_counted_with_their_reasons(tmp_path):
     text = text_of(cohort_page(cohort_inputs(leakage=leakage), tmp_path))
     assert "11 leaks of the kind near-duplicate across splits were accepted. Reason given: the official split." in text
     assert "near-duplicate-7" not in text
+
+
+def test_older_scans_in_a_test_set_by_date_are_a_caution(tmp_path):
+    leakage = {"verdict": "clean", "findings": [], "notes": ["3 of 9 test scans are no later than 2020-01-02"]}
+    text = text_of(cohort_page(cohort_inputs(leakage=leakage), tmp_path))
+    assert "Caution: 3 of 9 test scans are no later than 2020-01-02." in text

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.reporting.sections.covariates import covariate_table, standardized_difference
+from pipeline.reporting.sections.covariates import covariate_table
 from tests.reporting.example_pages import cohort_inputs, cohort_page, text_of
 
 
@@ -16,15 +16,6 @@ def test_covariates_are_compared_by_class_and_by_split(tmp_path):
     assert "age: missing 1 (12%) 0 (0%) 0.53 △" in text
     assert "sex: m 50% 100% 1.41 △" in text and "site: north 100% 100% 0.00" in text
     assert "development (n = 9) locked test set (n = 3)" in text
-
-
-def test_a_standardized_difference_is_one_for_groups_a_standard_deviation_apart():
-    rng = np.random.default_rng(0)
-    first = pd.Series(rng.normal(0, 2, 40_000))
-    assert standardized_difference(first, first + 2) == pytest.approx(1, abs=0.01)
-    assert standardized_difference(1000 * first, 1000 * first + 2000) == pytest.approx(1, abs=0.01)
-    claims = [pd.Series(rng.random(40_000) < share) for share in (0.3, 0.5)]
-    assert standardized_difference(*claims) == pytest.approx(0.2 / np.sqrt((0.21 + 0.25) / 2), abs=0.03)
 
 
 def test_a_number_with_gaps_stays_a_number_and_three_groups_show_their_widest_gap():
