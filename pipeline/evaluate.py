@@ -93,6 +93,7 @@ def evaluate_table(
         acquisition=tuple(acquisition or ()),
         site=site,
         label_source=tuple(label_source or ()),
+        severity=(),
     )
     if cohort is None and (splits or intersections or any(roles.values())):
         raise ValueError("options: --splits and columns need the table that --cohort names, got none; name it.")
