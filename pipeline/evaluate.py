@@ -2,7 +2,7 @@
 
 Reads   runs/<cohort>/<experiment>/predictions/, cohort.csv, splits.csv
 Writes  runs/<cohort>/<experiment>/evaluation/{metrics.json, summary.json, frozen/, tables/, plots/};
-        runs/<cohort>/test_looks.csv, one row per evaluation of the test set
+        test_looks/<cohort>/<experiment>.csv, one row per evaluation of the test set, for git
 """
 
 import logging

@@ -126,9 +126,7 @@ def test_a_table_that_lacks_every_scan_gets_few_hints_and_a_short_list(paths):
     with pytest.raises(ValueError) as caught:
         ingest_cohort(cohort(), paths)
     lines = str(caught.value).splitlines()
-    assert (
-        len(lines) == 1002 and lines[-1].startswith("  and ") and sum("Did you mean" in line for line in lines) <= 20
-    )
+    assert len(lines) == 1002 and lines[-1].startswith("  and ") and sum("Did you mean" in line for line in lines) <= 20
 
 
 def test_voxels_of_another_scale_are_accepted_if_the_cohort_says_so(paths):

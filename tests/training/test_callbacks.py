@@ -185,7 +185,7 @@ def test_the_best_epoch_is_that_of_the_best_mean_over_three_epochs(tmp_path: Pat
     assert outcome.best.score == pytest.approx(losses[outcome.best.epoch])
 
 
-def test_of_thirty_equal_epochs_a_mean_over_three_chooses_one_half_as_lucky() -> None:
+def test_of_thirty_equal_epochs_a_mean_over_three_chooses_a_less_lucky_one() -> None:
     metrics = np.random.default_rng(0).normal(size=(2000, 30))
     smoothed = pd.DataFrame(metrics.T).rolling(NUM_AVERAGED, min_periods=1).mean().to_numpy()
     chosen = metrics[np.arange(2000), smoothed.argmax(0)].mean()

@@ -15,8 +15,8 @@ adds to the AUROC. They and the size of the files, which may follow the disease 
 
 All work on a table with a row a patient: `is_positive`, `class` (one of several where the rest is more than one),
 `part` (fold or test), `kind` of acquisition, and `acquisition`, `file_size`, `logit` and `masked`, scores that are NaN
-where there are none. Scores that were fitted to
-the labels of this table come with the AUROCs that the same fits to shuffled labels reach.
+where there are none. Scores that were fitted to the labels of this table come with the AUROCs that the same fits to
+shuffled labels reach.
 """
 
 from collections.abc import Mapping
