@@ -35,6 +35,9 @@ RESULTS = Path(__file__).parent / "results" / "audits.csv"
 PATIENTS, STRENGTHS = (100, 200, 400), (0.25, 0.5, 1.0)
 REPLICATES, BATCH, NUM_SHUFFLES = 200, 50, 199
 FALSE_ALARMS, STANDARD_ERRORS = 0.05, 2.0
+DETECTED, ENOUGH = 0.95, 200
+FALSE_ALARMS_BAR = f"{FALSE_ALARMS:.0%}, and two standard errors of the number of studies"
+DETECTION_BAR = f"of {ENOUGH} patients or more"
 PREVALENCE, APART = 0.4, (0.25, 0.55)
 """Of all patients; of each hospital where they differ."""
 SLOPE, NOISE, LABEL_ERROR, STATED_ERROR = 1.2, 0.8, 0.5, 0.3
@@ -189,10 +192,11 @@ def bars(table: pd.DataFrame) -> list[Ratio]:
     """False alarms, and that detection rises with the planted effect and with the number of patients."""
     rate = table["alarm"] / table["replicates"]
     is_planted = table["cell"].str.contains("planted")
-    allowed = STANDARD_ERRORS * np.sqrt(FALSE_ALARMS * (1 - FALSE_ALARMS) / table["replicates"].min())
-    highest = f"at most {FALSE_ALARMS:.0%}, and two standard errors of the number of studies"
-    # Without more evidence a planted effect is never told from case mix, so that it raises no alarm.
-    told = table[is_planted & ~table["cell"].str.endswith("nothing")]
+    # Without more evidence there is no alarm at all, be it false or true.
+    is_told = ~table["cell"].str.endswith("nothing")
+    error = np.sqrt(FALSE_ALARMS * (1 - FALSE_ALARMS) / table["replicates"].min())
+    highest = round(FALSE_ALARMS + STANDARD_ERRORS * error, 3)
+    told = table[is_planted & is_told]
     words = told["cell"].str.extract(r"(?P<sites>.*), planted (?P<planted>[\d.]+); (?P<beside>.*)")
     by_strength = (
         told.join(words)
@@ -200,18 +204,12 @@ def bars(table: pd.DataFrame) -> list[Ratio]:
         .pivot_table(index=["sites", "beside", "patients"], columns=words["planted"].astype(float), values="rate")
     )
     steps = by_strength.diff(axis=1).iloc[:, 1:]
+    strongest = by_strength[by_strength.index.get_level_values("patients") >= ENOUGH].iloc[:, -1]
     return [
-        Ratio(
-            "highest_false_alarm_rate", float(rate[~is_planted].max()), at_most=FALSE_ALARMS + allowed, reason=highest
-        ),
-        Ratio("mean_false_alarm_rate", float(rate[~is_planted].mean()), at_most=FALSE_ALARMS),
-        Ratio(
-            "alarms_where_case_mix_is_open",
-            float(rate[table["cell"].str.endswith("nothing")].max()),
-            at_most=allowed + FALSE_ALARMS,
-        ),
+        Ratio("highest_false_alarm_rate", float(rate[~is_planted].max()), at_most=highest, reason=FALSE_ALARMS_BAR),
+        Ratio("mean_false_alarm_rate", float(rate[~is_planted & is_told].mean()), at_most=FALSE_ALARMS),
         Ratio("smallest_rise_with_the_planted_effect", float(steps.min(axis=None)), at_least=0.0),
-        Ratio("detection_of_the_strongest_effect", float(by_strength.iloc[:, -1].min()), at_least=0.9),
+        Ratio("detection_of_the_strongest_effect", float(strongest.min()), at_least=DETECTED, reason=DETECTION_BAR),
     ]
 
 
