@@ -16,7 +16,7 @@ from torch import nn
 
 from pipeline.config import Plan, Training
 from pipeline.training.optim import cosine_with_warmup
-from pipeline.training.targets import scan_auroc
+from pipeline.training.targets import validation_auroc
 
 log = logging.getLogger("pipeline.training.trainer")
 """Where the pipeline's own epochs are told."""
@@ -104,7 +104,7 @@ def step(
 
 def validate(network: nn.Module, loader: torch.utils.data.DataLoader) -> float:
     """AUROC over all scans of a loader."""
-    return scan_auroc(*predict(network, loader))
+    return validation_auroc(*predict(network, loader))
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 """Compare: one experiment as several revisions left it, on the same patients.
 
 Reads   runs/<cohort>/<experiment>/predictions/ of each git revision or DVC experiment
-Writes  nothing but the count of looks at test; prints
+Writes  test_looks/<cohort>/compared/<experiment>.csv if it evaluates test; prints
 """
 
 from typing import Annotated
@@ -37,7 +37,7 @@ def compare(
     found = compare_experiments(tables, settings, split)
     if split == TEST:
         for revision, table in tables.items():
-            record_test_evaluation(run.looks, f"{config.name} of {revision}", table)
+            record_test_evaluation(run.looks, config.name, table, revision)
     Console().print(comparison_text(found, config.name, split), soft_wrap=True)
 
 

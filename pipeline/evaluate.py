@@ -2,7 +2,7 @@
 
 Reads   runs/<cohort>/<experiment>/predictions/, cohort.csv, ingest.json, splits.csv, leakage.json
 Writes  runs/<cohort>/<experiment>/evaluation/{metrics.json, summary.json, frozen/, tables/, plots/};
-        runs/<cohort>/test_looks.csv, one row per evaluation of the test set
+        test_looks/<cohort>/<experiment>.csv, one row per evaluation of the test set, for git
 """
 
 import logging
@@ -103,6 +103,7 @@ def evaluate_table(
         acquisition=tuple(acquisition or ()),
         site=site,
         label_source=tuple(label_source or ()),
+        severity=(),
     )
     if cohort is None and (splits or intersections or any(roles.values())):
         raise ValueError("options: --splits and columns need the table that --cohort names, got none; name it.")

@@ -156,6 +156,7 @@ def test_the_outputs_are_the_paths_that_the_code_writes_to() -> None:
         "evaluate": {
             *(evaluation.metrics, evaluation.summary, evaluation.checkpoints.parent, evaluation.models.parent),
             *(evaluation.plot(name) for name in DVC_PLOTS),
+            run.looks / "E.csv",
         },
         "audit": {run.audits.parent, run.audit_summary},
         "explain": {run.explanations},

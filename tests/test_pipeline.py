@@ -139,7 +139,7 @@ def test_two_runs_of_each_stage_write_the_same_bytes(finished: Path, copy: Path)
         copy / "tracking",
         copy / "wandb",
         *(copy / RUN).glob("[!f]*"),
-        copy / "runs/cubes/test_looks.csv",
+        copy / "test_looks",
     ):
         shutil.rmtree(made) if made.is_dir() else made.unlink()
     for verb in REPEATED:
@@ -382,6 +382,27 @@ def test_editing_evaluation_reruns_evaluation_and_what_follows_only(copy: Path) 
     config = copy / "configs" / "tiny.yaml"
     config.write_text(config.read_text().replace("num_bootstrap: 200", "patient_rule: max"))
     assert stages_in(Commands(copy).dvc("repro")) == {"evaluate", "audit", "report", "track"}
+
+
+def test_a_clone_knows_each_evaluation_of_the_test_set_and_evaluating_the_same_again_adds_none(
+    copy: Path, tmp_path: Path
+) -> None:
+    looks, git = "test_looks/cubes/tiny.csv", ["git", "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    source = Commands(copy)
+    for words in (["add", "--all"], ["commit", "--quiet", "--message", "a run"]):
+        assert source.run([*git, *words]).returncode == 0
+    assert source.run([*git, "clone", "--quiet", str(copy), str(tmp_path / "clone")]).returncode == 0
+    clone = Commands(tmp_path / "clone")
+    assert not (clone.folder / "runs").exists()
+    assert (clone.folder / looks).read_bytes() == (copy / looks).read_bytes()
+    assert len(pd.read_csv(clone.folder / looks)) == 1
+    clone.dvc("cache", "dir", "--local", str(copy / ".dvc/cache"))
+    evaluate = next(name for name in source.dvc("stage", "list", "--name-only").split() if name.startswith("evaluate@"))
+    clone.dvc(
+        "checkout", "data/cubes/cohort.csv", "data/cubes/ingest.json", "data/cubes/splits.csv", str(RUN / "predictions")
+    )
+    clone.dvc("repro", "--single-item", "--force", evaluate)
+    assert clone.run([*git, "status", "--porcelain", "test_looks", "dvc.lock"]).stdout == ""
 
 
 @pytest.mark.parametrize("key", ["modality: MR", "laterality: irrelevant", "size_is_diagnostic: true"])

@@ -30,6 +30,8 @@ class Columns(Section):
     """What the label was made from; kept out of every model and audit, and no input may come from it."""
     clinical: tuple[str, ...] = ()
     """Covariates of the patient, such as age and sex."""
+    severity: tuple[str, ...] = ()
+    """Those of `clinical` that say how ill a patient is, 0 for the healthy; audits tell sites from case mix by them."""
     acquisition: tuple[str, ...] = ()
     """Covariates of the scanner or protocol."""
     site: str | None = None
@@ -56,6 +58,16 @@ class Columns(Section):
                         f"{key} is made from the label: got '{name}', which is columns.{role}, expected a column that "
                         "is there before anybody knows the label; name another one, or leave it out"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _severity_is_clinical(self) -> "Columns":
+        for name in self.severity:
+            if name not in self.clinical:
+                known = ", ".join(self.clinical) or "empty"
+                raise ValueError(
+                    f"severity: got '{name}', expected one of columns.clinical ({known}); name it there too"
+                )
         return self
 
     @property

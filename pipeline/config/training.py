@@ -47,7 +47,7 @@ class Training(Section):
     clip_norm: PositiveFloat = 1.0
     """Largest gradient norm."""
     monitor: Literal["auroc", "loss"] = "auroc"
-    """Validation metric that picks the best checkpoint."""
+    """Metric of the validation patients whose mean over three epochs picks the best checkpoint."""
     patience: Auto | PositiveInt | None = "auto"
     """Epochs without a better smoothed validation metric until training stops; auto: from the plan; null: never."""
     batch_norm: Literal["safe", "keep"] = "safe"

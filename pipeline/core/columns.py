@@ -8,6 +8,8 @@ NESTED = "nested"
 """`split` of a nested division: its parts are numbered in `fold`, and fold `outer * (parts - 1) + inner` tests one."""
 PROB_PREFIX = "prob_"
 CHANGE, UNCHANGED, MASKED = "change", "none", "body masked out"
+REACQUIRED = ("resampled", "noisier", "bias field")
+"""Changes that another scanner or protocol would make."""
 """The column of changes.csv that names a change of the scan, and two of its values that are no harmless ones."""
 LABEL_SEPARATOR, NO_LABEL = ";", "none"
 """Between the classes of a scan that shows several, and the label of one that shows none of them."""

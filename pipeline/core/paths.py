@@ -114,8 +114,8 @@ class RunPaths:
 
     @property
     def looks(self) -> Path:
-        """Every set of predictions of the cohort's locked test set that was evaluated, of any experiment."""
-        return self.folder.parent / "test_looks.csv"
+        """Folder of every evaluation of the cohort's locked test set, of any experiment; in git, unlike runs/."""
+        return self.folder.parents[2] / "test_looks" / self.folder.parent.name
 
     @property
     def audits(self) -> Path:

@@ -87,7 +87,7 @@ def reason_untestable(variance: float, aurocs: Array) -> str | None:
 SEEDS_FOR_METHODS, FOLDS_FOR_METHODS = 3, 2
 CHOSEN_ON_VALIDATION = (
     "Validation patients also chose the epoch of each model, so both AUROCs are optimistic, the more the more epochs "
-    "were compared; the locked test patients decide."
+    "were compared; nothing here removes that, and the locked test patients decide."
 )
 
 

@@ -30,6 +30,8 @@ class Covariates:
     """Which of these is the site."""
     label_source: tuple[str, ...] = ()
     """Sources of the label; excluded from the sets below, whatever their other roles."""
+    severity: tuple[str, ...] = ()
+    """Which of `clinical` say how ill a patient is."""
 
     def __post_init__(self) -> None:
         for name in self.subgroup_columns:
@@ -53,6 +55,10 @@ class Covariates:
             "acquisition": self.without_label_source((*self.acquisition, *measured)),
         }
 
+    @property
+    def stated_severity(self) -> tuple[str, ...]:
+        return self.without_label_source(self.severity)
+
     def without_label_source(self, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(name for name in names if name not in self.label_source)
 
@@ -65,6 +71,7 @@ def read_covariates(
     acquisition: tuple[str, ...],
     site: str | None,
     label_source: tuple[str, ...],
+    severity: tuple[str, ...] = (),
 ) -> Covariates:
     """Read the covariates of a cohort from its files, with the roles of its columns."""
     return Covariates(
@@ -74,6 +81,7 @@ def read_covariates(
         acquisition=acquisition + ((site,) if site else ()),
         site=site,
         label_source=label_source,
+        severity=severity,
     )
 
 

@@ -31,6 +31,7 @@ class ColumnRoles(TypedDict):
     acquisition: tuple[str, ...]
     site: str | None
     label_source: tuple[str, ...]
+    severity: tuple[str, ...]
 
 
 def column_roles(columns: Columns) -> ColumnRoles:
@@ -39,6 +40,7 @@ def column_roles(columns: Columns) -> ColumnRoles:
         acquisition=columns.acquisition,
         site=columns.site,
         label_source=columns.label_source,
+        severity=columns.severity,
     )
 
 

@@ -18,29 +18,47 @@ log = logging.getLogger(__name__)
 COLUMNS = ["experiment", "predictions"]
 
 
-def count_test_evaluations(path: Path, experiment: str, predictions: pd.DataFrame) -> int | None:
+def count_test_evaluations(
+    folder: Path, experiment: str, predictions: pd.DataFrame, revision: str | None = None
+) -> int | None:
     """Record these test predictions unless they are known; return the number of different ones, None without test rows.
 
-    The same predictions evaluated again, for example with other intervals, are not a new evaluation.
+    The same predictions evaluated again, for example with other intervals, are not a new evaluation. Each experiment
+    has a file of its own, since several are evaluated at once; those of a `revision` are in another one, which no
+    stage of the graph writes.
     """
-    test = predictions[predictions[SPLIT] == TEST]
-    if test.empty:
-        return None
-    text = test.sort_values(list(test.columns)).to_csv(index=False)
-    digest = hashlib.sha256(text.encode()).hexdigest()
+    test, known = predictions[predictions[SPLIT] == TEST], recorded_evaluations(folder)
+    path = (folder if revision is None else folder / "compared") / f"{experiment}.csv"
     looks = read_table(path) if path.is_file() else pd.DataFrame(columns=COLUMNS, dtype=str)
-    if digest not in set(looks["predictions"]):
-        looks.loc[len(looks)] = [experiment, digest]
+    digest = digest_of(test)
+    is_new = len(test) > 0 and digest not in known
+    if is_new:
+        looks.loc[len(looks)] = [experiment if revision is None else f"{experiment} of {revision}", digest]
+    # The graph expects the file of an experiment, without a test set too.
+    if is_new or (revision is None and not path.is_file()):
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_csv(path, looks)
-    return len(looks)
+    return len(known) + is_new if len(test) else None
 
 
-def record_test_evaluation(path: Path, experiment: str, predictions: pd.DataFrame) -> None:
+def digest_of(test: pd.DataFrame) -> str:
+    text = test.sort_values(list(test.columns)).to_csv(index=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record_test_evaluation(
+    folder: Path, experiment: str, predictions: pd.DataFrame, revision: str | None = None
+) -> None:
     """Count the evaluation and log it."""
-    looks = count_test_evaluations(path, experiment, predictions)
+    before = len(recorded_evaluations(folder))
+    looks = count_test_evaluations(folder, experiment, predictions, revision)
     if looks is not None:
-        log.info("%s: evaluation %d of the locked test set; choices made after one bias the next", path, looks)
+        what = "; commit it to git" if looks > before else ", as before"
+        log.info(
+            "%s: evaluation %d of the locked test set%s; choices made after one bias the next", folder, looks, what
+        )
 
 
-def count_recorded_evaluations(path: Path) -> int:
-    return len(read_table(path)) if path.is_file() else 0
+def recorded_evaluations(folder: Path) -> set[str]:
+    """The digests of all evaluated predictions of a cohort's test set."""
+    return {digest for path in folder.rglob("*.csv") for digest in read_table(path)["predictions"]}

@@ -15,7 +15,7 @@ from pipeline.core.columns import CHANGE, LABEL, MASKED, PATIENT_ID, PROB_PREFIX
 from pipeline.core.folds import read_splits, rows_of_fold
 from pipeline.core.paths import CohortPaths
 from pipeline.core.progress import show_progress
-from pipeline.data.augmentation.intensity import lower_resolution, noise
+from pipeline.data.augmentation.intensity import bias_field, lower_resolution, noise
 from pipeline.data.augmentation.pipeline import apply_same, left_right_axis, rotation_axes
 from pipeline.data.augmentation.spatial import flip, rotate
 from pipeline.data.dataset import stored_images
@@ -72,6 +72,8 @@ def harmless_perturbations(trained: Predictor) -> dict[str, Perturbation]:
         perturbations["mirrored"] = partial(flip, axis=left_right_axis(plan.orientation))
     if cohort.modality != "mask":
         perturbations["noisier"] = noise
+    if cohort.modality == "MR":
+        perturbations["bias field"] = bias_field
     return perturbations
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.evaluation.audits.shortcut import USED
+from pipeline.evaluation.audits.shortcut import CASE_MIX, USED
 from pipeline.evaluation.registry import INTENDED, USABLE, WITHOUT_TWINS
 from pipeline.reporting.formatting import Entry, interval, number, span
 from pipeline.reporting.section import Statement
@@ -144,7 +144,7 @@ def severity_of(name: str, audit: Json) -> str:
     if audit["is_alarm"] is None:
         return "unknown"
     if not audit["is_alarm"]:
-        return "good"
+        return "caution" if CASE_MIX in audit["verdict"] else "good"
     return "bad" if USED in audit["verdict"] or name == "chance" else "caution"
 
 

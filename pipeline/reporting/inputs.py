@@ -15,7 +15,7 @@ from pipeline.core.io import read_json, read_yaml, sha256
 from pipeline.core.paths import Artifacts, CohortPaths, RunPaths, TrainingKey
 from pipeline.core.tables import parse_values, read_table
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Metrics
-from pipeline.evaluation.locked_test_set import count_recorded_evaluations
+from pipeline.evaluation.locked_test_set import recorded_evaluations
 from pipeline.evaluation.outputs import has_values, read_metrics
 from pipeline.evaluation.predictions import read_folds
 from pipeline.evaluation.settings import MULTILABEL
@@ -171,7 +171,7 @@ def read_run_inputs(name: str, paths: RunPaths, trainings: Sequence[TrainingKey]
         calibrations=read_json(evaluation.calibration) if evaluation.calibration.is_file() else None,
         conformal=read_json(evaluation.conformal) if evaluation.conformal.is_file() else None,
         models=read_metrics_table(evaluation.models),
-        num_test_evaluations=count_recorded_evaluations(paths.looks),
+        num_test_evaluations=len(recorded_evaluations(paths.looks)),
         subgroups=read_metrics_table(evaluation.subgroups),
         baselines=read_baselines(audits, evaluation.baselines),
         audits=audits,

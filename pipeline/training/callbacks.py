@@ -27,6 +27,8 @@ NETWORK_PREFIX = "network."
 """Before the names of the network's weights in the state of the Lightning module."""
 SMOOTHING = 0.7
 """Weight of the earlier epochs in the metric that early stopping smooths."""
+NUM_AVERAGED = 3
+"""Epochs, the last one among them, whose mean metric picks the best checkpoint."""
 
 
 class SeedEachStep(Callback):
@@ -46,16 +48,17 @@ class SeedEachStep(Callback):
 
 
 class SaveBest(Callback):
-    """Write best.ckpt whenever the monitored validation metric improves.
+    """Write best.ckpt whenever the mean of the monitored validation metric over the last three epochs improves.
 
-    An undefined metric never wins; of equal ones the first stays. A training whose metric is undefined in every epoch
-    leaves no best.ckpt and is an error.
+    The best of many epochs is lucky: a mean of three takes two fifths of that away. An undefined metric never wins; of
+    equal ones the first stays. A training without a defined metric leaves no best.ckpt and is an error.
     """
 
     def __init__(self, run_directory: RunDirectory, monitor: str) -> None:
         self.run_directory = run_directory
         self.monitor = f"val_{monitor}"
         self.sign = MONITOR_SIGNS[monitor]
+        self.recent: list[float] = []
         self.best = -math.inf
 
     @property
@@ -64,9 +67,12 @@ class SaveBest(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         score = float(trainer.callback_metrics[self.monitor])
-        if self.sign * score <= self.best or math.isnan(score):
+        if math.isnan(score):
             return
-        self.best = self.sign * score
+        self.recent = [*self.recent, self.sign * score][-NUM_AVERAGED:]
+        if (mean := math.fsum(self.recent) / len(self.recent)) <= self.best:
+            return
+        self.best = mean
         # From the strategy, because weights may be sharded over processes, all of which must take part.
         weights = trainer.strategy.lightning_module_state_dict()
         if trainer.is_global_zero:
@@ -81,11 +87,11 @@ class SaveBest(Callback):
                 "and lower training.learning_rate if the losses are NaN too."
             )
 
-    def state_dict(self) -> dict[str, float]:
-        return {"best": self.best}
+    def state_dict(self) -> dict[str, Any]:
+        return {"recent": self.recent, "best": self.best}
 
-    def load_state_dict(self, state_dict: dict[str, float]) -> None:
-        self.best = state_dict["best"]
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.recent, self.best = state_dict["recent"], state_dict["best"]
 
 
 class FakeQuantizedWeights:

@@ -55,7 +55,7 @@ class TrainedCheckpoint:
     epoch: int
     """The epoch of these weights, from 0."""
     score: float
-    """The monitored validation metric in that epoch."""
+    """The monitored validation metric in that epoch, as it was before smoothing."""
     data_hash: str
     """SHA-256 of the training and validation data."""
     code_hash: str

@@ -23,7 +23,7 @@ from pipeline.training.checkpoint import RunDirectory
 from pipeline.training.features import FeatureCache
 from pipeline.training.fold_data import Fold
 from pipeline.training.losses import plain_loss
-from pipeline.training.targets import scan_auroc, with_targets
+from pipeline.training.targets import by_patient, validation_auroc, with_targets
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +88,12 @@ def labels_of(fold: Fold) -> dict[str, NDArray[np.int64]]:
 def head_metrics(
     network: Network, features: dict[str, torch.Tensor], labels: dict[str, NDArray], fold: Fold
 ) -> dict[str, float]:
-    """Loss of both partitions and AUROC of validation, of the last layer on embeddings (N, F)."""
+    """Loss of training scans, loss and AUROC of validation patients, of the last layer on embeddings (N, F)."""
     logits = {partition: classifier_of(network)(embeddings) for partition, embeddings in features.items()}
-    loss = plain_loss(fold.task)
-    losses = {
-        f"{partition}_loss": float(loss(logits[partition], torch.from_numpy(labels[partition])))
-        for partition in (TRAIN, VAL)
-    }
-    return {**losses, "val_auroc": scan_auroc(logits[VAL].softmax(1), torch.from_numpy(labels[VAL]))}
+    known = {partition: (logits[partition], torch.from_numpy(labels[partition])) for partition in (TRAIN, VAL)}
+    known[VAL] = by_patient(*known[VAL], fold.rows[VAL][PATIENT_ID].tolist(), fold.task)
+    losses = {f"{partition}_loss": float(plain_loss(fold.task)(*known[partition])) for partition in (TRAIN, VAL)}
+    return {**losses, "val_auroc": validation_auroc(known[VAL][0].softmax(1), known[VAL][1])}
 
 
 def fit_logistic_head(

@@ -4,7 +4,7 @@ Axes: B batch, C channels, D H W depth height width, K classes.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from pipeline.training.distributed import clip_gradients, gather, shard
 from pipeline.training.errors import format_not_finite
 from pipeline.training.losses import Loss, StageClassifiers, plain_loss
 from pipeline.training.optim import build_optimizer, cosine_with_warmup
-from pipeline.training.targets import Task, probabilities, scan_auroc
+from pipeline.training.targets import Task, by_patient, probabilities, validation_auroc
 
 Batch = dict[str, Any]
 Mix = Callable[..., tuple[Tensor, Tensor]]
@@ -38,6 +38,7 @@ class Classifier(LightningModule):
     """Train a network from volumes (B, C, D, H, W) to logits (B, K).
 
     `training` has no `auto` left; `stage_classifiers` add deep supervision, `mix` applies mixup or CutMix to a batch.
+    `val_patients` are the patients of the validation scans, in the order of their table.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Classifier(LightningModule):
         task: Task = "multiclass",
         stage_classifiers: StageClassifiers | None = None,
         mix: Mix | None = None,
+        val_patients: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.network = network
@@ -57,6 +59,7 @@ class Classifier(LightningModule):
         self.task = task
         self.stage_classifiers = stage_classifiers
         self.mix = mix
+        self.val_patients = list(val_patients)
         self.last_batch: LastBatch | None = None
         self.gradient_norm = math.nan
         """At the last update, before clipping."""
@@ -95,10 +98,10 @@ class Classifier(LightningModule):
         return logits
 
     def on_validation_epoch_end(self) -> None:
-        logits, targets = gather(self._validated)
+        logits, targets = by_patient(*gather(self._validated), self.val_patients, self.task)
         self._validated.clear()
         self.log("val_loss", plain_loss(self.task)(logits, targets), prog_bar=True)
-        self.log("val_auroc", scan_auroc(probabilities(logits, self.task), targets), prog_bar=True)
+        self.log("val_auroc", validation_auroc(probabilities(logits, self.task), targets), prog_bar=True)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float, gradient_clip_algorithm: str | None = None

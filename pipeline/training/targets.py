@@ -4,12 +4,15 @@ A label is one class of several, a grade among ordered classes, or any number of
 Axes: B batch, K classes.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 import pandas as pd
+import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 from pipeline.config import Cohort
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR
@@ -44,12 +47,33 @@ def probabilities(logits: Tensor, task: Task) -> Tensor:
     return logits.sigmoid() if task == "multilabel" else logits.softmax(1)
 
 
-def scan_auroc(probs: Tensor, targets: Tensor) -> float:
-    """AUROC over scans, one against the rest for more than two classes.
+def by_patient(logits: Tensor, targets: Tensor, patients: Sequence[str], task: Task) -> tuple[Tensor, Tensor]:
+    """Logits of the mean probabilities of each patient's scans, and the label; scans of another label count apart.
+
+    `logits` is (N, K), `targets` (N,) or (N, K) and `patients` (N,); with one scan each they come back as they are.
+    """
+    scans: dict[tuple[str, str], list[int]] = {}
+    for row, (patient, target) in enumerate(zip(patients, targets.tolist(), strict=True)):
+        scans.setdefault((patient, str(target)), []).append(row)
+    if len(scans) == len(logits):
+        return logits, targets
+
+    def log_mean(log_probs: Tensor) -> Tensor:
+        return torch.stack([log_probs[rows].logsumexp(0) - math.log(len(rows)) for rows in scans.values()])
+
+    if task == "multilabel":
+        means = log_mean(logsigmoid(logits)) - log_mean(logsigmoid(-logits))
+    else:
+        means = log_mean(logits.log_softmax(1))
+    return means, targets[[rows[0] for rows in scans.values()]]
+
+
+def validation_auroc(probs: Tensor, targets: Tensor) -> float:
+    """AUROC over patients or scans, one against the rest for more than two classes.
 
     NaN if a class is missing or a probability is not finite. `probs` is (B, K); `targets` is (B,), or (B, K) for
-    multilabel: then the mean over the classes that some scans have and others have not. It only selects checkpoints;
-    reported metrics are per patient and come from predictions.csv.
+    multilabel: then the mean over the classes that some rows have and others have not. It only selects checkpoints;
+    reported metrics come from predictions.csv.
     """
     # Importing it takes a second, which prediction does not need.
     from sklearn.metrics import roc_auc_score

@@ -12,7 +12,7 @@ from lightning import Callback, Trainer
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from pipeline.config import Config, Training
-from pipeline.core.columns import TRAIN
+from pipeline.core.columns import PATIENT_ID, TRAIN, VAL
 from pipeline.core.paths import CohortPaths
 from pipeline.data.augmentation.mixing import Mixer
 from pipeline.models import Network
@@ -154,4 +154,5 @@ def build_classifier(network: Network, fold: Fold, config: Config) -> Classifier
         task=fold.task,
         stage_classifiers=stage_classifiers,
         mix=mixer if mixer.is_on else None,
+        val_patients=fold.rows[VAL][PATIENT_ID].tolist(),
     )

@@ -3,6 +3,8 @@
 import logging
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from lightning import Callback
@@ -12,7 +14,7 @@ from torch.nn import functional
 
 from pipeline.models import Network
 from pipeline.models.quantization import dequantize_weights, quantizable_weights, quantize_per_channel, quantize_weights
-from pipeline.training.callbacks import FakeQuantizedWeights
+from pipeline.training.callbacks import NUM_AVERAGED, FakeQuantizedWeights
 from pipeline.training.checkpoint import load_weights_only
 from tests.training.small import Outcome, SmallTraining
 
@@ -172,3 +174,19 @@ def test_without_a_defined_validation_metric_no_earlier_checkpoint_remains(
         with pytest.raises(ValueError, match=f"val_{monitor} was NaN in every epoch.*learning_rate"):
             training("run", Spoil())
         assert not (tmp_path / "run" / "best.ckpt").exists()
+
+
+def test_the_best_epoch_is_that_of_the_best_mean_over_three_epochs(tmp_path: Path) -> None:
+    # At this rate the loss falls, rises and falls.
+    settings = {"monitor": "loss", "max_epochs": 6, "optimizer": "sgd", "learning_rate": 0.5}
+    outcome = SmallTraining(tmp_path, **settings)("run")
+    losses = outcome.history["val_loss"]
+    assert outcome.best.epoch == losses.rolling(3, min_periods=1).mean().idxmin() != losses.idxmin()
+    assert outcome.best.score == pytest.approx(losses[outcome.best.epoch])
+
+
+def test_of_thirty_equal_epochs_a_mean_over_three_chooses_a_less_lucky_one() -> None:
+    metrics = np.random.default_rng(0).normal(size=(2000, 30))
+    smoothed = pd.DataFrame(metrics.T).rolling(NUM_AVERAGED, min_periods=1).mean().to_numpy()
+    chosen = metrics[np.arange(2000), smoothed.argmax(0)].mean()
+    assert metrics.max(1).mean() == pytest.approx(2.04, abs=0.05) and chosen < 0.65 * metrics.max(1).mean()

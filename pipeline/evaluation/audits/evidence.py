@@ -9,11 +9,24 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from pipeline.core.columns import CHANGE, FOLD, LABEL, MASKED, PATIENT_ID, SCAN_ID, SEED, SPLIT, TRAIN
+from pipeline.core.columns import (
+    CHANGE,
+    FOLD,
+    LABEL,
+    MASKED,
+    PATIENT_ID,
+    REACQUIRED,
+    SCAN_ID,
+    SEED,
+    SPLIT,
+    TRAIN,
+    UNCHANGED,
+)
 from pipeline.core.io import one_line
 from pipeline.core.paths import TrainingKey
 from pipeline.evaluation.audits.layer_probes import FoldEmbeddings
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, Shuffled
+from pipeline.evaluation.audits.shortcut import ShortcutContext
 from pipeline.evaluation.baselines import features_of
 from pipeline.evaluation.covariates import Covariates
 from pipeline.evaluation.cv_design import PART, partitions_of, patient_partitions
@@ -40,6 +53,8 @@ class Evidence:
     """… by the network of this training."""
     file_bytes: pd.Series | None = None
     """Size of each scan's file, by scan."""
+    classes: pd.Series | None = None
+    """Labels by patient, before several classes became one and the rest; None where there are two."""
 
     @property
     def positive(self) -> str:
@@ -65,19 +80,22 @@ def read_embeddings(path: Path) -> dict[str, Array]:
 
 def shortcut_table(
     evidence: Evidence, predicted: pd.DataFrame, num_shuffles: int = NUM_SHUFFLES, seed: int = 0
-) -> tuple[pd.DataFrame, dict[str, Array]]:
-    """What `audit_shortcut` takes, a row a patient of splits.csv, and what the fits to shuffled labels reach.
+) -> tuple[pd.DataFrame, dict[str, Array], ShortcutContext]:
+    """What `audit_shortcut` takes: a row a patient of splits.csv, what the fits to shuffled labels reach, and the rest.
 
     `predicted` has the patients that were not trained on.
     """
     shuffled = Shuffled.of(evidence.covariates.splits, evidence.positive, num_shuffles, seed)
-    scores = {name: shuffled.scores(features) for name, features in acquisition_features(evidence).items()}
+    features = acquisition_features(evidence)
+    scores = {name: shuffled.scores(own) for name, own in features.items()}
     refitted = {name: shuffled.aurocs(found)[1:] for name, found in scores.items()}
     masked = evidence.changes[evidence.changes[CHANGE] == MASKED].set_index(PATIENT_ID)
     table = pd.DataFrame(
         {
             "is_positive": shuffled.labels[:, 0],
+            "class": patient_classes(evidence).reindex(shuffled.patients).to_numpy(),
             "part": shuffled.parts,
+            "kind": kinds(evidence).reindex(shuffled.patients),
             "acquisition": scores["acquisition"][:, 0] if "acquisition" in scores else np.nan,
             "file_size": scores["file_size"][:, 0] if "file_size" in scores else np.nan,
             "logit": logits(predicted.set_index(PATIENT_ID)).reindex(shuffled.patients),
@@ -85,7 +103,14 @@ def shortcut_table(
         },
         index=shuffled.patients,
     )
-    return table, refitted
+    return table, refitted, shortcut_context(evidence, features.get("acquisition"))
+
+
+def patient_classes(evidence: Evidence) -> pd.Series:
+    """Labels by patient, as the cohort has them."""
+    if evidence.classes is not None:
+        return evidence.classes
+    return evidence.covariates.splits.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[LABEL]
 
 
 def acquisition_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
@@ -96,6 +121,25 @@ def acquisition_features(evidence: Evidence) -> dict[str, pd.DataFrame]:
     if evidence.file_bytes is not None:
         found["file_size"] = file_features(evidence)
     return found
+
+
+def kinds(evidence: Evidence) -> pd.Series:
+    """The site of each patient's first scan; empty where no column names it."""
+    site = evidence.covariates.site
+    if site is None or site in evidence.covariates.label_source:
+        return pd.Series(dtype=object)
+    return evidence.covariates.cohort.drop_duplicates(PATIENT_ID).set_index(PATIENT_ID)[site]
+
+
+def shortcut_context(evidence: Evidence, acquisition: pd.DataFrame | None) -> ShortcutContext:
+    """What is known beside the scores of each patient."""
+    cohort, severity = evidence.covariates.cohort, evidence.covariates.stated_severity
+    rows = evidence.changes[evidence.changes[CHANGE].isin((UNCHANGED, *REACQUIRED))]
+    return ShortcutContext(
+        features=acquisition,
+        severity=features_of(cohort, severity) if severity else None,
+        changed=rows.assign(logit=logits(rows)).pivot(index=PATIENT_ID, columns=CHANGE, values="logit"),
+    )
 
 
 def file_features(evidence: Evidence) -> pd.DataFrame:

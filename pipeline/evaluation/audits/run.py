@@ -16,6 +16,7 @@ from pipeline.evaluation.audits.evidence import (
     Evidence,
     fold_embeddings,
     frozen_embeddings,
+    patient_classes,
     patient_summaries,
     shortcut_table,
     simple_features,
@@ -51,6 +52,8 @@ def restrict_to_class(evidence: Evidence, name: str) -> Evidence:
         predictions=one_vs_rest_table(evidence.predictions, name),
         covariates=covariates,
         changes=one_vs_rest_table(evidence.changes, name),
+        # Within the rest, an acquisition may go with one of its classes, and the answer with that.
+        classes=patient_classes(evidence),
     )
 
 

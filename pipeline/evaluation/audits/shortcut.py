@@ -1,92 +1,132 @@
 """Does the model read how a scan was made instead of what it shows?
 
-(a) available: acquisition alone tells the label, judged on all patients by regressions that never saw them.
-(b) used: within each class the model's logit follows the score of (a), and its AUROC falls among patients whose
-    acquisition is alike.
+(a) available: acquisition alone tells the label, judged on all patients by regressions that never saw them. A note on
+    the cohort, never an alarm: a good model may leave it alone.
+(b) followed: within each class the model's logit depends on acquisition, beyond the severity that the cohort states.
 (c) needless body: with the body masked out of its input the model still tells the label.
+(d) acquired again: noise, resolution or bias, changed by simulation, move the logits as far as acquisitions differ.
 
-`used` takes (a) and (b), or (c). Anything else that is found makes a shortcut `possible`. p-values are adjusted over
-the three (Holm); a fall alone says little, so it is asked for beside (b), never counted by itself.
+`used`, the alarm, takes (c), or (b) with severity stated, or (b) with (d). Sites whose patients are more or less ill
+look the same as (b) alone: such a model `cannot be told from case mix`. p-values are adjusted over what may raise the
+alarm (Holm).
 
-The size of the files is judged beside them and never counted: a compressed file is as large as what it shows is rich,
-so its size may follow the disease itself.
+The AUROC within kinds of acquisition, over all pairs, and where all kinds have one prevalence say what acquisition
+adds to the AUROC. They and the size of the files, which may follow the disease itself, are shown and never counted.
 
-All work on a table with a row a patient: `is_positive`, `part` (fold or test), and `acquisition`, `file_size`, `logit`
-and `masked`, scores that are NaN where there are none. Scores that were fitted to the labels of this table come with
-the AUROCs that the same fits to shuffled labels reach.
+All work on a table with a row a patient: `is_positive`, `class` (one of several where the rest is more than one),
+`part` (fold or test), `kind` of acquisition, and `acquisition`, `file_size`, `logit` and `masked`, scores that are NaN
+where there are none. Scores that were fitted to the labels of this table come with the AUROCs that the same fits to
+shuffled labels reach.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
+from pipeline.evaluation.audits.dependence import (
+    AurocByKind,
+    auroc_by_kind,
+    kinds_of_acquisition,
+    measure_dependence,
+)
 from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
-from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, auroc_p_value, aurocs, p_value, shuffled_rows
+from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, auroc_p_value, aurocs, p_value
+from pipeline.evaluation.audits.stability import Reacquired, measure_reacquired
 from pipeline.evaluation.comparison import holm
 from pipeline.evaluation.sample import Array, varies
 from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
-NUM_STRATA = 3
-"""Kinds of acquisition that the patients of a part are divided into, alike in number."""
+SHARE_LEFT = 0.5
+"""Of the dependence, that stated severity must leave, since severity is stated with errors; and of the difference
+between acquisitions, that a simulated one must reach."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One of the three questions; what is None has a reason."""
+    """One of the questions; what is None has a reason."""
 
     value: float | None = None
-    """AUROC, or for (b) the rank correlation within classes."""
+    """AUROC, or for (b) the multiple correlation within classes."""
     p_value: float | None = None
     adjusted_p_value: float | None = None
     num_patients: int = 0
     reason: str | None = None
+    low: float | None = None
+    high: float | None = None
+    shift: float | None = None
+    """Of (b), as `Dependence` has it."""
 
     def is_shown(self, level: float) -> bool:
         return self.adjusted_p_value is not None and self.adjusted_p_value < level
 
 
 @dataclass(frozen=True)
-class Fall:
-    """AUROC of the model among all patients, and among those of like acquisition."""
+class ShortcutContext:
+    """What is known beside the table; patients are the index of each."""
 
-    auroc: float
-    auroc_within: float
-    p_value: float
+    features: pd.DataFrame | None = None
+    """Of how the scans were made."""
+    severity: pd.DataFrame | None = None
+    """Of how ill the patients are, as the cohort states it."""
+    changed: pd.DataFrame = field(default_factory=pd.DataFrame)
+    """Logits of the scans as they are, `UNCHANGED`, and acquired again, a column each."""
 
-    def is_shown(self, level: float) -> bool:
-        return self.p_value < level
+
+NOTHING = ShortcutContext()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the verdict rests on."""
+
+    parts: dict[str, Part]
+    """`followed` and `without_body`, which may raise the alarm."""
+    available: Part
+    unadjusted: Part | None
+    """`followed` without regard to severity; None where none is stated."""
+    moved: list[Reacquired]
+    """Simulated acquisitions that move the logits as far as real ones differ."""
+    by_kind: AurocByKind | None
+
+    @property
+    def exceeds_severity(self) -> bool:
+        """Does stated severity leave most of the dependence?"""
+        before, after = (part.shift if part else None for part in (self.unadjusted, self.parts["followed"]))
+        return before is not None and after is not None and after >= SHARE_LEFT * before
 
 
 def audit_shortcut(
     patients: pd.DataFrame,
     refitted: Mapping[str, Array],
+    beside: ShortcutContext = NOTHING,
     num_shuffles: int = NUM_SHUFFLES,
     seed: int = 0,
     *,
     level: float = LEVEL,
 ) -> AuditFinding:
-    """All three parts and what they mean together; `refitted` has AUROCs on shuffled labels, by fitted score."""
+    """All parts and what they mean together; `refitted` has AUROCs on shuffled labels, by fitted score."""
     generator = np.random.default_rng(seed)
 
     def ranking(score: str) -> Part:
         return judge_ranking(patients, score, refitted.get(score), num_shuffles, generator)
 
-    follows, fall = judge_following(patients, num_shuffles, generator)
-    parts = adjusted(
-        {
-            "available": ranking("acquisition"),
-            "followed": follows,
-            "without_body": ranking("masked"),
-        }
-    )
-    beside = {"file_size": ranking("file_size")}
-    metrics = {name: asdict(part) for name, part in (parts | beside).items()} | {"fall": asdict(fall) if fall else None}
-    if all(part.value is None for part in parts.values()):
-        return replace(not_assessed(parts["available"].reason), metrics=metrics)
-    return AuditFinding(**verdict(parts, fall, level), metrics=metrics)
+    followed, unadjusted = judge_following(patients, beside, num_shuffles, generator)
+    parts = adjusted({"followed": followed, "without_body": ranking("masked")})
+    notes = {"available": ranking("acquisition"), "file_size": ranking("file_size")}
+    reacquired = measure_reacquired(beside.changed, patients["is_positive"])
+    by_kind = judge_auroc(patients, generator)
+    metrics = {name: asdict(part) for name, part in (parts | notes).items()} | {
+        "followed_unadjusted": asdict(unadjusted) if unadjusted else None,
+        "auroc_by_kind": asdict(by_kind) if by_kind else None,
+        "reacquired": [asdict(change) for change in reacquired],
+    }
+    if all(part.value is None for part in (*parts.values(), notes["available"])):
+        return replace(not_assessed(notes["available"].reason), metrics=metrics)
+    moved = [change for change in reacquired if is_as_far(change, followed, level)]
+    found = Found(parts, notes["available"], unadjusted, moved, by_kind)
+    return AuditFinding(**verdict(found, level), metrics=metrics)
 
 
 def judge_ranking(
@@ -108,70 +148,69 @@ def judge_ranking(
 
 
 def judge_following(
-    patients: pd.DataFrame, num_shuffles: int, generator: np.random.Generator
-) -> tuple[Part, Fall | None]:
-    """Does the logit follow acquisition within each class, and does its AUROC fall where acquisition is alike?"""
-    known = patients[patients["acquisition"].notna() & patients["logit"].notna()]
-    problem = reason_unavailable(patients[patients["acquisition"].notna()], "acquisition") or reason_unavailable(
-        known, "logit"
-    )
+    patients: pd.DataFrame, beside: ShortcutContext, num_shuffles: int, generator: np.random.Generator
+) -> tuple[Part, Part | None]:
+    """How far the logit follows acquisition within each class: beyond stated severity if there is any, and without."""
+    known = patients[patients["logit"].notna()]
+    if beside.features is None:
+        return Part(reason=MISSING["acquisition"]), None
+    problem = reason_unavailable(known, "logit")
     if problem:
         return Part(num_patients=len(known), reason=problem), None
-    labels, parts = known["is_positive"].to_numpy(), known["part"].to_numpy()
-    acquisition, logits = known["acquisition"].to_numpy(), known["logit"].to_numpy()
-    strata = pd.factorize(pd.MultiIndex.from_arrays([labels, parts]))[0]
-    rows = shuffled_rows(strata, num_shuffles, generator)
-    ranks, followed = centered_ranks(logits, strata), centered_ranks(acquisition, strata)
-    scale = np.sqrt((ranks**2).sum() * (followed**2).sum())
-    if scale == 0:
-        return Part(num_patients=len(known), reason="within classes, acquisition or the logit does not vary"), None
-    correlation = float(ranks @ followed / scale)
-    found = p_value(correlation, ranks @ followed[rows] / scale)
-    return Part(correlation, found, num_patients=len(known)), judge_fall(labels, logits, parts, acquisition, rows)
+    plain = dependence_of(known, beside.features, None, num_shuffles, generator)
+    stated = stated_severity(known, beside.severity)
+    if stated is None:
+        return plain, None
+    return dependence_of(known.loc[stated.index], beside.features, stated, num_shuffles, generator), plain
 
 
-def judge_fall(labels: Array, logits: Array, parts: Array, acquisition: Array, rows: Array) -> Fall | None:
-    """AUROC within kinds of acquisition, against the same with acquisition shuffled by `rows` (n, R)."""
-    kinds = kinds_of_acquisition(acquisition, parts)
-    observed = aurocs_within(labels, logits, parts, kinds[:, None])[0]
-    if np.isnan(observed):
+def dependence_of(
+    known: pd.DataFrame,
+    features: pd.DataFrame,
+    severity: pd.DataFrame | None,
+    num_shuffles: int,
+    generator: np.random.Generator,
+) -> Part:
+    of_patients = features.reindex(known.index)
+    # An ordinary value stands in for a missing one, so that it says nothing.
+    columns = of_patients.fillna(of_patients.median()).fillna(0).to_numpy()
+    classes, parts, logits = (known[name].to_numpy() for name in ("class", "part", "logit"))
+    given = None if severity is None else severity.to_numpy()
+    found = measure_dependence(classes, parts, logits, columns, num_shuffles, generator, given)
+    if found is None:
+        return Part(num_patients=len(known), reason="within classes, acquisition or the logit does not vary")
+    return Part(num_patients=len(known), **asdict(found))
+
+
+def stated_severity(known: pd.DataFrame, severity: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Severity of the patients whose severity is known; None where it says nothing, or is known of too few."""
+    if severity is None:
         return None
-    shuffled = aurocs_within(labels, logits, parts, kinds[rows])
-    auroc = float(aurocs(labels[:, None], logits[:, None], parts)[0])
-    return Fall(auroc, float(observed), p_value(-observed, -shuffled[np.isfinite(shuffled)]))
+    stated = severity.reindex(known.index).dropna()
+    classes = known.loc[stated.index, "is_positive"]
+    few = min(classes.sum(), (~classes).sum()) < FEWEST_PATIENTS
+    return None if few or not (stated.groupby(classes).nunique() > 1).any(axis=None) else stated
 
 
-def aurocs_within(labels: Array, logits: Array, parts: Array, kinds: Array) -> Array:
-    """(R,) AUROC over pairs of the same part and kind, for each column of `kinds` (n, R); NaN without such pairs."""
-    wins, pairs = np.zeros(kinds.shape[1]), np.zeros(kinds.shape[1])
-    for part in np.unique(parts):
-        positives, negatives = (np.flatnonzero((parts == part) & rows) for rows in (labels, ~labels))
-        won = (np.sign(logits[positives][:, None] - logits[negatives]) + 1) / 2
-        for kind in range(NUM_STRATA):
-            of_positives, of_negatives = kinds[positives] == kind, kinds[negatives] == kind
-            wins += (of_positives * (won @ of_negatives)).sum(0)
-            pairs += of_positives.sum(0) * of_negatives.sum(0)
-    with np.errstate(invalid="ignore"):
-        return wins / pairs
+def judge_auroc(patients: pd.DataFrame, generator: np.random.Generator) -> AurocByKind | None:
+    """AUROC over all pairs, and over those of one kind of acquisition."""
+    known = patients[patients["logit"].notna()]
+    if len(known) and known["kind"].notna().all():
+        kinds = pd.factorize(known["kind"])[0]
+    else:
+        known = known[known["acquisition"].notna()]
+        kinds = kinds_of_acquisition(known["acquisition"].to_numpy(), known["part"].to_numpy())
+    if reason_unavailable(known, "logit") or len(np.unique(kinds)) < 2:
+        return None
+    labels, logits, parts = (known[name].to_numpy() for name in ("is_positive", "logit", "part"))
+    return auroc_by_kind(labels, logits, parts, kinds, generator)
 
 
-def kinds_of_acquisition(acquisition: Array, parts: Array) -> Array:
-    """(n,) from 0: which third of its part's scores each patient is in; equal scores stay together."""
-    kinds = np.empty(len(parts), dtype=int)
-    for part in np.unique(parts):
-        rows = parts == part
-        share = (rankdata(acquisition[rows]) - 0.5) / rows.sum()
-        kinds[rows] = np.minimum((share * NUM_STRATA).astype(int), NUM_STRATA - 1)
-    return kinds
-
-
-def centered_ranks(values: Array, strata: Array) -> Array:
-    """(n,) rank within the stratum, from -1/2 to 1/2, so that large strata count by their number alone."""
-    ranks = np.empty(len(values))
-    for stratum in np.unique(strata):
-        rows = strata == stratum
-        ranks[rows] = (rankdata(values[rows]) - (rows.sum() + 1) / 2) / rows.sum()
-    return ranks
+def is_as_far(change: Reacquired, followed: Part, level: float) -> bool:
+    """Does a simulated acquisition move the logits about as far as two kinds of acquisition differ?"""
+    if followed.shift is None or change.adjusted_p_value >= level:
+        return False
+    return abs(change.shift) >= SHARE_LEFT * followed.shift
 
 
 def reason_unavailable(known: pd.DataFrame, score: str) -> str | None:
@@ -211,36 +250,60 @@ def adjusted(parts: dict[str, Part]) -> dict[str, Part]:
     }
 
 
-def verdict(parts: dict[str, Part], fall: Fall | None, level: float) -> dict[str, object]:
-    """`used`, `possible` or `not found`, with the reasons."""
-    available, followed, without_body = (
-        parts[name] if parts[name].is_shown(level) else None for name in ("available", "followed", "without_body")
+USED = "shortcut used"
+CASE_MIX = "cannot be told from case mix"
+AVAILABLE = "available, use not found"
+NONE_FOUND = "none found"
+
+
+def verdict(found: Found, level: float) -> dict[str, object]:
+    """One of the four above, with the reasons."""
+    followed, without_body = (
+        part if (part := found.parts[name]).is_shown(level) else None for name in ("followed", "without_body")
     )
-    fallen = fall if fall is not None and fall.is_shown(level) else None
+    is_available = found.available.p_value is not None and found.available.p_value < level
     said = []
-    if available:
-        said.append(f"How the scans were made tells the label by itself (AUROC {available.value:.3f}).")
+    if is_available:
+        said.append(f"How the scans were made tells the label by itself (AUROC {found.available.value:.3f}).")
     if followed:
-        said.append(about_following(followed, fallen))
+        said += [about_following(followed, found), *about_auroc(found.by_kind)]
+    if followed and found.moved:
+        said.append(about_reacquired(found.moved))
     if without_body:
         said.append(f"With the body masked out the model still tells the label (AUROC {without_body.value:.3f}).")
-    if without_body or (available and followed and fallen):
+    if without_body or (followed and (found.moved or found.exceeds_severity)):
         return {"verdict": USED, "is_alarm": True, "summary": " ".join(said)}
-    if available or followed:
-        return {"verdict": "shortcut possible", "is_alarm": True, "summary": " ".join([*said, NOT_USED])}
-    return {"verdict": "none found", "is_alarm": False, "summary": NONE_FOUND}
+    if followed:
+        remedy = SEVERITY_EXPLAINS if found.unadjusted else SEVERITY_UNKNOWN
+        return {"verdict": CASE_MIX, "is_alarm": False, "summary": " ".join([*said, remedy])}
+    if is_available:
+        return {"verdict": AVAILABLE, "is_alarm": False, "summary": " ".join([*said, NOT_USED])}
+    return {"verdict": NONE_FOUND, "is_alarm": False, "summary": NO_SIGN}
 
 
-USED = "shortcut used"
-NOT_USED = "That the model uses it is not shown, nor is it excluded."
-NONE_FOUND = "No sign of a shortcut among those that were looked for, which few patients cannot exclude."
+NOT_USED = "The model is not shown to follow it within a class, which few patients cannot exclude."
+NO_SIGN = "No sign of a shortcut among those that were looked for, which few patients cannot exclude."
+SEVERITY_UNKNOWN = (
+    "Patients who are more ill where scans are made so would look the same: name columns of the patients' severity in "
+    "columns.severity to tell these apart."
+)
+SEVERITY_EXPLAINS = "The stated severity explains most of it; what is left may be severity that is stated with errors."
 
 
-def about_following(part: Part, fallen: Fall | None) -> str:
-    follows = f"Within each class the model's answer follows how the scan was made (rank correlation {part.value:.2f})"
-    if fallen is None:
-        return f"{follows}."
+def about_following(part: Part, found: Found) -> str:
+    beyond = ", beyond the stated severity," if found.unadjusted else ""
     return (
-        f"{follows}, and its AUROC falls from {fallen.auroc:.3f} to {fallen.auroc_within:.3f} among patients whose "
-        "scans were made alike."
+        f"Within each class the model's answer depends on how the scan was made{beyond} with a correlation of "
+        f"{part.value:.2f} ({part.low:.2f} to {part.high:.2f})."
     )
+
+
+def about_auroc(by_kind: AurocByKind | None) -> list[str]:
+    if by_kind is None:
+        return []
+    return [f"Its AUROC is {by_kind.auroc:.3f}, and {by_kind.auroc_within:.3f} among scans that were made alike."]
+
+
+def about_reacquired(moved: list[Reacquired]) -> str:
+    shifts = ", ".join(f"{change.name} {change.shift:+.2f}" for change in moved)
+    return f"Scans that are acquired again by simulation move the logit as far (standard deviations: {shifts})."

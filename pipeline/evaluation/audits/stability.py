@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.stats import binomtest, ttest_1samp
 
 from pipeline.core.columns import CHANGE, MASKED, SCAN_ID, UNCHANGED
 from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
@@ -36,6 +36,21 @@ class Change:
     high: float
     adjusted_p_value: float
     """… and of a share no larger than tolerated, adjusted over the changes."""
+
+
+@dataclass(frozen=True)
+class Reacquired:
+    """What one simulated acquisition does to the logits of the same scans."""
+
+    name: str
+    num_patients: int
+    shift: float
+    """Mean change of the logit, in standard deviations within a class …"""
+    low: float
+    high: float
+    """… with its 95 % interval."""
+    adjusted_p_value: float
+    """Adjusted over the simulated acquisitions."""
 
 
 def audit_stability_of_changes(
@@ -83,3 +98,23 @@ def verdict(unstable: list[Change], measured: list[Change], metrics: dict[str, o
         return AuditFinding("unstable", True, summary, metrics)
     summary = f"Decisions that flip when a scan is changed harmlessly: {shown}. None is shown over {TOLERATED:.0%}."
     return AuditFinding("stable", False, summary, metrics)
+
+
+def measure_reacquired(logits: pd.DataFrame, is_positive: pd.Series) -> list[Reacquired]:
+    """How far each simulated acquisition moves the logits, a row a patient and a column a change; none of few patients.
+
+    The column `UNCHANGED` has the scans as they are.
+    """
+    rows = logits[logits.index.isin(is_positive.index)]
+    if len(rows) < FEWEST_PATIENTS:
+        return []
+    before, labels = rows[UNCHANGED].to_numpy(), is_positive[rows.index].to_numpy()
+    names = [name for name in rows if name != UNCHANGED]
+    spread = np.sqrt(sum(before[labels == label].var() * (labels == label).mean() for label in np.unique(labels)))
+    shifts = {name: (rows[name].to_numpy() - before) / spread for name in names if spread}
+    tests = {name: ttest_1samp(own, 0) for name, own in shifts.items() if own.std()}
+    adjusted = holm(np.array([test.pvalue for test in tests.values()]))
+    return [
+        Reacquired(name, len(rows), float(shifts[name].mean()), *map(float, test.confidence_interval()), float(p))
+        for (name, test), p in zip(tests.items(), adjusted, strict=True)
+    ]

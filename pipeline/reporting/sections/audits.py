@@ -8,7 +8,7 @@ import pandas as pd
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID
 from pipeline.evaluation.audits.run import OF_CLASS
 from pipeline.reporting.findings import severity_of
-from pipeline.reporting.formatting import number
+from pipeline.reporting.formatting import number, span
 from pipeline.reporting.inputs import ReportInputs
 from pipeline.reporting.plots import forest_figure
 from pipeline.reporting.section import SECTIONS, Figure, Table
@@ -24,7 +24,8 @@ QUESTIONS = {
 }
 SHORTCUT_PARTS = {
     "available": "Acquisition alone predicts the label (AUROC)",
-    "followed": "The prediction follows it within classes (rank correlation)",
+    "followed": "The prediction depends on it within classes, beyond stated severity (correlation)",
+    "followed_unadjusted": "The same without regard to severity (correlation)",
     "without_body": "The image without the body predicts the label (AUROC)",
     "file_size": "The file size predicts the label, which alone proves nothing (AUROC)",
 }
@@ -105,16 +106,45 @@ def bounds(row: Json) -> tuple[float, float]:
 def shortcut_table(metrics: Json, of_class: str) -> Table:
     """The tests of the audit, with p-values adjusted for their number."""
     rows = [[title, *shortcut_cells(test)] for name, title in SHORTCUT_PARTS.items() if (test := metrics.get(name))]
-    fall = metrics.get("fall")
-    if fall:
-        change = f"{number(fall['auroc'])} → {number(fall['auroc_within'])}"
-        rows.append(["The model's AUROC among scans of the same acquisition", change, number(fall["p_value"]), "", ""])
-    return Table(f"Shortcuts{of_class}.", ["Test", "Value", "p, adjusted", "Patients", "Remark"], rows)
+    rows += auroc_rows(metrics["auroc_by_kind"]) if metrics.get("auroc_by_kind") else []
+    rows += [
+        [
+            f"Shift of the logit, scan acquired again: {row['name']} (SD)",
+            f"{row['shift']:+.2f}",
+            span(row["low"], row["high"]),
+        ]
+        + [number(row["adjusted_p_value"]), str(row["num_patients"]), ""]
+        for row in metrics.get("reacquired", [])
+    ]
+    return Table(f"Shortcuts{of_class}.", ["Test", "Value", "95 %", "p, adjusted", "Patients", "Remark"], rows)
 
 
 def shortcut_cells(test: Json) -> list[str]:
-    p_value = number(test["adjusted_p_value"])
-    return [number(test["value"]), p_value, str(test["num_patients"]), test["reason"] or ""]
+    p_value = test["p_value"] if test["adjusted_p_value"] is None else test["adjusted_p_value"]
+    return [
+        number(test["value"]),
+        span(test["low"], test["high"]),
+        number(p_value),
+        str(test["num_patients"]),
+        test["reason"] or "",
+    ]
+
+
+def auroc_rows(found: Json) -> list[list[str]]:
+    """AUROC over all pairs, within kinds of acquisition, and where these share prevalence."""
+    return [
+        ["AUROC of the model", number(found["auroc"]), "", "", "", ""],
+        ["AUROC among scans of the same acquisition", number(found["auroc_within"]), "", "", "", ""],
+        ["AUROC if all acquisitions had one prevalence", number(found["auroc_shared"]), "", "", "", ""],
+        [
+            "What acquisition adds to the AUROC",
+            number(found["difference"]),
+            span(found["low"], found["high"]),
+            "",
+            "",
+            "",
+        ],
+    ]
 
 
 def stability_table(metrics: Json, of_class: str) -> Table:

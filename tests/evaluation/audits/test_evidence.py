@@ -35,7 +35,7 @@ def made(seed: int = 0, patients: int = 80, known: float = 0.0) -> tuple[Evidenc
 
 def test_acquisition_is_scored_by_ridge_regressions_on_the_other_folds():
     evidence, predicted = made(known=1.0)
-    table, _ = shortcut_table(evidence, predicted, num_shuffles=1)
+    table, *_ = shortcut_table(evidence, predicted, num_shuffles=1)
     features = evidence.covariates.cohort[list(COLUMNS)].astype(float).to_numpy()
     labels = table["is_positive"].to_numpy(dtype=float)
     for part in range(5):
@@ -47,7 +47,7 @@ def test_acquisition_is_scored_by_ridge_regressions_on_the_other_folds():
 
 def test_a_number_that_tells_the_label_is_found_against_fits_to_shuffled_labels():
     evidence, predicted = made(known=1.0)
-    table, refitted = shortcut_table(evidence, predicted)
+    table, refitted, _ = shortcut_table(evidence, predicted)
     available = audit_shortcut(table, refitted).metrics["available"]
     aurocs = [roc_auc_score(rows["is_positive"], rows["acquisition"]) for _, rows in table.groupby("part")]
     assert available["value"] == pytest.approx(np.mean(aurocs))
@@ -58,7 +58,7 @@ def test_a_number_that_tells_the_label_is_found_against_fits_to_shuffled_labels(
 def test_a_patient_of_whom_nothing_is_known_is_taken_for_an_ordinary_one():
     evidence, predicted = made(known=1.0)
     evidence.covariates.cohort.loc[0, list(COLUMNS)] = ""
-    table, _ = shortcut_table(evidence, predicted, num_shuffles=1)
+    table, *_ = shortcut_table(evidence, predicted, num_shuffles=1)
     assert abs(table["acquisition"].iloc[0]) < table["acquisition"].abs().median()
 
 
@@ -66,7 +66,7 @@ def test_fits_to_two_hundred_clean_cohorts_have_the_p_values_that_chance_gives()
     """5 % in both tails together; scores held fixed, whose spread ignores that fits share patients, would have 15 %."""
     found = []
     for seed in range(200):
-        table, refitted = shortcut_table(*made(seed), num_shuffles=199, seed=seed)
+        table, refitted, _ = shortcut_table(*made(seed), num_shuffles=199, seed=seed)
         found.append(audit_shortcut(table, refitted, num_shuffles=1).metrics["available"]["p_value"])
     # 200 draws at 5 % give 3 to 18 in 99 of 100 times.
     assert 3 <= np.sum((np.array(found) <= 0.025) | (np.array(found) > 0.975)) <= 18
