@@ -12,7 +12,7 @@ from pipeline.config import Config
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, NO_LABEL
 from pipeline.core.folds import fold_numbers, read_splits
 from pipeline.core.io import read_json, read_yaml, sha256
-from pipeline.core.paths import Artifacts, CohortPaths, RunPaths, TrainingKey
+from pipeline.core.paths import Artifacts, CohortPaths, RunPaths, TrainingKey, TrainingPaths
 from pipeline.core.tables import parse_values, read_table
 from pipeline.evaluation.evaluate import PATIENT, SCAN, Metrics
 from pipeline.evaluation.locked_test_set import recorded_evaluations
@@ -94,6 +94,8 @@ class RunInputs:
     predictions_digest: str | None
     """First digits of the SHA-256 of each training's table."""
     histories: dict[TrainingKey, pd.DataFrame]
+    members: dict[TrainingKey, Json]
+    """How much each member counts, of the trainings of a stack."""
     explanations: list[Json] | None
     explanations_folder: Path
     config: Json | None
@@ -178,11 +180,17 @@ def read_run_inputs(name: str, paths: RunPaths, trainings: Sequence[TrainingKey]
         doubtful_labels=read_labels(paths.doubtful_labels),
         predictions=read_folds(tables, several_labels=task == MULTILABEL) if predicted else None,
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
+        members={key: members for key in trainings if (members := read_members(paths.training(key)))},
         histories={key: read_results(path) for key in trainings if (path := paths.training(key).history).is_file()},
         explanations=read_json(captions) if captions.is_file() else None,
         explanations_folder=paths.explanations,
         config=read_yaml(first.config) if first.config.is_file() else None,
     )
+
+
+def read_members(training: TrainingPaths) -> Json:
+    """The members of a stack from best.json; none for another network, or before its training is closed."""
+    return read_json(training.best_epoch).get("members", {}) if training.best_epoch.is_file() else {}
 
 
 def read_baselines(audits: Json | None, path: Path) -> pd.DataFrame | None:

@@ -34,7 +34,7 @@ from pipeline.training.linear_probe import (
     patient_folds,
     regression_of,
 )
-from pipeline.training.targets import scan_auroc
+from pipeline.training.targets import validation_auroc
 
 log = logging.getLogger(__name__)
 WEIGHT_PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
@@ -118,7 +118,7 @@ def fit_stacked_head(
         member.name: {
             "weight": float(weight),
             "log_loss": log_loss(labels, softmax(member.out_of_fold, axis=1)),
-            "auroc": scan_auroc(torch.from_numpy(softmax(member.out_of_fold, axis=1)), torch.from_numpy(labels)),
+            "auroc": validation_auroc(torch.from_numpy(softmax(member.out_of_fold, axis=1)), torch.from_numpy(labels)),
             "stack_log_loss": fitted.log_loss,
             "stack_log_loss_without": None if np.isnan(without) else float(without),
         }

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import FOLD, SEED
@@ -37,6 +38,20 @@ MODELS_TEMPLATE = """
 {% for row in content.rows %}
 <tr><th scope="row">{{ row.model }}</th><td class="num">{{ row.num_patients }}</td>
 {% for cell in row.cells %}<td class="num">{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}
+</tbody></table></div>
+"""
+STACK_TEMPLATE = """
+<div class="scroll"><table>
+<caption>Means over the trainings. Log loss and AUROC are of training patients that a member was not fitted on; its gain
+is by how much the stack's log loss would rise without it. Weights, penalties and members were chosen on these
+patients, so the stack is judged by the metrics above, not by this table.</caption>
+<thead><tr><th scope="col">Member</th><th scope="col" class="num">Weight</th><th scope="col" class="num">AUROC</th>
+<th scope="col" class="num">Log loss</th><th scope="col" class="num">Gain</th></tr></thead>
+<tbody>
+{% for row in content %}
+<tr><th scope="row">{{ row.name }}</th><td class="num">{{ row.weight }}</td><td class="num">{{ row.auroc }}</td>
+<td class="num">{{ row.log_loss }}</td><td class="num">{{ row.gain }}</td></tr>
 {% endfor %}
 </tbody></table></div>
 """
@@ -145,3 +160,29 @@ def format_spread(table: pd.DataFrame) -> str:
     if table[SEED].nunique() < 2:
         sentences.append("With one seed, the variation between trainings is unknown.")
     return " ".join(sentences)
+
+
+@dataclass(frozen=True)
+class MemberRow:
+    name: str
+    weight: str
+    auroc: str
+    log_loss: str
+    gain: str
+
+
+@SECTIONS.register("members", title="Members of the stack", template=STACK_TEMPLATE)
+def read_members(inputs: ReportInputs) -> list[MemberRow] | None:
+    """One row per member; None for a network that is no stack."""
+    reports = list(inputs.run.members.values())
+    return [member_row(name, [report[name] for report in reports]) for name in reports[0]] if reports else None
+
+
+def member_row(name: str, values: list[dict[str, float | None]]) -> MemberRow:
+    def mean(key: str) -> float:
+        return float(np.mean([value[key] for value in values]))
+
+    without = [(value["stack_log_loss_without"], value["stack_log_loss"]) for value in values]
+    gains = [alone - together for alone, together in without if alone is not None]
+    gain = number(float(np.mean(gains))) if gains else "alone" if mean("weight") else "left out"
+    return MemberRow(name, number(mean("weight")), number(mean("auroc")), number(mean("log_loss")), gain)

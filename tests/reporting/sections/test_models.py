@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from pipeline.core.io import write_json
 from pipeline.core.paths import Artifacts
 from tests.reporting.example_pages import experiment, predictions, text_of, write_run
 
@@ -25,3 +26,19 @@ def test_what_was_frozen_for_the_mean_of_several_folds_is_called_approximate(con
     assert "Fitted on so few patients, they cover between" not in text
     operating = text[text.index("The threshold of each rule was chosen") : text.rindex("Single models")]
     assert operating.count("approximate") == 4
+
+
+def test_members_of_a_stack_are_shown_with_their_weight_and_what_they_add(config):
+    write_run(config, "tiny", predictions())
+    run = Artifacts(config.root).run("made", "tiny")
+    assert "Members of the stack" not in text_of(experiment(config))
+    common = {"log_loss": 0.6, "auroc": 0.7, "stack_log_loss": 0.5}
+    members = {
+        "shape": {"weight": 0.8, "stack_log_loss_without": 0.625, **common},
+        "random_conv": {"weight": 0.0, "stack_log_loss_without": None, **common},
+    }
+    write_json(run.training(config.training_key).best_epoch, {"epoch": 0, "members": members})
+    text = text_of(experiment(config))
+    table = text[text.index("Means over the trainings") :]
+    assert "shape 0.800 0.700 0.600 0.125" in " ".join(table.split())
+    assert "random_conv 0.000 0.700 0.600 left out" in " ".join(table.split())
