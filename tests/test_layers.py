@@ -41,6 +41,7 @@ HEAVY = {
 IMPORT_NAMES = {
     "dask": ("dask", "distributed"),
     "ruamel-yaml": ("ruamel",),
+    "scikit-image": ("skimage",),
     "scikit-learn": ("sklearn",),
 }
 """Of distributions whose import name is another."""
