@@ -25,7 +25,7 @@ def train(config: Config) -> None:
     from pipeline.core.parallel import warn_if_oversubscribed
     from pipeline.tracking.callbacks import track_training
     from pipeline.training.checkpoint import RunDirectory
-    from pipeline.training.summary import log_summary
+    from pipeline.training.cost_estimate import log_summary
     from pipeline.training.trainer import fit
 
     paths = Artifacts(config.root)

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.models.pretrained.adapt import resize_positions
+from pipeline.models.pretrained.load import resize_positions
 from pipeline.models.registry import check_choice
 
 INITS = ("clip", "xavier")

@@ -5,7 +5,7 @@ from inspect import signature
 from pathlib import Path
 
 # Each of these registers its names.
-from pipeline.models import modified_resnet, poolformer, random_conv, resnet, shape_measures, vit  # noqa: F401
+from pipeline.models import fixed_features, modified_resnet, poolformer, resnet, vit  # noqa: F401
 from pipeline.models.lora import add_lora
 from pipeline.models.mask_channels import MaskChannels, OnMaskChannels
 from pipeline.models.network import Network

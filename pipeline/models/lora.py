@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from pipeline.models.gemm_conv import GemmConv2d, GemmConv3d
+from pipeline.models.layers import GemmConv2d, GemmConv3d
 from pipeline.models.network import Network
 
 ADAPTABLE = (nn.Linear, nn.Conv2d, nn.Conv3d, GemmConv2d, GemmConv3d)

@@ -23,7 +23,7 @@ from pipeline.models.layers import (
     per_channel,
 )
 from pipeline.models.network import Network
-from pipeline.models.pretrained.adapt import fit_positions
+from pipeline.models.pretrained.load import fit_positions
 from pipeline.models.registry import MODELS, check_choice
 
 SIZES = {

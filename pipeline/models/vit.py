@@ -23,7 +23,7 @@ from pipeline.models.layers import (
     tokens_to_map,
 )
 from pipeline.models.network import Network, StageOutputs
-from pipeline.models.pretrained.adapt import fit_positions, resize_positions
+from pipeline.models.pretrained.load import fit_positions, resize_positions
 from pipeline.models.registry import MODELS, check_choice
 from pipeline.models.transformer import EPS, NORMS, TransformerBlock
 

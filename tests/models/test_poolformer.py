@@ -10,7 +10,7 @@ from pipeline.models import build_model
 from pipeline.models.layers import ChannelLayerNorm
 from pipeline.models.pool_mixer import PoolMixer
 from pipeline.models.poolformer import LayerScaleResidual, PoolFormer
-from pipeline.models.pretrained.adapt import inflate_weights
+from pipeline.models.pretrained.load import inflate_weights
 
 
 def maps(size: tuple[int, ...], dtype: torch.dtype = torch.float64) -> list[torch.Tensor]:

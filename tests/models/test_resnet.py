@@ -7,7 +7,7 @@ from torch import nn
 
 from pipeline.models import build_model
 from pipeline.models.layers import ChannelLayerNorm
-from pipeline.models.pretrained.adapt import inflate_weights
+from pipeline.models.pretrained.load import inflate_weights
 from pipeline.models.resnet import BasicBlock, Bottleneck, ResNet
 
 # Of torchvision, 3 channels: 1000 classes, and without the head.

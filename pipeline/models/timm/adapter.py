@@ -3,14 +3,16 @@
 Axes: B batch, C channels, H W height, width, F features, K classes.
 """
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from math import prod
 
 from torch import Tensor, nn
 
 from pipeline.models.layers import Size, check_input, classifier_layer, per_axis
 from pipeline.models.network import Network, StageOutputs
-from pipeline.models.pretrained.adapt import fit_positions
+from pipeline.models.pretrained.load import fit_positions
+from pipeline.models.pretrained.sources import WEIGHT_SOURCES
 from pipeline.models.registry import MODELS, check_choice
 from pipeline.models.timm.backbone import (
     ATTENTION_POOLS,
@@ -20,14 +22,14 @@ from pipeline.models.timm.backbone import (
     as_map,
     build_attention_pool,
     build_projection,
+    check_backbone,
     create_backbone,
+    group_by_depth,
     input_size_of,
     layer_name,
     map_size_of,
     stage_indices,
 )
-from pipeline.models.timm.param_groups import group_by_depth
-from pipeline.models.timm.weights import is_efficientnet_pytorch, rename_to_timm
 
 
 @MODELS.register("timm")
@@ -159,3 +161,58 @@ class TimmAdapter(Network):
         if own is None or given is None or grid is None or own.shape == given.shape:
             return dict(weights)
         return {**weights, "backbone.pos_embed": fit_positions(given[0], own.shape[1] - prod(grid), 2, grid)[None]}
+
+
+EFFICIENTNET_LAYERS = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
+# Names of the EfficientNet-PyTorch package -> timm's. A block without expansion has two convolutions, one with
+# expansion three; timm numbers the norms of a block in order.
+PLAIN_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+EXPANDING_BLOCK = {
+    "_expand_conv": "conv_pw",
+    "_bn0": "bn1",
+    "_depthwise_conv": "conv_dw",
+    "_bn1": "bn2",
+    "_project_conv": "conv_pwl",
+    "_bn2": "bn3",
+}
+SQUEEZE_EXCITATION = {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
+
+
+def is_efficientnet_pytorch(weights: Mapping[str, Tensor]) -> bool:
+    """Whether the names are those of the EfficientNet-PyTorch package."""
+    return "_conv_stem.weight" in weights
+
+
+def rename_to_timm(weights: Mapping[str, Tensor], depths: Sequence[int]) -> dict[str, Tensor]:
+    """Rename tensors of the EfficientNet-PyTorch package; `depths` are the numbers of blocks in each stage.
+
+    That package numbers blocks over all stages. A block beyond the network's last one keeps its name.
+    """
+    blocks = [(stage, block) for stage, depth in enumerate(depths) for block in range(depth)]
+    renamed = {}
+    for name, value in weights.items():
+        match = re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", name)
+        if match is not None and int(match[1]) < len(blocks):
+            stage, block = blocks[int(match[1])]
+            expands = f"_blocks.{match[1]}._expand_conv.weight" in weights
+            names = (EXPANDING_BLOCK if expands else PLAIN_BLOCK) | SQUEEZE_EXCITATION
+            renamed[f"blocks.{stage}.{block}.{names.get(match[2], match[2])}.{match[3]}"] = value
+        else:
+            module, _, leaf = name.partition(".")
+            renamed[f"{EFFICIENTNET_LAYERS.get(module, module)}.{leaf}"] = value
+    return renamed
+
+
+@WEIGHT_SOURCES.register("timm")
+def read_timm_weights(backbone: str) -> dict[str, Tensor]:
+    """timm's own pretrained tensors of a model, from its cache or the network."""
+    import timm
+
+    check_backbone(backbone)
+    return timm.create_model(backbone, pretrained=True).state_dict()

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from pipeline.core.registry import Registry
 from pipeline.models.network import Network
-from pipeline.models.pretrained.adapt import inflate_weights
+from pipeline.models.pretrained.load import inflate_weights
 from pipeline.models.registry import MODELS, Choice, choose
 from pipeline.models.volume.acs import use_acs_convolutions
 from pipeline.models.volume.slice_pooling import POOLINGS

@@ -6,7 +6,7 @@ import torch
 from scipy import ndimage
 
 from pipeline.models import build_model
-from pipeline.models.random_conv import DILATIONS, LEVELS
+from pipeline.models.fixed_features import DILATIONS, LEVELS
 
 
 @pytest.fixture
