@@ -81,6 +81,9 @@ class ShapeMeasures(FixedFeatures):
         self.spacing_mm = tuple(float(mm) for mm in spacing_mm)
 
     def measure(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        if x.is_meta:  # shapes alone, to count what a network costs
+            first, second, third, fourth = (x.new_empty(len(x), len(group)) for group in shape_measure_names())
+            return first, second, third, fourth
         masks = x[:, 0].detach().float().cpu().numpy()
         measured = [measure_shape(mask, self.spacing_mm) for mask in masks]
         first, second, third, fourth = (

@@ -53,6 +53,12 @@ def test_a_network_reads_them_in_place_of_the_mask_and_learns(mask):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
+def test_a_training_with_them_is_planned_without_data():
+    with torch.device("meta"):
+        network = build_model("resnet18", spatial_dims=3, mask_channels=["distance", "thickness"])
+    assert network(torch.empty(2, 1, 32, 32, 32, device="meta")).shape == (2, 2)
+
+
 def test_an_unknown_channel_suggests_the_nearest():
     with pytest.raises(ValueError, match="'distanc'.*distance"):
         build_model("poolformer_t6", spatial_dims=3, mask_channels=["distanc"])
