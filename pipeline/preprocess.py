@@ -32,10 +32,23 @@ def preprocess(
 
     paths = Artifacts(config.root).cohort(config.cohort.name)
     plan = load_yaml(Plan, paths.plan)
+    check_augmentation(config)
     workers = workers or available_cpus()
     cohort, store = read_cohort(paths.cohort), Store(paths.preprocessed)
     preprocess_cohort(cohort, paths.raw, plan, store, workers=workers, scheduler=scheduler)
     log.info("preprocess: %s in %s", format_rows(cohort), store.folder)
+
+
+def check_augmentation(config: Config) -> None:
+    """ValueError for a transform by name that training could not build: here, before hours of preprocessing.
+
+    No earlier stage imports MONAI, and this one only does so for a config that names one.
+    """
+    extra = config.augmentation.extra
+    if extra:
+        from pipeline.imaging.extra_transforms import build_extra, own_names
+
+        build_extra(extra, own_names(extra), where="augmentation.extra")
 
 
 if __name__ == "__main__":

@@ -54,3 +54,22 @@ def test_noise_by_name_changes_training_and_survives_kill_and_resume(finished: P
     pd.testing.assert_frame_equal(pd.read_csv(history), whole)
     one, other = weights_of(tmp_path / "whole"), weights_of(tmp_path / "killed")
     assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("extra", "says"),
+    [
+        ("{name: RandGausianNoise}", "augmentation.extra[0]: unknown transform 'RandGausianNoise'. Did you mean"),
+        (
+            "{name: RandGaussianNoise, probability: 1}",
+            "RandGaussianNoise has no argument 'probability'. Known: prob, mean",
+        ),
+        ("{name: RandGaussianNoise, prob: often}", "augmentation.extra[0]: RandGaussianNoise rejects its arguments"),
+    ],
+)
+def test_a_transform_that_training_could_not_build_stops_preprocessing(
+    finished: Path, tmp_path: Path, extra: str, says: str
+) -> None:
+    wrong = EXPERIMENT.replace("{strength: none}", f"{{strength: none, extra: [{extra}]}}")
+    done = prepare(finished, tmp_path / "wrong", wrong)("preprocess", check=False)
+    assert done.returncode == 1 and says in done.stderr and "Traceback" not in done.stderr

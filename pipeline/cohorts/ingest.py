@@ -28,7 +28,7 @@ from pipeline.core.columns import CROP_MASK, LABEL, PATH, SCAN_ID
 from pipeline.core.paths import CohortPaths
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import pair_files, split_paths
-from pipeline.imaging.problems import Problem
+from pipeline.imaging.problems import Problem, on_one_line
 from pipeline.imaging.reference_range import ScanMeasures, find_unusual, measure, reference_ranges
 from pipeline.imaging.validation import ScanCheck, Tolerance
 from pipeline.imaging.value_range import scales_apart
@@ -47,7 +47,7 @@ class LocatedProblem:
     scan_id: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.problem.message} [{self.problem.code}]"
+        return f"{on_one_line(self.where)}: {self.problem.message} [{self.problem.code}]"
 
     def entry(self) -> Entry:
         """Its form in ingest.json."""

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from math import factorial, lgamma, log
+from math import factorial, inf, lgamma, log
 
 import pandas as pd
 
@@ -20,7 +20,7 @@ NUMBERS = {
 }
 GROUPED = re.compile(r"(?<=\d)[ '’\u00a0\u2009\u202f](?=\d{3}(?!\d))")
 """Signs of thousands that leave no doubt."""
-WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0*")
+WHOLE_NUMBER = re.compile(r"\+?(-?)0*(\d+)(?:\.0*)?")
 LARGEST_CHANCE = 1e-3
 """A column that tells every label, and would by chance at most this often, is pointed out."""
 
@@ -33,6 +33,8 @@ def plain_numbers(labels: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame,
         cells = labels[name].str.strip()
         column = cells.map(lambda cell: GROUPED.sub("", cell))
         filled = column[~is_missing(column)]
+        if infinite := infinite_cells(filled):
+            problems.append(Problem("TAB-INFINITE", f"{infinite[0]} in column '{name}'"))
         readings = {sign: to_points(filled, sign) for sign in DECIMAL_SIGNS if is_numeric(filled, sign)}
         sign = columns.decimal if columns.decimal in readings else decimal_sign(readings, filled)
         if sign in readings:
@@ -42,6 +44,12 @@ def plain_numbers(labels: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame,
         elif all(any(pattern.fullmatch(cell) for pattern in NUMBERS.values()) for cell in filled):
             problems.append(Problem("TAB-DECIMAL", f"both signs in column '{name}'"))
     return labels.assign(**converted), problems
+
+
+def infinite_cells(cells: pd.Series) -> list[str]:
+    """Cells such as `inf` and `1e999` among numbers; in a column of words they are words."""
+    numbers = pd.to_numeric(cells, errors="coerce")
+    return cells[numbers.abs() == inf].tolist() if numbers.notna().all() else []
 
 
 def is_numeric(cells: pd.Series, sign: str) -> bool:
@@ -69,11 +77,11 @@ def doubt(name: str, cells: pd.Series, readings: Mapping[str, pd.Series]) -> str
 
 
 def class_key(label: str) -> str:
-    """A label without what people write in different ways: case, white space, width, Unicode form, `1.0` for 1."""
+    """A label without what people write in different ways: case, space, width, Unicode form, `1.0` or `01` for 1."""
     text = unicodedata.normalize("NFKC", label)
     visible = "".join(letter for letter in text if not letter.isspace() and unicodedata.category(letter) != "Cf")
     number = WHOLE_NUMBER.fullmatch(visible)
-    return unicodedata.normalize("NFC", number[1] if number else visible).casefold()
+    return unicodedata.normalize("NFC", number[1] + number[2] if number else visible).casefold()
 
 
 def alike_classes(names: Iterable[str]) -> list[list[str]]:

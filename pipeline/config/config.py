@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeInt, model_validator
+from pydantic import Field, NonNegativeInt, field_validator, model_validator
 
 from pipeline.config.augmentation import Augmentation
 from pipeline.config.cohort import Cohort
@@ -65,6 +65,14 @@ class Config(Section):
             if name in OTHER_PAGES:
                 raise ValueError(f"an experiment cannot be named '{name}': that is a page of the report; rename it")
         return self
+
+    @field_validator("folds", "seeds", "experiments")
+    @classmethod
+    def _each_once(cls, values: tuple[str | int, ...]) -> tuple[str | int, ...]:
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"expected each once, {twice[0]} is named twice")
+        return values
 
     @property
     def training_key(self) -> TrainingKey:

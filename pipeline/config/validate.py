@@ -52,7 +52,8 @@ def format_problem(schema: type[Section], problem: Any) -> str:
         known = [field for field in owner.model_fields if field != "root"]
         return f"unknown key '{name}'.{did_you_mean(keys[-1], known)} Known here: {', '.join(known)}."
     if problem["type"] == "missing" and keys[-1] in owner.model_fields:
-        return f"'{name}' is missing: {owner.model_fields[keys[-1]].description}"
+        meaning = owner.model_fields[keys[-1]].description
+        return f"'{name}' is missing{f': {meaning}' if meaning else '; give it'}"
     got = "" if isinstance(problem["input"], dict) else f", got {shorten(problem['input'])}"
     is_name = problem["type"] == "string_type" and isinstance(problem["input"], bool | int | float)
     return f"{name}: {what}{got}{'; write a name that looks like a value in quotes' if is_name else ''}."

@@ -10,6 +10,8 @@ from typing import Literal, NoReturn
 from pipeline.config.ingest import SPACING_RANGE_MM
 
 Verdict = Literal["ok", "warn", "reject"]
+MAX_SHOWN = 1_000
+"""Letters of a name or finding that a message shows."""
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,7 @@ CODES: dict[str, Code] = {
         "a sign that may stand for decimals or for thousands",
         "write them alike, or set cohort.columns.decimal to one of . and ,",
     ),
+    "TAB-INFINITE": Code("reject", "a number that is not finite", "correct it, or leave the cell empty"),
     "TAB-LABEL-SINGLE": Code("reject", "only one class", "give scans of at least two classes"),
     "TAB-CLASS-NAME": Code("reject", "a class with a ';' in its name", "rename it, or set cohort.task: multilabel"),
     "TAB-POSITIVE": Code("reject", "positive_class does not fit the labels", "set cohort.positive_class"),
@@ -205,14 +208,20 @@ class Problem:
     @property
     def message(self) -> str:
         code = CODES[self.code]
-        return f"{code.meaning}, got {self.found}; {code.remedy}."
+        return f"{code.meaning}, got {on_one_line(self.found)}; {code.remedy}."
+
+
+def on_one_line(text: str) -> str:
+    """A name as it is, but with escapes for line ends and what nobody sees, and cut where it is absurdly long."""
+    shown = text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN // 2]}…{text[-MAX_SHOWN // 2 :]}"
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in shown)
 
 
 class ScanProblem(ValueError):
     """A scan that is rejected, with its `path`, `code` and `found`."""
 
     def __init__(self, path: Path, problem: Problem):
-        super().__init__(f"{path}: {problem.message} [{problem.code}]")
+        super().__init__(f"{on_one_line(str(path))}: {problem.message} [{problem.code}]")
         self.path, self.problem = path, problem
 
     def __reduce__(self) -> tuple[type["ScanProblem"], tuple[Path, Problem]]:

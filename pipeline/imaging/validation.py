@@ -25,7 +25,7 @@ from pipeline.imaging.io.read import (
     reorient_grid,
 )
 from pipeline.imaging.io.values import hash_values, scale, warn_about_values
-from pipeline.imaging.problems import CODES, Findings, Problem, ScanProblem, Verdict
+from pipeline.imaging.problems import CODES, Findings, Problem, ScanProblem, Verdict, on_one_line
 from pipeline.imaging.value_range import ValueRange, measure_range, off_scale, sample_values
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,7 @@ def print_problems(checks: Iterable[ScanCheck]) -> Iterable[ScanCheck]:
     for check in checks:
         for problem in check.problems:
             sys.stdout.write(
-                f"{problem.verdict:<6} {problem.code:<17} {readable_name(check.path)}: {problem.message}\n"
+                f"{problem.verdict:<6} {problem.code:<17} {on_one_line(readable_name(check.path))}: {problem.message}\n"
             )
         yield check
 

@@ -148,3 +148,13 @@ def test_further_axes_of_length_one_are_one_volume(paths, shape, code):
     (paths.raw / "scans/000.nii.gz").write_bytes(gzip.compress(nifti(voxels)))
     ingest_cohort(cohort(ingest={"on_bad_scan": "exclude"}), paths)
     assert [row["code"] for row in json.loads(paths.ingest.read_text())["excluded"]] == ([code] if code else [])
+
+
+def test_an_absurd_path_is_one_line_of_sensible_length(paths):
+    for name in ("scans/0\n00.nii.gz", "s/" * 5000):
+        write_table(paths, changed(3, path=name))
+        with pytest.raises(ValueError) as caught:
+            ingest_cohort(cohort(), paths)
+        lines = str(caught.value).splitlines()
+        assert sum("TAB-NO-SCAN" in line for line in lines) == 1 and max(map(len, lines)) < 3000
+        assert all(line.startswith(("  ", str(paths.folder), "003: ")) for line in lines)

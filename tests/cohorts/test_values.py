@@ -53,7 +53,7 @@ def test_spellings_of_a_class_are_one_finding_until_they_are_mapped(paths, other
 
 
 def test_numbers_and_unicode_forms_are_spellings_too(paths):
-    for name, other in (("1", "1.0"), ("caf\u00e9", "cafe\u0301")):
+    for name, other in (("1", "1.0"), ("1", "01"), ("1", "+1"), ("0", "00"), ("caf\u00e9", "cafe\u0301")):
         labels = [name, other, name, other, "fit", "fit", "fit", "fit"]
         write_table(paths, [HEADER, *([*row[:3], label] for row, label in zip(ROWS, labels, strict=True))])
         with pytest.raises(ValueError, match=r"\(2 scans\) and .* \(2 scans\).*TAB-LABEL-SPELLING"):
@@ -95,3 +95,16 @@ def test_ingest_warns_of_a_column_that_tells_every_label(paths):
     ingest_cohort(cohort(), paths)
     codes = {problem["code"]: problem["message"] for problem in json.loads(paths.ingest.read_text())["problems"]}
     assert "'score'" in codes["TAB-TELLS-LABEL"] and "label_source" in codes["TAB-TELLS-LABEL"]
+
+
+@pytest.mark.parametrize("cell", ["inf", "-Infinity", "1e999"])
+def test_an_infinite_number_is_refused_and_a_word_is_a_word(paths, cell):
+    for others in (["5", "6"], ["old", "young"]):
+        rows = [[*row, cell if number == 3 else others[number % 2]] for number, row in enumerate(ROWS)]
+        write_table(paths, [[*HEADER, "age"], *rows])
+        settings = cohort(columns={"clinical": ["age"]})
+        if others == ["5", "6"]:
+            with pytest.raises(ValueError, match=f"a number that is not finite, got {cell} in column 'age'"):
+                ingest_cohort(settings, paths)
+        else:
+            ingest_cohort(settings, paths)

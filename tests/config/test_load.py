@@ -40,8 +40,10 @@ def test_fold_and_seed_name_one_training_and_folds_times_seeds_all_of_them() -> 
     assert load_config("tiny", []).training_keys == (load_config("tiny", []).training_key,) == (TrainingKey(0, 0),)
 
 
-@pytest.mark.parametrize("word", ["fold=0-seed-1", "seed=-1", "folds=[]", "seeds=[]", "seeds=[a]"])
-def test_folds_and_seeds_are_numbers_and_at_least_one(word: str) -> None:
+@pytest.mark.parametrize(
+    "word", ["fold=0-seed-1", "seed=-1", "folds=[]", "seeds=[]", "seeds=[a]", "folds=[0,0]", "seeds=[1,2,1]"]
+)
+def test_folds_and_seeds_are_numbers_at_least_one_and_each_once(word: str) -> None:
     assert word.split("=")[0] in error_of(word)
 
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import gdcm
 import numpy as np
 import pydicom
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -61,12 +60,14 @@ def write_nifti_twin(folder: Path, voxels: np.ndarray, affine: np.ndarray) -> Pa
     )
 
 
-def transcode(path: Path, syntax: int) -> None:
+def transcode(path: Path, syntax: str) -> None:
     """Compress by GDCM itself; pydicom writes neither JPEG lossless nor JPEG-LS."""
+    import gdcm
+
     reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
     reader.SetFileName(str(path))
     assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
+    change.SetTransferSyntax(gdcm.TransferSyntax(getattr(gdcm.TransferSyntax, syntax)))
     change.SetInput(reader.GetImage())
     assert change.Change()
     writer.SetFileName(str(path))
