@@ -127,8 +127,8 @@ def evaluate_external(
     from pipeline.evaluation.covariates import read_covariates
     from pipeline.evaluation.external import evaluate_external_cohort
     from pipeline.evaluation.inputs import column_roles
-    from pipeline.evaluation.outputs import write_evaluation
     from pipeline.evaluation.settings import Settings
+    from pipeline.evaluation.study import study_external, write_study
     from pipeline.inference.ensemble import CrossValidatedRun
     from pipeline.reporting.formatting import external_table
 
@@ -140,9 +140,10 @@ def evaluate_external(
     # Its splits, if it has any, are not those of this run.
     patient_covariates = read_covariates(paths.cohort, None, **column_roles(external.columns))
     evaluation = evaluate_external_cohort(predictions, settings, frozen, patient_covariates)
+    study = study_external(evaluation, predictions, patient_covariates, paths)
     written = EvaluationPaths(out) if out else trained.paths.external(external.name)
     write_csv(written.folder / "predictions.csv", predictions)
-    write_evaluation(evaluation, written)
+    write_study(study, written)
     Console().print(external_table(evaluation, external.name), f"Written to {written.folder}", soft_wrap=True)
 
 

@@ -65,6 +65,9 @@ def test_metrics_follow_from_predictions_alone(finished: Path) -> None:
 def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     shutil.copytree(copy / "data/cubes", copy / "data/elsewhere", symlinks=True)
     shutil.copy(copy / "configs/cohorts/cubes.yaml", copy / "configs/cohorts/elsewhere.yaml")
+    ingest = json.loads((copy / "data/elsewhere/ingest.json").read_text())
+    ingest["excluded"] = [{"scan_id": f"x{n}", "patient_id": f"x{n}", "label": "cube"} for n in range(4)]
+    (copy / "data/elsewhere/ingest.json").write_text(json.dumps(ingest))
     said = Commands(copy)("evaluate", "external", str(RUN), "--cohort", "elsewhere.yaml", "--out", "outside").stdout
     assert "Unchanged" in said and "Intercept refitted" in said
     outside = pd.read_csv(copy / "outside/predictions.csv").set_index("scan_id")
@@ -80,6 +83,9 @@ def test_a_frozen_run_is_judged_on_another_cohort_as_it_is(copy: Path) -> None:
     called = outside["prob_cube"] >= frozen[0]["scan"]["threshold"]
     assert metrics["accuracy"]["value"] == pytest.approx((called == (outside["label"] == "cube")).mean())
     assert "recalibrated_brier_score" in metrics
+    num_cubes = (outside["label"] == "cube").sum()
+    expected = metrics["sensitivity"]["value"] * num_cubes / (num_cubes + 4)
+    assert metrics["intended_sensitivity"]["value"] == pytest.approx(expected)
 
 
 def test_a_run_is_not_judged_on_patients_that_trained_it_after_another_split(copy: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.core.columns import LABEL, LABEL_SEPARATOR, PATIENT_ID, SCAN_ID, SPLIT
-from pipeline.evaluation.ensembling import SCAN
+from pipeline.evaluation.ensembling import PATIENT, SCAN
 from pipeline.evaluation.evaluate import Metrics
 from pipeline.evaluation.multilabel import EXACT_MATCH
 from pipeline.evaluation.registry import INTENDED, USABLE
@@ -24,6 +24,10 @@ from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 from pipeline.evaluation.uncertainty.shares import ShareEstimate, estimate_share
 
 Json = Mapping[str, Any]
+Part = tuple[str | None, bool]
+"""A class, and whether it is shown or absent; no class for everybody."""
+EVERYBODY: Part = (None, True)
+UsableShares = Mapping[Part, ShareEstimate]
 FLOW_COLUMNS = ["step", SPLIT, "scans", "patients"]
 
 
@@ -31,13 +35,27 @@ def with_intended(
     metrics: Metrics, cohort: pd.DataFrame, ingest: Json, classes: Sequence[str], settings: Settings
 ) -> Metrics:
     """The metrics with the share of usable scans and the figures by intention to diagnose, in every split and level."""
-    intended = intended_scans(cohort, ingest)
+    figures, usable = intended_figures(classes, settings), usable_by_level(cohort, ingest, classes, settings)
     return {
         split: {
-            level: entries | intended_entries(entries, intended, level, classes, settings)
+            level: entries | intended_entries(entries, usable[level], classes, figures)
             for level, entries in levels.items()
         }
         for split, levels in metrics.items()
+    }
+
+
+def usable_by_level(
+    cohort: pd.DataFrame, ingest: Json, classes: Sequence[str], settings: Settings
+) -> dict[str, UsableShares | str]:
+    """At both levels the share of usable scans, or of patients with one; or why it is unknown."""
+    intended = intended_scans(cohort, ingest)
+    if isinstance(intended, str):
+        return dict.fromkeys((SCAN, PATIENT), intended)
+    keys = {EVERYBODY, *((name, True) for name in classes), *intended_figures(classes, settings).values()}
+    return {
+        level: {key: usable_share(units, *key, settings.confidence) for key in keys}
+        for level, units in ((SCAN, intended), (PATIENT, patients_of(intended)))
     }
 
 
@@ -52,36 +70,29 @@ def intended_scans(cohort: pd.DataFrame, ingest: Json) -> pd.DataFrame | str:
 
 def intended_entries(
     entries: Mapping[str, Entry],
-    intended: pd.DataFrame | str,
-    level: str,
+    usable: UsableShares | str,
     classes: Sequence[str],
-    settings: Settings,
+    figures: Mapping[str, Part],
 ) -> dict[str, Entry]:
     """Of one split at one level, the shares of usable scans first."""
-    figures = intended_figures(classes, settings)
-    shares = [USABLE, *(f"{USABLE}_{name}" for name in classes)]
-    if isinstance(intended, str):
-        empty = Entry(value=None, low=None, high=None, num_patients=0, reason=intended)
-        return {name: empty for name in [*shares, *(INTENDED + name for name in figures if name in entries)]}
-    units = intended if level == SCAN else patients_of(intended)
-    usable = {name: usable_share(units, name, settings.confidence) for name in (None, *classes)}
-    usable |= {f"no {name}": usable_share(units, name, settings.confidence, present=False) for name in classes}
-    found = {name: share_entry(usable[key]) for name, key in zip(shares, (None, *classes), strict=True)}
-    return found | {
-        INTENDED + name: intended_entry(entries[name], usable[key]) for name, key in figures.items() if name in entries
+    shares = {USABLE: EVERYBODY} | {f"{USABLE}_{name}": (name, True) for name in classes}
+    known = {name: part for name, part in figures.items() if name in entries}
+    if isinstance(usable, str):
+        empty = Entry(value=None, low=None, high=None, num_patients=0, reason=usable)
+        return dict.fromkeys([*shares, *(INTENDED + name for name in known)], empty)
+    return {name: share_entry(usable[part]) for name, part in shares.items()} | {
+        INTENDED + name: intended_entry(entries[name], usable[part]) for name, part in known.items()
     }
 
 
-def intended_figures(classes: Sequence[str], settings: Settings) -> dict[str, str | None]:
-    """By metric, the class whose share of usable scans it is multiplied with; None for that of all."""
+def intended_figures(classes: Sequence[str], settings: Settings) -> dict[str, Part]:
+    """By metric, the part of the cohort that it is about, whose share of usable scans it is multiplied with."""
     if settings.task == MULTILABEL:
-        each = {f"sensitivity_{name}": name for name in classes} | {
-            f"specificity_{name}": f"no {name}" for name in classes
-        }
-        return {EXACT_MATCH: None, **each}
+        shown = {f"sensitivity_{name}": (name, True) for name in classes}
+        return {EXACT_MATCH: EVERYBODY} | shown | {f"specificity_{name}": (name, False) for name in classes}
     if len(classes) == 2:
-        return {"accuracy": None, "sensitivity": classes[1], "specificity": classes[0]}
-    return {"accuracy": None, **{f"sensitivity_{name}": name for name in classes}}
+        return {"accuracy": EVERYBODY, "sensitivity": (classes[1], True), "specificity": (classes[0], True)}
+    return {"accuracy": EVERYBODY} | {f"sensitivity_{name}": (name, True) for name in classes}
 
 
 def patients_of(intended: pd.DataFrame) -> pd.DataFrame:
@@ -89,11 +100,12 @@ def patients_of(intended: pd.DataFrame) -> pd.DataFrame:
     return intended.groupby([PATIENT_ID, LABEL], sort=False)["usable"].any().reset_index()
 
 
-def usable_share(units: pd.DataFrame, name: str | None, confidence: float, *, present: bool = True) -> ShareEstimate:
+def usable_share(units: pd.DataFrame, name: str | None, is_shown: bool, confidence: float) -> ShareEstimate:
     """Share of usable units among all, or among those that show the class, or do not."""
     among = np.ones(len(units), dtype=bool)
     if name is not None:
-        among = (units[LABEL].map(lambda label: name in label.split(LABEL_SEPARATOR)) == present).to_numpy(dtype=bool)
+        shows = units[LABEL].map(lambda label: name in label.split(LABEL_SEPARATOR))
+        among = (shows == is_shown).to_numpy(dtype=bool)
     return estimate_share(units["usable"].to_numpy(dtype=bool), among, pd.factorize(units[PATIENT_ID])[0], confidence)
 
 

@@ -68,7 +68,9 @@ ONLY_SOMETIMES = {
 NOTHING: Mapping[str, None] = {"value": None}
 OF_CLASS = (
     *("auroc", "observed_expected_ratio", "calibration_intercept", "calibration_slope", "brier_skill_score"),
-    *("sensitivity", "specificity", USABLE, f"{INTENDED}sensitivity"),
+    *("sensitivity", "specificity", "positive_likelihood_ratio", "negative_likelihood_ratio"),
+    *(f"positive_predictive_value{AT_PREVALENCE}", f"negative_predictive_value{AT_PREVALENCE}"),
+    *(USABLE, f"{INTENDED}sensitivity", f"{INTENDED}specificity", "conformal_abstention_rate"),
 )
 """Rows of each of several classes or labels."""
 
@@ -109,14 +111,16 @@ def metric_rows(
     if metric == "brier_score" and "brier_uncertainty" in entries:
         floor = entries["brier_uncertainty"]["value"]
         note = "" if floor is None else f"floor {floor:.3f}, of stating the class shares"
-    found = entries.get(metric) or missing_entry(metric)
+    found = entries.get(metric) or missing_entry(metric, entries)
     after = {f"{CALIBRATED}_{field}": value for field, value in entries.get(f"calibrated_{metric}", {}).items()}
     yield {"group": group, "metric": metric, "at": at, **found, NOTE: note, **after}
 
 
-def missing_entry(metric: str) -> Entry:
+def missing_entry(metric: str, entries: Mapping[str, Entry]) -> Entry:
     """Null, with the reason why the evaluation does not have the metric."""
-    if metric.endswith(AT_PREVALENCE):
+    if any(name.startswith(f"{metric}_") for name in entries):
+        reason = "of each class, below"
+    elif metric.endswith(AT_PREVALENCE):
         reason = "evaluation.prevalence declares none, or there are more than two classes"
     elif metric.startswith((INTENDED, USABLE)):
         reason = "a table of predictions does not say which scans failed"
@@ -133,7 +137,7 @@ def net_benefit_rows(evaluation: Evaluation, group: str) -> Iterator[dict[str, o
     entries = evaluation.metrics[split_level[0]][split_level[1]]
     row = {"group": group, "metric": NET_BENEFIT, "num_patients": entries["auroc"]["num_patients"]}
     if NET_BENEFIT not in curve or OF_LABEL in curve:
-        yield row | {"reason": TWO_CLASSES}
+        yield row | {"reason": "of each label, in its decision curve" if OF_LABEL in curve else TWO_CLASSES}
         return
     thresholds = curve["threshold"].to_numpy()
     middle = int(np.abs(thresholds - (thresholds[0] + thresholds[-1]) / 2).argmin())

@@ -67,6 +67,10 @@ def headline_threshold(run: RunInputs) -> float | None:
 def calibration(run: RunInputs, binning: str) -> Figure:
     """The smooth curve with its band over the bins, or the reason why there is none."""
     after, smooth = table_or_none(run, "calibration_after"), table_or_none(run, "calibration_smooth")
+    if smooth is not None and smooth["class"].nunique() > 1:
+        line = "One line per class against the rest, each with its pointwise band, by a restricted cubic spline."
+        caption = f"{population(run)}. {line} Dotted: perfect calibration."
+        return Figure("Calibration", caption, plots.calibration_figure(run.plots["calibration"], None, smooth))
     marks = "Dots as predicted, rings after calibration" if after is not None else "Dots as predicted"
     bins = "of equal width" if binning == EQUAL_WIDTH else "with equally many rows"
     known = smooth.dropna(subset="observed") if smooth is not None else None

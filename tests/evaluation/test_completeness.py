@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.evaluation.completeness import intended_entries, intended_entry, intended_scans, participant_flow
+from pipeline.evaluation.completeness import intended_entry, participant_flow, with_intended
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.estimates import Entry
 from pipeline.evaluation.uncertainty.shares import estimate_share
@@ -27,8 +27,12 @@ FAILED = pd.concat([scans([f"x{n}" for n in range(15)], "ill", 2), scans(["w0"],
 
 
 def found(level: str) -> dict[str, Entry]:
-    intended = intended_scans(COHORT, {"excluded": FAILED.to_dict("records")})
-    return intended_entries(ENTRIES, intended, level, CLASSES, Settings())
+    return intended(ENTRIES, COHORT, FAILED, CLASSES)[level]
+
+
+def intended(entries, cohort, failed, classes, task: str = "auto") -> dict[str, dict[str, Entry]]:
+    metrics = {"test": {"scan": entries, "patient": entries}}
+    return with_intended(metrics, cohort, {"excluded": failed.to_dict("records")}, classes, Settings(task=task))["test"]
 
 
 def test_who_has_no_usable_scan_counts_as_wrong_in_the_share_of_the_cohort():
@@ -50,21 +54,18 @@ def test_the_share_without_a_result_is_reported_by_class():
 
 def test_several_labels_count_the_failed_scans_with_and_without_each():
     cohort = pd.concat([scans(map(str, range(30)), "cyst;mass"), scans(map(str, range(30, 50)), "none")])
-    failed = scans(map(str, range(50, 60)), "mass").to_dict("records")
+    failed = scans(map(str, range(50, 60)), "mass")
     entries = {f"{name}_cyst": entry(0.5, 0.4, 0.6) for name in ("sensitivity", "specificity")}
-    settings = Settings(task="multilabel")
-    found = intended_entries(
-        entries, intended_scans(cohort, {"excluded": failed}), "patient", ("cyst", "mass"), settings
-    )
+    found = intended(entries, cohort, failed, ("cyst", "mass"), "multilabel")["patient"]
     assert found["intended_sensitivity_cyst"]["value"] == pytest.approx(0.5)
     assert found["intended_specificity_cyst"]["value"] == pytest.approx(0.5 * 20 / 30)
     assert found["usable_share_mass"]["value"] == pytest.approx(30 / 40)
 
 
 def test_excluded_scans_without_labels_leave_a_reason():
-    intended = intended_scans(COHORT, {"excluded": FAILED.drop(columns="label").to_dict("records")})
-    values = intended_entries(ENTRIES, intended, "patient", CLASSES, Settings()).values()
-    assert all(each["value"] is None and "dvc repro ingest" in each["reason"] for each in values)
+    entries = intended(ENTRIES, COHORT, FAILED.drop(columns="label"), CLASSES)["patient"]
+    new = [entries[name] for name in entries if name not in ENTRIES]
+    assert len(new) == 6 and all(each["value"] is None and "dvc repro ingest" in each["reason"] for each in new)
 
 
 def test_its_interval_holds_the_truth_where_both_shares_are_estimated():

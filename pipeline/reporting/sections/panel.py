@@ -16,7 +16,10 @@ IN_PANEL, FURTHER = ("roc", "calibration", "decision_curve", "scores"), ("precis
 EACH_CLASS = "Each class"
 FIGURES_TEMPLATE = """<div class="figures">{% for item in content %}{{ figure(item) }}{% endfor %}</div>"""
 PANEL_TEMPLATE = """
+{% set drawn %}
 <div class="figures large">{% for item in content.figures %}{{ figure(item) }}{% endfor %}</div>
+{% endset %}
+{% if content.figures|length <= 4 %}{{ drawn }}{% endif %}
 <div class="scroll"><table>
 <caption>The figures to read first, with {{ confidence }} intervals clustered by patient.</caption>
 <thead><tr><th scope="col">Figure</th><th scope="col" class="num">At</th><th scope="col" class="num">Value</th>
@@ -33,6 +36,7 @@ PANEL_TEMPLATE = """
 {% endfor %}
 </table></div>
 {% if content.classes %}{{ plain_table(content.classes) }}{% endif %}
+{% if content.figures|length > 4 %}<details><summary>Figures of each label</summary>{{ drawn }}</details>{% endif %}
 {% for table in content.patients %}<details><summary>{{ table.title }}</summary>{{ plain_table(table.table) }}</details>
 {% endfor %}
 """
@@ -111,16 +115,15 @@ def panel_row(row: dict[str, object]) -> PanelRow:
 
 
 def class_table(rows: pd.DataFrame) -> Table | None:
-    """One row per class, one column per metric."""
+    """One row per metric, one column per class."""
     if rows.empty:
         return None
-    metrics = list(dict.fromkeys(rows["metric"]))
+    classes = list(dict.fromkeys(rows["class"]))
     cells = [
-        [str(name), *(class_cell(part[part["metric"] == metric]) for metric in metrics)]
-        for name, part in rows.groupby("class", sort=False)
+        [metric_title(str(metric)), *(class_cell(part[part["class"] == name]) for name in classes)]
+        for metric, part in rows.groupby("metric", sort=False)
     ]
-    caption = "Each class or label against the rest: value and interval."
-    return Table(caption, ["Class", *(metric_title(name) for name in metrics)], cells)
+    return Table("Each class or label against the rest: value and interval.", ["Figure", *classes], cells)
 
 
 def class_cell(found: pd.DataFrame) -> str:

@@ -79,11 +79,15 @@ def cards(headline: dict[str, Entry]) -> list[Card]:
         "auroc": "chance is 0.5",
         "observed_expected_ratio": "1 is calibrated",
         "calibration_slope": "1 is calibrated",
-        "brier_score": f"floor {number(headline.get('brier_uncertainty', {'value': None})['value'])}",
+        "brier_score": floor_note(headline.get("brier_uncertainty")),
         "sensitivity": "",
         "specificity": "",
     }
     return [card(name, headline[name], note) for name, note in notes.items() if name in headline]
+
+
+def floor_note(floor: Entry | None) -> str:
+    return "0 is perfect" if floor is None or floor["value"] is None else f"floor {number(floor['value'])}"
 
 
 def card(name: str, entry: Entry, note: str) -> Card:
