@@ -21,10 +21,9 @@ def audit(config: Config) -> None:
     from pipeline.evaluation.audits.evidence import Evidence, read_embeddings
     from pipeline.evaluation.audits.run import audit_run, write_audits
     from pipeline.evaluation.inputs import read_inputs
-    from pipeline.inference.compatibility import check_compatible
     from pipeline.inference.perturbations import predict_perturbed
-    from pipeline.inference.predictor import Predictor
-    from pipeline.store.simple_features import measure_files, summarize_scans
+    from pipeline.inference.predictor import Predictor, check_compatible
+    from pipeline.store.build import measure_files, summarize_scans
     from pipeline.store.store import Store
 
     paths, inputs = Artifacts(config.root), read_inputs(config)

@@ -13,8 +13,7 @@ def explain(config: Config) -> None:
     """Draw attribution maps of the most confident right and wrong predictions on the scans' own grids."""
     from pipeline.explanation.run import explain_scans
     from pipeline.imaging.extra_transforms import own_names
-    from pipeline.inference.compatibility import check_same_training
-    from pipeline.inference.predictor import Predictor
+    from pipeline.inference.predictor import Predictor, check_same_training
 
     paths = Artifacts(config.root)
     run = paths.run(config.cohort.name, config.name)

@@ -15,9 +15,8 @@ from pipeline.core.paths import Artifacts
 def predict(config: Config) -> None:
     """Predict validation and test scans of one fold, and prove that raw scans give the same."""
     from pipeline.imaging.extra_transforms import own_names
-    from pipeline.inference.compatibility import check_compatible
     from pipeline.inference.fold_predictions import predict_fold
-    from pipeline.inference.predictor import Predictor
+    from pipeline.inference.predictor import Predictor, check_compatible
 
     paths = Artifacts(config.root)
     run, cohort = paths.run(config.cohort.name, config.name), paths.cohort(config.cohort.name)
@@ -37,8 +36,8 @@ def predict_scans(
     ] = None,
 ) -> None:
     """Predict new scans from their raw files with one training, or with the mean of all trainings, each calibrated."""
+    from pipeline.inference.ensemble import load_classifier
     from pipeline.inference.new_scans import predict_files
-    from pipeline.inference.trained_run import load_classifier
 
     predict_files(load_classifier(run, own_transforms=frozenset(own_transforms or ())), scans, out)
 

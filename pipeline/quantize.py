@@ -13,9 +13,8 @@ def quantize(config: Config) -> None:
     """Write a checkpoint of a quarter of the size, which predicts like any other, and how its predictions differ."""
     from pipeline.core.io import write_json
     from pipeline.evaluation.settings import Settings
-    from pipeline.inference.compatibility import check_compatible
     from pipeline.inference.fold_predictions import predict_validation
-    from pipeline.inference.predictor import Predictor
+    from pipeline.inference.predictor import Predictor, check_compatible
     from pipeline.inference.quantize import log_cost, quantization_cost, write_int8
 
     paths, key = Artifacts(config.root), config.training_key

@@ -39,7 +39,7 @@ def preview(experiments: Experiments) -> None:
 
 def save_report_layout(project: Annotated[str, "ENTITY/PROJECT on the W&B server; needs a key"]) -> None:
     """Save a W&B report that lays out the experiments of params.yaml for reviewers."""
-    from pipeline.tracking.layout import save_layout
+    from pipeline.tracking.panels import save_layout
 
     entity, slash, name = project.partition("/")
     if not (entity and slash and name):

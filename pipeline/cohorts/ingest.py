@@ -9,7 +9,6 @@ from pathlib import Path
 import pandas as pd
 
 from pipeline.cohorts.bids import scan_rows
-from pipeline.cohorts.classes import check_classes, order_classes
 from pipeline.cohorts.label_table import (
     check_columns,
     check_rows,
@@ -21,7 +20,7 @@ from pipeline.cohorts.label_table import (
 )
 from pipeline.cohorts.scan_index import CheckedRows, check_row_scans, list_scans, relative_to_raw
 from pipeline.cohorts.sources.kinds import FolderSource
-from pipeline.cohorts.values import map_classes, plain_numbers, telling_problems
+from pipeline.cohorts.values import check_classes, map_classes, order_classes, plain_numbers, telling_problems
 from pipeline.cohorts.write import Entry, write_cohort, write_summary
 from pipeline.config import Cohort
 from pipeline.core.columns import CROP_MASK, LABEL, PATH, SCAN_ID

@@ -17,9 +17,9 @@ from pipeline.core.ids import normalize_id, spelling_variants
 from pipeline.core.io import expand, write_json
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import scan_files
-from pipeline.splits.groups import group_of_scans, read_patients
 from pipeline.splits.near_duplicates.descriptors import read_descriptors
 from pipeline.splits.near_duplicates.search import find_near_duplicates
+from pipeline.splits.partitions import group_of_scans, read_patients
 
 MAX_NAMED = 4
 """Scans named in a message."""

@@ -10,8 +10,7 @@ import pandas as pd
 from pipeline.config import Columns, Split
 from pipeline.core.columns import DEVELOPMENT, FOLD, LABEL, PATIENT_ID, SCAN_ID, SPLIT, TEST
 from pipeline.core.errors import did_you_mean
-from pipeline.splits.groups import group_of_scans
-from pipeline.splits.partitions import Partition, assign_groups, partitions_of
+from pipeline.splits.partitions import Partition, assign_groups, group_of_scans, partitions_of
 from pipeline.splits.schemes import (
     SETTINGS,
     PartitionKey,

@@ -15,14 +15,17 @@ from pipeline.core.paths import Artifacts, CohortPaths, RunPaths
 from pipeline.core.provenance import git_revision
 from pipeline.store.store import Store
 from pipeline.tracking.payload import Artifact, RunPayload, summary_payload, training_payload
-from pipeline.tracking.predictions import add_images, public_predictions, read_ids, read_thresholds
 from pipeline.tracking.privacy import PublicPages, read_key, read_public_pages
 from pipeline.tracking.results import (
     FinishedTraining,
     Results,
+    add_images,
     best_training,
     cost_metrics,
+    public_predictions,
+    read_ids,
     read_results,
+    read_thresholds,
     read_trained_run,
 )
 from pipeline.tracking.step_log import best_metrics, metrics_by_step, read_steps

@@ -12,10 +12,9 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pandas as pd
 
-from pipeline.cohorts.classes import check_classes
 from pipeline.cohorts.ingest import select_columns
 from pipeline.cohorts.label_table import check_columns, check_rows, required_columns
-from pipeline.cohorts.values import plain_numbers, telling_problems
+from pipeline.cohorts.values import check_classes, plain_numbers, telling_problems
 from pipeline.core.tables import parse_table
 from tests.cohorts.eight_scans import cohort
 

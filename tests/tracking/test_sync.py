@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from pipeline.tracking.layout import save_layout
+from pipeline.tracking.panels import save_layout
 from pipeline.tracking.server import reason_unreachable
 from tests.conftest import PLANTED_HOST, PLANTED_USER, Commands
 from tests.tracking.ten_steps import PROGRAM, RUN_ID, commands_in, log_ten_steps

@@ -11,8 +11,7 @@ from pipeline.config import Model
 from pipeline.core.folds import write_splits
 from pipeline.core.io import write_json
 from pipeline.core.paths import CohortPaths
-from pipeline.inference.compatibility import check_compatible
-from pipeline.inference.predictor import Predictor
+from pipeline.inference.predictor import Predictor, check_compatible
 from pipeline.training.checkpoint import TrainedCheckpoint
 from pipeline.training.provenance import hash_of_data
 from tests.training.small import PLAN, SmallTraining

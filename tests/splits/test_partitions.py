@@ -3,7 +3,7 @@
 import pytest
 
 from pipeline.core.ids import spelling_variants
-from pipeline.splits.groups import read_patients
+from pipeline.splits.partitions import read_patients
 
 
 @pytest.mark.parametrize(

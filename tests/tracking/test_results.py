@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.core.paths import TrainingKey
 from pipeline.store.store import Store
-from pipeline.tracking.predictions import add_images, predicted_classes
 from pipeline.tracking.privacy import pseudonym, read_key
+from pipeline.tracking.results import add_images, predicted_classes
 from tests.tracking.offline import OfflineRun
 
 RUN = Path("runs/cubes/tiny")
