@@ -21,8 +21,8 @@ BIN_COLUMNS = ["predicted", "observed", "low", "high", "num_rows", "num_patients
 SMOOTH_COLUMNS = [CLASS, "predicted", "observed", "low", "high", "reason"]
 KNOTS = (0.1, 0.5, 0.9)
 """Quantiles of the logits at which the pieces of the spline meet; it is linear outside."""
-NUM_POINTS = 60
-"""Of the curve, at equally spaced quantiles of the probabilities."""
+NUM_POINTS = 40
+"""Of the curve, at equally spaced quantiles of the probabilities, and as many equally spaced between their ends."""
 NEWTON_STEPS, LARGEST_STEP, TOLERANCE = 60, 2.0, 1e-8
 
 
@@ -46,8 +46,9 @@ def smooth_calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame
     for k in [1] if sample.is_binary else range(sample.num_classes):
         name = sample.class_names[k]
         of_class = sample if sample.is_binary else sample.against_rest(k)
-        points = np.quantile(of_class.probs[:, 1], np.linspace(0, 1, NUM_POINTS))
-        curve = smooth_calibration(of_class, np.unique(points), settings.confidence)
+        probs, steps = of_class.probs[:, 1], np.linspace(0, 1, NUM_POINTS)
+        points = np.union1d(np.quantile(probs, steps), probs.min() + steps * np.ptp(probs))
+        curve = smooth_calibration(of_class, points, settings.confidence)
         parts.append((pd.DataFrame({"reason": [curve]}) if isinstance(curve, str) else curve).assign(**{CLASS: name}))
     return pd.concat(parts, ignore_index=True).reindex(columns=SMOOTH_COLUMNS)
 
