@@ -25,12 +25,7 @@ from dataclasses import asdict, dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from pipeline.evaluation.audits.dependence import (
-    AurocByKind,
-    auroc_by_kind,
-    kinds_of_acquisition,
-    measure_dependence,
-)
+from pipeline.evaluation.audits.dependence import AurocByKind, auroc_by_kind, kinds_of_acquisition, measure_dependence
 from pipeline.evaluation.audits.finding import LEVEL, AuditFinding, not_assessed
 from pipeline.evaluation.audits.null_models import NUM_SHUFFLES, auroc_p_value, aurocs, p_value
 from pipeline.evaluation.audits.stability import Reacquired, measure_reacquired
@@ -39,8 +34,7 @@ from pipeline.evaluation.sample import Array, varies
 from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
 SHARE_LEFT = 0.5
-"""Of the dependence, that stated severity must leave, since severity is stated with errors; and of the difference
-between acquisitions, that a simulated one must reach."""
+"""Of dependence, that severity, stated with errors, must leave; and of two acquisitions' difference, to be reached."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +116,8 @@ def audit_shortcut(
         "auroc_by_kind": asdict(by_kind) if by_kind else None,
         "reacquired": [asdict(change) for change in reacquired],
     }
-    if all(part.value is None for part in (*parts.values(), notes["available"])):
-        return replace(not_assessed(notes["available"].reason), metrics=metrics)
+    if all(part.value is None for part in parts.values()):
+        return replace(use_not_assessed(notes["available"], followed.reason, level), metrics=metrics)
     moved = [change for change in reacquired if is_as_far(change, followed, level)]
     found = Found(parts, notes["available"], unadjusted, moved, by_kind)
     return AuditFinding(**verdict(found, level), metrics=metrics)
@@ -264,7 +258,7 @@ def verdict(found: Found, level: float) -> dict[str, object]:
     is_available = found.available.p_value is not None and found.available.p_value < level
     said = []
     if is_available:
-        said.append(f"How the scans were made tells the label by itself (AUROC {found.available.value:.3f}).")
+        said.append(about_availability(found.available))
     if followed:
         said += [about_following(followed, found), *about_auroc(found.by_kind)]
     if followed and found.moved:
@@ -288,6 +282,19 @@ SEVERITY_UNKNOWN = (
     "columns.severity to tell these apart."
 )
 SEVERITY_EXPLAINS = "The stated severity explains most of it; what is left may be severity that is stated with errors."
+
+
+def use_not_assessed(available: Part, reason: str, level: float) -> AuditFinding:
+    """Where nothing says whether the model uses acquisition, which may tell the label all the same."""
+    finding = not_assessed(reason)
+    if available.p_value is None or available.p_value >= level:
+        return finding
+    summary = f"{about_availability(available)} Whether the model uses it is not assessed: {reason}."
+    return replace(finding, verdict="available, use not assessed", summary=summary)
+
+
+def about_availability(available: Part) -> str:
+    return f"How the scans were made tells the label by itself (AUROC {available.value:.3f})."
 
 
 def about_following(part: Part, found: Found) -> str:

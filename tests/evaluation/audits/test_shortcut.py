@@ -145,3 +145,11 @@ def test_what_cannot_be_judged_says_why(change, reason):
 def test_with_few_patients_of_a_class_nothing_is_judged():
     found = audit_shortcut(*with_refits(made(patients=12)))
     assert found.is_alarm is None and "this takes 10" in found.reason
+
+
+def test_what_tells_the_label_of_few_patients_is_named_though_its_use_cannot_be_judged():
+    table, beside = made(patients=60, known=4.0)
+    few = table.assign(logit=table["logit"].where(table.index < 15), masked=np.nan)
+    found = audit_shortcut(few, {}, beside)
+    assert found.is_alarm is None and found.verdict == "available, use not assessed"
+    assert "tells the label by itself" in found.summary and "this takes 10" in found.summary
