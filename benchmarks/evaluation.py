@@ -23,7 +23,7 @@ from pipeline.evaluation.metrics import calibration, decisions, discrimination  
 from pipeline.evaluation.outputs import evaluate_task  # noqa: E402
 from pipeline.evaluation.sample import Sample  # noqa: E402
 from pipeline.evaluation.settings import Settings  # noqa: E402
-from pipeline.evaluation.uncertainty.bootstrap import bootstrap, resamples  # noqa: E402
+from pipeline.evaluation.uncertainty.estimates import bootstrap, resamples  # noqa: E402
 
 RESAMPLES, SCANS, PATIENTS, CLASSES = 2000, 10_000, 4_000, 5
 LOOPED = 4

@@ -15,8 +15,7 @@ from pipeline.evaluation.pairing import Candidate, align_candidates
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, clustered_mcnemar, reason_no_variance
-from pipeline.evaluation.uncertainty.bootstrap import resamples
-from pipeline.evaluation.uncertainty.estimates import minimum_detectable_difference
+from pipeline.evaluation.uncertainty.estimates import minimum_detectable_difference, resamples
 
 
 @dataclass(frozen=True)

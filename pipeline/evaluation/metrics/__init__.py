@@ -15,7 +15,6 @@ from pipeline.evaluation.metrics import predictive_values
 from pipeline.evaluation.metrics import calibration
 
 # isort: split
-from pipeline.evaluation.metrics import brier_parts
 from pipeline.evaluation.registry import METRICS, metric_digits, metric_title, select_metrics
 
 __all__ = [

@@ -11,8 +11,7 @@ import numpy as np
 from pipeline.evaluation.registry import Metric
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
-from pipeline.evaluation.uncertainty.bootstrap import resamples
-from pipeline.evaluation.uncertainty.estimates import Entry, Estimate
+from pipeline.evaluation.uncertainty.estimates import Entry, Estimate, resamples
 from pipeline.evaluation.uncertainty.intervals import bootstrap_interval
 from pipeline.evaluation.uncertainty.methods import FEWEST_PATIENTS
 
