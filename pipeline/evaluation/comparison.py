@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from pipeline.core.columns import VAL
+from pipeline.core.columns import NESTED, VAL
 from pipeline.evaluation.metrics.decisions import is_correct
 from pipeline.evaluation.metrics.discrimination import auroc
-from pipeline.evaluation.pairing import Candidate, align_candidates
+from pipeline.evaluation.pairing import Candidate, align_candidates, held_out_of_nested
 from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 from pipeline.evaluation.uncertainty.auc_variance import clustered_auroc, clustered_mcnemar, reason_no_variance
@@ -86,8 +86,9 @@ def reason_untestable(variance: float, aurocs: Array) -> str | None:
 SEEDS_FOR_METHODS, FOLDS_FOR_METHODS = 3, 2
 CHOSEN_ON_VALIDATION = (
     "Validation patients also chose the epoch of each model, so both AUROCs are optimistic, the more the more epochs "
-    "were compared; nothing here removes that, and the locked test patients decide."
+    "were compared; nested folds remove that, or the locked test patients decide."
 )
+CHOSEN_INSIDE = "Each patient is judged by trainings that held it out, and whose epochs other patients chose."
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ class Comparison:
 
     def describe(self, level: float = 0.05) -> str:
         """What was found, and how the epochs of the models may have biased it."""
-        caveat = f" {CHOSEN_ON_VALIDATION}" if self.split == VAL else ""
+        caveat = {VAL: f" {CHOSEN_ON_VALIDATION}", NESTED: f" {CHOSEN_INSIDE}"}.get(self.split, "")
         return f"{self.finding(level)}{caveat}"
 
     def finding(self, level: float) -> str:
@@ -147,9 +148,21 @@ class Comparison:
 def compare_experiments(tables: Mapping[str, pd.DataFrame], settings: Settings, split: str = VAL) -> list[Comparison]:
     """All pairs of experiments, per patient; the first two named are the primary comparison.
 
-    ValueError where they did not predict the same patients, or a class has too few of them.
+    Nested folds are compared on their outer test parts, where other patients chose the epochs. ValueError where the
+    experiments did not predict the same patients, or a class has too few of them.
     """
-    candidates = align_candidates(tables, settings, split)
+    nested = {name: held_out_of_nested(table, name) for name, table in tables.items()} if split == VAL else {}
+    if nested and all(table is not None for table in nested.values()):
+        # Thresholds would be fitted on the patients that are judged.
+        apart = {"split": NESTED, "accuracy_difference": None, "accuracy_p_value": None}
+        return [
+            replace(pair, **apart) for pair in adjusted_pairs(align_candidates(nested, settings, VAL), settings, VAL)
+        ]
+    return adjusted_pairs(align_candidates(tables, settings, split), settings, split)
+
+
+def adjusted_pairs(candidates: list[Candidate], settings: Settings, split: str) -> list[Comparison]:
+    """All pairs; the p-values of those after the first are adjusted for their number."""
     pairs = [compare_pair(first, second, settings, split) for first, second in combinations(candidates, 2)]
     if not pairs:
         return []

@@ -3,13 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, SCAN_ID, SEED, SPLIT, VAL
+from pipeline.core.columns import FOLD, LABEL, PATIENT_ID, PROB_PREFIX, SCAN_ID, SEED, SPLIT, TEST, VAL
 from pipeline.core.tables import parse_table
-from pipeline.evaluation.cv_design import check_cv_design
+from pipeline.evaluation.cv_design import check_cv_design, cv_parts
 from pipeline.evaluation.decision_rule import fit_on_validation
 from pipeline.evaluation.ensembling import PATIENT, SCAN, Calibrations, ensemble_models, units_by_level
 from pipeline.evaluation.predictions import ALL_FOLDS, check_predictions, class_names
@@ -97,8 +96,25 @@ def identities(rows: pd.DataFrame) -> set[tuple[str, str, str, int]]:
     return set(zip(rows[key_of(rows)], rows[PATIENT_ID], rows[LABEL], folds, strict=True))
 
 
-if TYPE_CHECKING:
-    pass
+def held_out_of_nested(table: pd.DataFrame, where: str) -> pd.DataFrame | None:
+    """The test rows of nested folds as one out-of-fold table; None for any other design.
+
+    Each scan has one row a seed, the mean of the trainings that held its outer part out. Their epochs were chosen on
+    inner folds, so no patient here chose anything. `fold` is the outer part, within which patients are ranked.
+    """
+    parts = list(cv_parts(check_predictions(table, where=where), where).values())
+    tests = [part[part[SPLIT] == TEST] for part in parts]
+    if (
+        len(parts) < 2
+        or any(test.empty for test in tests)
+        or pd.concat(tests)[SCAN_ID].nunique() != sum(test[SCAN_ID].nunique() for test in tests)
+    ):
+        return None
+    rows = pd.concat([test.assign(**{FOLD: number}) for number, test in enumerate(tests)])
+    probs = [f"{PROB_PREFIX}{name}" for name in class_names(rows)]
+    means = rows.groupby([FOLD, SEED, SCAN_ID, PATIENT_ID, LABEL], as_index=False, sort=False)[probs].mean()
+    return means.assign(**{SPLIT: VAL})
+
 
 WORKSPACE = "workspace"
 """DVC's name for the files of the working tree."""

@@ -1,6 +1,5 @@
 """Numbers whose signs are decided or asked for, spellings of classes, and columns that tell the label."""
 
-
 import json
 
 import numpy as np

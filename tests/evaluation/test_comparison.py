@@ -212,3 +212,34 @@ def test_a_null_effect_raises_about_five_percent_false_alarms():
 def two_columns(logits: np.ndarray) -> np.ndarray:
     positive = 1 / (1 + np.exp(-logits))
     return np.stack([1 - positive, positive], axis=1)
+
+
+def nested_table(signal: float, luck: float, num_patients: int = 90, parts: int = 3) -> pd.DataFrame:
+    """Nested folds whose validation rows are sharper by `luck`, as those of the epoch that they chose."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(num_patients) % 2
+    logits = signal * (labels - 0.5) + rng.normal(size=num_patients)
+    rows = []
+    for outer in range(parts):
+        others = [part for part in range(parts) if part != outer]
+        for index, inner in enumerate(others):
+            for split, part in (("val", inner), ("test", outer)):
+                for patient in np.flatnonzero(np.arange(num_patients) // 2 % parts == part):
+                    shift = luck * (labels[patient] - 0.5) if split == "val" else 0.0
+                    noise = 0.3 * rng.normal()
+                    probability = 1 / (1 + np.exp(-(logits[patient] + shift + noise)))
+                    row = {"scan_id": f"s{patient}", "patient_id": f"p{patient}", "split": split, "seed": 0}
+                    row |= {"fold": outer * (parts - 1) + index, "label": "ill" if labels[patient] else "fine"}
+                    rows.append(row | {"prob_fine": 1 - probability, "prob_ill": probability})
+    return pd.DataFrame(rows)
+
+
+def test_nested_folds_are_compared_on_patients_that_chose_no_epoch():
+    lucky, honest = nested_table(signal=1.0, luck=6.0), nested_table(signal=1.0, luck=0.0)
+    better = nested_table(signal=4.0, luck=0.0)
+    equal, worse = (compare_experiments({"lucky": lucky, "other": other}, QUICK)[0] for other in (honest, better))
+    assert abs(equal.difference) < 0.02 and (equal.low is None or equal.low < 0 < equal.high)
+    assert worse.difference < -0.1 and worse.high < 0
+    assert "held it out, and whose epochs other patients chose" in worse.describe()
+    assert "also chose the epoch" not in worse.describe()
+    assert (worse.num_patients, worse.accuracy_difference) == (90, None)

@@ -1,6 +1,5 @@
 """The shared layers against torch's own."""
 
-
 import pytest
 import torch
 from torch.nn import functional

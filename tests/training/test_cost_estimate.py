@@ -1,6 +1,5 @@
 """The cost estimate of this machine against the least that the network needs."""
 
-
 import logging
 from dataclasses import replace
 from pathlib import Path

@@ -1,6 +1,5 @@
 """The linear probe against scikit-learn's logistic regression."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -1,6 +1,5 @@
 """Pretrained weights: adaptations are exact, and every other difference is rejected or named."""
 
-
 import logging
 
 import pytest

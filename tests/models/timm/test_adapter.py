@@ -1,6 +1,5 @@
 """The timm adapter against timm itself and open_clip's adapter."""
 
-
 import pytest
 import timm
 import torch

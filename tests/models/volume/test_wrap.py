@@ -1,6 +1,5 @@
 """The one key `volume`: modes, their options and what they do to networks."""
 
-
 import pytest
 import torch
 from safetensors.torch import save_file
