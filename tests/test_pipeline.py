@@ -404,7 +404,7 @@ def test_a_clone_knows_each_evaluation_of_the_test_set_and_evaluating_the_same_a
     assert len(pd.read_csv(clone.folder / looks)) == 1
     clone.dvc("cache", "dir", "--local", str(copy / ".dvc/cache"))
     evaluate = next(name for name in source.dvc("stage", "list", "--name-only").split() if name.startswith("evaluate@"))
-    tables = [f"data/cubes/{name}" for name in ("cohort.csv", "ingest.json", "splits.csv")]
+    tables = [f"data/cubes/{name}" for name in ("cohort.csv", "ingest.json", "splits.csv", "leakage.json")]
     clone.dvc("checkout", *tables, *(str(RUN / f"predictions/fold-0-seed-0.{kind}") for kind in ("csv", "json")))
     clone.dvc("repro", "--single-item", "--force", evaluate)
     assert clone.run([*git, "status", "--porcelain", "test_looks", "dvc.lock"]).stdout == ""

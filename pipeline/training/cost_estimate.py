@@ -106,7 +106,6 @@ def peak_bytes(device: str) -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-log = logging.getLogger(__name__)
 COPIES = {"adamw": 4, "sgd": 3}
 """Of the weights by optimizer: themselves, their gradients, and one or two moments."""
 FLOAT_BYTES = 4

@@ -18,6 +18,7 @@ DECIDES_WEIGHTS = (
     "imaging/extra_transforms.py",
     "imaging/geometry.py",
     "imaging/intensity.py",
+    "imaging/shape.py",
     "imaging/voxel_codes.py",
     "models",
     "store/nifti_entry.py",

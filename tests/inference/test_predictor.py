@@ -29,7 +29,7 @@ class Matched:
         folds = [rows["train"].assign(fold=1), rows["val"].assign(fold=0)]
         self.splits = pd.concat(folds, ignore_index=True).assign(split="development")
         write_splits(self.cohort.splits, self.splits)
-        write_json(self.cohort.ingest, {"classes": training.fold.classes})
+        write_json(self.cohort.ingest, {"classes": training.fold.classes, "num_scans": len(self.splits)})
         self.config, self.model = training.config, training.config.model
         model = {**self.model.model_dump(), "options": {**self.model.options, **options}}
         config = training.config.model_copy(update={"model": Model(**model)})
@@ -112,7 +112,7 @@ def test_a_corrected_label_is_rejected(tmp_path: Path) -> None:
 
 def test_classes_in_another_order_are_rejected(tmp_path: Path) -> None:
     matched = Matched(tmp_path)
-    write_json(matched.cohort.ingest, {"classes": ["light", "dark"]})
+    write_json(matched.cohort.ingest, {"classes": ["light", "dark"], "num_scans": len(matched.splits)})
     with pytest.raises(ValueError, match="its classes are dark, light, those of .*ingest.json are light, dark"):
         matched.check()
 

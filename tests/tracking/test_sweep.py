@@ -94,6 +94,7 @@ def test_the_documented_queue_ranks_its_trials_and_keeps_their_runs(finished: Pa
     # A second experiment, with a figure of the same name.
     shutil.copy(config, folder / "configs/other.yaml")
     shutil.copytree(folder / "runs/cubes/tiny", folder / "runs/cubes/other")
+    shutil.copy(folder / "test_looks/cubes/tiny.csv", folder / "test_looks/cubes/other.csv")
     (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny, other]\nfolds: [0]\nseeds: [0]\n")
     # Taking a trial over wants every output of the graph to be known.
     stages = ("train@cubes-other-0-0", "predict@cubes-other-0-0", "evaluate@cubes-other", "audit@cubes-other")

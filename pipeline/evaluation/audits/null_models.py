@@ -127,14 +127,14 @@ class Shuffled:
         return aurocs(self.labels[rows], scores[rows], self.parts[rows])
 
 
-NUM_SHUFFLES = 199
+NUM_LABEL_SHUFFLES = 199
 
 
 def audit_label_permutation(
     division: pd.DataFrame,
     embeddings: Array,
     positive: str,
-    num_shuffles: int = NUM_SHUFFLES,
+    num_shuffles: int = NUM_LABEL_SHUFFLES,
     seed: int = 0,
     *,
     level: float = LEVEL,
