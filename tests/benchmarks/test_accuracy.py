@@ -66,7 +66,7 @@ def folder(tmp_path):
     paths = Artifacts(tmp_path).cohort("phantom")
     paths.folder.mkdir(parents=True)
     write_splits(paths.splits, accuracy.nested_folds(SPLITS))
-    write_json(paths.ingest, {"classes": ["fit", "ill"], "num_scans": len(SPLITS)})
+    write_json(paths.ingest, {"classes": ["fit", "ill"], "num_scans": len(accuracy.nested_folds(SPLITS))})
     pd.DataFrame({"scan_id": SPLITS["scan_id"], "file_sha256": "0"}).to_csv(paths.cohort, index=False)
     return tmp_path
 
