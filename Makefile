@@ -58,6 +58,7 @@ ifdef HIPPOCAMPUS
 else
 	@echo "Left out: training and planning. Set HIPPOCAMPUS to the folder that configs/cohorts/hippocampus.yaml names."
 endif
+	@echo "For hours, and resumed by the same command: python -m benchmarks.coverage, audits and accuracy."
 
 .PHONY: sync
 sync: .venv/ready ## upload offline W&B runs, once a key is configured
