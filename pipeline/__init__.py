@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pipeline.inference.ensemble import TrainedRun
+    from pipeline.inference.trained_run import TrainedRun
 
 __all__ = ["load_run"]
 
@@ -43,6 +43,6 @@ def load_run(run: str | Path, *, own_transforms: Iterable[str] = ()) -> TrainedR
     """
     from pathlib import Path
 
-    from pipeline.inference.ensemble import TrainedRun
+    from pipeline.inference.trained_run import TrainedRun
 
     return TrainedRun.load(Path(run), own_transforms=frozenset(own_transforms))

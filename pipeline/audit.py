@@ -23,7 +23,7 @@ def audit(config: Config) -> None:
     from pipeline.evaluation.inputs import read_inputs
     from pipeline.inference.perturbations import predict_perturbed
     from pipeline.inference.predictor import Predictor, check_compatible
-    from pipeline.store.build import measure_files, summarize_scans
+    from pipeline.store.simple_features import measure_files, summarize_scans
     from pipeline.store.store import Store
 
     paths, inputs = Artifacts(config.root), read_inputs(config)

@@ -36,8 +36,8 @@ def predict_scans(
     ] = None,
 ) -> None:
     """Predict new scans from their raw files with one training, or with the mean of all trainings, each calibrated."""
-    from pipeline.inference.ensemble import load_classifier
     from pipeline.inference.new_scans import predict_files
+    from pipeline.inference.trained_run import load_classifier
 
     predict_files(load_classifier(run, own_transforms=frozenset(own_transforms or ())), scans, out)
 

@@ -9,9 +9,6 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
-from skimage.measure import euler_number, label, marching_cubes, mesh_surface_area
-from skimage.morphology import skeletonize
 
 QUANTILES = (10, 25, 50, 75, 90)
 DEPTHS_MM = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0)
@@ -43,14 +40,11 @@ def measure_shape(occupancy: NDArray[np.floating], spacing_mm: Sequence[float]) 
     mask, values = np.pad(inside[box], ROOM), np.pad(np.asarray(occupancy, float)[box], ROOM)
     points = np.argwhere(inside) * spacing
     depth = ndimage.distance_transform_edt(mask, spacing)
-    groups = (
+    return (
         size_measures(mask, points, spacing) | place_measures(points, np.array(inside.shape) * spacing),
         depth_measures(depth[mask]) | skeleton_measures(mask, depth, spacing),
         moment_measures(points),
         profile_measures(mask, spacing) | curvature_measures(values, mask, spacing),
-    )
-    return tuple(
-        {name: float(value) if np.isfinite(value) else 0.0 for name, value in group.items()} for group in groups
     )
 
 
@@ -63,6 +57,8 @@ def shape_measure_names() -> tuple[tuple[str, ...], ...]:
 
 def size_measures(mask: NDArray[np.bool_], points: NDArray, spacing: NDArray) -> Measures:
     """Volume, surface, and how they compare with a ball, the box and the convex hull."""
+    from skimage.measure import euler_number, label, marching_cubes, mesh_surface_area  # only networks of shape need it
+
     volume = mask.sum() * spacing.prod()
     smooth = ndimage.gaussian_filter(mask.astype(float), EDGE_VOXELS)
     # Of a voxel or two, smoothing leaves no value of one half.
@@ -87,6 +83,8 @@ def size_measures(mask: NDArray[np.bool_], points: NDArray, spacing: NDArray) ->
 
 def hull_volume(vertices: NDArray) -> float:
     """Volume of the convex hull of (N, 3); 0 where the points span none."""
+    from scipy.spatial import ConvexHull, QhullError
+
     try:
         return float(ConvexHull(vertices).volume)
     except QhullError:
@@ -108,6 +106,8 @@ def depth_measures(depth: NDArray) -> Measures:
 
 def skeleton_measures(mask: NDArray[np.bool_], depth: NDArray, spacing: NDArray) -> Measures:
     """Thickness along the medial axis, in mm, and how long and branched that axis is."""
+    from skimage.morphology import skeletonize
+
     skeleton = skeletonize(mask)
     if not skeleton.any():
         skeleton = depth == depth.max()

@@ -14,7 +14,7 @@ from pipeline.core.io import check_replaceable, write_csv
 from pipeline.core.progress import show_progress
 from pipeline.core.tables import read_table
 from pipeline.imaging.io.discover import ScanFiles, as_on_disk, find_scans, readable_name, scan_files
-from pipeline.inference.ensemble import ScanClassifier, predicted_class
+from pipeline.inference.trained_run import ScanClassifier, predicted_class
 from pipeline.training.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)

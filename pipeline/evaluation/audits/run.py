@@ -22,9 +22,10 @@ from pipeline.evaluation.audits.evidence import (
     simple_features,
 )
 from pipeline.evaluation.audits.finding import LEVEL, NOT_ASSESSED, AuditFinding, not_assessed
+from pipeline.evaluation.audits.label_permutation import audit_label_permutation
 from pipeline.evaluation.audits.label_quality import LEAD, SUSPECT, audit_label_quality, rank_labels
 from pipeline.evaluation.audits.layer_probes import audit_layer_probes
-from pipeline.evaluation.audits.null_models import audit_label_permutation, enough_shuffles
+from pipeline.evaluation.audits.null_models import enough_shuffles
 from pipeline.evaluation.audits.shortcut import audit_shortcut
 from pipeline.evaluation.audits.simple_baselines import audit_simple_baselines, image_baselines, signal_p_values
 from pipeline.evaluation.audits.stability import audit_stability_of_changes
