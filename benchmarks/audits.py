@@ -14,7 +14,6 @@ Writes benchmarks/results/audits.csv, a row per cell; prints a table and, as its
 one core of an idle machine.
 """
 
-import argparse
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -27,7 +26,7 @@ import pandas as pd
 
 path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.timing import Ratio, report  # noqa: E402
+from benchmarks.timing import Ratio, report, simulation_parser  # noqa: E402
 from pipeline.core.io import write_csv  # noqa: E402
 from pipeline.evaluation.audits.shortcut import CASE_MIX, USED, ShortcutContext, audit_shortcut  # noqa: E402
 
@@ -214,13 +213,7 @@ def bars(table: pd.DataFrame) -> list[Ratio]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replicates", type=int, default=REPLICATES)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--only", default="", help="run the cells whose name contains this")
-    asked = parser.parse_args()
+    asked = simulation_parser(__doc__, REPLICATES, SEED, RESULTS).parse_args()
     table = finish(asked.out, asked.replicates, asked.seed, asked.processes, asked.only)
     print(shares(table).to_string())
     report("audits", {}, bars(table))

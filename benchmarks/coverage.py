@@ -14,7 +14,6 @@ Writes benchmarks/results/coverage.csv, a row per cell and metric; prints a tabl
 About twenty minutes on one core of an idle machine.
 """
 
-import argparse
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from scipy.stats import norm
 
 path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.timing import Ratio, report  # noqa: E402
+from benchmarks.timing import Ratio, report, simulation_parser  # noqa: E402
 from pipeline.core.io import write_csv  # noqa: E402
 from pipeline.evaluation.calibration_curve import smooth_calibration  # noqa: E402
 from pipeline.evaluation.curves import net_benefit, net_benefit_interval  # noqa: E402
@@ -302,12 +301,7 @@ def add(done: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replicates", type=int, default=REPLICATES)
-    parser.add_argument("--processes", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--only", default="", help="run the cells whose name contains this")
+    parser = simulation_parser(__doc__, REPLICATES, SEED, RESULTS)
     parser.add_argument("--metrics", nargs="*", default=[], help="only metrics whose name has one of these words")
     asked = parser.parse_args()
     table = judge(finish(asked.out, asked.replicates, asked.seed, asked.processes, asked.only, tuple(asked.metrics)))

@@ -1,5 +1,6 @@
-"""What the benchmarks share: timing in turn, and the report."""
+"""What the benchmarks share: timing in turn, the options of simulations, and the report."""
 
+import argparse
 import json
 import os
 import platform
@@ -7,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,17 @@ def in_turn(repeats: int, **contenders: Callable[[], object]) -> dict[str, float
             contender()
             seconds[name].append(time.perf_counter() - start)
     return {name: statistics.median(taken[1:]) for name, taken in seconds.items()}
+
+
+def simulation_parser(description: str, replicates: int, seed: int, out: Path) -> argparse.ArgumentParser:
+    """The options of a simulation that is resumed; the first line of `description` is its help."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("--replicates", type=int, default=replicates)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=seed)
+    parser.add_argument("--out", type=Path, default=out)
+    parser.add_argument("--only", default="", help="run the cells whose name contains this")
+    return parser
 
 
 def report(benchmark: str, seconds: dict[str, float], ratios: list[Ratio]) -> None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Literal
@@ -47,7 +47,7 @@ def fit_linear_probe(network: Network, fold: Fold, run_directory: RunDirectory, 
     """Fit the head on the training scans and save the network as best and last checkpoint."""
     check_single_label(fold)
     labels = labels_of(fold)
-    features = {partition: embeddings_of(network, fold, paths, fold.rows[partition]) for partition in (TRAIN, VAL)}
+    features = {partition: embeddings_of([network], fold, paths, fold.rows[partition])[0] for partition in (TRAIN, VAL)}
     penalty = fit_logistic_head(
         network,
         features[TRAIN].numpy(),
@@ -75,11 +75,20 @@ def check_single_label(fold: Fold) -> None:
         )
 
 
-def embeddings_of(network: Network, fold: Fold, paths: CohortPaths, rows: pd.DataFrame) -> torch.Tensor:
-    """Pooled embeddings (N, F) of the scans of `rows`, from the cache where they were computed before."""
+def embeddings_of(
+    networks: Sequence[Network], fold: Fold, paths: CohortPaths, rows: pd.DataFrame
+) -> list[torch.Tensor]:
+    """Pooled embeddings (N, F) of the scans of `rows` by each network, each scan read once.
+
+    They come from the cache where they were computed before.
+    """
     images = stored_images(Store(paths.preprocessed), rows[SCAN_ID], fold.plan.standards)
-    cache = FeatureCache(paths.features, network)
-    return cache.embeddings(torch.from_numpy(image) for image in show_progress(images, len(rows), "features"))
+    caches = [FeatureCache(paths.features, network) for network in networks]
+    found = [
+        [cache.embedding(torch.from_numpy(image)) for cache in caches]
+        for image in show_progress(images, len(rows), "features")
+    ]
+    return [torch.stack(of_network) for of_network in zip(*found, strict=True)]
 
 
 def labels_of(fold: Fold) -> dict[str, NDArray[np.int64]]:
@@ -221,9 +230,9 @@ class FeatureCache:
         _write_entry(path, computed)
         return computed
 
-    def embeddings(self, volumes: Iterable[Tensor]) -> Tensor:
-        """Pooled embeddings (B, F) of volumes (C, D, H, W), which are read one at a time."""
-        return torch.stack([_pool(self.network, self.features(volume)) for volume in volumes])
+    def embedding(self, volume: Tensor) -> Tensor:
+        """Pooled embedding (F,) of one volume (C, D, H, W)."""
+        return _pool(self.network, self.features(volume))
 
 
 def fingerprint(network: Network) -> str:

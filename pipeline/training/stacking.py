@@ -72,7 +72,7 @@ def fit_stack(stack: Stack, fold: Fold, run_directory: RunDirectory, paths: Coho
     check_single_label(fold)
     labels, train = labels_of(fold), fold.rows[TRAIN]
     features = {
-        partition: [embeddings_of(member, fold, paths, fold.rows[partition]) for member in stack.members.values()]
+        partition: embeddings_of(list(stack.members.values()), fold, paths, fold.rows[partition])
         for partition in (TRAIN, VAL)
     }
     report = fit_stacked_head(

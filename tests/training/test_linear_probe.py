@@ -130,6 +130,10 @@ def volumes(number: int = 3) -> list[torch.Tensor]:
     return [torch.randn(1, 4, 32, 32, generator=generator) for _ in range(number)]
 
 
+def embed(cache: FeatureCache, found: list[torch.Tensor]) -> torch.Tensor:
+    return torch.stack([cache.embedding(volume) for volume in found])
+
+
 @pytest.fixture
 def network(build_tiny):
     network = build_tiny(volume={"mode": "slicewise", "pooling": "attention"})
@@ -150,24 +154,24 @@ def test_cached_features_give_the_network_s_logits(network, tmp_path):
 
 @torch.no_grad()
 def test_embeddings_are_what_the_last_layer_takes(network, tmp_path):
-    embeddings = FeatureCache(tmp_path, network).embeddings(volumes())
+    embeddings = embed(FeatureCache(tmp_path, network), volumes())
     torch.testing.assert_close(network.head(embeddings), network(torch.stack(volumes())), atol=1e-5, rtol=1e-5)
 
 
 def test_features_are_computed_once(network, tmp_path):
-    first = FeatureCache(tmp_path, network).embeddings(volumes())
+    first = embed(FeatureCache(tmp_path, network), volumes())
     cache = FeatureCache(tmp_path, network)
     written = [path.stat().st_mtime_ns for path in entries(cache)]
-    assert torch.equal(cache.embeddings(volumes()), first)
+    assert torch.equal(embed(cache, volumes()), first)
     assert [path.stat().st_mtime_ns for path in entries(cache)] == written
     assert len(written) == 3
 
 
 def test_one_more_volume_is_one_more_entry(network, tmp_path):
     cache = FeatureCache(tmp_path, network)
-    cache.embeddings(volumes(3))
+    embed(cache, volumes(3))
     before = entries(cache)
-    cache.embeddings(volumes(4))
+    embed(cache, volumes(4))
     assert len(set(entries(cache)) - set(before)) == 1
 
 
