@@ -38,7 +38,7 @@ class Stack(Network):
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, C, D, H, W) -> all embeddings (B, F)."""
-        return torch.cat([member(x) for member in self.members.values()], dim=1)
+        return torch.cat([self._embed(name, x) for name in self.members], dim=1)
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
         return features if pre_logits else self.head(features)
@@ -46,7 +46,7 @@ class Stack(Network):
     def forward_stages(self, x: Tensor) -> StageOutputs:
         """Stage maps of the member that is mapped, and the logits of all."""
         outputs = {
-            name: member.forward_stages(x) if name == self.mapped_member else StageOutputs((), member(x))
+            name: member.forward_stages(x) if name == self.mapped_member else StageOutputs((), self._embed(name, x))
             for name, member in self.members.items()
         }
         logits = self.head(torch.cat([output.logits for output in outputs.values()], dim=1))
@@ -63,10 +63,23 @@ class Stack(Network):
         return member.stage_gradients(x, class_index)
 
     @property
+    def active_members(self) -> list[str]:
+        """Members with a weight; all of them before any weight is known."""
+        if self.member_weights.is_meta:
+            return list(self.members)
+        return [name for name, weight in zip(self.members, self.member_weights.tolist(), strict=True) if weight]
+
+    @property
     def mapped_member(self) -> str:
-        """The first member whose stages are maps; the first of all where none has any."""
-        mapped = (name for name, member in self.members.items() if not isinstance(member, FixedFeatures))
-        return next(mapped, next(iter(self.members)))
+        """The first active member whose stages are maps; the first active one where none has any."""
+        active = self.active_members
+        mapped = (name for name in active if not isinstance(self.members[name], FixedFeatures))
+        return next(mapped, active[0])
+
+    def _embed(self, name: str, x: Tensor) -> Tensor:
+        """The embedding (B, F_m) of a member; zeros, which its part of the head ignores, of one that was left out."""
+        member = self.members[name]
+        return member(x) if name in self.active_members else x.new_zeros(len(x), member.num_features)
 
     def member_logits(self, embedding: Tensor) -> dict[str, Tensor]:
         """What each member adds to the logits (B, K), without the common bias, of embeddings (B, F)."""

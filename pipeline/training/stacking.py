@@ -187,16 +187,24 @@ def weigh_members(
     def loss_of(kept: Sequence[int], pull: float) -> float:
         return cross_fitted_loss(logits[:, kept], labels, folds, pull, sample_weights)
 
+    def fit_kept() -> NDArray[np.float64]:
+        return fit_weights(logits[:, kept], labels, pull, sample_weights)
+
     kept = list(range(len(members)))
     pull = min(WEIGHT_PENALTIES, key=lambda pull: loss_of(kept, pull))
     while len(kept) > 1:
+        idle = [index for index, weight in zip(kept, fit_kept()[: len(kept)], strict=True) if weight == 0]
+        if idle:
+            log.info("stack: %s has no weight and is left out", members[idle[0]].name)
+            kept.remove(idle[0])
+            continue
         without = {index: loss_of([other for other in kept if other != index], pull) for index in kept}
         least = min(without, key=without.__getitem__)
         if without[least] > loss_of(kept, pull) + LEAST_GAIN:
             break
         log.info("stack: %s adds nothing and is left out", members[least].name)
         kept.remove(least)
-    fitted = fit_weights(logits[:, kept], labels, pull, sample_weights)
+    fitted = fit_kept()
     weights, losses = np.zeros(len(members)), np.full(len(members), np.nan)
     weights[kept] = fitted[: len(kept)]
     if len(kept) > 1:

@@ -45,6 +45,18 @@ def test_members_are_the_networks_that_they_are_alone(stack, volumes):
     torch.testing.assert_close(stack.members["conv"](volumes), alone(volumes))
 
 
+@torch.no_grad()
+def test_a_member_without_a_weight_is_not_computed_and_changes_nothing(stack, volumes):
+    start, width = stack.widths[0], stack.widths[1]
+    stack.head.weight[:, start : start + width] = 0
+    expected = stack(volumes)
+    stack.member_weights[1] = 0
+    stack.members["resnet"].register_forward_hook(lambda *_: pytest.fail("a member without a weight was computed"))
+    torch.testing.assert_close(stack(volumes), expected)
+    # The others have no maps.
+    assert stack.mapped_member == "conv"
+
+
 def test_only_the_head_is_trainable(stack):
     assert [name for name, parameter in stack.named_parameters() if parameter.requires_grad] == [
         "head.weight",
