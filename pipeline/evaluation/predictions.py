@@ -167,12 +167,17 @@ def sum_tolerance(written: pd.DataFrame) -> NDArray:
 
     Of numbers whose digits are unknown `SUM_TOLERANCE`.
     """
-    digits = [
-        max((len(str(cell).partition(".")[2]) for cell in row if "." in str(cell)), default=0)
-        for row in written.to_numpy()
-    ]
-    rounded = [0.5 * 10.0**-count * len(written.columns) if 2 <= count <= MOST_DIGITS else 0.0 for count in digits]
+    digits = np.max([num_decimals(written[column]) for column in written], axis=0)
+    is_known = (digits >= 2) & (digits <= MOST_DIGITS)
+    rounded = np.where(is_known, 0.5 * len(written.columns) * 10.0 ** -digits.astype(float), 0.0)
     return np.maximum(rounded, SUM_TOLERANCE)
+
+
+def num_decimals(written: pd.Series) -> NDArray[np.int64]:
+    """(n,) digits after the point of each number as it was written."""
+    texts = written.astype(str).str
+    point = texts.find(".").to_numpy(int)
+    return np.where(point >= 0, texts.len().to_numpy(int) - point - 1, 0)
 
 
 def check_identity(table: pd.DataFrame, where: str) -> None:
