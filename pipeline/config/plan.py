@@ -13,9 +13,13 @@ from pipeline.config.transform_spec import TransformSpec
 EFFECTIVE_BATCH = 8
 """Scans per update, reached by accumulation."""
 
-Member = Literal["efficientnet", "random_conv", "distance_conv", "shape"]
-"""Frozen 2D features of ImageNet; random 3D convolutions of the intensities, or of a mask's distance map; the shape of
-a mask."""
+Member = Literal[
+    "efficientnet",
+    *("coarse_volume", "random_conv", "random_conv_grid"),
+    *("shape", "distance_conv", "distance_coarse"),
+]
+"""Frozen 2D features of ImageNet; of intensities the coarse volume, and random 3D convolutions over the whole volume or
+in the cells of a grid; of a mask its shape, and random convolutions and the coarse volume of its distance map."""
 
 
 def num_channels(channels: Sequence[str], missing_channel: str) -> int:

@@ -7,8 +7,8 @@ from typing import Annotated
 from pipeline.core import cli
 from pipeline.core.errors import did_you_mean
 from pipeline.models.build import (
-    NEVER_LEARN,
     build_model,  # noqa: F401  (registers every name)
+    learns,
 )
 from pipeline.models.cost import measure_cost
 from pipeline.models.registry import MODELS, model_names
@@ -40,7 +40,7 @@ def row_of(
     name: str, mode: str | None, *, size: tuple[int, int, int], in_channels: int, num_classes: int
 ) -> tuple[str, ...]:
     MODELS.get(name)  # reject an unknown name first
-    if name in NEVER_LEARN:
+    if not learns(name):
         return (name, "3D", "fixed features", "", "", "")
     volume = mode or (None if supports_3d(name) else "slicewise")
     cost = measure_cost(name, size, in_channels=in_channels, num_classes=num_classes, volume=volume)

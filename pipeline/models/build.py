@@ -5,7 +5,8 @@ from inspect import signature
 from pathlib import Path
 
 # Each of these registers its names.
-from pipeline.models import fixed_features, modified_resnet, poolformer, resnet, vit  # noqa: F401
+from pipeline.models import modified_resnet, poolformer, resnet, vit  # noqa: F401
+from pipeline.models.fixed_features import FixedFeatures
 from pipeline.models.lora import add_lora
 from pipeline.models.mask_channels import MaskChannels, OnMaskChannels
 from pipeline.models.network import Network
@@ -14,8 +15,6 @@ from pipeline.models.registry import MODELS, check_keywords
 from pipeline.models.stack import Stack
 from pipeline.models.timm import adapter  # noqa: F401
 from pipeline.models.volume import wrap
-
-NEVER_LEARN = ("random_conv3d", "shape_measures", "stack")
 
 
 def build_model(
@@ -42,7 +41,7 @@ def build_model(
     in the first channel by channels made from it.
     """
     check_keywords(f"model '{name}'", MODELS.get(name), options)
-    if name in NEVER_LEARN and num_classes and (lora is not None or not freeze):
+    if not learns(name) and num_classes and (lora is not None or not freeze):
         raise ValueError(f"model '{name}': its features never learn, only the head does; set model.freeze: true.")
 
     def build(**shape: int) -> Network:
@@ -68,6 +67,12 @@ def build_model(
     elif freeze:
         network.freeze()
     return network
+
+
+def learns(name: str) -> bool:
+    """Whether the network registered as `name` has more to train than its head."""
+    network = MODELS.get(name)
+    return network is not build_stack and not (isinstance(network, type) and issubclass(network, FixedFeatures))
 
 
 @MODELS.register("stack")

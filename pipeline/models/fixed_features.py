@@ -1,4 +1,4 @@
-"""Networks without learned features, the shape of a mask and random 3D convolutions: measures under a linear head.
+"""Measures under a linear head, none of them learned: the shape of a mask, random 3D convolutions, a coarse volume.
 
 Axes: B batch, C channels, D H W depth height width, F features, K classes.
 """
@@ -108,7 +108,8 @@ class RandomConv3d(FixedFeatures):
     """Kernels with zero sum and unit norm, in four dilations, on the volume at `1 / stride` of its resolution.
 
     The features of a kernel are the shares of voxels whose response is above each of LEVELS, and the mean, spread,
-    largest and smallest response. `kernel_seed` draws the kernels, which belong to the weights of a checkpoint.
+    largest and smallest response; with `grid` the mean positive response in each of `grid`^3 cells, which keeps where
+    it was. `kernel_seed` draws the kernels, which belong to the weights of a checkpoint.
     """
 
     def __init__(
@@ -120,13 +121,17 @@ class RandomConv3d(FixedFeatures):
         stride: int = 2,
         scale: float = 1.0,
         kernel_seed: int = 0,
+        grid: int | None = None,
     ) -> None:
         if num_kernels < len(DILATIONS) or num_kernels % len(DILATIONS):
             raise ValueError(f"num_kernels must be a multiple of {len(DILATIONS)} from there up, got {num_kernels}")
         if stride < 1 or scale <= 0:
             raise ValueError(f"stride must be 1 or more and scale above 0, got {stride} and {scale}")
-        super().__init__(num_kernels * (len(LEVELS) + 4), in_channels=in_channels, num_classes=num_classes)
-        self.stride, self.scale = stride, scale
+        if grid is not None and grid < 1:
+            raise ValueError(f"grid must be 1 or more, got {grid}")
+        features = len(LEVELS) + 4 if grid is None else grid**3
+        super().__init__(num_kernels * features, in_channels=in_channels, num_classes=num_classes)
+        self.stride, self.scale, self.grid = stride, scale, grid
         shape = (num_kernels // len(DILATIONS), in_channels, *(KERNEL_SIZE,) * 3)
         generator = np.random.default_rng(kernel_seed)
         for dilation in DILATIONS:
@@ -142,10 +147,38 @@ class RandomConv3d(FixedFeatures):
         kernels = self.get_buffer(f"kernels{dilation}")
         padding = dilation * (KERNEL_SIZE // 2)
         maps = functional.conv3d(x, kernels, padding=padding, dilation=dilation)
+        if self.grid is not None:
+            return rearrange(functional.adaptive_avg_pool3d(maps.relu(), self.grid), "b f ... -> b (f ...)")
         return summarize(rearrange(maps, "b f d h w -> b f (d h w)"), LEVELS)
 
     def extra_repr(self) -> str:
-        return f"stride={self.stride}, scale={self.scale:g}"
+        return f"stride={self.stride}, scale={self.scale:g}, grid={self.grid}"
+
+
+COARSE, FINE = 4, 8
+"""Cells along each axis of the two grids of `CoarseVolume`."""
+
+
+@MODELS.register("coarse_volume")
+class CoarseVolume(FixedFeatures):
+    """Mean and spread of the voxels in each cell of a 4 x 4 x 4 and of an 8 x 8 x 8 grid over the volume."""
+
+    def __init__(self, *, in_channels: int = 1, num_classes: int = 2) -> None:
+        num_cells = COARSE**3 + FINE**3
+        super().__init__(2 * in_channels * num_cells, in_channels=in_channels, num_classes=num_classes)
+
+    def measure(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return *cell_moments(x, COARSE), *cell_moments(x, FINE)
+
+
+def cell_moments(x: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (B, C G^3) in each of G x G x G cells of volumes (B, C, D, H, W)."""
+    mean = functional.adaptive_avg_pool3d(x, grid)
+    # Around the mean of the volume, where the difference of squares loses no digits.
+    centered = x - x.mean(dim=(2, 3, 4), keepdim=True)
+    first, second = (functional.adaptive_avg_pool3d(power, grid) for power in (centered, centered**2))
+    spread = (second - first**2).clamp(min=0).sqrt()
+    return rearrange(mean, "b c ... -> b (c ...)"), rearrange(spread, "b c ... -> b (c ...)")
 
 
 def random_kernels(shape: Sequence[int], generator: np.random.Generator) -> Tensor:

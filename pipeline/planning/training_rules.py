@@ -19,10 +19,13 @@ PATIENCE = 0.15
 """Share of the epochs."""
 CPU_HOURS = 0.5
 """Longest planned training of one fold without a GPU."""
-MEMBERS = ("efficientnet", "random_conv")
-MASK_MEMBERS = ("shape", "distance_conv", "efficientnet")
+MEMBERS = ("efficientnet", "coarse_volume", "random_conv_grid", "random_conv")
+MASK_MEMBERS = ("shape", "distance_conv", "distance_coarse", "efficientnet")
 """Members of a stack for images and for masks, in the order of their cross-validated accuracy; docs/accuracy.md."""
-MEMBER_SPEEDS = {"efficientnet": 0.8, "random_conv": 1.0, "distance_conv": 0.8, "shape": 2.5}
+MEMBER_SPEEDS = {
+    **{"efficientnet": 0.8, "coarse_volume": 30.0, "random_conv_grid": 4.0, "random_conv": 1.0},
+    **{"shape": 2.5, "distance_conv": 0.8, "distance_coarse": 4.0},
+}
 """Input voxels per second, as a share of a training step's of the 3D PoolFormer-S12."""
 BUDGET_HOURS = 1.0
 """Default of `time_budget_hours`."""

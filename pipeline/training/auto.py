@@ -131,8 +131,11 @@ def stack(plan: Plan) -> Model:
     """The members that the plan chose, each with frozen features, weighted by a logistic layer."""
     members = {
         "efficientnet": frozen_2d,
+        "coarse_volume": lambda _: Model(name="coarse_volume"),
+        "random_conv_grid": lambda _: Model(name="random_conv3d", options={"num_kernels": 48, "grid": 4}),
         "random_conv": lambda _: Model(name="random_conv3d"),
         "distance_conv": lambda _: Model(name="random_conv3d", mask_channels=("distance",)),
+        "distance_coarse": lambda _: Model(name="coarse_volume", mask_channels=("distance",)),
         "shape": lambda _: Model(name="shape_measures"),
     }
     # A member's own `freeze` would say nothing: the whole stack is frozen.

@@ -33,6 +33,15 @@ def test_each_part_is_judged_once_by_a_training_that_has_never_seen_it_nor_the_l
     assert sorted(judged) == SPLITS.loc[SPLITS["split"] == "development", "scan_id"].tolist()
 
 
+def test_an_official_split_without_folds_gets_five_that_keep_patients_whole_and_classes_even() -> None:
+    official = SPLITS.assign(fold=pd.array([None] * 48, dtype="Int64"))
+    splits = accuracy.nested_folds(official)
+    assert set(splits["scan_id"]) == set(official.loc[official["split"] == "development", "scan_id"])
+    assert (splits.groupby("patient_id")["fold"].nunique() == 1).all()
+    assert sorted(splits["fold"].unique()) == list(range(accuracy.FOLDS))
+    assert (splits[splits["label"] == "ill"].groupby("fold").size() == 4).all()
+
+
 def test_permuted_labels_keep_one_label_a_patient_and_the_classes_of_each_fold() -> None:
     splits = accuracy.nested_folds(SPLITS)
     permuted = accuracy.with_permuted_labels(splits)

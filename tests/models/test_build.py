@@ -16,7 +16,7 @@ def test_every_family_is_registered():
         *(f"modified_resnet{size}" for size in ("50", "101", "50x4", "50x16", "50x64")),
         *(f"vit_{size}" for size in ("tiny", "small", "base")),
         "timm",
-        *("random_conv3d", "shape_measures", "stack"),
+        *("coarse_volume", "random_conv3d", "shape_measures", "stack"),
     }
     assert set(model_names()) == expected
 

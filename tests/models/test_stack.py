@@ -82,7 +82,7 @@ def test_wrong_members_are_named(members, problem):
         build_model("stack", members=members, freeze=True)
 
 
-@pytest.mark.parametrize("name", ["stack", "shape_measures", "random_conv3d"])
+@pytest.mark.parametrize("name", ["stack", "shape_measures", "random_conv3d", "coarse_volume"])
 def test_what_never_learns_is_not_trained(name):
     options = {"members": MEMBERS} if name == "stack" else {}
     with pytest.raises(ValueError, match="set model.freeze: true"):

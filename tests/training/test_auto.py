@@ -92,7 +92,7 @@ def test_a_requested_batch_norm_is_rejected_with_what_to_change() -> None:
 
 def planned(**lines) -> Plan:
     content = {
-        "members": ("efficientnet", "shape", "distance_conv"),
+        "members": ("efficientnet", "coarse_volume", "random_conv_grid", "shape", "distance_conv", "distance_coarse"),
         "size_voxels": (16, 48, 40),
         "batch_size": 3,
         "accumulate": 4,

@@ -37,7 +37,7 @@ def max_of_cells(grid: int, /) -> nn.Module:
 class StageGrid(Slicewise):
     """A linear head on the means or maxima of G x G x G cells of a stage's map. Shape: (B, C, D, H, W) -> (B, K).
 
-    `stage` counts from 0, the finest; with `step` only every `step`-th slice is encoded.
+    `stage` counts from 0, the finest. Every `step`-th slice along `axis` is encoded: 0 for D, 1 for H, 2 for W.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class StageGrid(Slicewise):
         grid: int,
         pooling: Choice = "mean",
         step: int = 1,
+        axis: int = 0,
         chunk_slices: int | None = None,
         drop_rate: float = 0.0,
     ) -> None:
@@ -60,7 +61,7 @@ class StageGrid(Slicewise):
         build_cells, _ = choose(CELL_POOLINGS, pooling)
         super().__init__(
             encoder,
-            Slices(step),
+            Slices(step, axis),
             MeanPooling(encoder.num_features),
             in_channels=in_channels,
             num_classes=0,

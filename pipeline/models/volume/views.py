@@ -41,21 +41,24 @@ def _check_positive(**sizes: int | None) -> None:
 
 @dataclass(frozen=True)
 class Slices:
-    """Every `step`-th slice along D is an image."""
+    """Every `step`-th slice along one axis is an image: 0 for D, 1 for H, 2 for W."""
 
     step: int = 1
+    axis: int = 0
 
     def __post_init__(self) -> None:
         _check_positive(step=self.step)
+        if self.axis not in range(len(PLANES)):
+            raise ValueError(f"volume option 'axis' must be 0 (slices along D), 1 (H) or 2 (W), got {self.axis!r}")
 
     def image_channels(self, in_channels: int) -> int:
         return in_channels
 
     def sequences(self, volume: Tensor) -> list[Tensor]:
-        return [rearrange(volume[:, :, :: self.step], "b c n h w -> b n c h w")]
+        return [rearrange(volume, PLANES[self.axis])[:, :: self.step]]
 
     def volume_map(self, maps: list[Tensor]) -> Tensor:
-        return rearrange(maps[0], "b n f h w -> b f n h w")
+        return rearrange(maps[0], MAPS_OF_PLANES[self.axis])
 
 
 @dataclass(frozen=True)

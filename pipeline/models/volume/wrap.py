@@ -57,12 +57,13 @@ def slicewise(
     /,
     *,
     step: int = 1,
+    axis: int = 0,
     pooling: Choice = "mean",
     chunk_slices: int | None = None,
     drop_rate: float = 0.0,
 ) -> Slicewise:
-    """Every `step`-th slice along D on its own, then a pooling over slices."""
-    return _encode_images(build, Slices(step), in_channels, num_classes, pooling, chunk_slices, drop_rate)
+    """Every `step`-th slice along `axis` (0 for D) on its own, then a pooling over slices."""
+    return _encode_images(build, Slices(step, axis), in_channels, num_classes, pooling, chunk_slices, drop_rate)
 
 
 @MODES.register("slab")
@@ -111,10 +112,11 @@ def stage_grid(
     grid: int = 2,
     pooling: Choice = "mean",
     step: int = 1,
+    axis: int = 0,
     chunk_slices: int | None = None,
     drop_rate: float = 0.0,
 ) -> StageGrid:
-    """Every `step`-th slice along D on its own, then one stage's maps pooled over a coarse grid of the volume."""
+    """Every `step`-th slice along `axis` on its own, then one stage's maps pooled over a coarse grid of the volume."""
     return StageGrid(
         build(spatial_dims=2, in_channels=in_channels, num_classes=0),
         in_channels=in_channels,
@@ -123,6 +125,7 @@ def stage_grid(
         grid=grid,
         pooling=pooling,
         step=step,
+        axis=axis,
         chunk_slices=chunk_slices,
         drop_rate=drop_rate,
     )

@@ -1,5 +1,6 @@
 """Stage grid: features of one stage that know in which part of the volume they were seen."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
@@ -27,6 +28,18 @@ def test_it_tells_front_from_back_where_a_mean_over_slices_cannot(build_tiny):
     assert not torch.allclose(grid(turned), grid(VOLUME), atol=1e-3)
 
 
+@pytest.mark.parametrize(("axis", "turned"), [(1, (0, 1, 3, 2, 4)), (2, (0, 1, 4, 2, 3))])
+@torch.no_grad()
+def test_slices_along_another_axis_are_those_of_the_turned_volume(build_tiny, axis, turned):
+    network = build_tiny("resnet18", volume={"mode": "stage_grid", "axis": axis})
+    along_depth = build_tiny("resnet18", volume="stage_grid")
+    along_depth.load_state_dict(network.state_dict())
+    volume = torch.randn(1, 1, 40, 32, 48, generator=torch.Generator().manual_seed(0))
+    # Cells stay where they are in the volume, whatever the slices.
+    expected = along_depth.forward_features(volume.permute(turned))
+    torch.testing.assert_close(network.forward_features(volume), expected.permute(*np.argsort(turned).tolist()))
+
+
 def test_the_gradient_ends_at_the_stage_that_is_used(build_tiny):
     network = build_tiny("resnet18", volume={"mode": "stage_grid", "stage": 1})
     stages, slopes = network.stage_gradients(VOLUME, class_index=1)
@@ -41,6 +54,7 @@ def test_the_gradient_ends_at_the_stage_that_is_used(build_tiny):
     [
         ({"stage": 4}, "'stage' must be 0"),
         ({"grid": 0}, "'grid' must be"),
+        ({"axis": 3}, "'axis' must be 0"),
         ({"pooling": "meen"}, "unknown cell pooling 'meen'. Did you mean 'mean'"),
         ({"pooling": {"name": "max", "output_size": 2}}, "'max' has no option 'output_size'"),
     ],
