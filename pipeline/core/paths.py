@@ -80,6 +80,10 @@ class CohortPaths:
         """Features of frozen networks, computed once per scan; a cache, named by content."""
         return self.folder / "features"
 
+    def embeddings(self, name: str) -> Path:
+        """Features of every scan by one encoder or training, as `python -m pipeline.embed` writes them."""
+        return self.folder / "embeddings" / f"{name}.parquet"
+
 
 @dataclass(frozen=True)
 class RunPaths:
