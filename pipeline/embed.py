@@ -1,7 +1,7 @@
 """Embed: a Parquet table of features, a row a scan, of any encoder or trained run.
 
 Reads   preprocessed scans, splits.csv, plan.yaml; with --run the best.ckpt of one training
-Writes  data/<cohort>/embeddings/<name>.parquet
+Writes  runs/<cohort>/<experiment>/embeddings/fold-<k>-seed-<s>.parquet, or data/<cohort>/embeddings/<name>.parquet
 """
 
 import logging
@@ -25,15 +25,16 @@ def embed(
         Literal["embedding", "stage1", "stage2", "stage3", "stage4"],
         "embedding: what the classifier reads (default); stage1 to stage4: the mean of a stage's map",
     ] = "embedding",
-    out: Annotated[Path | None, "table to write (default: data/<cohort>/embeddings/<name>.parquet)"] = None,
+    out: Annotated[Path | None, "table to write (default: with the run, or in data/<cohort>/embeddings/)"] = None,
 ) -> None:
     """Embed every preprocessed scan of a cohort once, for `python -m pipeline.probe` and for tools of your own."""
     from pipeline.core.io import check_replaceable
     from pipeline.inference.embedding import Encoder, embed_cohort, embedding_file, write_embeddings
 
-    cohort = Artifacts(config.root).cohort(config.cohort.name)
+    paths, name = Artifacts(config.root), config.cohort.name
+    cohort = paths.cohort(name)
     encoder = Encoder.of_run(run) if run else Encoder.of_config(config, cohort)
-    path = out or embedding_file(cohort, encoder, layer)
+    path = out or embedding_file(paths, name, encoder, layer)
     check_replaceable(path)
     table = embed_cohort(encoder, cohort, layer)
     write_embeddings(path, table)

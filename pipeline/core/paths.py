@@ -81,7 +81,7 @@ class CohortPaths:
         return self.folder / "features"
 
     def embeddings(self, name: str) -> Path:
-        """Features of every scan by one encoder or training, as `python -m pipeline.embed` writes them."""
+        """Features of every scan by an encoder that was not trained here, or by another cohort's training."""
         return self.folder / "embeddings" / f"{name}.parquet"
 
 
@@ -106,7 +106,12 @@ class RunPaths:
         return self.folder / "predictions" / f"{key.name}.json"
 
     def embeddings(self, key: TrainingKey) -> Path:
+        """The mean of each stage's map of the scans that are predicted."""
         return self.folder / "embeddings" / f"{key.name}.npz"
+
+    def features(self, key: TrainingKey) -> Path:
+        """What the classifier reads of every scan of the cohort, as `python -m pipeline.embed` writes it."""
+        return self.folder / "embeddings" / f"{key.name}.parquet"
 
     @property
     def evaluation(self) -> "EvaluationPaths":

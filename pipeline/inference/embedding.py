@@ -19,7 +19,7 @@ from pipeline.config.load import load_yaml
 from pipeline.core.columns import PATIENT_ID, SCAN_ID, SPLIT, TRAIN
 from pipeline.core.folds import fold_columns, read_splits, rows_of_fold
 from pipeline.core.io import read_json, whole_file
-from pipeline.core.paths import CohortPaths, TrainingPaths
+from pipeline.core.paths import Artifacts, CohortPaths, TrainingKey, TrainingPaths
 from pipeline.core.progress import show_progress
 from pipeline.data.dataset import stored_images
 from pipeline.inference.predictor import Predictor
@@ -49,6 +49,8 @@ class Encoder:
     """For the metadata of the table."""
     is_frozen: bool
     """Did no weight below the head see a label?"""
+    key: TrainingKey | None = None
+    """Which training it is; None for an encoder that was not trained here."""
 
     @classmethod
     def of_run(cls, run: Path) -> Self:
@@ -63,10 +65,11 @@ class Encoder:
         origin = {
             "experiment": config.name,
             "training": config.training_key.name,
+            "trained_on": config.cohort.name,
             "checkpoint_sha256": trained.sha256,
             "learned_from": None if is_frozen else {"cohort": config.cohort.name, "fold": config.fold},
         }
-        return cls(trained.network, trained.plan, origin, is_frozen)
+        return cls(trained.network, trained.plan, origin, is_frozen, config.training_key)
 
     @classmethod
     def of_config(cls, config: Config, cohort: CohortPaths) -> Self:
@@ -83,7 +86,8 @@ class Encoder:
         network = build_network(config.model, num_classes=num_classes, in_channels=plan.in_channels)
         rows = rows_of_fold(read_splits(cohort.splits), config.fold)
         plan = fit_intensity(plan, Store(cohort.preprocessed), rows[TRAIN][SCAN_ID])
-        origin = {"experiment": config.name, "training": None, "checkpoint_sha256": None, "learned_from": None}
+        nothing = dict.fromkeys(("training", "trained_on", "checkpoint_sha256", "learned_from"))
+        origin = {"experiment": config.name, **nothing}
         return cls(network.eval(), plan, origin, is_frozen=True)
 
     @torch.inference_mode()
@@ -151,7 +155,10 @@ def write_embeddings(path: Path, table: pd.DataFrame) -> None:
         table.to_parquet(temporary, index=False)
 
 
-def embedding_file(cohort: CohortPaths, encoder: Encoder, layer: Layer) -> Path:
-    """Where the table is written unless told otherwise."""
-    parts = (encoder.origin["experiment"], encoder.origin["training"], None if layer == EMBEDDING else layer)
-    return cohort.embeddings("-".join(part for part in parts if part))
+def embedding_file(paths: Artifacts, cohort: str, encoder: Encoder, layer: Layer) -> Path:
+    """Where the table is written unless told otherwise: with its run, or with the cohort."""
+    experiment, training = encoder.origin["experiment"], encoder.origin["training"]
+    if encoder.key and encoder.origin["trained_on"] == cohort and layer == EMBEDDING:
+        return paths.run(cohort, experiment).features(encoder.key)
+    parts = (experiment, training, None if layer == EMBEDDING else layer)
+    return paths.cohort(cohort).embeddings("-".join(part for part in parts if part))
