@@ -9,6 +9,7 @@ from pipeline.models import fixed_features, modified_resnet, poolformer, resnet,
 from pipeline.models.lora import add_lora
 from pipeline.models.mask_channels import MaskChannels, OnMaskChannels
 from pipeline.models.network import Network
+from pipeline.models.pretrained import encoders  # noqa: F401
 from pipeline.models.pretrained.load import load_pretrained
 from pipeline.models.registry import MODELS, check_keywords
 from pipeline.models.stack import Stack
