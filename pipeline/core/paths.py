@@ -98,6 +98,10 @@ class RunPaths:
         """Every training that has a folder here; which one it is, its config.yaml and its checkpoint say."""
         return [TrainingPaths(folder) for folder in sorted(self.folder.glob("fold-*-seed-*")) if folder.is_dir()]
 
+    def features(self, key: TrainingKey) -> Path:
+        """What the classifier reads of every scan of the cohort, as `python -m pipeline.embed` writes it."""
+        return self.folder / "embeddings" / f"{key.name}.parquet"
+
     def predictions(self, key: TrainingKey) -> Path:
         return self.folder / "predictions" / f"{key.name}.csv"
 
@@ -106,12 +110,7 @@ class RunPaths:
         return self.folder / "predictions" / f"{key.name}.json"
 
     def embeddings(self, key: TrainingKey) -> Path:
-        """The mean of each stage's map of the scans that are predicted."""
         return self.folder / "embeddings" / f"{key.name}.npz"
-
-    def features(self, key: TrainingKey) -> Path:
-        """What the classifier reads of every scan of the cohort, as `python -m pipeline.embed` writes it."""
-        return self.folder / "embeddings" / f"{key.name}.parquet"
 
     @property
     def evaluation(self) -> "EvaluationPaths":
