@@ -37,6 +37,11 @@ help: ## list the targets
 .PHONY: setup
 setup: .venv/ready ## make the environment, nothing else
 
+.PHONY: encoder
+encoder: .venv/ready ## install a pretrained encoder of configs/encoders: make encoder NAME=dinov2_vits14
+	@$(INSTALL) --extra encoders && rm -rf .venv/cache
+	@python -m pipeline.encoder $(NAME)
+
 .PHONY: repro
 repro: .venv/ready ## run the whole pipeline on the cohort of params.yaml
 	@dvc repro

@@ -17,7 +17,8 @@ report      all of the above                        reports/<cohort>/<experiment
 track       all of the above                        tracking/<cohort>.json, the W&B runs
 
 Beside the graph: `init` writes a cohort's config, `results` prints the table of metrics, `runs` that of trainings,
-`compare` compares revisions of an experiment, `quantize` writes the weights of a training in eight bits and the cost.
+`compare` compares revisions of an experiment, `quantize` writes the weights of a training in eight bits and the cost,
+`embed` writes the features of every scan, `probe` fits labels on them, `encoder` installs pretrained encoders.
 In Python, `load_run` gives a trained run that predicts raw scans.
 """
 

@@ -174,6 +174,7 @@ def test_every_dependency_is_imported_or_has_a_reason() -> None:
 
 UNDECLARED = {
     "markupsafe": "a dependency of jinja2, whose text it marks as safe",
+    "onnx": "optional: the extra `encoders`, which `make encoder` installs",
     "SimpleITK": "optional: `bias_correction: n4` says how to install it",
 }
 """Why a package is imported although pyproject.toml does not declare it."""

@@ -8,6 +8,7 @@ from pipeline.config.augmentation import Augmentation
 from pipeline.config.cohort import Cohort
 from pipeline.config.columns import Columns
 from pipeline.config.config import Config
+from pipeline.config.encoder import Passport
 from pipeline.config.evaluation import Evaluation
 from pipeline.config.experiments import Experiments
 from pipeline.config.explanation import Explanation
@@ -36,6 +37,7 @@ __all__ = [
     "Ingest",
     "Intensity",
     "Model",
+    "Passport",
     "Plan",
     "Preprocess",
     "ReferenceRanges",

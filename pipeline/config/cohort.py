@@ -37,6 +37,8 @@ class Cohort(Section):
     """May left and right be swapped without changing the label?"""
     size_is_diagnostic: bool = True
     """Does size carry the label? Then scans are never zoomed."""
+    encoder_overlap: dict[str, Literal["none", "unknown"]] = {}
+    """By encoder of configs/encoders that was trained on patients: are some of this cohort among them?"""
     ingest: Ingest = Ingest()
     split: Split = Split()
     preprocess: Preprocess = Preprocess()

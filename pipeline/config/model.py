@@ -15,7 +15,7 @@ class Model(Section):
     volume: str | dict[str, Any] | None = None
     """How a 2D network sees a volume (slicewise, slab, triplanar, stage_grid, acs, inflate), with its options."""
     pretrained: str | None = None
-    """Local file, package:NAME/FILE of an installed package, URL with #sha256=, or timm:NAME."""
+    """encoder:NAME of configs/encoders, local file, package:NAME/FILE of an installed one, URL#sha256= or timm:NAME."""
     allow_missing: tuple[str, ...] = ()
     """Parts whose pretrained weights may be missing or of another shape, by name."""
     freeze: bool = False

@@ -80,6 +80,10 @@ class CohortPaths:
         """Features of frozen networks, computed once per scan; a cache, named by content."""
         return self.folder / "features"
 
+    def embeddings(self, name: str) -> Path:
+        """Features of every scan by an encoder that was not trained here, or by another cohort's training."""
+        return self.folder / "embeddings" / f"{name}.parquet"
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -93,6 +97,10 @@ class RunPaths:
     def find_trainings(self) -> "list[TrainingPaths]":
         """Every training that has a folder here; which one it is, its config.yaml and its checkpoint say."""
         return [TrainingPaths(folder) for folder in sorted(self.folder.glob("fold-*-seed-*")) if folder.is_dir()]
+
+    def features(self, key: TrainingKey) -> Path:
+        """What the classifier reads of every scan of the cohort, as `python -m pipeline.embed` writes it."""
+        return self.folder / "embeddings" / f"{key.name}.parquet"
 
     def predictions(self, key: TrainingKey) -> Path:
         return self.folder / "predictions" / f"{key.name}.csv"

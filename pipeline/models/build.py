@@ -10,6 +10,7 @@ from pipeline.models.fixed_features import FixedFeatures
 from pipeline.models.lora import add_lora
 from pipeline.models.mask_channels import MaskChannels, OnMaskChannels
 from pipeline.models.network import Network
+from pipeline.models.pretrained import encoders  # noqa: F401
 from pipeline.models.pretrained.load import load_pretrained
 from pipeline.models.registry import MODELS, check_keywords
 from pipeline.models.stack import Stack

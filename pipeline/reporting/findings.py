@@ -43,6 +43,23 @@ def first_look_statements(trained: set[int], num_folds: int | None) -> list[Stat
     ]
 
 
+def encoder_statements(config: Json | None) -> list[Statement]:
+    """A caution for each pretrained encoder of a run's config that may have seen the cohort's patients."""
+    config = config or {}
+    model, overlap = config.get("model") or {}, (config.get("cohort") or {}).get("encoder_overlap") or {}
+    members = (model.get("options") or {}).get("members") or {}
+    used = [str(each.get("pretrained") or "").removeprefix("encoder:") for each in (model, *members.values())]
+    return [
+        (
+            "caution",
+            f"The encoder {name} was trained on patients, and whether some of these are among them is unknown. Metrics "
+            "of patients that it has seen are optimistic.",
+        )
+        for name in dict.fromkeys(used)
+        if overlap.get(name) == "unknown"
+    ]
+
+
 def about_chance(auroc: Entry, confidence: float) -> Statement:
     if auroc["value"] is None:
         return "bad", f"The AUROC is undefined: {auroc['reason']}."

@@ -63,6 +63,18 @@ def results_table(metrics_files: Mapping[str, Path], cohort: str, settings: conf
     return table
 
 
+def probe_table(results: pd.DataFrame, confidence: float) -> Table:
+    """A row for each label and number of training patients."""
+    table = Table(title=f"AUROC ({confidence:.0%} interval)", title_justify="left", box=SIMPLE)
+    for name in ("Label", "Patients a class", "Patients judged", "AUROC"):
+        table.add_column(name)
+    for row in (
+        results.astype(object).where(results.notna(), None).rename(columns={"auroc": "value"}).to_dict("records")
+    ):
+        table.add_row(row["label"], str(row["patients_per_class"]), str(row["num_patients"]), format_entry(row))
+    return table
+
+
 def format_entry(entry: Entry) -> str:
     if entry["value"] is None:
         return f"undefined: {entry['reason']}"

@@ -99,6 +99,8 @@ class RunInputs:
     explanations: list[Json] | None
     explanations_folder: Path
     config: Json | None
+    features: pd.DataFrame | None = None
+    """What the first training's classifier reads of every scan, if `embed` wrote it for the predicted checkpoint."""
 
     @property
     def headline_split(self) -> str:
@@ -185,7 +187,17 @@ def read_run_inputs(name: str, paths: RunPaths, trainings: Sequence[TrainingKey]
         explanations=read_json(captions) if captions.is_file() else None,
         explanations_folder=paths.explanations,
         config=read_yaml(first.config) if first.config.is_file() else None,
+        features=read_run_features(paths, trainings[0]),
     )
+
+
+def read_run_features(paths: RunPaths, key: TrainingKey) -> pd.DataFrame | None:
+    """The features of a training; None if they are missing, or of another checkpoint than its predictions."""
+    table, predicted_by = paths.features(key), paths.predicted_by(key)
+    if not (table.is_file() and predicted_by.is_file()):
+        return None
+    features = pd.read_parquet(table)
+    return features if features.attrs.get("checkpoint_sha256") == read_json(predicted_by).get("checkpoint") else None
 
 
 def read_members(training: TrainingPaths) -> Json:

@@ -15,6 +15,7 @@ from pipeline.data.augmentation.pipeline import resolve_augmentation
 from pipeline.models import Network, build_model
 from pipeline.models.network import BATCH_NORMS
 from pipeline.models.registry import MODELS
+from pipeline.training.encoder_input import check_encoders
 from pipeline.training.losses import LOSSES
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def resolve_auto(config: Config, plan: Plan) -> Config:
     if config.training.loss != "auto":
         LOSSES.get(config.training.loss)
     config = config.model_copy(update={"model": resolve_model(config.model, plan)})
+    check_encoders(config, plan)
     defaults = config.model_copy(update={"training": Training(), "augmentation": Augmentation()})
     check_ineffective_settings(config, resolve_sections(defaults, plan))
     return resolve_sections(config, plan)

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -13,10 +12,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
-from sklearn.utils.class_weight import compute_sample_weight
 from torch import Tensor, nn
 
 from pipeline.core.columns import LABEL, PATIENT_ID, SCAN_ID, TRAIN, VAL
@@ -28,19 +23,18 @@ from pipeline.models.network import Network
 from pipeline.store.store import Store
 from pipeline.training.checkpoint import RunDirectory
 from pipeline.training.fold_data import Fold
+from pipeline.training.logistic import (
+    ClassWeight,
+    choose_penalty,
+    class_rows,
+    feature_scale,
+    patient_folds,
+    regression_of,
+)
 from pipeline.training.losses import plain_loss
 from pipeline.training.targets import by_patient, validation_auroc, with_targets
 
 log = logging.getLogger(__name__)
-
-INVERSE_PENALTIES = tuple(10.0**exponent for exponent in range(-5, 3))
-"""Candidates, in scikit-learn's `C`, strongest penalty first."""
-MAX_FOLDS = 5
-ROUNDING = 10 * float(np.finfo(np.float32).eps)
-"""A standard deviation up to this share of a feature's largest magnitude is rounding of float32, not information."""
-Folds = list[tuple[NDArray, NDArray]]
-ClassWeight = Literal["balanced"] | None
-"""scikit-learn's word: each class counts the same, or each scan."""
 
 
 def fit_linear_probe(network: Network, fold: Fold, run_directory: RunDirectory, paths: CohortPaths, seed: int) -> None:
@@ -134,22 +128,10 @@ def fit_logistic_head(
     standardized = (embeddings - mean) / scale
     if inverse_penalty is None:
         folds = patient_folds(labels, np.arange(len(labels)) if groups is None else groups, seed)
-        candidates = [regression_of(penalty, class_weight) for penalty in INVERSE_PENALTIES]
-        losses = [_out_of_fold_loss(standardized, labels, folds, candidate) for candidate in candidates]
-        inverse_penalty = INVERSE_PENALTIES[int(np.argmin(losses))]
+        inverse_penalty = choose_penalty(standardized, labels, folds, class_weight)
     regression = regression_of(inverse_penalty, class_weight).fit(standardized, labels)
     write_layer(layer, class_rows(regression.coef_) / scale, class_rows(regression.intercept_[:, None])[:, 0], mean)
     return inverse_penalty
-
-
-def feature_scale(embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Standard deviation of each feature of (N, F); 1 for a constant one, which then has no influence.
-
-    A feature that varies by float32 rounding only is constant too. Divided by that rounding, its value in a new scan
-    would outweigh every other feature.
-    """
-    scale = embeddings.std(axis=0)
-    return np.where(scale > ROUNDING * np.abs(embeddings).max(axis=0), scale, 1.0)
 
 
 def classifier_of(network: Network) -> nn.Linear:
@@ -168,33 +150,6 @@ def check_labels(labels: NDArray[np.integer], num_classes: int) -> None:
     found = sorted(set(labels.tolist()))
     if found != list(range(num_classes)):
         raise ValueError(f"logistic head: labels must contain every class from 0 to {num_classes - 1}, got {found}")
-
-
-def patient_folds(labels: NDArray, groups: NDArray, seed: int) -> Folds:
-    """Up to five (training, held-out) index pairs, stratified by label, with each patient in one of the two only."""
-    smallest = min(len(np.unique(groups[labels == label])) for label in np.unique(labels))
-    if smallest < 2:
-        raise ValueError(
-            f"logistic head: choosing the penalty needs 2 patients or more of each class, got {smallest}; "
-            f"set inverse_penalty"
-        )
-    splitter = StratifiedGroupKFold(min(MAX_FOLDS, smallest), shuffle=True, random_state=seed)
-    return list(splitter.split(labels, labels, groups))
-
-
-def regression_of(inverse_penalty: float, class_weight: ClassWeight) -> LogisticRegression:
-    return LogisticRegression(C=inverse_penalty, max_iter=10_000, class_weight=class_weight)
-
-
-def _out_of_fold_loss(features: NDArray, labels: NDArray, folds: Folds, regression: LogisticRegression) -> float:
-    probs = cross_val_predict(regression, features, labels, cv=folds, method="predict_proba")
-    weights = compute_sample_weight(regression.class_weight, labels)
-    return log_loss(labels, probs, labels=np.unique(labels), sample_weight=weights)
-
-
-def class_rows(coefficients: NDArray) -> NDArray:
-    """One row per class. scikit-learn has one row w for two classes; -w/2 and w/2 have the same softmax."""
-    return coefficients if len(coefficients) > 1 else np.concatenate([-coefficients, coefficients]) / 2
 
 
 @torch.no_grad()

@@ -21,16 +21,18 @@ from pipeline.models.stack import Stack
 from pipeline.training.checkpoint import RunDirectory
 from pipeline.training.fold_data import Fold
 from pipeline.training.linear_probe import (
+    check_labels,
+    check_single_label,
+    embeddings_of,
+    head_metrics,
+    labels_of,
+)
+from pipeline.training.logistic import (
     INVERSE_PENALTIES,
     ClassWeight,
     Folds,
-    check_labels,
-    check_single_label,
     class_rows,
-    embeddings_of,
     feature_scale,
-    head_metrics,
-    labels_of,
     patient_folds,
     regression_of,
 )

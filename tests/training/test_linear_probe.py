@@ -9,14 +9,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from pipeline.training.linear_probe import (
-    INVERSE_PENALTIES,
     FeatureCache,
     classifier_of,
     digest,
     fingerprint,
     fit_logistic_head,
-    patient_folds,
 )
+from pipeline.training.logistic import INVERSE_PENALTIES, patient_folds
 from tests.models.tiny import build_tiny
 
 

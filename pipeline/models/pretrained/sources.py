@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from pipeline.core.io import one_line
 from pipeline.core.registry import Registry
 
 WEIGHT_SOURCES: Registry[Callable[[str], dict[str, Tensor]]] = Registry("source of pretrained weights")
@@ -22,7 +23,7 @@ WRAPPERS = ("state_dict", "model")
 
 
 def read_weights(source: str | Path) -> dict[str, Tensor]:
-    """The tensors of `source` by name: `path`, `package:NAME/FILE`, `https://...#sha256=HEX` or `timm:NAME`.
+    """The tensors of `source` by name: a path, `package:NAME/FILE`, `https://...#sha256=HEX`, `timm:`, `encoder:NAME`.
 
     Raises FileNotFoundError for a missing file and ValueError for anything that is not a set of tensors.
     """
@@ -38,6 +39,11 @@ def read_weights(source: str | Path) -> dict[str, Tensor]:
 @WEIGHT_SOURCES.register("package")
 def read_from_package(text: str) -> dict[str, Tensor]:
     """The tensors of `NAME/FILE` inside an installed package, which is located but not imported."""
+    return read_file(locate_in_package(text))
+
+
+def locate_in_package(text: str) -> Path:
+    """The path of `NAME/FILE` inside an installed package, which is not imported."""
     name, _, file = text.partition("/")
     # To find a package inside of another one, Python imports the outer one.
     if not name.isidentifier() or ".." in PurePosixPath(file).parts:
@@ -47,7 +53,7 @@ def read_from_package(text: str) -> dict[str, Tensor]:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise FileNotFoundError(f"package:{text}: no package '{name}' is installed; install it or give a path")
-    return read_file(Path(spec.submodule_search_locations[0]) / file)
+    return Path(spec.submodule_search_locations[0]) / file
 
 
 def download(url: str) -> Path:
@@ -68,7 +74,7 @@ def download(url: str) -> Path:
 
 
 def read_file(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a torch file that contains only tensors."""
+    """The tensors of a .safetensors or .onnx file, or of a torch file that contains only tensors."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file of pretrained weights")
     if path.suffix == ".safetensors":
@@ -76,10 +82,43 @@ def read_file(path: Path) -> dict[str, Tensor]:
             return safetensors.torch.load_file(path)
         except SafetensorError as error:
             raise ValueError(f"{path}: not a readable safetensors file ({error})") from error
+    if path.suffix == ".onnx":
+        return read_onnx(path)
     if path.suffix not in TORCH_SUFFIXES:
-        known = ", ".join((".safetensors", *TORCH_SUFFIXES))
+        known = ", ".join((".safetensors", ".onnx", *TORCH_SUFFIXES))
         raise ValueError(f"{path}: unknown kind of weights '{path.suffix}', expected one of {known}")
     return unwrap(load_tensors(path), path)
+
+
+def read_onnx(path: Path) -> dict[str, Tensor]:
+    """The constants of an ONNX graph, none of which is run.
+
+    An exporter names a weight after its parameter, but one that it transposed or cut after a number. Such a weight gets
+    the name of the node that reads it, such as `blocks.0.fc.weight` for the node `/blocks/0/fc/MatMul`, turned back.
+    """
+    try:
+        import onnx
+    except ImportError:
+        raise ValueError(f"{path}: reading ONNX needs the package onnx; install it, as 'make encoder' does.") from None
+    try:
+        graph = onnx.load(path, load_external_data=False).graph
+    except Exception as error:
+        # The library raises what its own code happens to raise on a damaged file.
+        raise ValueError(f"{path}: not a readable ONNX file, {one_line(error)}") from None
+    outside = [tensor.name for tensor in graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    if outside:
+        # They could be in any file of this machine.
+        raise ValueError(
+            f"{path}: {len(outside)} weights, such as {outside[0]}, are outside of it; save it as one file."
+        )
+    weights = {tensor.name: torch.from_numpy(onnx.numpy_helper.to_array(tensor).copy()) for tensor in graph.initializer}
+    for node in graph.node:
+        for name in node.input:
+            if name.startswith("onnx::") and name in weights:
+                place, _, kind = node.name.removeprefix("/").replace("/", ".").rpartition(".")
+                value = weights.pop(name)
+                weights.update({f"{place}.weight": value.T} if kind == "MatMul" else {f"{place}.{kind}": value})
+    return weights
 
 
 def load_tensors(path: Path) -> object:

@@ -30,6 +30,7 @@ from pipeline.models.timm.backbone import (
     map_size_of,
     stage_indices,
 )
+from pipeline.models.timm.dinov2 import is_dinov2, rename_dinov2
 
 
 @MODELS.register("timm")
@@ -141,9 +142,11 @@ class TimmAdapter(Network):
         return "\n".join(f"{len(lines) - index:3d} {line}" for index, line in enumerate(lines))
 
     def translate_weights(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Accept timm's names or the EfficientNet-PyTorch package's; vision transformers' positions fit any grid."""
+        """Accept timm's names, EfficientNet-PyTorch's or DINOv2's; vision transformers' positions fit any grid."""
         if is_efficientnet_pytorch(weights) and hasattr(self.backbone, "conv_stem"):
             weights = rename_to_timm(weights, depths=[len(stage) for stage in self.backbone.blocks])
+        if is_dinov2(weights):
+            weights = rename_dinov2(weights)
         if not any(name.startswith("backbone.") for name in weights):
             weights = self._add_prefix(weights)
         return self._fit_positions(weights)

@@ -9,6 +9,7 @@ from pipeline.reporting.sections import audits
 from pipeline.reporting.sections import baselines
 from pipeline.reporting.sections import subgroups
 from pipeline.reporting.sections import explanations
+from pipeline.reporting.sections import neighbors
 from pipeline.reporting.sections import cohort
 from pipeline.reporting.sections import covariates
 from pipeline.reporting.sections import samples

@@ -8,6 +8,7 @@ from pipeline.evaluation.one_vs_rest import OF_LABEL
 from pipeline.reporting.findings import (
     audit_statements,
     baseline_statements,
+    encoder_statements,
     first_look_statements,
     headline_statements,
     leak_statements,
@@ -53,7 +54,8 @@ def read_headline(inputs: ReportInputs) -> Headline:
     found = headline_statements(run.headline, run.headline_split, inputs.config.evaluation.confidence)
     found = [*first_look_statements({key.fold for key in run.histories}, inputs.cohort.num_folds), *found]
     findings = [*audit_statements(run.audits), *found, *baseline_statements(run.baselines)]
-    return Headline(summary(run), cards(run.headline), findings + leak_statements(inputs.cohort.leakage))
+    findings += [*encoder_statements(run.config), *leak_statements(inputs.cohort.leakage)]
+    return Headline(summary(run), cards(run.headline), findings)
 
 
 def summary(run: RunInputs) -> str:

@@ -2,8 +2,10 @@
 
 import json
 
+from pipeline.core.io import write_yaml
 from pipeline.core.paths import Artifacts
-from tests.reporting.example_pages import experiment, predictions, text_of, write_run
+from pipeline.reporting.findings import encoder_statements
+from tests.reporting.example_pages import FIRST, experiment, predictions, text_of, write_run
 
 
 def test_the_headline_is_per_patient_with_interval_and_number(config):
@@ -33,3 +35,16 @@ def test_metrics_of_validation_alone_are_called_optimistic(config):
     table = predictions()
     write_run(config, "tiny", table[table["split"] == "val"])
     assert "No test set was predicted" in text_of(experiment(config))
+
+
+def test_an_encoder_that_may_have_seen_the_patients_is_a_caution(config):
+    write_run(config, "tiny", predictions())
+    member = {"name": "resnet152", "pretrained": "encoder:ct"}
+    stack = {"name": "stack", "options": {"members": {"a": member, "b": {"name": "random_conv3d"}}}}
+    recorded = config.model_dump(mode="json")
+    recorded["cohort"]["encoder_overlap"] = {"ct": "unknown"}
+    write_yaml(Artifacts(config.root).run("made", "tiny").training(FIRST).config, recorded | {"model": stack})
+    assert "The encoder ct was trained on patients, and whether some of these" in text_of(experiment(config))
+    assert len(encoder_statements(recorded | {"model": member})) == 1
+    recorded["cohort"]["encoder_overlap"] = {"ct": "none"}
+    assert encoder_statements(recorded | {"model": member}) == encoder_statements(None) == []
