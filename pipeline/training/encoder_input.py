@@ -49,7 +49,7 @@ def other_model(passport: Passport, settings: Mapping[str, Any]) -> Iterator[str
 def other_input(passport: Passport, cohort: Cohort, plan: Plan) -> Iterator[str]:
     """What differs from the input that the weights were trained on."""
     wanted = passport.input
-    if plan.in_channels not in (1, wanted.channels):
+    if wanted.channels and plan.in_channels not in (1, wanted.channels):
         yield f"1 or {wanted.channels} channels, got {plan.in_channels}"
     if wanted.modality and cohort.modality not in wanted.modality:
         yield f"modality={' or '.join(wanted.modality)}, got {cohort.modality}"

@@ -29,7 +29,7 @@ def check(model: dict, *, plan: dict | None = None, **cohort: object) -> Config:
 
 def test_an_encoder_of_photographs_takes_any_scan_and_asks_nothing() -> None:
     check(LITE0, modality="MR")
-    check(LITE0, plan={"channels": ("a", "b", "c")})
+    check(LITE0, plan={"channels": ("a", "b")})
 
 
 def test_a_cohort_with_the_input_of_the_passport_is_accepted() -> None:

@@ -127,7 +127,7 @@ def test_another_wheel_or_file_is_refused_and_leaves_nothing(clone: Clone, chang
 def test_a_shipped_passport_names_the_network_that_it_fits(name: str) -> None:
     passport = read_passport(name)
     with torch.device("meta"):
-        network = build_model(passport.model, in_channels=passport.input.channels, num_classes=0, **passport.options)
+        network = build_model(passport.model, in_channels=3, num_classes=0, **passport.options)
     assert sum(parameter.numel() for parameter in network.parameters()) == passport.parameters
 
 
