@@ -3,8 +3,6 @@
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -96,13 +94,7 @@ def ready(finished: Path, tmp_path: Path) -> Path:
 
 def kill_after_steps(folder: Path, steps: int, *words: str) -> None:
     """Start the training and end it without warning, its helpers too, once so many steps are in its log."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.train", *words],
-        cwd=folder,
-        env=Commands(folder).environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = Commands(folder).start("-m", "pipeline.train", *words)
     log = folder / FOLD / "steps.csv"
     while process.poll() is None and not (log.is_file() and len(log.read_text().splitlines()) > steps):
         time.sleep(0.01)
