@@ -2,6 +2,7 @@
 
 import atexit
 import functools
+import gc
 import os
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
 
 import nibabel
 import numpy as np
@@ -17,11 +20,18 @@ from filelock import FileLock
 from hypothesis import settings
 from ruamel.yaml import YAML
 
+from tests.fork_server import Fork
+
+# Without its bytecode, the package would be compiled again in each of hundreds of processes.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # The same examples each time: a failure that nobody can repeat helps nobody.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
 REPOSITORY = Path(__file__).parents[1]
+SERVER = "FORK_SERVER_OF_TESTS"
 PLANTED_USER, PLANTED_HOST = "planted-user", "planted-host"
 
 COHORT = """
@@ -63,6 +73,15 @@ def write_cubes(folder: Path, num_patients: int = 24) -> None:
     (folder / "labels.csv").write_text("\n".join(rows) + "\n")
 
 
+@functools.cache
+def cubes_of_this_process(num_patients: int) -> Path:
+    """Written once, for others to copy."""
+    folder = Path(tempfile.mkdtemp(prefix="cubes-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    write_cubes(folder, num_patients)
+    return folder
+
+
 def cube_scan(generator: np.random.Generator, has_cube: bool, variant: int) -> nibabel.Nifti1Image:
     """A lumpy ball about 28 mm across in noise, no two alike; the cube measures 10 mm."""
     spacing = np.array([(1.5, 1.5, 1.5), (1.2, 1.2, 3.0), (2.0, 1.0, 1.5)][variant % 3])
@@ -91,12 +110,11 @@ def write_project(folder: Path, num_patients: int = 24) -> None:
     (folder / "configs" / "tiny.yaml").write_text(EXPERIMENT)
     (folder / "configs" / "cohorts" / "cubes.yaml").write_text(COHORT)
     (folder / "params.yaml").write_text("cohort: cubes\nexperiments: [tiny]\nfolds: [0]\nseeds: [0]\n")
-    write_cubes(folder / "cubes", num_patients)
+    shutil.copytree(cubes_of_this_process(num_patients), folder / "cubes")
 
 
-@functools.cache
-def forking_python() -> Path:
-    """Folder of a `python` whose `-m …` runs in a fork of a process that has imported the heavy libraries."""
+def start_fork_server() -> Path:
+    """Folder of a `python` that runs modules and programs in forks of a process with the heavy libraries."""
     folder = Path(tempfile.mkdtemp(prefix="fork-server-"))
     server, socket = REPOSITORY / "tests" / "fork_server.py", folder / "socket"
     # The server ends when this process does and its end of the pipe is closed.
@@ -105,10 +123,18 @@ def forking_python() -> Path:
     atexit.register(process.kill)
     python = folder / "python"
     client = f'exec "{sys.executable}" -SE "{server}" "{socket}" "$@"'
-    python.write_text(f'#!/bin/sh\n[ "$1" = -m ] && {client}\nexec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\ncase "$1" in -m | -u | *.py) {client} ;; esac\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o755)
-    while not socket.exists():
-        if process.poll() is not None:
+    return folder
+
+
+@functools.cache
+def forking_python() -> Path:
+    """Folder of the `python` that forks, once its server answers."""
+    folder = Path(os.environ.get(SERVER) or start_fork_server())
+    started = time.monotonic()
+    while not (folder / "socket").exists():
+        if time.monotonic() - started > 600:
             raise RuntimeError("tests/fork_server.py did not start; see its error above.")
         time.sleep(0.05)
     return folder
@@ -117,7 +143,8 @@ def forking_python() -> Path:
 class Commands:
     """`command("train", "training.max_epochs=1")` runs `python -m pipeline.train …` in a folder, as a user would.
 
-    Commands, and the stages that DVC runs, are forks of a process with the heavy libraries; `run` starts a new process.
+    Commands, other Python, and the stages that DVC runs, are forks of a process with the heavy libraries; `run` starts
+    a new process.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -133,10 +160,24 @@ class Commands:
         self.environment |= {"USER": PLANTED_USER, "LOGNAME": PLANTED_USER, "HOSTNAME": PLANTED_HOST}
 
     def __call__(self, verb: str, *words: str, check: bool = True) -> subprocess.CompletedProcess:
-        done = self.run([str(forking_python() / "python"), "-m", f"pipeline.{verb}", *words])
+        done = self.python("-m", f"pipeline.{verb}", *words)
         if check and done.returncode:
             raise AssertionError(f"pipeline.{verb} {' '.join(words)} failed:\n{done.stdout}\n{done.stderr}")
         return done
+
+    def python(self, *words: str) -> subprocess.CompletedProcess:
+        """`python -m …`, `python -c …` or `python program.py …`."""
+        with TemporaryFile("w+") as stdout, TemporaryFile("w+") as stderr:
+            code = self.start(*words, stdout=stdout, stderr=stderr).wait()
+            for file in (stdout, stderr):
+                file.seek(0)
+            return subprocess.CompletedProcess(words, code, stdout.read(), stderr.read())
+
+    def start(self, *words: str, stdout: IO | None = None, stderr: IO | None = None) -> Fork:
+        """The same, not waited for; what it prints is lost where no file is given."""
+        with open(os.devnull, "r+") as nothing:
+            files = [(file or nothing).fileno() for file in (None, stdout, stderr)]
+            return Fork(str(forking_python() / "socket"), list(words), str(self.folder), self.environment, files)
 
     def dvc(self, *words: str) -> str:
         """What `dvc …` prints; it must succeed."""
@@ -147,6 +188,23 @@ class Commands:
     def run(self, words: list[str]) -> subprocess.CompletedProcess:
         """Any program, in the same folder and environment."""
         return subprocess.run(words, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One fork server for all processes of the tests, which find it by their environment."""
+    if getattr(config.option, "numprocesses", None) and SERVER not in os.environ:
+        os.environ[SERVER] = str(start_fork_server())
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay to the end: no search for garbage need look through them."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """As at the end of any process."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,11 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from pipeline.evaluate import evaluate_table
-
-REPOSITORY = Path(__file__).parents[1]
+from tests.conftest import REPOSITORY, Commands
 
 
 def run(verb: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", f"pipeline.{verb}", *map(str, arguments)]
-    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    return Commands(REPOSITORY)(verb, *map(str, arguments), check=False)
 
 
 def predictions() -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from pipeline.core.io import read_json
-from tests.conftest import REPOSITORY, Commands, forking_python
+from tests.conftest import REPOSITORY, Commands
 from tests.tracking.offline import OfflineRun
 
 PAGE = (REPOSITORY / "docs" / "extending.md").read_text()
@@ -68,7 +68,7 @@ def test_every_addition_of_the_page_works_as_a_plugin(tmp_path: Path) -> None:
     for number, block in enumerate(BLOCKS):
         (tmp_path / f"addition_{number}.py").write_text(block)
     (tmp_path / "check_additions.py").write_text(CHECK.replace("NUMBER", str(len(BLOCKS))))
-    done = Commands(tmp_path).run([str(forking_python() / "python"), "-m", "check_additions"])
+    done = Commands(tmp_path).python("-m", "check_additions")
     assert done.returncode == 0 and f"all {len(BLOCKS)} additions work" in done.stdout, done.stderr
 
 

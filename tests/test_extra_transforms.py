@@ -2,8 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -43,8 +41,7 @@ def test_noise_by_name_changes_training_and_survives_kill_and_resume(finished: P
 
     command = prepare(finished, tmp_path / "killed", NOISY)
     history = tmp_path / "killed" / FOLD / "history.csv"
-    words = [sys.executable, "-m", "pipeline.train"]
-    training = subprocess.Popen(words, cwd=command.folder, env=command.environment, stderr=subprocess.DEVNULL)
+    training = command.start("-m", "pipeline.train")
     # Written last at the end of an epoch: from here the training can resume.
     while training.poll() is None and not history.with_name("last.ckpt").exists():
         time.sleep(0.01)

@@ -10,14 +10,13 @@ import pandas as pd
 import pytest
 
 from pipeline.imaging.problems import CODES
-from tests.conftest import COHORT, Commands
+from tests.conftest import COHORT, REPOSITORY, Commands
 from tests.imaging.corpus import REJECTED, WARNED
 from tests.imaging.nifti_bytes import nifti
 
 
 def ingest(*words: str | Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pipeline.ingest", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    return Commands(REPOSITORY)("ingest", *map(str, words), check=False)
 
 
 @pytest.fixture

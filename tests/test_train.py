@@ -2,8 +2,6 @@
 
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -42,20 +40,13 @@ def assert_same(first: Path, second: Path) -> None:
 
 def signal_after_epochs(folder: Path, epochs: int, number: int) -> tuple[int, str]:
     """Start the training, send it a signal once so many epochs are in its history; exit code and stderr."""
-    commands = Commands(folder)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.train", *SMALL],
-        cwd=folder,
-        env=commands.environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    history = folder / FOLD / "history.csv"
+    log, history = folder / "stderr.txt", folder / FOLD / "history.csv"
+    with log.open("w") as stderr:
+        process = Commands(folder).start("-m", "pipeline.train", *SMALL, stderr=stderr)
     while process.poll() is None and not (history.is_file() and len(pd.read_csv(history)) >= epochs):
         time.sleep(0.01)
     process.send_signal(number)
-    stderr = process.communicate()[1]
-    return process.returncode, stderr
+    return process.wait(), log.read_text()
 
 
 def kill_after_epochs(folder: Path, epochs: int) -> None:
@@ -94,8 +85,8 @@ def test_two_processes_make_the_update_and_metrics_of_one(ready: Path, tmp_path:
     alone = Path(shutil.copytree(ready, tmp_path / "alone", symlinks=True))
     Commands(alone)("train", *ONE_UPDATE, "training.batch_size=4")
     together = Commands(ready)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    done = together.run([*launch, "pipeline.train", *ONE_UPDATE, "training.batch_size=2", "training.devices=2"])
+    launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m")
+    done = together.python(*launch, "pipeline.train", *ONE_UPDATE, "training.batch_size=2", "training.devices=2")
     assert done.returncode == 0, done.stderr
     assert "12 scans per update (batch 2 x 3 accumulated x 2 processes)" in done.stderr
     (weights, _), (others, _) = outcome(alone), outcome(ready)

@@ -1,7 +1,6 @@
 """`pipeline.init` turns a folder and a table into a config that works, and never guesses what it must not."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,9 @@ from pipeline.config.load import load_cohort
 from pipeline.core.io import read_yaml
 from pipeline.core.paths import CohortPaths
 from pipeline.imaging.io.write import write_nifti
+from tests.conftest import REPOSITORY, Commands
 from tests.test_dvc_graph import followed_sections
 
-REPOSITORY = Path(__file__).parents[2]
 ANSWERS = Answers(positive_class="ill", modality="MR", laterality="irrelevant")
 OPTIONS = ["--positive-class", "ill", "--modality", "MR", "--laterality", "irrelevant"]
 
@@ -127,14 +126,9 @@ def test_what_must_not_be_guessed_is_asked_for(scans: Path, tmp_path: Path) -> N
 
 
 def run_init(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "pipeline.init", *words],
-        cwd=folder,
-        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
+    command = Commands(folder)
+    command.environment = {"PYTHONPATH": str(REPOSITORY), "PATH": ""}
+    return command("init", *words, check=False)
 
 
 def test_without_a_terminal_everything_missing_is_one_error(scans: Path, tmp_path: Path) -> None:

@@ -3,8 +3,7 @@ import json
 import logging
 import resource
 import shutil
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.store.build import Job, Versions, prepare_one, preprocess_cohort
 from pipeline.store.store import Store
+from tests.conftest import REPOSITORY, Commands
 from tests.imaging.scan_making import centered_affine, make_plan, random_linear
 
 PLAN = make_plan(crop="foreground", intensity={"scheme": "zscore"}, size_voxels=(20, 20, 20))
@@ -176,9 +176,8 @@ preprocess_cohort(pd.DataFrame({"scan_id": [name[:2] for name in names], "path":
 """Preprocessing in a process of its own."""
 
 
-def start(raw: Path, folder: Path, *words: str) -> subprocess.Popen:
-    command = [sys.executable, "-c", PREPARE, str(raw), str(folder), PLAN.model_dump_json(), *words]
-    return subprocess.Popen(command, cwd=Path(__file__).parents[2], stderr=subprocess.PIPE, text=True)
+def words_to_prepare(raw: Path, folder: Path) -> tuple[str, ...]:
+    return ("-c", PREPARE, str(raw), str(folder), PLAN.model_dump_json())
 
 
 def test_a_read_only_folder_is_said(raw):
@@ -187,7 +186,8 @@ def test_a_read_only_folder_is_said(raw):
         outside.chmod(0o755)
         shutil.copytree(raw, outside / "raw")
         (outside / "store").mkdir(mode=0o555)
-        _, said = start(outside / "raw", outside / "store", "--as-nobody").communicate()
+        words = words_to_prepare(outside / "raw", outside / "store")
+        said = Commands(REPOSITORY).python(*words, "--as-nobody").stderr
     assert "PermissionError" in said and "what is stored already is kept" in said
 
 
@@ -199,7 +199,8 @@ def test_a_raw_scan_that_may_not_be_read_is_its_own_failure(raw):
         (outside / "raw" / "s1.nii.gz").chmod(0)
         (outside / "store").mkdir()
         (outside / "store").chmod(0o777)
-        _, said = start(outside / "raw", outside / "store", "--as-nobody").communicate()
+        words = words_to_prepare(outside / "raw", outside / "store")
+        said = Commands(REPOSITORY).python(*words, "--as-nobody").stderr
         assert Store(outside / "store").scan_ids() == ["s0", "s2", "s3", "s4", "s5"]
     assert "1 of 6 scans failed, the others are stored" in said and "s1.nii.gz: the file cannot be read" in said
 
@@ -208,11 +209,11 @@ def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(raw, tmp_pat
     for number in range(6, 30):
         shutil.copy(raw / f"s{number % 6}.nii.gz", raw / f"{number}.nii.gz")
     store = Store(tmp_path / "killed")
-    run = start(raw, store.folder)
+    run = Commands(REPOSITORY).start(*words_to_prepare(raw, store.folder))
     while not store.scan_ids():
         time.sleep(0.001)
-    run.kill()
-    run.communicate()
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
     before = written_at(store)
     assert 0 < len(before) < 30 and not (store.folder / "manifest.json").exists()
     cohort = table(raw)

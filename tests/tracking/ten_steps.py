@@ -1,7 +1,6 @@
 """A program that logs ten steps, the way a training does."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 from tests.conftest import Commands
@@ -40,7 +39,7 @@ def commands_in(folder: Path, **environment: str) -> Commands:
 
 
 def log_ten_steps(folder: Path, *words: str, **environment: str) -> subprocess.CompletedProcess:
-    return commands_in(folder, **environment).run([sys.executable, "-c", PROGRAM, *words])
+    return commands_in(folder, **environment).python("-c", PROGRAM, *words)
 
 
 def break_wandb(folder: Path) -> str:

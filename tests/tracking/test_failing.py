@@ -3,9 +3,6 @@
 import re
 import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +14,7 @@ from pipeline.tracking.privacy import pseudonym, read_key
 from pipeline.tracking.step_log import TrainingRecord, read_record
 from pipeline.tracking.wandb_files import SUPERSEDED
 from pipeline.training.checkpoint import TrainedCheckpoint
-from tests.conftest import Commands, forking_python
+from tests.conftest import Commands
 from tests.tracking.offline import OfflineRun, copy_untrained
 from tests.tracking.ten_steps import break_wandb, log_ten_steps
 from tests.tracking.wandb_server import wandb_server
@@ -94,27 +91,17 @@ def ready(finished: Path, tmp_path: Path) -> Path:
     return copy_untrained(finished, tmp_path / "project")
 
 
-def kill_after_steps(folder: Path, steps: int, *words: str) -> None:
-    """Start the training and end it without warning, its helpers too, once so many steps are in its log."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.train", *words],
-        cwd=folder,
-        env=Commands(folder).environment,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    log = folder / FOLD / "steps.csv"
-    while process.poll() is None and not (log.is_file() and len(log.read_text().splitlines()) > steps):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the training ended before it was killed"
+def kill_in_checkpoint(folder: Path, number: int, *words: str) -> None:
+    """Start the training, which ends without warning in the course of its checkpoint with this number."""
+    killed = Commands(folder).python("-m", "tests.training.killed_command", "last.ckpt", str(number), *words)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
 
 
 @pytest.fixture(scope="module")
 def restarted(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training that was killed before its first checkpoint, and given again; it may send pixels."""
     folder = copy_untrained(finished, tmp_path_factory.mktemp("restarted") / "project")
-    kill_after_steps(folder, 1, *IMAGES)
+    kill_in_checkpoint(folder, 1, *IMAGES)
     assert not (folder / FOLD / "last.ckpt").is_file()
     Commands(folder)("train", *IMAGES)
     return folder
@@ -157,7 +144,7 @@ def test_every_second_epoch_has_a_panel_of_slices_under_pseudonyms(restarted: Pa
 
 
 def test_a_killed_and_resumed_training_is_one_run_with_every_step_once(ready: Path) -> None:
-    kill_after_steps(ready, 5)
+    kill_in_checkpoint(ready, 2)
     assert read_record(TrainingPaths(ready / FOLD).tracking).status == "running"
     assert "resuming from epoch" in Commands(ready)("train").stderr
     record, steps = read_record(TrainingPaths(ready / FOLD).tracking), pd.read_csv(ready / FOLD / "steps.csv")
@@ -173,8 +160,8 @@ def test_a_killed_and_resumed_training_is_one_run_with_every_step_once(ready: Pa
 def test_a_training_killed_after_its_last_epoch_is_closed_and_not_repeated(finished: Path, ready: Path) -> None:
     commands = Commands(ready)
     # tracking.json says `running` first, and how it ended last, before the W&B run is finished.
-    program = [str(forking_python() / "python"), "-m", "tests.training.killed_command", "tracking.json", "2"]
-    assert commands.run(program).returncode == -signal.SIGKILL
+    program = ("-m", "tests.training.killed_command", "tracking.json", "2")
+    assert commands.python(*program).returncode == -signal.SIGKILL
     files = TrainingPaths(ready / FOLD)
     assert read_record(files.tracking).status == "running" and not files.best_epoch.exists()
     weights, steps = files.best.read_bytes(), files.steps.read_bytes()

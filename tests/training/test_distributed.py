@@ -1,7 +1,6 @@
 """Two processes, with replicated or sharded weights: the updates, metrics and files of one process."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ def train_in_two(folder: Path, launcher: tuple[str, ...], **settings: object) ->
     """The folder of the run that two processes left."""
     content = json.dumps(SETTINGS | {"devices": 2, "batch_size": 1} | settings)
     program = str(Path(__file__).with_name("together.py"))
-    done = Commands(folder).run([sys.executable, *launcher, program, str(folder), content])
+    done = Commands(folder).python(*launcher, program, str(folder), content)
     assert done.returncode == 0, done.stderr
     return folder / "run"
 

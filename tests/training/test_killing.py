@@ -1,7 +1,5 @@
 """A training that SIGKILL stops at any moment resumes to the same weights and history."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +21,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What killed trainings left, a folder a place."""
     folder = tmp_path_factory.mktemp("killed")
     program = str(Path(__file__).with_name("killed.py"))
-    done: subprocess.CompletedProcess = Commands(folder).run([sys.executable, program, str(folder)])
+    done = Commands(folder).python(program, str(folder))
     assert done.returncode == 0, done.stderr
     return folder
 

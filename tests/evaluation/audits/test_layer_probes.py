@@ -85,6 +85,13 @@ def test_a_fold_with_a_single_patient_of_a_class_leaves_the_lead_unjudged():
     assert found.is_alarm is None and "a fold has a single patient of a class" in found.reason
 
 
+@pytest.fixture
+def fewer_shuffles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """P-values from 199 shuffles alarm as often as those from 999."""
+    monkeypatch.setattr("pipeline.evaluation.audits.null_models.NUM_SHUFFLES", 199)
+
+
+@pytest.mark.usefixtures("fewer_shuffles")
 def test_two_hundred_clean_networks_raise_an_alarm_in_at_most_five_percent():
     """Neither two stages nor the head carry any signal: a probe that leads does so by chance."""
     alarms = []
@@ -95,6 +102,7 @@ def test_two_hundred_clean_networks_raise_an_alarm_in_at_most_five_percent():
     assert sum(alarms) <= 10
 
 
+@pytest.mark.usefixtures("fewer_shuffles")
 def test_probes_of_two_hundred_networks_without_a_signal_have_the_p_values_that_chance_gives():
     """5 % of 200 are over 18 in 1 of 100 times; scores held fixed would give 13 %."""
     found = []
@@ -105,5 +113,6 @@ def test_probes_of_two_hundred_networks_without_a_signal_have_the_p_values_that_
     assert sum(stage["p_value"] < 0.05 for stage in found) <= 18
 
 
+@pytest.mark.usefixtures("fewer_shuffles")
 def test_two_hundred_heads_as_good_as_what_they_read_raise_an_alarm_in_at_most_five_percent():
     assert sum(judge(seed=seed, signal=(0, 0, 0, 1.0), head=2.0).is_alarm for seed in range(200)) <= 10

@@ -69,7 +69,7 @@ def clean(seed: int, patients: int = 60) -> tuple[list[Baseline], dict[str, floa
     features = pd.DataFrame(rng.normal(size=(patients, 4)), index=ids)
     sample = replace(sample_of(labels, rng.normal(size=patients)), folds=folds)
     baseline = compare_with_baseline(sample, held_out_probs(features, splits, "ill", ids), "numbers", "", 0.95)
-    return [baseline], signal_p_values({"numbers": features}, splits, "ill", ids, seed)
+    return [baseline], signal_p_values({"numbers": features}, splits, "ill", ids, seed, num_shuffles=199)
 
 
 def test_two_hundred_clean_cohorts_raise_an_alarm_in_at_most_five_percent():
