@@ -35,7 +35,7 @@ TITLES = {
     "embedding": "features of the last stage",
 }
 """The checks, in the order in which they are named."""
-SMALLEST_SPAN, BINARY = 1e-9, 10.0
+SMALLEST_SPAN, BINARY, FARTHEST = 1e-9, 10.0, 1e9
 Features = NDArray[np.float64]
 
 
@@ -104,7 +104,8 @@ class Check:
 
     def ratios(self, features: Features) -> Features:
         """Distances (N,) of features (N, F)."""
-        return self.density.distances(features) / self.limit
+        # A network's features may overflow; no number is farther than this one.
+        return np.nan_to_num(self.density.distances(features) / self.limit, nan=FARTHEST, posinf=FARTHEST)
 
 
 @dataclass(frozen=True)

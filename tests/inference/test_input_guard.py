@@ -137,6 +137,9 @@ def test_voxels_that_preprocessing_no_longer_gives_fail_the_stage_with_scan_and_
     guarded: Path, tmp_path: Path
 ) -> None:
     copy = Path(shutil.copytree(guarded, tmp_path / "project", symlinks=True))
+    raw = copy / "data" / "cubes" / "raw"
+    raw.unlink()
+    raw.symlink_to(copy / "cubes")
     splits = pd.read_csv(copy / "data/cubes/splits.csv", dtype=str)
     scan_id = splits.loc[(splits["fold"] == "0") & (splits["split"] == "development"), "scan_id"].iloc[0]
     path = copy / "cubes" / "scans" / f"{scan_id}.nii.gz"
