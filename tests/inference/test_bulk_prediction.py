@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import nibabel
 import numpy as np
 import pandas as pd
+import pydicom
 import pytest
 import torch
 from monai.data import MetaTensor
@@ -16,12 +17,14 @@ from monai.data import MetaTensor
 from pipeline.config import Columns
 from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.io.monai_reader import MEASURES
+from pipeline.imaging.io.read import read_scan
 from pipeline.imaging.preprocessing import PreparedScan
 from pipeline.inference.bulk_prediction import BulkOptions, predict_files
 from pipeline.inference.input_guard import InputGuard, Verdict
 from pipeline.inference.predictor import Prediction
 from pipeline.inference.trained_run import TrainedRun
 from tests.conftest import Commands
+from tests.imaging.dicom_making import write_nifti_twin
 
 RUN = Path("runs/cubes/tiny")
 
@@ -41,7 +44,7 @@ class Classifier:
         if scan.first.name.startswith("bad"):
             raise ValueError(f"{scan.first}: bad")
         meta = {"warnings": ["values are not on the scale"] if scan.first.name.startswith("odd") else []}
-        mean = float(nibabel.load(scan.first).get_fdata().mean())
+        mean = float(read_scan(scan.first).array.mean())
         return PreparedScan(MetaTensor(torch.full((1, 2, 2, 2), mean), meta={**meta, MEASURES: None}))
 
     def predict(self, volume: np.ndarray) -> Prediction:
@@ -161,6 +164,20 @@ def test_what_becomes_of_refused_scans_is_the_users_choice(tmp_path: Path) -> No
     rest = Classifier()
     predict_files(run_of(rest, RefusesHalf()), [scans], stopped)
     assert rest.count == 1 and rows_in(stopped) == found["keep"]
+
+
+def test_ids_of_headers_leave_only_if_they_are_asked_for(tmp_path: Path) -> None:
+    folder = write_nifti_twin(tmp_path / "scans", np.ones((2, 3, 4)), np.eye(4))
+    for path in folder.iterdir():
+        slice_ = pydicom.dcmread(path)
+        slice_.PatientID = "secret"
+        slice_.save_as(path)
+    predict_files(run_of(), [folder], tmp_path / "out.jsonl")
+    text = (tmp_path / "out.jsonl").read_text()
+    assert "secret" not in text and str(slice_.SeriesInstanceUID) not in text
+    predict_files(run_of(), [folder], tmp_path / "out.csv", BulkOptions(header_ids=True))
+    row = pd.read_csv(tmp_path / "out.csv", dtype=str).iloc[0]
+    assert (row["patient_id"], row["series_uid"]) == ("secret", str(slice_.SeriesInstanceUID))
 
 
 def test_a_name_without_a_known_format_is_refused_before_any_work(tmp_path: Path) -> None:

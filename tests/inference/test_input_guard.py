@@ -144,10 +144,12 @@ def test_voxels_that_preprocessing_no_longer_gives_fail_the_stage_with_scan_and_
     scan_id = splits.loc[(splits["fold"] == "0") & (splits["split"] == "development"), "scan_id"].iloc[0]
     path = copy / "cubes" / "scans" / f"{scan_id}.nii.gz"
     image = nibabel.load(path)
+    shift_mm = np.zeros((4, 4))
+    shift_mm[2, 3] = 5
     for change, step in (
         (nibabel.Nifti1Image(np.asarray(image.dataobj)[::-1].copy(), image.affine), "preprocessing gives other voxels"),
         (
-            nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine * [[1], [1], [1.2], [1]]),
+            nibabel.Nifti1Image(np.asarray(image.dataobj), image.affine + shift_mm),
             "resampling gives another",
         ),
     ):
