@@ -321,6 +321,7 @@ def test_the_report_is_one_file_that_loads_nothing_from_elsewhere(finished: Path
     links.feed(page)
     assert all(address.startswith("data:") for address in links.loaded)
     assert "tiny" in page and "AUROC" in page
+    assert "5 scans, 3 of validation" in page and "the same voxels bit for bit" in page
     assert (finished / "reports" / "cubes" / "index.html").is_file()
 
 

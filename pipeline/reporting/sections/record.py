@@ -120,7 +120,7 @@ def parity_text(trainings: list[dict[str, Any]]) -> str:
     largest = max(one["largest_difference"] for one in found)
     return (
         f"{num_scans} scans, {sum(one['val'] for one in found)} of validation, were prepared and predicted again from "
-        f"their raw files: the same voxels bit for bit, probabilities within {largest:.0e}"
+        f"their raw files: the same voxels bit for bit, largest difference of a probability {largest:.1g}"
     )
 
 
