@@ -9,7 +9,7 @@ split       cohort.csv, raw scans                   splits.csv, leakage.json
 plan        cohort.csv, splits.csv, raw scans       plan.yaml
 preprocess  raw scans, plan.yaml                    preprocessed/
 train       preprocessed/, splits.csv, plan.yaml    runs/<cohort>/<experiment>/fold-<k>-seed-<s>/
-predict     a run, its folds or any new scan        predictions/, embeddings/
+predict     a run, its folds or any new scan        predictions/, embeddings/, guards/
 evaluate    predictions                             evaluation/: metrics.json, frozen/, tables/, plots/
 audit       predictions, a run, preprocessed/       audits/, audit_summary.json
 explain     a run, chosen scans                     explanations/, NIfTI on each scan's own grid

@@ -34,7 +34,10 @@ VERBS = (
 ASIDE = {
     "plan": {"training/cost_estimate.py"},
     "train": {"tracking/callbacks.py"},
-    "predict": {"inference/ensemble.py"},
+    "predict": {
+        *("inference/trained_run.py", "inference/bulk_prediction.py", "inference/prediction_rows.py"),
+        *("inference/new_scans.py", "inference/ensemble.py", "explanation/new_scans.py"),
+    },
     "evaluate": {"inference/ensemble.py", "reporting/formatting.py"},
 }
 """Modules that only other sub-commands of a stage call, and what watches a training: none decides an output."""
@@ -152,7 +155,7 @@ def test_the_outputs_are_the_paths_that_the_code_writes_to() -> None:
             *(training.best, training.last, training.config, training.history, training.steps),
             *(training.best_epoch, training.tracking),
         },
-        "predict": {run.predictions(key), run.predicted_by(key), run.embeddings(key)},
+        "predict": {run.predictions(key), run.predicted_by(key), run.embeddings(key), run.guard(key)},
         "evaluate": {
             *(evaluation.metrics, evaluation.summary, evaluation.checkpoints.parent, evaluation.models.parent),
             *(evaluation.plot(name) for name in DVC_PLOTS),

@@ -292,7 +292,9 @@ def test_predicting_new_scans_keeps_the_good_and_names_the_bad(finished: Path, t
     )
     assert done.returncode == 1
     assert "1 of 2 scans" in done.stderr and "bad.nii.gz" in done.stderr and "Traceback" not in done.stderr
-    assert len(pd.read_csv(tmp_path / "new.csv")) == 1
+    table = pd.read_csv(tmp_path / "new.csv", keep_default_na=False)
+    assert [Path(name).name for name in table["path"]] == ["bad.nii.gz", "good.nii.gz"]
+    assert table["prob_cube"][0] == table["error"][1] == "" and "bad.nii.gz" in table["error"][0]
 
 
 def test_the_report_of_one_fold_of_several_is_called_a_first_look(finished: Path) -> None:
@@ -319,6 +321,7 @@ def test_the_report_is_one_file_that_loads_nothing_from_elsewhere(finished: Path
     links.feed(page)
     assert all(address.startswith("data:") for address in links.loaded)
     assert "tiny" in page and "AUROC" in page
+    assert "5 scans, 3 of validation" in page and "the same voxels bit for bit" in page
     assert (finished / "reports" / "cubes" / "index.html").is_file()
 
 

@@ -11,9 +11,10 @@ import os
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from threading import Event
 from typing import TypeVar
 
@@ -63,10 +64,42 @@ def run_in_processes(
         try:
             yield from run_with_pool(pool, function, waiting, workers - 1, max_wait_s(seconds_per_job))
         except BrokenProcessPool:
-            raise ValueError(
-                f"{workers} processes: one was killed, most often for memory; run again with fewer --workers, "
-                "what is finished is kept."
-            ) from None
+            raise ValueError(killed_message(workers)) from None
+
+
+def map_ahead(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    *,
+    workers: int,
+    preload: tuple[str, ...] = (),
+    initializer: Callable[[], None] | None = None,
+) -> Iterator[Result]:
+    """Results in the order of the jobs; other processes do the next few while this one works with a result.
+
+    What is done ahead is bounded, so memory does not grow with the number of jobs. `initializer` runs once in each
+    process. Everything is pickled.
+    """
+    waiting = iter(jobs)
+    context = process_context([module_of(function), *preload])
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=initializer) as pool:
+        try:
+            ahead = deque(pool.submit(function, job) for job in islice(waiting, JOBS_PER_WORKER * workers))
+            while ahead:
+                result = ahead.popleft().result()
+                ahead.extend(pool.submit(function, job) for job in islice(waiting, 1))
+                yield result
+        except BrokenProcessPool:
+            raise ValueError(killed_message(workers)) from None
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def killed_message(workers: int) -> str:
+    return (
+        f"{workers} processes: one was killed, most often for memory; run again with fewer --workers, what is finished "
+        "is kept."
+    )
 
 
 def max_wait_s(seconds_per_job: float) -> float:

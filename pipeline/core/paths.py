@@ -112,6 +112,10 @@ class RunPaths:
     def embeddings(self, key: TrainingKey) -> Path:
         return self.folder / "embeddings" / f"{key.name}.npz"
 
+    def guard(self, key: TrainingKey) -> Path:
+        """The input guard of a training: which new scans are unlike those that it was trained on."""
+        return self.folder / "guards" / f"{key.name}.safetensors"
+
     @property
     def evaluation(self) -> "EvaluationPaths":
         return EvaluationPaths(self.folder / "evaluation")

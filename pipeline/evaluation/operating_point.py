@@ -12,6 +12,8 @@ from pipeline.evaluation.sample import Array, Sample
 from pipeline.evaluation.settings import Settings
 
 RULES = ("youden", "sensitivity", "specificity", "cost")
+MOST_PROBABLE = "most_probable"
+"""The rule without a threshold, for more than two classes."""
 DEFAULT_THRESHOLD = 0.5
 APPROXIMATE = "approximate, since each validation patient has one model's probability and a test patient the mean of {}"
 PATIENTS_FOR_THRESHOLD = 10
@@ -35,7 +37,7 @@ def choose_operating_point(
 ) -> OperatingPoint:
     """The threshold by the rule of the settings; the default with a reason where there are no patients to choose on."""
     if num_classes > 2:
-        return OperatingPoint("most_probable", None, "with several classes the most probable one is called")
+        return OperatingPoint(MOST_PROBABLE, None, "with several classes the most probable one is called")
     if validation is None:
         return OperatingPoint("default", DEFAULT_THRESHOLD, "the table has no validation rows to choose a threshold on")
     rarest = int(validation.patients_of_class.argmin())

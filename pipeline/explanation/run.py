@@ -55,8 +55,7 @@ def explain_scan(
 ) -> dict[str, object]:
     """Write one map and its picture; return what the picture shows."""
     prepared = trained.prepare(raw)
-    # Of two classes the positive one is explained: what speaks for its absence lies nowhere.
-    explained = trained.classes[-1] if len(trained.classes) == 2 else row["predicted"]
+    explained = explained_class(trained.classes, str(row["predicted"]))
     evidence = attribute(trained, prepared.array, trained.classes.index(explained), method)
     name = Store(folder).path(str(row[SCAN_ID])).stem
     nibabel.save(map_on_scan(evidence, prepared, trained.transforms), folder / f"{name}.nii.gz")
@@ -75,6 +74,11 @@ def explain_scan(
         "probability": row["confidence"],
         "method": method,
     }
+
+
+def explained_class(classes: list[str], predicted: str) -> str:
+    """Of two classes the positive one: what speaks for its absence lies nowhere."""
+    return classes[-1] if len(classes) == 2 else predicted
 
 
 def attribute(trained: Predictor, array: NDArray[np.float32], class_index: int, method: str) -> NDArray[np.float32]:

@@ -14,8 +14,9 @@ from pipeline.config import Plan
 from pipeline.core.errors import original_errors
 from pipeline.imaging.geometry import Affine
 from pipeline.imaging.io.discover import ScanFiles
-from pipeline.imaging.io.monai_reader import WARNINGS
+from pipeline.imaging.io.monai_reader import MEASURES, WARNINGS
 from pipeline.imaging.problems import ScanProblem
+from pipeline.imaging.reference_range import ScanMeasures
 from pipeline.imaging.transforms import IMAGE, Sample, image_affine, sample_of, scan_transforms
 
 Volume = NDArray[np.float32]
@@ -42,6 +43,12 @@ class PreparedScan:
     def warnings(self) -> tuple[str, ...]:
         """What a reader of the results should know."""
         return tuple(self.image.meta.get(WARNINGS, ()))
+
+    @property
+    def measures(self) -> ScanMeasures | None:
+        """Geometry and values of the file as it is; None if another reader was used."""
+        found = self.image.meta.get(MEASURES)
+        return ScanMeasures(**found) if found else None
 
 
 def preprocess_scan(files: ScanFiles | Path, plan: Plan, transforms: Compose | None = None) -> PreparedScan:

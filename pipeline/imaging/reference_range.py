@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.config import ReferenceRanges
 from pipeline.imaging.geometry import Grid, anatomical_axes, axcodes, spacing_mm
-from pipeline.imaging.value_range import ValueRange
+from pipeline.imaging.value_range import ValueRange, from_columns
 
 MIN_SCANS = 8
 """Fewer scans than these have no range."""
@@ -76,6 +76,16 @@ def measure(shape: Sequence[float], spacing: Sequence[float], orientation: str, 
     if span > 0 and not values.is_binary:
         numbers |= {"value_span": span, "value_offset": values.low / span}
     return ScanMeasures(numbers, orientation)
+
+
+def measure_row(row: Mapping[str, str]) -> ScanMeasures:
+    """From the columns of cohort.csv that ingest measured."""
+    return measure(parse_triple(row["shape"]), parse_triple(row["spacing_mm"]), row["orientation"], from_columns(row))
+
+
+def parse_triple(text: str) -> list[float]:
+    """`256x256x180` as three numbers."""
+    return [float(number) for number in text.split("x")]
 
 
 def measure_grid(grid: Grid, values: ValueRange) -> ScanMeasures:

@@ -37,7 +37,7 @@ class Ensemble:
         self.first = next(iter(folds.values()))
         self.classes = self.first.classes
         self.columns = self.first.columns
-        self.threshold = fitted.point.threshold
+        self.fitted = fitted
         log.info("%s", format_ensemble(folds, self.calibrations, fitted))
 
     @classmethod
@@ -46,16 +46,24 @@ class Ensemble:
         trained = CrossValidatedRun.load(run, own_transforms=own_transforms)
         return cls({key.name: model for key, model in trained.folds.items()}, trained.read_fitted()[LEVEL])
 
+    @property
+    def trainings(self) -> list[Predictor]:
+        return list(self.folds.values())
+
     def prepare(self, scan: ScanFiles | Path) -> PreparedScan:
         """Preprocess a raw scan, for all trainings alike: `CrossValidatedRun.load` checks that they share one plan."""
         return self.first.prepare(scan)
 
     def predict(self, volume: Volume) -> Prediction:
-        """A preprocessed volume (C, D, H, W) -> the mean calibrated probabilities (K,), without embeddings."""
-        calibrated = [
-            self.calibrations[name].apply(model.predict(volume).probs[None])[0] for name, model in self.folds.items()
-        ]
-        return Prediction(np.mean(calibrated, axis=0), embeddings=())
+        """A preprocessed volume (C, D, H, W) -> the mean calibrated probabilities (K,) and those of each training.
+
+        Embeddings are those of the first training; of one training alone, the members of its stack.
+        """
+        predictions = {name: model.predict(volume) for name, model in self.folds.items()}
+        calibrated = [self.calibrations[name].apply(found.probs[None])[0] for name, found in predictions.items()]
+        first = next(iter(predictions.values()))
+        members = tuple(calibrated) if len(calibrated) > 1 else first.members
+        return Prediction(np.mean(calibrated, axis=0), first.embeddings, members)
 
 
 def common_calibrations(

@@ -4,6 +4,7 @@ Axes: B batch, C channels, D H W depth height width, K classes, F features.
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +26,7 @@ from pipeline.imaging.io.discover import ScanFiles
 from pipeline.imaging.preprocessing import PreparedScan, preprocess_scan
 from pipeline.imaging.transforms import scan_transforms
 from pipeline.models.quantization import dequantize_weights
+from pipeline.models.stack import Stack
 from pipeline.store.store import Store
 from pipeline.training.auto import build_network, resolve_model
 from pipeline.training.checkpoint import TrainedCheckpoint
@@ -42,13 +44,15 @@ class Prediction:
     """(K,), in the order of the classes."""
     embeddings: tuple[NDArray[np.float32], ...]
     """The mean of each stage's map, (C_i,) each, finest stage first."""
+    members: tuple[NDArray[np.float64], ...] = ()
+    """What each training of an ensemble, or each member of a stack, says by itself, (K,) each; none of one network."""
 
 
 class Predictor:
     """A trained network with everything that prediction needs."""
 
-    threshold: float | None = None
-    """One training alone predicts probabilities; its threshold is chosen in evaluation."""
+    fitted: None = None
+    """One training alone predicts probabilities; threshold and conformal sets are fitted in evaluation."""
 
     def __init__(self, content: TrainedCheckpoint, path: Path, *, own_transforms: frozenset[str] = frozenset()) -> None:
         self.path = path
@@ -89,6 +93,11 @@ class Predictor:
         return list(keys.missing_keys), list(keys.unexpected_keys)
 
     @property
+    def trainings(self) -> list["Predictor"]:
+        """Itself, as the only training."""
+        return [self]
+
+    @property
     def columns(self) -> Columns:
         """Columns of the label table that it was trained with."""
         return self.config.cohort.columns
@@ -114,7 +123,8 @@ class Predictor:
 
         Without batching, so that a probability does not depend on the other scans of a batch.
         """
-        stages, logits = self.network.forward_stages(self.network_input(volume))
+        with head_inputs(self.network) as embedding:
+            stages, logits = self.network.forward_stages(self.network_input(volume))
         if not torch.isfinite(logits).all():
             found = f"{logits[0].tolist()} for a scan with values from {volume.min():.4g} to {volume.max():.4g}"
             raise ValueError(
@@ -122,10 +132,33 @@ class Predictor:
                 "if others fail too."
             )
         embeddings = tuple(stage.float().flatten(2).mean(2)[0].cpu().numpy() for stage in stages)
-        return Prediction(probabilities(logits.double(), self.task)[0].cpu().numpy(), embeddings)
+        members = [] if not embedding else member_logits(self.network, embedding[0])
+        probs, *of_members = (probabilities(found.double(), self.task)[0].cpu().numpy() for found in (logits, *members))
+        return Prediction(probs, embeddings, tuple(of_members))
 
     def predict_all(self, volumes: Iterable[Volume]) -> Iterator[Prediction]:
         return (self.predict(volume) for volume in volumes)
+
+
+@contextmanager
+def head_inputs(network: nn.Module) -> Iterator[list[Tensor]]:
+    """The joined embeddings that the head of a stack reads; of another network nothing is kept."""
+    found: list[Tensor] = []
+    if not isinstance(network, Stack):
+        yield found
+        return
+    hook = network.head.register_forward_pre_hook(lambda head, inputs: found.append(inputs[0]))
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def member_logits(stack: Stack, embedding: Tensor) -> list[Tensor]:
+    """The logits (B, K) that each member of a stack with a weight would give alone, with the common bias."""
+    parts = stack.member_logits(embedding)
+    weights = dict(zip(stack.members, stack.member_weights.tolist(), strict=True))
+    return [parts[name] / weights[name] + stack.head.bias for name in stack.active_members]
 
 
 def check_finite(network: nn.Module, path: Path) -> None:

@@ -17,8 +17,8 @@ from pipeline.imaging.foreground import find_foreground
 from pipeline.imaging.geometry import anatomical_axes, axcodes, spacing_mm
 from pipeline.imaging.io.discover import ScanFiles, scan_files
 from pipeline.imaging.io.read import ANY_SPACING_MM, Scan, read_scan
-from pipeline.imaging.reference_range import measure, reference_ranges
-from pipeline.imaging.value_range import VALUE_COLUMNS, from_columns
+from pipeline.imaging.reference_range import measure_row, parse_triple, reference_ranges
+from pipeline.imaging.value_range import VALUE_COLUMNS
 
 MAX_MEASURED = 30
 """Scans whose voxels are read: enough for a 95th percentile, few enough to be cheap."""
@@ -71,15 +71,7 @@ def read_ranges(table: pd.DataFrame) -> ReferenceRanges | None:
     missing = [name for name in VALUE_COLUMNS if name not in table]
     if missing:
         raise ValueError(f"cohort.csv: no column {missing[0]}; 'dvc repro ingest' writes it.")
-    return reference_ranges(
-        measure(parse_triple(row["shape"]), parse_triple(row["spacing_mm"]), row["orientation"], from_columns(row))
-        for row in table.to_dict("records")
-    )
-
-
-def parse_triple(text: str) -> list[float]:
-    """`256x256x180` as three numbers."""
-    return [float(number) for number in text.split("x")]
+    return reference_ranges(map(measure_row, table.to_dict("records")))
 
 
 def choose_scans(table: pd.DataFrame, most: int = MAX_MEASURED) -> pd.DataFrame:

@@ -96,6 +96,8 @@ class RunInputs:
     histories: dict[TrainingKey, pd.DataFrame]
     members: dict[TrainingKey, Json]
     """How much each member counts, of the trainings of a stack."""
+    predicted_by: dict[TrainingKey, Json]
+    """The checkpoint of each training's predictions, its parity with raw scans and its input guard."""
     explanations: list[Json] | None
     explanations_folder: Path
     config: Json | None
@@ -184,6 +186,7 @@ def read_run_inputs(name: str, paths: RunPaths, trainings: Sequence[TrainingKey]
         predictions_digest=", ".join(sha256(table)[:12] for table in tables) if predicted else None,
         members={key: members for key in trainings if (members := read_members(paths.training(key)))},
         histories={key: read_results(path) for key in trainings if (path := paths.training(key).history).is_file()},
+        predicted_by={key: read_json(path) for key in trainings if (path := paths.predicted_by(key)).is_file()},
         explanations=read_json(captions) if captions.is_file() else None,
         explanations_folder=paths.explanations,
         config=read_yaml(first.config) if first.config.is_file() else None,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.parallel import available_cpus, run_jobs, warn_if_oversubscribed
+from pipeline.core.parallel import available_cpus, map_ahead, run_jobs, warn_if_oversubscribed
 
 
 def kill_own_process(_: int) -> None:
@@ -121,3 +121,16 @@ def test_a_machine_that_others_keep_busy_is_warned_of(
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     warn_if_oversubscribed("train")
     assert ("load 3.1 on 2 CPUs" in caplog.text) == warns == ("OMP_WAIT_POLICY=passive" in caplog.text)
+
+
+def test_results_that_are_made_ahead_come_in_the_order_of_the_jobs_and_only_a_few_wait() -> None:
+    taken = []
+
+    def jobs():
+        for number in range(40):
+            taken.append(number)
+            yield "x" * number
+
+    results = map_ahead(len, jobs(), workers=2)
+    assert next(results) == 0 and len(taken) <= 6
+    assert list(results) == list(range(1, 40))

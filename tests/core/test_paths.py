@@ -28,6 +28,7 @@ def test_trainings_of_two_seeds_share_no_file() -> None:
             run.predictions(key),
             run.predicted_by(key),
             run.embeddings(key),
+            run.guard(key),
         )
     ]
     assert len(files) == len(set(files)) > 4 * len(keys)

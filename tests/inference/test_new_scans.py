@@ -1,44 +1,71 @@
+"""Every scan of a file, a folder, a DICOM tree or a table without labels is found once, under a name without ids."""
+
+import shutil
 from pathlib import Path
 
 import nibabel
 import numpy as np
-import pandas as pd
+import pydicom
 import pytest
-import torch
-from monai.data import MetaTensor
 
 from pipeline.config import Columns
-from pipeline.imaging.io.discover import ScanFiles
-from pipeline.imaging.preprocessing import PreparedScan
-from pipeline.inference.new_scans import predict_files
-from pipeline.inference.predictor import Prediction
+from pipeline.imaging.io.read import read_scan
+from pipeline.inference.new_scans import found_scans
+from tests.imaging.dicom_making import write_nifti_twin
+
+SHAPES = {"series 3": (4, 5, 6), "series 7": (5, 4, 3), "series 7, 2": (3, 4, 2)}
 
 
-class Classifier:
-    """Says the same of every scan, and asks for an exabyte for the one whose file is named `large`."""
-
-    columns, classes, threshold = Columns(), ["plain", "cube"], None
-
-    def prepare(self, scan: ScanFiles) -> PreparedScan:
-        if scan.first.name.startswith("large"):
-            torch.empty(2**60)
-        meta = {"warnings": ["values are not on the scale"] if scan.first.name.startswith("z") else []}
-        return PreparedScan(MetaTensor(torch.zeros(1, 2, 2, 2), meta=meta))
-
-    def predict(self, volume: np.ndarray) -> Prediction:
-        return Prediction(np.array([0.25, 0.75]), ())
+def write_tree(folder: Path) -> None:
+    """Three series in a folder, two of them with one number, a fourth below it, and a NIfTI file beside the slices."""
+    for name, shape in SHAPES.items():
+        own = write_nifti_twin(folder / name, np.arange(np.prod(shape)).reshape(shape), np.eye(4))
+        for path in own.iterdir():
+            slice_ = pydicom.dcmread(path)
+            slice_.SeriesNumber, slice_.PatientID = name.split(",")[0].split()[1], "secret"
+            slice_.save_as(folder / f"{name}-{path.name}")
+        shutil.rmtree(own)
+    write_nifti_twin(folder / "deeper" / "still", np.ones((3, 3, 3)), np.eye(4))
+    nibabel.save(nibabel.Nifti1Image(np.ones((2, 3, 4), np.int16), np.eye(4)), folder / "own.nii.gz")
 
 
-def test_a_scan_that_is_too_large_or_doubtful_is_named_and_does_not_affect_the_others(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for name in ("a", "large", "z"):
-        nibabel.save(nibabel.Nifti1Image(np.zeros((2, 2, 2), np.int16), np.eye(4)), tmp_path / f"{name}.nii.gz")
-    with pytest.raises(ValueError, match="1 of 3 scans could not be predicted:\n.*large.nii.gz: out of memory"):
-        predict_files(Classifier(), [tmp_path], tmp_path / "out.csv")
-    table = pd.read_csv(tmp_path / "out.csv", keep_default_na=False)
-    assert [Path(name).name for name in table["path"]] == ["a.nii.gz", "z.nii.gz"]
-    assert table["warnings"].tolist() == ["", "values are not on the scale"]
-    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
-        f"warning: {tmp_path}/z.nii.gz: values are not on the scale"
-    ]
+def test_every_series_of_a_dicom_tree_is_a_scan_of_its_own(tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree")
+    with found_scans([tmp_path / "tree"], Columns()) as scans:
+        shapes = {scan.name.removeprefix(f"{tmp_path}/tree"): read_scan(scan.files.first).array.shape for scan in scans}
+    expected = {f", {name}": shape for name, shape in SHAPES.items()}
+    assert shapes == {**expected, "/deeper/still": (3, 3, 3), "/own.nii.gz": (2, 3, 4)}
+    assert not scans[0].files.first.exists()
+
+
+def test_a_folder_with_one_series_is_read_where_it_is(tmp_path: Path) -> None:
+    folder = write_nifti_twin(tmp_path / "series", np.ones((3, 3, 3)), np.eye(4))
+    with found_scans([folder], Columns()) as scans:
+        assert [(scan.name, scan.files.first) for scan in scans] == [(str(folder), folder)]
+
+
+def test_a_message_about_a_series_names_its_folder(tmp_path: Path) -> None:
+    write_tree(tmp_path / "tree")
+    with found_scans([tmp_path / "tree"], Columns()) as scans:
+        message = scans[0].rename(f"{scans[0].files.first}: uneven")
+    assert message == f"{tmp_path}/tree, series 3: uneven"
+
+
+def test_the_rows_of_a_table_without_labels_are_scans(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("scan,age\nfirst.nii.gz,61\nsub/second.nii,7\n")
+    with found_scans([tmp_path / "table.csv"], Columns(path="scan")) as scans:
+        assert [(scan.name, scan.files.first) for scan in scans] == [
+            ("first.nii.gz", tmp_path / "first.nii.gz"),
+            ("sub/second.nii", tmp_path / "sub" / "second.nii"),
+        ]
+    with (
+        pytest.raises(ValueError, match=r"table.csv: no column 'path' among scan, age"),
+        found_scans([tmp_path / "table.csv"], Columns()),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(("name", "says"), [("absent", "no such file or folder"), ("", "no scans here, expected .nii")])
+def test_a_path_without_scans_is_an_error(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(FileNotFoundError, match=says), found_scans([tmp_path / name], Columns()):
+        pass

@@ -16,12 +16,14 @@ from pipeline.imaging.io.dicom_file import (
     read_frames,
     slices_of,
 )
-from pipeline.imaging.io.discover import is_slice
+from pipeline.imaging.io.discover import is_series, is_slice
 from pipeline.imaging.io.nifti import MAX_VOXELS, Header
 from pipeline.imaging.problems import Findings
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 CLOSE_TAGS = ("ImageOrientationPatient", "PixelSpacing")
+HEADER_IDS = {"patient_id": "PatientID", "study_uid": "StudyInstanceUID", "series_uid": "SeriesInstanceUID"}
+"""Tags that name a person or what belongs to one."""
 MAX_UNEVENNESS = 0.05
 """Largest distance of a slice from its expected position, as a share of the slice distance."""
 MAX_NAMED = 5
@@ -35,7 +37,7 @@ def read_series(findings: Findings) -> tuple[Header, np.ndarray]:
     Values are as stored if all slices have the same slope and intercept, else scaled to float32. Of several series the
     one with the most files is read; objects without an image are skipped. Both are warnings.
     """
-    paths = sorted(path for path in findings.path.iterdir() if path.is_file() and is_slice(path))
+    paths = dicom_files(findings.path)
     images = skip_other_objects([(path, read_file(path, findings)) for path in paths], findings)
     chosen = choose_series(images, findings)
     slices = [one for path, found in chosen for one in slices_of(path, found, findings)]
@@ -63,13 +65,45 @@ def skip_other_objects(files: Files, findings: Findings) -> Files:
     return images
 
 
-def choose_series(images: Files, findings: Findings) -> Files:
-    """The files of the series with the most images; of equal ones, of the lowest series number."""
+def all_series(folder: Path) -> dict[str, list[Path]]:
+    """The files of each series of a folder, under names such as `series 3` that have nothing of a patient.
+
+    Raises `ScanProblem` for a file that is no DICOM, and for a folder without images.
+    """
+    findings = Findings(folder)
+    images = skip_other_objects([(path, read_file(path, findings)) for path in dicom_files(folder)], findings)
+    found: dict[str, list[Path]] = {}
+    for files in group_series(images, findings):
+        name = f"series {series_number(files)}"
+        repeats = sum(other.split(",")[0] == name for other in found)
+        found[f"{name}, {repeats + 1}" if repeats else name] = [path for path, _ in files]
+    return found
+
+
+def header_ids(path: Path) -> dict[str, str]:
+    """Ids of patient, study and series from the header of the first slice of a folder; none of another scan."""
+    if not is_series(path):
+        return {}
+    header = read_file(dicom_files(path)[0], Findings(path))
+    return {name: str(header.get(tag) or "") for name, tag in HEADER_IDS.items()}
+
+
+def dicom_files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_slice(path))
+
+
+def group_series(images: Files, findings: Findings) -> list[Files]:
+    """The files of each series, those with the most images first, then by series number."""
     groups: dict[str, Files] = defaultdict(list)
     for path, found in images:
         with parsing(path, findings):
             groups[str(found.get("SeriesInstanceUID"))].append((path, found))
-    ordered = sorted(groups.values(), key=lambda files: (-num_slices(files), series_number(files), str(files[0][0])))
+    return sorted(groups.values(), key=lambda files: (-num_slices(files), series_number(files), str(files[0][0])))
+
+
+def choose_series(images: Files, findings: Findings) -> Files:
+    """The files of the series with the most images; of equal ones, of the lowest series number."""
+    ordered = group_series(images, findings)
     if len(ordered) > 1:
         named = [describe(files) for files in ordered[: MAX_NAMED + 1]] + ["…"] * (len(ordered) > MAX_NAMED + 1)
         findings.warn("DCM-SERIES", f"{len(ordered)}: {'; '.join(named)}")

@@ -17,11 +17,13 @@ from pipeline.config.ingest import SPACING_RANGE_MM
 from pipeline.imaging.io.discover import is_scan_name
 from pipeline.imaging.io.read import Channels, MissingChannel, read_channels
 from pipeline.imaging.problems import Problem
-from pipeline.imaging.reference_range import find_unusual, measure_grid
-from pipeline.imaging.value_range import measure_range, off_scale, sample_values
+from pipeline.imaging.reference_range import ScanMeasures, find_unusual, measure_grid
+from pipeline.imaging.value_range import ValueRange, measure_range, off_scale, sample_values
 
 PRESENT = "present_channels"
 """Key of the metadata: whether each channel was acquired."""
+MEASURES = "measures"
+"""Key of the metadata: the fields of `ScanMeasures`, geometry and values of the first file."""
 WARNINGS = "warnings"
 """Key of the metadata: what a reader of the results should know about the scan, a line each."""
 Source = Path | str | None
@@ -75,17 +77,25 @@ class ScanReader(ImageReader):
             MetaKeys.SPATIAL_SHAPE: np.array(array.shape[1:]),
             MetaKeys.ORIGINAL_CHANNEL_DIM: 0 if has_channels else float("nan"),
             PRESENT: [scan is not None for scan in channels.scans],
-            WARNINGS: [*merge_warnings(channels), *self.unusual(channels)],
+            **self.compare(channels),
         }
 
-    def unusual(self, channels: Channels) -> list[str]:
-        """What is not on the scale of the modality, or far from the cohort's; of several files, of the first."""
-        first = channels.present[0]
-        values = measure_range(sample_values(first.array.ravel(order="K")))
+    def compare(self, channels: Channels) -> dict[str, Any]:
+        """The measures of the first file, and all warnings about the scan."""
+        values = measure_range(sample_values(channels.present[0].array.ravel(order="K")))
+        measures = measure_grid(channels.grid, values)
+        return {
+            # Plain values: MONAI walks through metadata, and knows no other types.
+            MEASURES: vars(measures),
+            WARNINGS: [*merge_warnings(channels), *self.unusual(channels, values, measures)],
+        }
+
+    def unusual(self, channels: Channels, values: ValueRange, measures: ScanMeasures) -> list[str]:
+        """What is not on the scale of the modality, or far from the cohort's."""
         reasons = {
             # Several files may be of several modalities.
             "NII-SCALE": off_scale(values, self.modality) if len(channels.scans) == 1 else None,
-            "NII-UNUSUAL": self.reference and find_unusual(measure_grid(channels.grid, values), self.reference),
+            "NII-UNUSUAL": self.reference and find_unusual(measures, self.reference),
         }
         return [format_problem(Problem(code, reason)) for code, reason in reasons.items() if reason]
 

@@ -104,6 +104,31 @@ def provenance(run: RunInputs, root: Path) -> list[tuple[str, str]]:
     return [
         ("Code revision", git_revision(root)),
         ("Predictions (SHA-256)", run.predictions_digest or "not available"),
+        ("Raw scans", parity_text(list(run.predicted_by.values()))),
+        ("Input guard", guard_text(list(run.predicted_by.values()))),
         ("Python", platform.python_version()),
         ("Libraries", libraries),
     ]
+
+
+def parity_text(trainings: list[dict[str, Any]]) -> str:
+    """Whether scans that were prepared again from their raw files came out the same."""
+    found = [one["parity"] for one in trainings if "parity" in one]
+    if not found:
+        return "not compared with the preprocessed ones"
+    num_scans = sum(one[part] for one in found for part in ("train", "val", "test"))
+    largest = max(one["largest_difference"] for one in found)
+    return (
+        f"{num_scans} scans, {sum(one['val'] for one in found)} of validation, were prepared and predicted again from "
+        f"their raw files: the same voxels bit for bit, largest difference of a probability {largest:.1g}"
+    )
+
+
+def guard_text(trainings: list[dict[str, Any]]) -> str:
+    """How often scans of validation are warned of, or why there is no guard."""
+    guards = [one["input_guard"] for one in trainings if "input_guard" in one]
+    reasons = sorted({guard["reason"] for guard in guards if guard["reason"]})
+    if not guards or reasons:
+        return f"none: {'; '.join(reasons) or 'the predict stage wrote none'}"
+    warned, scans = (sum(guard[key] for guard in guards) for key in ("num_val_warned", "num_val"))
+    return f"{warned} of {scans} validation scans are warned of; new scans get a verdict in predict scans"
