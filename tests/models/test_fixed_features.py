@@ -66,7 +66,9 @@ def test_the_seed_draws_the_kernels_and_a_checkpoint_carries_them():
     assert torch.equal(one(volume), other(volume))
 
 
-@pytest.mark.parametrize("options", [{"num_kernels": 6}, {"num_kernels": 0}, {"stride": 0}, {"scale": 0.0}, {"grid": 0}])
+@pytest.mark.parametrize(
+    "options", [{"num_kernels": 6}, {"num_kernels": 0}, {"stride": 0}, {"scale": 0.0}, {"grid": 0}]
+)
 def test_impossible_options_are_rejected(options):
     with pytest.raises(ValueError, match="must be"):
         build_model("random_conv3d", freeze=True, **options)
