@@ -11,7 +11,7 @@ class counts are fixed by the split), given the Monte Carlo error. Where under f
 patients for an interval, those that have them are a selection: they are shown and not tested.
 
 Writes benchmarks/results/coverage.csv, a row per cell and metric; prints a table and, as its last line, JSON.
-About twenty minutes on one core of an idle machine.
+About half an hour on one core of an idle machine.
 """
 
 from collections.abc import Iterator

@@ -54,7 +54,11 @@ def smooth_calibration_table(sample: Sample, settings: Settings) -> pd.DataFrame
 
 
 def smooth_calibration(sample: Sample, points: Array, confidence: float) -> pd.DataFrame | str:
-    """Observed share, low and high at some probabilities (Q,) of two classes; or the reason why there is none."""
+    """Observed share, low and high at some probabilities (Q,) of two classes; or the reason why there is none.
+
+    Where the curve expects under one patient of a class at or beyond a probability, nothing but the form of the curve
+    says how far it may be off: no low and high, and the reason.
+    """
     few = reason_few_patients(sample.patients_of_class, sample.class_names)
     if few:
         return few
@@ -70,8 +74,24 @@ def smooth_calibration(sample: Sample, points: Array, confidence: float) -> pd.D
     shown = spline_basis(logit(points), knots)
     center = shown @ coefficients
     reach = student_quantile(confidence, sample.num_patients - 1) * np.sqrt(((shown @ influence.T) ** 2).sum(1))
-    bounds = expit(center - reach), expit(center + reach)
-    return pd.DataFrame({"predicted": points, "observed": expit(center), "low": bounds[0], "high": bounds[1]})
+    curve = pd.DataFrame({"predicted": points, "observed": expit(center)})
+    is_known = expected_beyond(sample, points, expit(design @ coefficients)) >= 1
+    bounds = {"low": expit(center - reach), "high": expit(center + reach)}
+    return curve.assign(
+        **{name: np.where(is_known, bound, np.nan) for name, bound in bounds.items()},
+        reason=np.where(is_known, None, "under one patient of a class is expected at or beyond this probability"),
+    )
+
+
+def expected_beyond(sample: Sample, points: Array, fitted: Array) -> Array:
+    """(Q,) patients of the rarer outcome at or beyond each point, by the fitted shares (n,).
+
+    Those of the class at or below the point, or of the rest at or above it, whichever is fewer.
+    """
+    probs, scans = sample.probs[:, 1], np.bincount(sample.patients)[sample.patients]
+    below = np.where(probs <= points[:, None], fitted / scans, 0).sum(1)
+    above = np.where(probs >= points[:, None], (1 - fitted) / scans, 0).sum(1)
+    return np.minimum(below, above)
 
 
 def spline_basis(scores: Array, knots: Array) -> Array:

@@ -59,10 +59,21 @@ def test_an_overconfident_model_has_a_curve_that_is_flatter_than_the_diagonal():
     assert found["low"][0] > 0.05 and found["high"][1] < 0.95
 
 
+def test_the_band_ends_where_no_patient_of_a_class_is_expected_any_more():
+    sample = distorted(200, factor=1.0)
+    outcome = sample.probs[:, 1]
+    rare, common = np.array([1e-4, 1 - 1e-4]), np.array([0.3, 0.6])
+    found = smooth_calibration(sample, np.concatenate([rare, common]), 0.95)
+    assert outcome.min() > rare[0] and outcome.max() < rare[1]
+    assert found["observed"].notna().all() and found["low"].isna().tolist() == [True, True, False, False]
+    assert found["reason"][:2].str.contains("under one patient").all() and found["reason"][2:].isna().all()
+
+
 def test_several_classes_have_a_curve_each_and_what_has_none_says_why(make_sample):
     found = smooth_calibration_table(make_sample(rows=300, num_classes=3), Settings())
     assert found["class"].unique().tolist() == ["class0", "class1", "class2"]
-    assert found["reason"].isna().all() and (found["low"] < found["observed"]).all()
+    assert found["observed"].notna().all() and (found["low"].isna() == found["reason"].notna()).all()
+    assert (found["low"] < found["observed"])[found["low"].notna()].all()
     few = smooth_calibration_table(make_sample(rows=20), Settings())
     assert few["observed"].isna().all() and "an interval needs 10" in few["reason"][0]
     separated = Sample(
