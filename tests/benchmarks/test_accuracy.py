@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from benchmarks import accuracy
+from benchmarks.accuracy_cohorts import FOLDS, nested_folds, with_permuted_labels
 from pipeline.core.folds import rows_of_fold, write_splits
 from pipeline.core.io import write_json
 from pipeline.core.paths import Artifacts
@@ -22,29 +23,29 @@ SPLITS = pd.DataFrame(
 
 
 def test_each_part_is_judged_once_by_a_training_that_has_never_seen_it_nor_the_locked_test_set() -> None:
-    splits = accuracy.nested_folds(SPLITS)
+    splits = nested_folds(SPLITS)
     judged = []
-    for outer in range(accuracy.FOLDS):
+    for outer in range(FOLDS):
         rows = rows_of_fold(splits, accuracy.Trial("phantom", "any", outer, 0).fold)
         patients = {side: set(table["patient_id"]) for side, table in rows.items()}
         assert not patients["test"] & (patients["train"] | patients["val"]) and not patients["train"] & patients["val"]
-        assert set(rows["test"]["fold"]) == {outer} and set(rows["val"]["fold"]) == {(outer + 1) % accuracy.FOLDS}
+        assert set(rows["test"]["fold"]) == {outer} and set(rows["val"]["fold"]) == {(outer + 1) % FOLDS}
         judged += rows["test"]["scan_id"].tolist()
     assert sorted(judged) == SPLITS.loc[SPLITS["split"] == "development", "scan_id"].tolist()
 
 
 def test_an_official_split_without_folds_gets_five_that_keep_patients_whole_and_classes_even() -> None:
     official = SPLITS.assign(fold=pd.array([None] * 48, dtype="Int64"))
-    splits = accuracy.nested_folds(official)
+    splits = nested_folds(official)
     assert set(splits["scan_id"]) == set(official.loc[official["split"] == "development", "scan_id"])
     assert (splits.groupby("patient_id")["fold"].nunique() == 1).all()
-    assert sorted(splits["fold"].unique()) == list(range(accuracy.FOLDS))
+    assert sorted(splits["fold"].unique()) == list(range(FOLDS))
     assert (splits[splits["label"] == "ill"].groupby("fold").size() == 4).all()
 
 
 def test_permuted_labels_keep_one_label_a_patient_and_the_classes_of_each_fold() -> None:
-    splits = accuracy.nested_folds(SPLITS)
-    permuted = accuracy.with_permuted_labels(splits)
+    splits = nested_folds(SPLITS)
+    permuted = with_permuted_labels(splits)
     assert (permuted.groupby("patient_id")["label"].nunique() == 1).all()
     assert permuted.groupby("fold")["label"].agg(sorted).equals(splits.groupby("fold")["label"].agg(sorted))
     assert (permuted["label"] != splits["label"]).mean() > 0.2
@@ -52,9 +53,9 @@ def test_permuted_labels_keep_one_label_a_patient_and_the_classes_of_each_fold()
 
 def write_trials(folder, method: str, noise: float, seeds=(0,)) -> pd.DataFrame:
     """Made-up scores of every held-out scan of `phantom`, some of them informative."""
-    splits = accuracy.nested_folds(SPLITS)
+    splits = nested_folds(SPLITS)
     found = []
-    for outer in range(accuracy.FOLDS):
+    for outer in range(FOLDS):
         for seed in seeds:
             trial, rng = accuracy.Trial("phantom", method, outer, seed), np.random.default_rng([outer, seed])
             part = splits[splits["fold"] == outer]
@@ -74,8 +75,8 @@ def write_trials(folder, method: str, noise: float, seeds=(0,)) -> pd.DataFrame:
 def folder(tmp_path):
     paths = Artifacts(tmp_path).cohort("phantom")
     paths.folder.mkdir(parents=True)
-    write_splits(paths.splits, accuracy.nested_folds(SPLITS))
-    write_json(paths.ingest, {"classes": ["fit", "ill"], "num_scans": len(accuracy.nested_folds(SPLITS))})
+    write_splits(paths.splits, nested_folds(SPLITS))
+    write_json(paths.ingest, {"classes": ["fit", "ill"], "num_scans": len(nested_folds(SPLITS))})
     pd.DataFrame({"scan_id": SPLITS["scan_id"], "file_sha256": "0"}).to_csv(paths.cohort, index=False)
     return tmp_path
 

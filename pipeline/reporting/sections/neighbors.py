@@ -24,9 +24,12 @@ ROUNDING = 1e-6
 Array = NDArray[Any]
 TEMPLATE = """
 <p>The training scans that each test scan is nearest to in what the classifier of fold {{ content.fold }} reads. A
-distance is the root mean square over features, in standard deviations of the training scans;
+distance is the root mean square over features, in standard deviations of the training scans.
+{% if content.usual is not none %}
 {{ "%.2f" | format(content.usual) }} is the median from a training scan to the nearest of another patient. A test scan
-farther from all is unlike what the model has seen. Neighbors show what the model takes to be alike, not why.</p>
+farther from all is unlike what the model has seen.
+{% endif %}
+Neighbors show what the model takes to be alike, not why.</p>
 {{ plain_table(content.table) }}
 """
 
@@ -34,8 +37,8 @@ farther from all is unlike what the model has seen. Neighbors show what the mode
 @dataclass(frozen=True)
 class Neighbors:
     fold: int
-    usual: float
-    """Median distance of a training scan to the nearest one of another patient."""
+    usual: float | None
+    """Median distance of a training scan to the nearest one of another patient; None if there is only one patient."""
     table: Table
 
 
@@ -61,7 +64,7 @@ def read_neighbors(inputs: ReportInputs) -> Neighbors | None:
 
 def neighbor_table(
     train: pd.DataFrame, test: pd.DataFrame, predicted: pd.DataFrame, labels: pd.Series
-) -> tuple[Table, float]:
+) -> tuple[Table, float | None]:
     """A row a test scan, the farthest from any training scan first, and the usual distance within training."""
     columns = train.columns.drop([SCAN_ID, PATIENT_ID, SPLIT, *fold_columns(train)])
     known, asked = standardize(train[columns].to_numpy(float), test[columns].to_numpy(float))
@@ -97,12 +100,12 @@ def find_nearest(train: Array, test: Array) -> tuple[Array, Array]:
     return np.take_along_axis(distances, nearest, axis=1), nearest
 
 
-def usual_distance(train: Array, patients: Array) -> float:
-    """Median distance of the rows (N, F) to the nearest of another patient; NaN if there is only one patient."""
+def usual_distance(train: Array, patients: Array) -> float | None:
+    """Median distance of the rows (N, F) to the nearest of another patient; None if there is only one patient."""
     distances = cdist(train, train)
     distances[patients[:, None] == patients] = np.inf
     nearest = distances.min(1)
-    return float(np.median(nearest)) if np.isfinite(nearest).all() else float("nan")
+    return float(np.median(nearest)) if np.isfinite(nearest).all() else None
 
 
 def format_prediction(predicted: pd.DataFrame, scan_id: str) -> str:
